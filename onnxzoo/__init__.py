@@ -1,0 +1,1 @@
+"""PaddleClas image classifiers as ONNX models that run anywhere."""

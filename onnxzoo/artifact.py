@@ -1,0 +1,188 @@
+"""The artifact: one folder that holds everything needed to run one model.
+
+    config.json               what programs need: classes, architecture, image size, preprocessing, source, files
+    preprocessor_config.json  the preprocessing in the words of transformers' image processors
+    onnx/model.onnx           fp32; further precisions as model_fp16.onnx, model_int8.onnx
+    conformance.npz           a few inputs and the reference's outputs, recorded at export
+    README.md                 model card (not listed under `files`: it may be edited)
+
+This module reads such a folder and checks it; `onnxzoo.exports` writes it. Everything in the folder
+is untrusted: paths may not leave it, sizes and hashes must be those that config.json announces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import ArtifactError, InputError, RegistryError
+from .files import sha256_of
+from .registry import Architecture, Preprocess, architecture_from_dict, preprocess_from_dict
+
+SCHEMA_VERSION = 1
+CONFIG_FILE = "config.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
+CONFORMANCE_FILE = "conformance.npz"
+CARD_FILE = "README.md"
+MODEL_FILES: Mapping[str, str] = {
+    "fp32": "onnx/model.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "int8": "onnx/model_int8.onnx",
+}
+INPUT_NAME = "image"
+OUTPUT_NAMES = ("logits", "embedding")
+MAX_CONFIG_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file as config.json announces it: path relative to the folder, SHA-256, size in bytes.
+
+    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    precision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An artifact folder whose config.json has been read and checked (the other files have not).
+
+    `id2label[i]` names class i. `source` and `tools` are the provenance as config.json holds it;
+    `config` is the whole document, with the keys that this version does not know.
+    """
+
+    folder: Path
+    name: str
+    family: str
+    architecture: Architecture
+    image_size: int
+    id2label: tuple[str, ...]
+    preprocess: Preprocess
+    source: Mapping[str, Any]
+    tools: Mapping[str, str]
+    files: Mapping[str, ArtifactFile]
+    config: Mapping[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return len(self.id2label)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions that there is an ONNX file for."""
+        return tuple(file.precision for file in self.files.values() if file.precision)
+
+    def model_file(self, precision: str = "fp32") -> Path:
+        """The verified ONNX file of this precision.
+
+        Raises InputError when the artifact has no such precision, ArtifactError when the file is
+        missing or is not the one that config.json announces.
+        """
+        for file in self.files.values():
+            if file.precision == precision:
+                return self.verified(file.path)
+        raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+
+    def verified(self, path: str) -> Path:
+        """The file at this relative path, once its size and SHA-256 are found to be as announced.
+
+        Raises ArtifactError naming the file.
+        """
+        announced = self.files.get(path)
+        if announced is None:
+            raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
+        found = self.folder / announced.path
+        if not found.is_file():
+            raise ArtifactError(f"{found} is missing, though {CONFIG_FILE} lists it; export or download the model again")
+        if not found.resolve().is_relative_to(self.folder.resolve()):
+            raise ArtifactError(f"{found} leads outside the artifact's folder")
+        size = found.stat().st_size
+        if size != announced.bytes:
+            raise ArtifactError(f"{found} has {size} bytes, expected {announced.bytes}; export or download the model again")
+        digest = sha256_of(found)
+        if digest != announced.sha256:
+            raise ArtifactError(
+                f"{found} was altered: its sha256 is {digest}, expected {announced.sha256}; export or download the model again"
+            )
+        return found
+
+    def verify(self) -> None:
+        """Check every file that config.json lists; raises ArtifactError naming the first bad one."""
+        for path in self.files:
+            self.verified(path)
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether the folder looks like an artifact: it has a config.json."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Read and check the config.json of an artifact folder.
+
+    Raises ArtifactError when there is none, or it is malformed, unsafe or of a newer schema.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ArtifactError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("schema_version"), int):
+        raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
+    if config["schema_version"] > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {config['schema_version']}, this onnxzoo reads up to {SCHEMA_VERSION}; upgrade onnxzoo"
+        )
+    try:
+        return _parse(folder, config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
+        raise ArtifactError(f"{path} is malformed: {reason}") from None
+
+
+def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
+    try:
+        architecture = architecture_from_dict(config["model_type"], config["architecture"])
+        preprocess = preprocess_from_dict(config["preprocess"])
+    except RegistryError as error:
+        raise ValueError(str(error)) from None
+    id2label = config["id2label"]
+    if sorted(id2label, key=int) != [str(i) for i in range(len(id2label))] or not id2label:
+        raise ValueError("id2label must have the keys 0, 1, 2, ... without a gap")
+    files = {path: _parse_file(path, values) for path, values in config["files"].items()}
+    return Artifact(
+        folder=folder,
+        name=str(config["name"]),
+        family=config["model_type"],
+        architecture=architecture,
+        image_size=int(config["image_size"]),
+        id2label=tuple(str(id2label[str(i)]) for i in range(len(id2label))),
+        preprocess=preprocess,
+        source=config["source"],
+        tools=config["tools"],
+        files=files,
+        config=config,
+    )
+
+
+def _parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts or "\\" in path or ":" in path or not parts:
+        raise ArtifactError(f"the file name {path!r} in {CONFIG_FILE} leads outside the artifact's folder")
+    return ArtifactFile(path=path, sha256=values["sha256"], bytes=int(values["bytes"]), precision=values.get("precision"))

@@ -1,0 +1,97 @@
+"""Every error that onnxzoo raises on purpose.
+
+    OnnxzooError
+    ├── UnknownModelError          (LookupError)      a name that the registry does not know
+    ├── RegistryError              (ValueError)       models.json or a label file is inconsistent
+    ├── ModelNotFoundError         (FileNotFoundError) a known model that is not on this machine
+    ├── ArtifactError              (ValueError)       an artifact folder is incomplete, altered or malformed
+    ├── ImageError                 (ValueError)       an image that cannot be read, by name
+    ├── InputError                 (ValueError)       an array or argument of the wrong shape, dtype or value
+    ├── CheckpointError            (ValueError)       a checkpoint that cannot be read, is unsafe or does not fit
+    ├── DownloadError              (ConnectionError)  a download that did not arrive whole
+    ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
+    ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
+    ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
+    ├── ExportError                (RuntimeError)     a step of the export failed
+    └── ValidationError            (RuntimeError)     a validation could not be carried out
+
+A message says what happened, what was expected, what was found and how to put it right.
+`exit_code` is what the command line returns for the error: 1 a file or model was rejected,
+2 wrong usage, 3 something needed is missing.
+"""
+
+from __future__ import annotations
+
+
+class OnnxzooError(Exception):
+    """Base of all errors raised by onnxzoo."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        # KeyError and OSError subclasses would otherwise quote or rearrange the message.
+        return str(self.args[0]) if self.args else self.__class__.__name__
+
+
+class UnknownModelError(OnnxzooError, LookupError):
+    """The name is neither a registry name nor an alias, nor an artifact folder."""
+
+    exit_code = 2
+
+
+class RegistryError(OnnxzooError, ValueError):
+    """`models.json` or a label file contradicts itself or lacks something."""
+
+
+class ModelNotFoundError(OnnxzooError, FileNotFoundError):
+    """The model is known but no artifact of it is at hand."""
+
+    exit_code = 3
+
+
+class ArtifactError(OnnxzooError, ValueError):
+    """An artifact folder is incomplete, altered, malformed or unsafe."""
+
+
+class ImageError(OnnxzooError, ValueError):
+    """An image cannot be read; the message names it."""
+
+
+class InputError(OnnxzooError, ValueError):
+    """An argument has the wrong type, shape, dtype or value."""
+
+    exit_code = 2
+
+
+class CheckpointError(OnnxzooError, ValueError):
+    """A checkpoint is unreadable, unsafe, or does not fit the model."""
+
+
+class DownloadError(OnnxzooError, ConnectionError):
+    """A download failed or did not arrive whole."""
+
+    exit_code = 3
+
+
+class EngineUnavailableError(OnnxzooError, RuntimeError):
+    """The requested engine is not installed or cannot run on this machine."""
+
+    exit_code = 3
+
+
+class EngineError(OnnxzooError, RuntimeError):
+    """An engine rejected the model or failed while running it."""
+
+
+class MissingDependencyError(OnnxzooError, ImportError):
+    """A package of an optional extra is not installed."""
+
+    exit_code = 3
+
+
+class ExportError(OnnxzooError, RuntimeError):
+    """A step of the export failed; the message names the step."""
+
+
+class ValidationError(OnnxzooError, RuntimeError):
+    """A validation could not be carried out (a failed one is a result, not an error)."""

@@ -1,0 +1,274 @@
+"""The models that onnxzoo knows: `models.json`, read into frozen dataclasses and checked.
+
+The registry names models and says what an export needs to build them. What a program needs to run
+a model stands in the model's artifact (see `onnxzoo.artifact`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from typing import Any, TypeVar
+
+from .errors import RegistryError, UnknownModelError
+
+T = TypeVar("T")
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """Evaluation preprocessing of an RGB image, in this order.
+
+    The short side is resized to `resize_size` pixels (the long one to int(round()) of its share) with
+    Pillow's antialiased `interpolation`, a `crop_size` square is cut from the centre (offsets floored),
+    values 0..255 are divided by 255, then `mean` is subtracted and the result divided by `std`,
+    per channel in the order R, G, B. Source: PaddleClas, `ppcls/configs/ImageNet/{PVT_V2,SwinTransformerV2}`.
+    """
+
+    resize_size: int
+    crop_size: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        _require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
+        _require(self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation)
+        _require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
+        _require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
+
+
+@dataclass(frozen=True, slots=True)
+class SwinV2Architecture:
+    """Size of a Swin Transformer V2 (Liu et al., arXiv:2111.09883).
+
+    `window_size` and `pretrained_window_sizes` are in tokens; a pre-trained window size of 0 means
+    that the model was trained with the window it runs with.
+    """
+
+    patch_size: int
+    embed_dim: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    window_size: int
+    pretrained_window_sizes: tuple[int, ...]
+    mlp_ratio: float
+    drop_path_rate: float
+
+    def __post_init__(self) -> None:
+        _require_stages(self, ("depths", "num_heads", "pretrained_window_sizes"))
+        for stage, heads in enumerate(self.num_heads):
+            dim = self.embed_dim * 2**stage
+            _require(dim % heads == 0, f"num_heads of stage {stage} must divide {dim}", heads)
+        _require(self.window_size > 1, "window_size must be at least 2", self.window_size)
+
+    @property
+    def num_features(self) -> int:
+        """Length of the pooled feature vector before the head."""
+        return int(self.embed_dim * 2 ** (len(self.depths) - 1))
+
+    @property
+    def size_multiple(self) -> int:
+        """Image sides must be a multiple of this: the patch size, halved resolution at every later stage."""
+        return int(self.patch_size * 2 ** (len(self.depths) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class PvtV2Architecture:
+    """Size of a Pyramid Vision Transformer v2 (Wang et al., arXiv:2106.13797).
+
+    `sr_ratios` are the spatial reductions of keys and values per stage; with `linear` every stage
+    pools them to 7 x 7 instead (section 3.2 of the paper) and `sr_ratios` is not used.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    sr_ratios: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    linear: bool
+    drop_path_rate: float
+
+    def __post_init__(self) -> None:
+        _require_stages(self, ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"))
+        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            _require(dim % heads == 0, f"num_heads must divide {dim}", heads)
+
+    @property
+    def num_features(self) -> int:
+        """Length of the pooled feature vector before the head."""
+        return self.embed_dims[-1]
+
+    @property
+    def size_multiple(self) -> int:
+        """Image sides must be a multiple of this: stride 4 in the first stage, 2 in every later one."""
+        return int(4 * 2 ** (len(self.depths) - 1))
+
+
+Architecture = SwinV2Architecture | PvtV2Architecture
+
+FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
+    "swinv2": SwinV2Architecture,
+    "pvt_v2": PvtV2Architecture,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors."""
+
+    url: str
+    timm_repo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Fractions in [0, 1] of the ImageNet-1k validation set, as documented by PaddleClas."""
+
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model of the registry.
+
+    `params_m`: counted parameters in millions; `gmacs`: counted multiply-accumulates of one image in 10^9.
+    """
+
+    name: str
+    family: str
+    aliases: tuple[str, ...]
+    architecture: Architecture
+    image_size: int
+    labels: str
+    preprocess: Preprocess
+    source: Source
+    accuracy: Accuracy
+    params_m: float
+    gmacs: float
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size % self.architecture.size_multiple == 0,
+            f"image_size must be a multiple of {self.architecture.size_multiple}",
+            self.image_size,
+        )
+        _require(self.preprocess.crop_size == self.image_size, "crop_size must equal image_size", self.preprocess.crop_size)
+        _require(0 <= self.accuracy.top1 <= self.accuracy.top5 <= 1, "accuracies must be fractions, top1 <= top5", self.accuracy)
+        _require(self.params_m > 0 and self.gmacs > 0, "params_m and gmacs must be positive", (self.params_m, self.gmacs))
+
+
+def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architecture:
+    """Build the architecture of `family` from plain JSON values.
+
+    Raises RegistryError for an unknown family, or a missing, unknown or inconsistent value.
+    """
+    if family not in FAMILIES:
+        raise RegistryError(f"unknown model family {family!r}; known are {', '.join(FAMILIES)}")
+    architecture: Architecture = _from_dict(FAMILIES[family], values)
+    return architecture
+
+
+def preprocess_from_dict(values: Mapping[str, Any]) -> Preprocess:
+    """Build a `Preprocess` from plain JSON values; raises RegistryError where one is missing or wrong."""
+    return _from_dict(Preprocess, values)
+
+
+@functools.cache
+def models() -> Mapping[str, ModelEntry]:
+    """Every model of the registry by name, in the order of `models.json`."""
+    text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")
+    return parse_models(json.loads(text))
+
+
+def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
+    """Read the registry document.
+
+    Raises RegistryError, naming the entry, when a value is missing, unknown or inconsistent, or when
+    a name or alias stands for two models.
+    """
+    entries: dict[str, ModelEntry] = {}
+    owners: dict[str, str] = {}
+    for raw in document["models"]:
+        name = raw.get("name", "(no name)")
+        try:
+            defaults = document["defaults"][raw["family"]]
+            values = {**defaults, **raw}
+            values["architecture"] = architecture_from_dict(raw["family"], {**defaults["architecture"], **raw["architecture"]})
+            values["preprocess"] = preprocess_from_dict({**defaults["preprocess"], **raw.get("preprocess", {})})
+            values["source"] = _from_dict(Source, raw["source"])
+            values["accuracy"] = _from_dict(Accuracy, raw["accuracy"])
+            entry = _from_dict(ModelEntry, values)
+        except (KeyError, RegistryError) as error:
+            reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
+            raise RegistryError(f"models.json, entry {name!r}: {reason}") from None
+        for key in (entry.name, *entry.aliases):
+            owner = owners.setdefault(key.casefold(), entry.name)
+            if owner != entry.name or entry.name in entries:
+                raise RegistryError(f"models.json: the name {key!r} stands for both {owner!r} and {entry.name!r}")
+        entries[entry.name] = entry
+    return entries
+
+
+def find(name: str) -> ModelEntry:
+    """The entry with this name or alias; exact, but upper and lower case are the same.
+
+    Raises UnknownModelError, which lists the closest names.
+    """
+    wanted = name.casefold()
+    names = {key.casefold(): entry for entry in models().values() for key in (entry.name, *entry.aliases)}
+    if wanted in names:
+        return names[wanted]
+    close = difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
+    suggestions = list(dict.fromkeys(names[key].name for key in close))[:3]
+    hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
+    raise UnknownModelError(f"unknown model {name!r}{hint} ('onnxzoo list' shows all {len(models())})")
+
+
+@functools.cache
+def labels(label_set: str) -> tuple[str, ...]:
+    """Class names by class id of the label set, a file `labels/<label_set>.txt` of lines `id names`."""
+    text = resources.files(__package__).joinpath("labels").joinpath(f"{label_set}.txt").read_text(encoding="utf-8")
+    return parse_labels(text, f"labels/{label_set}.txt")
+
+
+def parse_labels(text: str, where: str) -> tuple[str, ...]:
+    """Read lines `id names`, ids 0, 1, 2, ... in order; `where` names the file in errors.
+
+    The same names may stand for two ids (in ImageNet-1k, 'crane' is a bird and a machine).
+    Raises RegistryError naming the line.
+    """
+    names: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        class_id, _, name = line.strip().partition(" ")
+        if class_id != str(len(names)) or not name:
+            raise RegistryError(f"{where}, line {number}: expected '{len(names)} <name>', got {line[:80]!r}")
+        names.append(name)
+    if not names:
+        raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
+    return tuple(names)
+
+
+def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    missing, unknown = known - values.keys(), values.keys() - known
+    if missing or unknown:
+        raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _require(condition: bool, expected: str, got: object) -> None:
+    if not condition:
+        raise RegistryError(f"{expected}, got {got!r}")
+
+
+def _require_stages(architecture: Any, names: tuple[str, ...]) -> None:
+    lengths = {name: len(getattr(architecture, name)) for name in names}
+    _require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)

@@ -1,0 +1,56 @@
+"""What a model returns: frozen values without behaviour beyond reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class of a prediction.
+
+    `class_id`: index of the logit, from 0. `label`: its name in the model's label set.
+    `score`: softmax probability in [0, 1].
+    """
+
+    class_id: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The best classes of one image, best first; `top` is never empty."""
+
+    top: tuple[ClassScore, ...]
+
+    @property
+    def class_id(self) -> int:
+        """Index of the best class."""
+        return self.top[0].class_id
+
+    @property
+    def label(self) -> str:
+        """Name of the best class."""
+        return self.top[0].label
+
+    @property
+    def score(self) -> float:
+        """Softmax probability of the best class, in [0, 1]."""
+        return self.top[0].score
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Which engine runs a model, and how.
+
+    `name`: `openvino`, `onnxruntime`, ... `device`: what it runs on, such as `CPU`.
+    `precision`: arithmetic in use, such as `fp32`. `version`: of the engine's library.
+    `reason`: why this engine was chosen.
+    """
+
+    name: str
+    device: str
+    precision: str
+    version: str
+    reason: str
