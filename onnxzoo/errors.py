@@ -90,7 +90,14 @@ class MissingDependencyError(OnnxzooError, ImportError):
 
 
 class ExportError(OnnxzooError, RuntimeError):
-    """A step of the export failed; the message names the step."""
+    """A step of the export failed; the message names the step.
+
+    `log` is what the tool of that step printed: long, and worth showing only now.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class ValidationError(OnnxzooError, RuntimeError):

@@ -1,8 +1,21 @@
-"""What a model returns: frozen values without behaviour beyond reading them."""
+"""What a model returns and what it takes: frozen values without behaviour beyond reading them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input of a model: `shape` has None where a size is free, as in (None, 3, 224, 224)."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from ..results import Array, EngineInfo, TensorSpec
 
-from ..results import EngineInfo
-
-Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """An input of a model: `shape` has None where a size is free, as in (None, 3, 224, 224)."""
-
-    shape: tuple[int | None, ...]
-    dtype: str
+__all__ = ["Array", "Engine", "EngineInfo", "TensorSpec"]
 
 
 class Engine(Protocol):

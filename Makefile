@@ -1,0 +1,41 @@
+# Everything runs in .venv, which these targets create and fill. Needed: make, git, Python 3.11 or 3.12.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check clean install
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+test: check
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p onnxzoo
+
+install: $(VENV)/.installed
+
+# The package is installed as its users install it, not in editable mode: mypy and import-linter see all of it
+# only so, and the tests test what would be shipped. Dependencies come first and change rarely.
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	rm -rf build onnxzoo.egg-info
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	rm -rf build onnxzoo.egg-info
+	touch $@
+
+$(VENV)/.dependencies: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt ".[cpu,export,dev]" setuptools
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build onnxzoo.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

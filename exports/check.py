@@ -1,0 +1,60 @@
+"""The project's own checks of an exported graph; a converter's word that all went well is not enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+
+from ..artifact import INPUT_NAME, OUTPUT_NAMES
+from ..errors import ExportError
+from ..reference.build import ModelSpec
+from .finish import BATCH
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
+    """Raise ExportError unless `model` is a valid ONNX file of exactly the artifact's form.
+
+    That is: accepted by onnx's checker and strict shape inference; standard operators of opset `opset`
+    only; no data outside the file; one input `image` float32 [batch, 3, S, S], outputs `logits`
+    float32 [batch, classes] and `embedding` float32 [batch, features], with `batch` the only free
+    dimension of them all.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}", log=str(error)
+        ) from None
+    opsets = {(imported.domain or "ai.onnx"): imported.version for imported in model.opset_import}
+    if opsets != {"ai.onnx": opset}:
+        raise ExportError(f"the exported graph uses the operator sets {opsets}, expected only ai.onnx {opset}")
+    if foreign := sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}):
+        raise ExportError(f"the exported graph uses non-standard operators: {foreign}")
+    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise ExportError(f"the exported graph keeps {len(outside)} tensors outside its file, the first {outside[0]!r}")
+    size, features = spec.image_size, spec.architecture.num_features
+    _require_values("inputs", model.graph.input, {INPUT_NAME: [BATCH, 3, size, size]})
+    expected = dict(zip(OUTPUT_NAMES, ([BATCH, spec.num_classes], [BATCH, features]), strict=True))
+    _require_values("outputs", model.graph.output, expected)
+    # The declared shapes are claims; what inference derives from the input must not contradict them.
+    _require_values("inferred outputs", inferred.graph.output, expected)
+
+
+def _require_values(what: str, values: Any, expected: dict[str, list[int | str]]) -> None:
+    found = {value.name: _shape(value) for value in values}
+    if found != expected:
+        raise ExportError(f"the exported graph has the {what} {found}, expected {expected}")
+    for value in values:
+        if value.type.tensor_type.elem_type != FLOAT:
+            raise ExportError(f"{what}: {value.name!r} is not float32")
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in value.type.tensor_type.shape.dim
+    ]

@@ -1,0 +1,75 @@
+"""Running a step of the export in a child process.
+
+Paddle, paddle2onnx and onnxsim print at length, call `sys.exit`, and can crash the interpreter.
+In a child none of that reaches the caller: the noise goes to a log that the error carries.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ExportError, MissingDependencyError
+
+TOOLS = ("paddle", "paddle2onnx", "onnx", "onnxsim", "ml_dtypes")
+
+
+def require_export_tools() -> None:
+    """Raise MissingDependencyError, in one line, unless the packages of the extra `export` can be found."""
+    missing = [tool for tool in TOOLS if importlib.util.find_spec(tool) is None]
+    if not missing:
+        return
+    version = ".".join(map(str, sys.version_info[:2]))
+    if sys.version_info >= (3, 13):
+        cure = f"the export tools have wheels for Python 3.11 and 3.12 only, this is {version}: use one of those"
+    else:
+        cure = "install them with: pip install 'onnxzoo[export]'"
+    raise MissingDependencyError(f"exporting needs {', '.join(missing)}, not installed here; {cure}")
+
+
+def run_step(module: str, title: str, arguments: Sequence[str | Path], product: Path) -> None:
+    """Run `python -m module` with these arguments; it must write the file `product`.
+
+    Raises ExportError, with the child's output in `log`, when it exits with an error, is killed by a
+    signal, or ends well without having written `product`.
+    """
+    # -P: the working directory may hold a file called onnx.py, which must not be imported.
+    command = [sys.executable, "-P", "-m", module, *map(str, arguments)]
+    with tempfile.TemporaryFile() as log:
+        # The child needs no terminal, and nothing of what the tools print may reach stdout.
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=_environment(), check=False
+        ).returncode
+        log.seek(0)
+        output = log.read().decode("utf-8", errors="replace")
+    if code < 0:
+        raise ExportError(f"export step '{title}' was killed by {_signal_name(-code)}", log=output)
+    if code > 0:
+        raise ExportError(f"export step '{title}' failed: {_reason(output) or f'exit code {code}'}", log=output)
+    if not product.is_file() or product.stat().st_size == 0:
+        raise ExportError(f"export step '{title}' ended without writing {product.name}", log=output)
+
+
+def _environment() -> dict[str, str]:
+    # Without these, Paddle prints a line for every step of its compiler.
+    return {**os.environ, "GLOG_minloglevel": "2", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _reason(output: str) -> str:
+    """The line of a traceback that names the exception, or nothing."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    traced = any(line.startswith("Traceback (most recent call last)") for line in lines)
+    return lines[-1].strip()[:300] if traced and lines else ""

@@ -1,0 +1,188 @@
+"""The way from a checkpoint to an artifact folder, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
+from ..errors import ExportError, InputError, RegistryError
+from ..files import atomic_folder, models_dir
+from ..reference.build import ModelSpec
+from ..reference.checkpoint import Checkpoint, read_checkpoint
+from ..reference.download import checkpoint_path
+from ..registry import ModelEntry, Preprocess, labels, parse_labels
+from .artifact_writer import tool_versions, write_descriptions
+from .child import require_export_tools, run_step
+
+STEPS = (
+    "read the checkpoint",
+    "build the static Paddle program",
+    "convert with paddle2onnx",
+    "simplify with onnxsim",
+    "check the graph",
+    "record conformance vectors",
+    "write the artifact",
+)
+
+STEPS_PACKAGE = f"{__package__}.steps"
+
+StepProgress = Callable[[int, int, str], None]
+"""Called with the step's number from 1, the number of steps, and the step's title as it begins."""
+
+ByteProgress = Callable[[int, int | None], None]
+"""Called while a checkpoint downloads, with the bytes so far and in all (None: not known)."""
+
+
+def export_model(
+    entry: ModelEntry,
+    *,
+    weights: Path | None = None,
+    out: Path | None = None,
+    labels_file: Path | None = None,
+    progress: StepProgress = lambda _number, _total, _title: None,
+    download_progress: ByteProgress | None = None,
+) -> Artifact:
+    """Export one model and return its artifact.
+
+    `weights`: a `.pdparams` or `.safetensors` file; without it the registry's checkpoint is downloaded.
+    `out`: the artifact folder, replaced whole if it is an artifact already; by default the model's place
+    in the cache, where `onnxzoo.load(name)` finds it. `labels_file`: class names, one a line, with or
+    without a leading id; by default the registry's, if the checkpoint has as many classes.
+
+    Nothing is written to `out` before the last step. Raises CheckpointError, ExportError (with the log of
+    the tool that failed), InputError, MissingDependencyError or DownloadError.
+    """
+    require_export_tools()
+    # Fails on a machine without Paddle, which only the line above turns into one readable line.
+    from ..reference.engine import PaddleEngine
+
+    def begin(number: int) -> str:
+        progress(number, len(STEPS), STEPS[number - 1])
+        return STEPS[number - 1]
+
+    folder = _target(entry, out)
+    begin(1)
+    file = weights if weights is not None else checkpoint_path(entry, download_progress)
+    checkpoint = read_checkpoint(file, entry)
+    spec = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    id2label = _labels(entry, spec, labels_file)
+    preprocess = _preprocess(entry, spec)
+    reference = PaddleEngine(spec, checkpoint.state)
+    with atomic_folder(folder) as building:
+        model_file = building / MODEL_FILES["fp32"]
+        model_file.parent.mkdir()
+        opset = _convert(entry, spec, checkpoint, model_file, begin)
+        begin(6)
+        from .conformance import record_conformance
+
+        record_conformance(reference, preprocess, building / CONFORMANCE_FILE)
+        begin(7)
+        write_descriptions(
+            building,
+            entry=entry,
+            spec=spec,
+            preprocess=preprocess,
+            id2label=id2label,
+            source=_source(entry, checkpoint, downloaded=weights is None),
+            opset=opset,
+        )
+        read_artifact(building).verify()
+    return read_artifact(folder)
+
+
+def _convert(
+    entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, target: Path, begin: Callable[[int], str]
+) -> int:
+    """Steps 2 to 5: write the checked ONNX file `target`; returns its operator set version."""
+    with tempfile.TemporaryDirectory(prefix="onnxzoo-export-") as scratch:
+        work = Path(scratch)
+        spec_file, weights_file = work / "spec.json", work / "weights.npz"
+        document = {
+            "family": entry.family,
+            "architecture": dataclasses.asdict(spec.architecture),
+            "image_size": spec.image_size,
+            "num_classes": spec.num_classes,
+        }
+        spec_file.write_text(json.dumps(document), encoding="utf-8")
+        np.savez(weights_file, **checkpoint.state)
+        program, parameters = work / "model.json", work / "model.pdiparams"
+        converted, simplified = work / "converted.onnx", work / "simplified.onnx"
+        run_step(f"{STEPS_PACKAGE}.static_program", begin(2), [spec_file, weights_file, work], program)
+        run_step(f"{STEPS_PACKAGE}.paddle_to_onnx", begin(3), [program, parameters, converted], converted)
+        run_step(f"{STEPS_PACKAGE}.simplify", begin(4), [converted, simplified], simplified)
+        begin(5)
+        return _finish(entry, spec, checkpoint, simplified, target)
+
+
+def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplified: Path, target: Path) -> int:
+    import onnx
+
+    from .check import check_graph
+    from .finish import finish
+    from .steps import OPSET
+
+    model = onnx.load(simplified)
+    try:
+        finish(model, {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()})
+    except ValueError as error:
+        raise ExportError(f"the converted graph has not the expected form: {error}") from error
+    check_graph(model, spec, OPSET)
+    onnx.save(model, target)
+    return OPSET
+
+
+def _target(entry: ModelEntry, out: Path | None) -> Path:
+    folder = out if out is not None else models_dir() / entry.name
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; --out must name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
+        raise InputError(f"{folder} is neither empty nor an artifact, and will not be replaced; name another folder")
+    return folder
+
+
+def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> Sequence[str]:
+    if labels_file is None:
+        names: Sequence[str] = labels(entry.labels)
+        return names if len(names) == spec.num_classes else [f"class {i}" for i in range(spec.num_classes)]
+    try:
+        names = read_labels(labels_file.read_text(encoding="utf-8-sig"), str(labels_file))
+    except (OSError, UnicodeDecodeError, RegistryError) as error:
+        raise InputError(f"cannot read the labels in {labels_file}: {error}") from None
+    if len(names) != spec.num_classes:
+        raise InputError(f"{labels_file} has {len(names)} labels, the checkpoint has {spec.num_classes} classes")
+    return names
+
+
+def read_labels(text: str, where: str) -> Sequence[str]:
+    """Class names by class id from lines `id name` (ids 0, 1, 2, ... in order) or lines `name`.
+
+    Raises RegistryError for an empty file or an empty line between names.
+    """
+    lines = text.strip("\r\n").splitlines()
+    with_ids = all(line.split(" ")[0] == str(number) for number, line in enumerate(lines))
+    return parse_labels("\n".join(lines if with_ids else (f"{i} {line}" for i, line in enumerate(lines))), where)
+
+
+def _preprocess(entry: ModelEntry, spec: ModelSpec) -> Preprocess:
+    """The registry's preprocessing; at another image size the short side keeps its share."""
+    if spec.image_size == entry.image_size:
+        return entry.preprocess
+    share = entry.preprocess.resize_size / entry.preprocess.crop_size
+    resize_size = round(spec.image_size * share)
+    return dataclasses.replace(entry.preprocess, crop_size=spec.image_size, resize_size=resize_size)
+
+
+def _source(entry: ModelEntry, checkpoint: Checkpoint, *, downloaded: bool) -> dict[str, str | int | None]:
+    return {
+        "url": entry.source.url if downloaded else None,
+        "file": checkpoint.path.name,
+        "sha256": checkpoint.sha256,
+        "bytes": checkpoint.bytes,
+        "framework": checkpoint.naming,
+    }

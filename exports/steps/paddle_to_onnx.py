@@ -1,0 +1,22 @@
+"""Step 2: the static Paddle program as ONNX, by paddle2onnx.
+
+python -m onnxzoo.exports.steps.paddle_to_onnx PROGRAM.json PROGRAM.pdiparams OUT.onnx
+"""
+
+from __future__ import annotations
+
+import sys
+
+import paddle2onnx
+
+from . import OPSET
+
+
+def main(program: str, parameters: str, out: str) -> None:
+    """Convert at the operator set of all exports."""
+    # Its default optimize_tool, polygraphy, pip-installs packages while it runs.
+    paddle2onnx.export(program, parameters, out, opset_version=OPSET, optimize_tool=None, verbose=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,56 @@
+"""Step 1: the reference model as a static Paddle program.
+
+    python -m onnxzoo.exports.steps.static_program SPEC.json WEIGHTS.npz FOLDER
+
+writes `FOLDER/model.json` and `FOLDER/model.pdiparams`: one input `image` of float32 [batch, 3, S, S], two
+outputs, the logits and the pooled features before the head.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.static import InputSpec
+
+from ...artifact import INPUT_NAME
+from ...reference.build import ModelSpec, build_model, load_state
+from ...registry import architecture_from_dict
+
+
+class LogitsAndEmbedding(nn.Layer):
+    """The reference model with both outputs of the artifact: float32 [N, classes] and [N, features]."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Any) -> tuple[Any, Any]:
+        embedding = self.model.forward_features(image)
+        return self.model.head(embedding), embedding
+
+
+def main(spec_file: Path, weights_file: Path, folder: Path) -> None:
+    """Build the model of SPEC.json, fill it from WEIGHTS.npz and save the static program."""
+    document = json.loads(spec_file.read_text(encoding="utf-8"))
+    spec = ModelSpec(
+        architecture=architecture_from_dict(document["family"], document["architecture"]),
+        image_size=document["image_size"],
+        num_classes=document["num_classes"],
+    )
+    model = build_model(spec)
+    with np.load(weights_file, allow_pickle=False) as weights:
+        load_state(model, weights)
+    exported = LogitsAndEmbedding(model)
+    exported.eval()
+    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
+    paddle.jit.save(exported, str(folder / "model"), input_spec=[image])
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

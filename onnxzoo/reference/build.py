@@ -1,0 +1,125 @@
+"""Reference models from an architecture, and weights into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError, InputError
+from ..registry import Architecture, SwinV2Architecture
+from ..results import Array
+from ._paddle import require_paddle
+
+SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What fixes a model's graph and parameter shapes.
+
+    `image_size`: side of the square input in pixels. `num_classes`: length of the logits.
+    """
+
+    architecture: Architecture
+    image_size: int
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        multiple = self.architecture.size_multiple
+        if self.image_size <= 0 or self.image_size % multiple:
+            raise InputError(
+                f"image_size must be a positive multiple of {multiple} for this architecture, got {self.image_size}"
+            )
+        if self.num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {self.num_classes}")
+        if isinstance(self.architecture, SwinV2Architecture):
+            self._require_whole_windows(self.architecture)
+
+    def _require_whole_windows(self, architecture: SwinV2Architecture) -> None:
+        for stage in range(len(architecture.depths)):
+            side = self.image_size // (architecture.patch_size * 2**stage)
+            if side > architecture.window_size and side % architecture.window_size:
+                raise InputError(
+                    f"windows of {architecture.window_size} tokens do not divide the {side} x {side} tokens of stage "
+                    f"{stage} at image size {self.image_size}; choose another image size or window"
+                )
+
+
+def build_model(spec: ModelSpec, **training_rates: float) -> Any:
+    """The Paddle layer of `spec` with initial weights, in eval mode: call `.train()` to train it.
+
+    `training_rates`: `drop_rate`, `attn_drop_rate`, `drop_path_rate`, which act in train mode only.
+    The layer maps float32 [N, 3, S, S] to logits float32 [N, classes]; its `forward_features` gives the
+    pooled features before the head.
+
+    Raises MissingDependencyError without PaddlePaddle.
+    """
+    require_paddle()
+    from .pvt_v2 import PyramidVisionTransformerV2
+    from .swinv2 import SwinTransformerV2
+
+    model = (
+        SwinTransformerV2(spec.architecture, spec.image_size, spec.num_classes, **training_rates)
+        if isinstance(spec.architecture, SwinV2Architecture)
+        else PyramidVisionTransformerV2(spec.architecture, spec.image_size, spec.num_classes, **training_rates)
+    )
+    model.eval()
+    return model
+
+
+def load_state(model: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Set every parameter of `model` from `state`, names and layouts as in PaddleClas (Linear weights [in, out]).
+
+    Floats of other precisions are converted to float32. The model is changed only when everything fits.
+    Raises CheckpointError naming what is missing, unexpected, wrongly shaped, not float or not finite.
+    """
+    parameters = dict(model.named_parameters())
+    problems = [
+        _listing("missing", (name for name in parameters if name not in state)),
+        _listing("unexpected", (name for name in state if name not in parameters)),
+        _listing(
+            "wrongly shaped",
+            (
+                f"{name} (expected {list(parameter.shape)}, got {list(state[name].shape)})"
+                for name, parameter in parameters.items()
+                if name in state and tuple(state[name].shape) != tuple(parameter.shape)
+            ),
+        ),
+    ]
+    if any(problems):
+        raise CheckpointError("the weights do not fit the model: " + "; ".join(filter(None, problems)))
+    values = {name: _finite_float32(name, state[name]) for name in parameters}
+    for name, parameter in parameters.items():
+        parameter.set_value(values[name])
+
+
+def parameter_count(model: Any) -> int:
+    """Number of trainable scalars; buffers are not counted."""
+    return sum(int(np.prod(parameter.shape)) for parameter in model.parameters())
+
+
+def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter by its checkpoint name."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _listing(what: str, names: Iterable[str]) -> str:
+    found = list(names)
+    if not found:
+        return ""
+    more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
+    return f"{what}: {', '.join(found[:SHOWN_NAMES])}{', ...' if more else ''}{more}"
+
+
+def _finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
+    # ml_dtypes' bfloat16 is of kind 'V' (opaque) to numpy.
+    if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
+        raise CheckpointError(f"the weights {name} must be floats, got {value.dtype}")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(value, dtype=np.float32)
+    if not np.isfinite(converted).all():
+        raise CheckpointError(f"the weights {name} hold NaN or infinite values; the checkpoint is damaged")
+    return converted.reshape(value.shape)

@@ -1,0 +1,296 @@
+"""Download a checkpoint: resumed after a cut, checked, and put in its place only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .. import files
+from ..errors import CheckpointError, DownloadError
+from ..registry import ModelEntry
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that have arrived and the bytes of the whole file (None where the server does not say)."""
+
+TIMEOUT_S = 30.0
+"""For connecting and for each read, so a slow download may take longer and a dead one may not."""
+TRIES = 5
+"""Connections in a row that bring nothing new before the download is given up."""
+FIRST_PAUSE_S = 0.5
+"""Pause before the second try; doubled before each further one."""
+CHUNK_BYTES = 1 << 20
+
+
+class _InterruptedError(Exception):
+    """Internal: this connection failed and another may not."""
+
+
+def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path:
+    """The checkpoint of `entry` in the cache folder, downloaded from the registry's URL when it is not there.
+
+    The SHA-256 of a file at its first use is kept beside it as `<file>.sha256` (the format of sha256sum); a file
+    that has changed since is refused.
+
+    Raises DownloadError as `download` does and CheckpointError for a changed or unreadable file.
+    """
+    path = files.checkpoints_dir() / unquote(urlsplit(entry.source.url).path).rpartition("/")[2]
+    if not path.is_file():
+        download(entry.source.url, path, progress=progress)
+    record = path.with_name(f"{path.name}.sha256")
+    try:
+        actual = files.sha256_of(path)
+        recorded = record.read_text(encoding="utf-8").split() if record.exists() else []
+        if not recorded:
+            with files.atomic_write(record) as file:
+                file.write(f"{actual}  {path.name}\n".encode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} or its record {record.name} cannot be used: {error}; delete both") from error
+    if recorded and recorded[0].lower() != actual:
+        raise CheckpointError(
+            f"{path} has changed since it was first used: expected sha256 {recorded[0][:64]}, got {actual}; "
+            f"delete it to download it again, or delete {record.name} to accept it"
+        )
+    return path
+
+
+def download(url: str, target: Path, *, progress: Progress | None = None, sha256: str | None = None) -> None:
+    """Download `url` (http or https) to `target`, replacing an earlier file there in one step at the end.
+
+    The bytes gather in `<target>.part`, which stays when the download fails; the next call continues it if the
+    server still has the same file (`<target>.part.json` remembers which), else it starts again. Cut connections
+    and server errors are retried. Of two processes with the same `target`, one downloads and the other waits for it.
+
+    Raises DownloadError when the URL is of another kind or missing, the file does not arrive whole, its SHA-256 is
+    not `sha256`, or it cannot be written.
+    """
+    from filelock import FileLock
+
+    target = Path(target)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url} is no address for a download; expected one that starts with https:// or http://")
+    before = _identity(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f"{target.name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        # another process may have brought the file while this one waited
+        arrived = _identity(target) not in (before, None)
+        if not arrived or (sha256 is not None and files.sha256_of(target) != sha256.lower()):
+            _Download(url, target, progress).run(sha256)
+    finally:
+        lock.release()
+
+
+class _Download:
+    def __init__(self, url: str, target: Path, progress: Progress | None) -> None:
+        self.url = url
+        self.target = target
+        self.part = target.with_name(f"{target.name}.part")
+        self.note = target.with_name(f"{target.name}.part.json")
+        self.progress = progress
+
+    def run(self, sha256: str | None) -> None:
+        most, tries = self.size(), 0
+        while True:
+            try:
+                self.connect()
+                break
+            except _InterruptedError as error:
+                tries = 0 if self.size() > most else tries + 1
+                most = max(most, self.size())
+                if tries >= TRIES:
+                    raise DownloadError(
+                        f"{self.url} did not arrive whole: {error} (after {TRIES} tries in vain); "
+                        f"{self.size()} bytes are kept: run the command again to continue"
+                    ) from error
+                time.sleep(FIRST_PAUSE_S * 2 ** max(0, tries - 1))
+        if sha256 is not None and (actual := files.sha256_of(self.part)) != sha256.lower():
+            self.restart()
+            raise DownloadError(
+                f"{self.url} is not the expected file: expected sha256 {sha256}, got {actual}; it was deleted: "
+                "run the command again, and if this repeats, the file at this address has changed"
+            )
+        try:
+            os.replace(self.part, self.target)
+            self.note.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.target, error) from error
+
+    def connect(self) -> None:
+        """One connection: fetch what is still missing. Raises _InterruptedError where another may do better."""
+        have, validator = self.resumable()
+        headers = {"User-Agent": "onnxzoo", "Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - the scheme is checked
+        try:
+            response = _opener().open(request, timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return self.refused(error)
+        except DownloadError:  # a refused redirect; it is a ConnectionError and must not count as a cut one
+            raise
+        except (http.client.HTTPException, OSError) as error:
+            raise _InterruptedError(_reason(error)) from error
+        except ValueError as error:
+            raise DownloadError(f"{self.url} is no address for a download: {error}; check it") from error
+        with response:
+            return self.receive(response, have)
+
+    def refused(self, error: urllib.error.HTTPError) -> None:
+        """Returns where the answer means that the part is whole; raises _InterruptedError or DownloadError else."""
+        status = http.HTTPStatus
+        if error.code == status.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # Nothing follows the part: it is whole (the validator matched, or the answer were 200) or not of this file.
+            total = _content_range(error.headers.get("Content-Range", ""))[1]
+            if self.size() and self.size() == total == self.noted().get("total", total):
+                return
+            self.restart()
+        elif error.code < 500 and error.code not in (status.REQUEST_TIMEOUT, status.TOO_MANY_REQUESTS):
+            raise DownloadError(
+                f"{self.url} cannot be downloaded: the server answers {error.code} {error.reason}; "
+                "check the address, or download the file in another way and give it with --weights"
+            ) from error
+        raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
+
+    def receive(self, response: Any, have: int) -> None:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise DownloadError(f"{self.url} comes compressed, which was not asked for; download it in another way")
+        length = _integer(response.headers.get("Content-Length"))
+        if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+            start, total = _content_range(response.headers.get("Content-Range", ""))
+            if not have or start != have:
+                self.restart()
+                raise _InterruptedError(f"the server sent another part than the one after byte {have}")
+            if total is None and length is not None:
+                total = have + length
+        else:
+            have, total = 0, length
+        try:
+            with self.part.open("ab" if have else "wb") as file:
+                if not have:
+                    self.remember(response.headers, total)
+                self.copy(response, file, have, total)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unwritable(self.target, error) from error
+        arrived = self.size()
+        if total is not None and arrived < total:
+            raise _InterruptedError(f"the connection ended after {arrived} of {total} bytes")
+        if total is not None and arrived > total:
+            self.restart()
+            raise _InterruptedError(f"{arrived} bytes arrived instead of {total}")
+
+    def copy(self, response: Any, file: Any, have: int, total: int | None) -> None:
+        self.report(have, total)
+        while True:
+            try:
+                chunk = response.read(CHUNK_BYTES)
+            except http.client.IncompleteRead as error:
+                file.write(error.partial)
+                raise _InterruptedError(f"the connection was cut after {have + len(error.partial)} bytes") from error
+            except (http.client.HTTPException, OSError) as error:
+                raise _InterruptedError(f"the connection was cut after {have} bytes ({_reason(error)})") from error
+            if not chunk:
+                return
+            file.write(chunk)
+            have += len(chunk)
+            self.report(have, total)
+
+    def report(self, have: int, total: int | None) -> None:
+        if self.progress is not None:
+            self.progress(have, total)
+
+    def size(self) -> int:
+        try:
+            return self.part.stat().st_size
+        except OSError:
+            return 0
+
+    def resumable(self) -> tuple[int, str]:
+        """Bytes at hand that belong to this URL, and what identifies the file's version; (0, "") to start anew."""
+        note = self.noted()
+        validator = note.get("validator")
+        if note.get("url") == self.url and isinstance(validator, str) and validator.isprintable() and validator:
+            return self.size(), validator
+        return 0, ""
+
+    def noted(self) -> dict[str, Any]:
+        """What is known of the part; empty where there is no note, or one that means nothing."""
+        try:
+            note = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def remember(self, headers: Any, total: int | None) -> None:
+        """Note which version of the file the part belongs to. If-Range takes no weak ETag (RFC 9110, 13.1.5)."""
+        etag = headers.get("ETag", "")
+        validator = headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
+        note = {"url": self.url, "validator": validator} | ({} if total is None else {"total": total})
+        self.note.write_text(json.dumps(note), encoding="utf-8")
+
+    def restart(self) -> None:
+        with contextlib.suppress(OSError):
+            self.part.unlink(missing_ok=True)
+            self.note.unlink(missing_ok=True)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https only, and never from https to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        kinds = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme)
+        if kinds not in (("http", "http"), ("http", "https"), ("https", "https")):
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is less safe; check the address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Redirects)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and text.isascii() else None
+
+
+def _content_range(text: str) -> tuple[int | None, int | None]:
+    """Start and total of `bytes 5-9/10`."""
+    span, _, total = text.removeprefix("bytes ").partition("/")
+    return _integer(span.partition("-")[0]), _integer(total)
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", error)
+    return str(reason) or type(reason).__name__
+
+
+def _unwritable(target: Path, error: OSError) -> DownloadError:
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return DownloadError(f"{target} cannot be written: the disk is full; free space and run the command again")
+    return DownloadError(
+        f"{target} cannot be written: {error.strerror or error}; make {target.parent} writable or choose another "
+        f"folder (the cache is set by {files.CACHE_VARIABLE})"
+    )
