@@ -1,1 +1,95 @@
-"""PaddleClas image classifiers as ONNX models that run anywhere."""
+"""PaddleClas image classifiers as ONNX models that run anywhere, without Paddle.
+
+    import onnxzoo
+
+    model = onnxzoo.load("swinv2_small_w16")
+    print(model.predict("cat.jpg").label)
+
+Importing the package loads nothing but the errors: every other name, and numpy with it, on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    ArtifactError,
+    CheckpointError,
+    DownloadError,
+    EngineError,
+    EngineUnavailableError,
+    ExportError,
+    ImageError,
+    InputError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    OnnxzooError,
+    RegistryError,
+    UnknownModelError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from .model import Model, load
+    from .registry import ModelEntry, list_models
+    from .registry import find as info
+    from .results import ClassScore, EngineInfo, Prediction
+
+    __version__: str
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "ClassScore",
+    "DownloadError",
+    "EngineError",
+    "EngineInfo",
+    "EngineUnavailableError",
+    "ExportError",
+    "ImageError",
+    "InputError",
+    "MissingDependencyError",
+    "Model",
+    "ModelEntry",
+    "ModelNotFoundError",
+    "OnnxzooError",
+    "Prediction",
+    "RegistryError",
+    "UnknownModelError",
+    "ValidationError",
+    "__version__",
+    "info",
+    "list_models",
+    "load",
+]
+
+# Public name -> the module and the name in it. The imports above tell type checkers the same.
+_LAZY = {
+    "ClassScore": ("results", "ClassScore"),
+    "EngineInfo": ("results", "EngineInfo"),
+    "Model": ("model", "Model"),
+    "ModelEntry": ("registry", "ModelEntry"),
+    "Prediction": ("results", "Prediction"),
+    "info": ("registry", "find"),
+    "list_models": ("registry", "list_models"),
+    "load": ("model", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("onnxzoo")
+    elif name in _LAZY:
+        module, attribute = _LAZY[name]
+        value = getattr(import_module(f".{module}", __name__), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

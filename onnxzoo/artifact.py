@@ -101,16 +101,21 @@ class Artifact:
             raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
-            raise ArtifactError(f"{found} is missing, though {CONFIG_FILE} lists it; export or download the model again")
+            raise ArtifactError(
+                f"{found} is missing, though {CONFIG_FILE} lists it; export or download the model again"
+            )
         if not found.resolve().is_relative_to(self.folder.resolve()):
             raise ArtifactError(f"{found} leads outside the artifact's folder")
         size = found.stat().st_size
         if size != announced.bytes:
-            raise ArtifactError(f"{found} has {size} bytes, expected {announced.bytes}; export or download the model again")
+            raise ArtifactError(
+                f"{found} has {size} bytes, expected {announced.bytes}; export or download the model again"
+            )
         digest = sha256_of(found)
         if digest != announced.sha256:
             raise ArtifactError(
-                f"{found} was altered: its sha256 is {digest}, expected {announced.sha256}; export or download the model again"
+                f"{found} was altered: its sha256 is {digest}, expected {announced.sha256}; "
+                "export or download the model again"
             )
         return found
 
@@ -145,11 +150,12 @@ def read_artifact(folder: Path) -> Artifact:
         raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
     if config["schema_version"] > SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path} has schema version {config['schema_version']}, this onnxzoo reads up to {SCHEMA_VERSION}; upgrade onnxzoo"
+            f"{path} has schema version {config['schema_version']}, this onnxzoo reads up to {SCHEMA_VERSION}; "
+            "upgrade onnxzoo"
         )
     try:
         return _parse(folder, config)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         if isinstance(error, ArtifactError):
             raise
         reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
@@ -162,6 +168,15 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
         preprocess = preprocess_from_dict(config["preprocess"])
     except RegistryError as error:
         raise ValueError(str(error)) from None
+    image_size = int(config["image_size"])
+    if image_size != preprocess.crop_size or image_size % architecture.size_multiple:
+        raise ValueError(
+            f"image_size must equal crop_size {preprocess.crop_size} and be a multiple of "
+            f"{architecture.size_multiple}, got {image_size}"
+        )
+    for key in ("source", "tools"):
+        if not isinstance(config[key], dict):
+            raise ValueError(f"{key} must be an object, got {type(config[key]).__name__}")
     id2label = config["id2label"]
     if sorted(id2label, key=int) != [str(i) for i in range(len(id2label))] or not id2label:
         raise ValueError("id2label must have the keys 0, 1, 2, ... without a gap")
@@ -171,7 +186,7 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
         name=str(config["name"]),
         family=config["model_type"],
         architecture=architecture,
-        image_size=int(config["image_size"]),
+        image_size=image_size,
         id2label=tuple(str(id2label[str(i)]) for i in range(len(id2label))),
         preprocess=preprocess,
         source=config["source"],
@@ -185,4 +200,6 @@ def _parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or "\\" in path or ":" in path or not parts:
         raise ArtifactError(f"the file name {path!r} in {CONFIG_FILE} leads outside the artifact's folder")
-    return ArtifactFile(path=path, sha256=values["sha256"], bytes=int(values["bytes"]), precision=values.get("precision"))
+    return ArtifactFile(
+        path=path, sha256=values["sha256"], bytes=int(values["bytes"]), precision=values.get("precision")
+    )

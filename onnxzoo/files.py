@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -56,14 +56,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     When the block raises, the temporary file is removed and an earlier `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    temporary = _beside(path, "tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,21 +73,23 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `folder`; put it in the place of `folder` when the block succeeds.
 
     An earlier `folder` is replaced whole. When the block raises, the temporary folder is removed
-    and an earlier `folder` stays as it was.
+    and an earlier `folder` stays as it was. Raises NotADirectoryError when `folder` is a file.
     """
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, expected a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    temporary = _beside(folder, "tmp")
+    temporary.mkdir()
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
         if folder.exists():
-            retired = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-            os.replace(folder, retired / folder.name)
+            retired = _beside(folder, "old")
+            os.replace(folder, retired)
             try:
                 os.replace(temporary, folder)
             except BaseException:
-                os.replace(retired / folder.name, folder)
-                retired.rmdir()
+                os.replace(retired, folder)
                 raise
             shutil.rmtree(retired, ignore_errors=True)
         else:
@@ -99,7 +99,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path, suffix: str) -> Path:
+    """A new hidden name in the folder of `path`: the same file system, so that a rename is atomic.
+
+    Not `tempfile`: its files are private to the user, and the umask that the final file should get
+    can only be read by changing it for the whole process, all threads included.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{suffix}")

@@ -7,6 +7,7 @@ a model stands in the model's artifact (see `onnxzoo.artifact`).
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import functools
 import json
 from collections.abc import Mapping
@@ -39,7 +40,9 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         _require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
-        _require(self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation)
+        _require(
+            self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation
+        )
         _require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
         _require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
 
@@ -160,9 +163,17 @@ class ModelEntry:
             f"image_size must be a multiple of {self.architecture.size_multiple}",
             self.image_size,
         )
-        _require(self.preprocess.crop_size == self.image_size, "crop_size must equal image_size", self.preprocess.crop_size)
-        _require(0 <= self.accuracy.top1 <= self.accuracy.top5 <= 1, "accuracies must be fractions, top1 <= top5", self.accuracy)
-        _require(self.params_m > 0 and self.gmacs > 0, "params_m and gmacs must be positive", (self.params_m, self.gmacs))
+        _require(
+            self.preprocess.crop_size == self.image_size, "crop_size must equal image_size", self.preprocess.crop_size
+        )
+        _require(
+            0 <= self.accuracy.top1 <= self.accuracy.top5 <= 1,
+            "accuracies must be fractions, top1 <= top5",
+            self.accuracy,
+        )
+        _require(
+            self.params_m > 0 and self.gmacs > 0, "params_m and gmacs must be positive", (self.params_m, self.gmacs)
+        )
 
 
 def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architecture:
@@ -196,17 +207,19 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
     """
     entries: dict[str, ModelEntry] = {}
     owners: dict[str, str] = {}
-    for raw in document["models"]:
+    for raw in _entries(document):
         name = raw.get("name", "(no name)")
         try:
             defaults = document["defaults"][raw["family"]]
             values = {**defaults, **raw}
-            values["architecture"] = architecture_from_dict(raw["family"], {**defaults["architecture"], **raw["architecture"]})
+            values["architecture"] = architecture_from_dict(
+                raw["family"], {**defaults["architecture"], **raw["architecture"]}
+            )
             values["preprocess"] = preprocess_from_dict({**defaults["preprocess"], **raw.get("preprocess", {})})
             values["source"] = _from_dict(Source, raw["source"])
             values["accuracy"] = _from_dict(Accuracy, raw["accuracy"])
             entry = _from_dict(ModelEntry, values)
-        except (KeyError, RegistryError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
             raise RegistryError(f"models.json, entry {name!r}: {reason}") from None
         for key in (entry.name, *entry.aliases):
@@ -215,6 +228,19 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
                 raise RegistryError(f"models.json: the name {key!r} stands for both {owner!r} and {entry.name!r}")
         entries[entry.name] = entry
     return entries
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models whose name or alias matches a shell pattern, in the order of the registry.
+
+    Upper and lower case are the same; `*`, `?` and `[...]` are wildcards. Nothing matching gives [].
+    """
+    wanted = pattern.casefold()
+    return [
+        entry.name
+        for entry in models().values()
+        if any(fnmatch.fnmatchcase(key.casefold(), wanted) for key in (entry.name, *entry.aliases))
+    ]
 
 
 def find(name: str) -> ModelEntry:
@@ -254,6 +280,16 @@ def parse_labels(text: str, where: str) -> tuple[str, ...]:
     if not names:
         raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
     return tuple(names)
+
+
+def _entries(document: Any) -> list[dict[str, Any]]:
+    entries = document.get("models") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not isinstance(document.get("defaults"), dict):
+        raise RegistryError("models.json: expected an object with 'defaults' (an object) and 'models' (a list)")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise RegistryError(f"models.json, entry number {number}: expected an object, got {type(entry).__name__}")
+    return entries
 
 
 def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

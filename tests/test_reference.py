@@ -286,7 +286,13 @@ def test_engine_rejects_wrong_inputs_and_use_after_close() -> None:
 
 @pytest.mark.parametrize(
     ("image_size", "classes", "message"),
-    [(250, 10, "multiple of 32"), (0, 10, "got 0"), (-32, 10, "got -32"), (256, 0, "num_classes must be at least 1")],
+    [
+        (250, 10, "multiple of 32"),
+        (0, 10, "got 0"),
+        (-32, 10, "got -32"),
+        (256, 0, "num_classes must be at least 1"),
+        (224, 10, "windows of 8 tokens do not divide the 28 x 28 tokens of stage 1"),
+    ],
 )
 def test_impossible_specs_are_rejected(image_size: int, classes: int, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -1,0 +1,126 @@
+"""The command line: parses, calls, prints. One module per command, imported when it is asked for.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something
+was rejected, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import OnnxzooError
+
+# Command -> 'module:attribute'. These modules import whatever is heavy inside their functions, so that
+# `onnxzoo --help`, which shows the first line of every command's help, stays fast.
+COMMANDS: dict[str, str] = {
+    "list": "onnxzoo.cli.list:command",
+    "info": "onnxzoo.cli.info:command",
+    "predict": "onnxzoo.cli.predict:command",
+    "export": "onnxzoo.cli.export:command",
+    "validate": "onnxzoo.cli.validate:command",
+}
+
+INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks and other control characters spelled out, as file names may hold them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def report(message: str) -> None:
+    """Write one line about something that went wrong to stderr."""
+    click.echo(f"onnxzoo: error: {one_line(message)}", err=True)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, and the one place where errors become lines and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            # Python would complain once more when it flushes stdout at exit.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(OUTPUT_CLOSED)
+        except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a user unasked
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            if isinstance(error, OnnxzooError):
+                report(str(error))
+                ctx.exit(error.exit_code)
+            report(f"{type(error).__name__}: {error}; this is a bug in onnxzoo, run 'onnxzoo --debug ...' to see where")
+            ctx.exit(1)
+        return value
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        for stream in (sys.stdout, sys.stderr):
+            # A file name that the terminal's encoding lacks must not end the program.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort:
+            sys.exit(INTERRUPTED)
+        except click.ClickException as error:
+            _exit_for_usage(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _exit_for_usage(error: click.ClickException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    else:
+        hint = f" (see '{context.command_path} --help')" if context is not None else ""
+        report(error.format_message() + hint)
+    sys.exit(error.exit_code)
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"onnxzoo {version('onnxzoo')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
+def main(debug: bool) -> None:  # LazyGroup.invoke reads it
+    """PaddleClas image classifiers as ONNX models, without Paddle."""

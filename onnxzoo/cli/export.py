@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import click
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..errors import ExportError
 from ..registry import find
 
 
-@click.command("export")
+@click.command("export", short_help="Turn a checkpoint into an ONNX artifact.")
 @click.argument("name")
 @click.option(
     "--weights",

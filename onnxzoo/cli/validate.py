@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_TOLERANCE = 1e-4
 
 
-@click.command("validate")
+@click.command("validate", short_help="Compare every engine with the Paddle reference.")
 @click.argument("model")
 @click.option(
     "--weights",

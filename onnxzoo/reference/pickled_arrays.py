@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 

@@ -2,9 +2,9 @@
 
 A pickle is a program for a small stack machine; `pickle.Unpickler` runs it and, on the way, imports and calls
 what the file names. This module is another machine for the same programs, one that has no instruction to import
-or to call: the few names that a file of arrays needs (`pickled_arrays.NAMES`) are recognised by their spelling and imitated
-here, every other name and instruction is refused. Bounds on instructions and bytes keep a small file from
-filling the memory; bytes are read from the file straight into the arrays.
+or to call: the few names that a file of arrays needs (`pickled_arrays.NAMES`) are recognised by their spelling
+and imitated there, every other name and instruction is refused. Bounds on instructions and bytes keep a small
+file from filling the memory; bytes are read from the file straight into the arrays.
 """
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""What a benchmark needs of one model, with seeded weights, so that nothing is downloaded.
+
+    python prepare_model.py NAME FOLDER
+
+writes `spec.json` (architecture and preprocessing), `weights.pdparams`, and `paddle/inference.json` with
+`paddle/inference.pdiparams`, the static program that PaddleClas's export would give (logits only).
+Runs in a process of its own: a process that has loaded Paddle is too large to measure others from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import paddle
+from paddle.static import InputSpec
+
+from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_shapes
+from onnxzoo.reference.seeded import seeded_state
+from onnxzoo.registry import find, labels
+
+SEED = 1
+
+
+def main(name: str, out: str) -> None:
+    """Write the files of the model `name` to the folder `out`."""
+    entry, folder = find(name), Path(out)
+    spec = ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
+    document = {
+        "family": entry.family,
+        "architecture": dataclasses.asdict(entry.architecture),
+        "image_size": spec.image_size,
+        "num_classes": spec.num_classes,
+        "preprocess": dataclasses.asdict(entry.preprocess),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
+    model = build_model(spec)
+    load_state(model, seeded_state(parameter_shapes(model), SEED))
+    paddle.save(model.state_dict(), str(folder / "weights.pdparams"))
+    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", "image")
+    paddle.jit.save(model, str(folder / "paddle" / "inference"), input_spec=[image])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,5 @@
+"""`python -m onnxzoo` is the command `onnxzoo`."""
+
+from .cli import main
+
+main(prog_name="onnxzoo")

@@ -1,0 +1,119 @@
+"""`onnxzoo info`: everything about one model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+from .. import hub, registry
+from ..artifact import Artifact, read_artifact
+from ..errors import ModelNotFoundError, UnknownModelError
+from ..registry import ModelEntry
+
+
+@click.command("info", short_help="Show what is known about a model.")
+@click.argument("model", metavar="NAME|DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(model: str, as_json: bool) -> None:
+    """Show what is known about a model, and about its artifact when it is on this machine.
+
+    The artifact's files are not read: 'onnxzoo validate' checks them.
+    """
+    entry, artifact = _look_up(model)
+    if as_json:
+        document = {
+            "model": None if entry is None else dataclasses.asdict(entry),
+            "artifact": None if artifact is None else artifact_as_dict(artifact),
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    if entry is not None:
+        _print_rows(entry.name, entry_rows(entry))
+    if artifact is not None:
+        _print_rows("artifact", artifact_rows(artifact))
+    elif entry is not None:
+        click.echo(f"artifact\n  not on this machine; make it: onnxzoo export {entry.name}")
+
+
+def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
+    try:
+        folder = hub.find_artifact(model)
+    except ModelNotFoundError:
+        # A known model that has not been exported still has an entry; a path that is not there has none.
+        try:
+            return registry.find(model), None
+        except UnknownModelError:
+            pass
+        raise
+    artifact = read_artifact(folder)
+    return registry.models().get(artifact.name), artifact
+
+
+def artifact_as_dict(artifact: Artifact) -> dict[str, Any]:
+    """The artifact in plain JSON values, without its class names."""
+    return {
+        "folder": str(artifact.folder),
+        "name": artifact.name,
+        "image_size": artifact.image_size,
+        "num_classes": artifact.num_classes,
+        "precisions": list(artifact.precisions),
+        "preprocess": dataclasses.asdict(artifact.preprocess),
+        "source": dict(artifact.source),
+        "tools": dict(artifact.tools),
+        "files": {path: dataclasses.asdict(file) for path, file in artifact.files.items()},
+    }
+
+
+def entry_rows(entry: ModelEntry) -> list[tuple[str, str]]:
+    """A registry entry as (caption, value) lines."""
+    return [
+        ("family", entry.family),
+        ("aliases", ", ".join(entry.aliases)),
+        ("image size", f"{entry.image_size} x {entry.image_size}"),
+        ("parameters", f"{entry.params_m:.2f} M"),
+        ("multiply-adds", f"{entry.gmacs:.2f} G per image"),
+        ("accuracy", f"top-1 {entry.accuracy.top1:.4f}, top-5 {entry.accuracy.top5:.4f} (ImageNet-1k, PaddleClas)"),
+        ("labels", entry.labels),
+        ("preprocessing", _preprocessing(entry.preprocess)),
+        ("architecture", _fields(dataclasses.asdict(entry.architecture))),
+        ("checkpoint", entry.source.url),
+        ("same weights", f"{entry.source.timm_repo} (Hugging Face Hub, safetensors)"),
+    ]
+
+
+def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
+    """An artifact as (caption, value) lines."""
+    rows = [
+        ("folder", str(artifact.folder)),
+        ("model", f"{artifact.name}, {artifact.num_classes} classes, image size {artifact.image_size}"),
+        ("preprocessing", _preprocessing(artifact.preprocess)),
+        ("precisions", ", ".join(artifact.precisions) or "none"),
+    ]
+    for path, file in artifact.files.items():
+        state = "" if (artifact.folder / path).is_file() else ", missing"
+        rows.append(("file", f"{path}, {file.bytes:,} bytes{state}, sha256 {file.sha256}"))
+    rows += [(f"source {key}", str(value)) for key, value in artifact.source.items()]
+    rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items())))
+    return rows
+
+
+def _preprocessing(spec: registry.Preprocess) -> str:
+    return (
+        f"short side to {spec.resize_size} ({spec.interpolation}), centre crop {spec.crop_size}, RGB / 255, "
+        f"mean {list(spec.mean)}, std {list(spec.std)}"
+    )
+
+
+def _fields(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {list(value) if isinstance(value, tuple) else value}" for key, value in values.items())
+
+
+def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
+    from . import one_line
+
+    click.echo(title)
+    for caption, value in rows:
+        click.echo(f"  {caption:<15}{one_line(value)}")

@@ -1,0 +1,46 @@
+"""`onnxzoo list`: the models of the registry."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from .. import hub, registry
+from ..errors import UnknownModelError
+
+
+@click.command("list", short_help="List the models.")
+@click.argument("pattern", default="*")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(pattern: str, as_json: bool) -> None:
+    """List the models, or those whose name or alias matches PATTERN (quote wildcards: 'swin*')."""
+    names = registry.list_models(pattern)
+    if not names:
+        raise UnknownModelError(
+            f"no model matches {pattern!r}; wildcards are * ? [...], 'onnxzoo list' shows all models"
+        )
+    here = {folder.name for folder in hub.cached_models()}
+    rows = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "aliases": list(entry.aliases),
+            "image_size": entry.image_size,
+            "params_m": entry.params_m,
+            "gmacs": entry.gmacs,
+            "top1": entry.accuracy.top1,
+            "top5": entry.accuracy.top5,
+            "exported": entry.name in here,
+        }
+        for entry in (registry.models()[name] for name in names)
+    ]
+    if as_json:
+        click.echo(json.dumps({"models": rows}, indent=2))
+        return
+    click.echo(f"{'name':<18}{'image':>6}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  exported")
+    for row in rows:
+        click.echo(
+            f"{row['name']:<18}{row['image_size']:>6}{row['params_m']:>10.2f}{row['gmacs']:>8.2f}"
+            f"{row['top1']:>8.4f}{row['top5']:>8.4f}  {'yes' if row['exported'] else ''}".rstrip()
+        )

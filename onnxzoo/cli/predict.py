@@ -1,0 +1,141 @@
+"""`onnxzoo predict`: classify images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from ..errors import ImageError, InputError
+from . import one_line, report
+from .images import NoImages, find_images
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..results import Prediction
+
+
+@click.command("predict", short_help="Classify images.")
+@click.argument("model", metavar="NAME|DIR")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino or onnxruntime.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(ctx: click.Context, model: str, images: tuple[str, ...], top_k: int, engine: str, as_json: bool) -> None:
+    """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
+
+    An image that cannot be read is reported on stderr; the others are classified and the exit code is 1.
+    """
+    found = find_images(images)
+    ahead: list[str | NoImages] = []
+    for item in found:
+        ahead.append(item)
+        if isinstance(item, str):
+            break
+    else:
+        # Nothing to do is wrong usage, and not worth loading a model for.
+        raise InputError("; ".join(map(str, ahead)))
+
+    from ..model import BATCH_SIZE, load
+
+    failed = False
+    with load(model, engine=engine) as loaded, _progress() as progress:
+        writer = JsonWriter(loaded) if as_json else TextWriter()
+        for batch in _batched(chain(ahead, found), BATCH_SIZE):
+            for item, outcome in _predict_each(loaded, batch, top_k):
+                if isinstance(outcome, Exception):
+                    failed = True
+                    report(str(outcome))
+                writer.write(item, outcome)
+                progress.update(1)
+        writer.end()
+    if failed:
+        ctx.exit(1)
+
+
+class Writer(Protocol):
+    """Prints outcomes as they come."""
+
+    def write(self, image: str, outcome: Prediction | Exception) -> None:
+        """Print what became of one image."""
+
+    def end(self) -> None:
+        """Print what closes the output."""
+
+
+class TextWriter:
+    """For people: the image on one line, its classes below it."""
+
+    def write(self, image: str, outcome: Prediction | Exception) -> None:
+        """Print one image's classes; errors are on stderr already."""
+        if isinstance(outcome, Exception):
+            return
+        lines = [one_line(image)]
+        lines += [f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top]
+        click.echo("\n".join(lines))
+
+    def end(self) -> None:
+        """Nothing closes the text."""
+
+
+class JsonWriter:
+    """For programs: one document, written image by image, so that a folder of any size fits."""
+
+    def __init__(self, model: Model) -> None:
+        head = {"model": model.name, "engine": dataclasses.asdict(model.engine)}
+        click.echo(json.dumps(head, indent=2)[:-2] + ',\n  "results": [', nl=False)
+        self._separator = "\n"
+
+    def write(self, image: str, outcome: Prediction | Exception) -> None:
+        """Append one result."""
+        result: dict[str, Any] = {"image": image}
+        if isinstance(outcome, Exception):
+            result["error"] = str(outcome)
+        else:
+            result["top"] = [dataclasses.asdict(best) for best in outcome.top]
+        click.echo(f"{self._separator}    {json.dumps(result)}", nl=False)
+        self._separator = ",\n"
+
+    def end(self) -> None:
+        """Close the document."""
+        click.echo("\n  ]\n}")
+
+
+def _predict_each(
+    model: Model, batch: list[str | NoImages], top_k: int
+) -> Iterator[tuple[str, Prediction | Exception]]:
+    paths = [item for item in batch if isinstance(item, str)]
+    outcomes: list[Prediction | Exception]
+    try:
+        outcomes = [*model.predict(paths, top_k)]
+    except ImageError:
+        outcomes = [_predict_one(model, path, top_k) for path in paths]
+    following = iter(outcomes)
+    for item in batch:
+        yield (item, next(following)) if isinstance(item, str) else (item.argument, InputError(str(item)))
+
+
+def _predict_one(model: Model, path: str, top_k: int) -> Prediction | Exception:
+    try:
+        return model.predict(path, top_k)
+    except ImageError as error:
+        return error
+
+
+def _batched(items: Iterable[str | NoImages], size: int) -> Iterator[list[str | NoImages]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _progress() -> Any:
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    # With results on the same terminal, they are the progress.
+    return tqdm(unit=" images", disable=not sys.stderr.isatty() or sys.stdout.isatty(), file=sys.stderr)

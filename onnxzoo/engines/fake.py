@@ -1,0 +1,55 @@
+"""An engine without a library, for tests of whatever uses an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..results import EngineInfo
+from .libraries import checked_feeds, closed, failure
+from .protocol import Array, TensorSpec
+
+Compute = Callable[[Array], Mapping[str, Array]]
+
+
+class FakeEngine:
+    """Runs a Python function in the place of a model.
+
+    `compute` takes the image batch, float32 [N, 3, H, W], and returns the outputs by name, such as
+    `logits` [N, classes] and `embedding` [N, features]. An exception that it raises arrives as an
+    EngineError, as with a real engine. `batches` records the batch size of every run.
+    """
+
+    def __init__(self, compute: Compute, *, input_name: str = "image", reason: str = "a test") -> None:
+        self._compute: Compute | None = compute
+        self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
+        self._input_name = input_name
+        self._info = EngineInfo("fake", "CPU", "fp32", "0", reason)
+        self.batches: list[int] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs the model, and how."""
+        return self._info
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The model's inputs by name."""
+        return self._inputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """What `compute` returns for the image batch.
+
+        Raises InputError for inputs that do not fit, EngineError when `compute` raises or after `close()`.
+        """
+        if self._compute is None:
+            raise closed("fake")
+        image = checked_feeds(feeds, self._inputs)[self._input_name]
+        self.batches.append(len(image))
+        try:
+            return dict(self._compute(image))
+        except Exception as error:
+            raise failure("the fake engine failed while running the model", error) from error
+
+    def close(self) -> None:
+        """Forget the function; calling it twice is allowed."""
+        self._compute = None

@@ -1,0 +1,234 @@
+"""A model that is ready to run: its artifact, an engine and the image preprocessing, tied together."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from .artifact import INPUT_NAME, OUTPUT_NAMES, Artifact, read_artifact
+from .engines import AUTO, create_engine
+from .engines.protocol import Engine
+from .errors import ArtifactError, EngineError, InputError
+from .hub import find_artifact
+from .image import ImageInput, preprocess_batch
+from .results import Array, ClassScore, EngineInfo, Prediction
+
+# Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
+# for swinv2_large_w24, eight images have 1 GB of attention scores per block (8 x 16 windows x 6 heads x 576 x 576).
+BATCH_SIZE = 8
+
+LOGITS, EMBEDDING = OUTPUT_NAMES
+
+
+def load(model: str | os.PathLike[str], *, engine: str = AUTO, precision: str = "fp32") -> Model:
+    """Load a model by registry name, alias, or the path of an artifact folder.
+
+    `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named
+    one (`openvino`, `onnxruntime`) is used or the call fails. `precision`: one of those that the artifact has.
+
+    The ONNX file's SHA-256 is checked before anything reads it.
+
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine or precision,
+    EngineUnavailableError, EngineError.
+    """
+    artifact = read_artifact(find_artifact(model))
+    return Model(artifact, create_engine(engine, artifact.model_file(precision)))
+
+
+class Model:
+    """An image classifier. Safe to use from many threads; close it, or use it in a `with` block, to free memory."""
+
+    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+        """Tie an artifact to the engine that runs it; `load` does both.
+
+        Raises ArtifactError, and closes the engine, when its input is not the one that the artifact describes.
+        """
+        self._artifact = artifact
+        self._engine = engine
+        try:
+            _check_input(artifact, engine)
+        except ArtifactError:
+            engine.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The model's name as its artifact has it."""
+        return self._artifact.name
+
+    @property
+    def engine(self) -> EngineInfo:
+        """Which engine runs the model, on what, and why."""
+        return self._engine.info
+
+    @property
+    def artifact(self) -> Artifact:
+        """The folder that the model was loaded from, and its description."""
+        return self._artifact
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the model's input in pixels."""
+        return self._artifact.image_size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, by class id."""
+        return self._artifact.id2label
+
+    @overload
+    def predict(self, image: ImageInput, top_k: int = 5) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    # A str is a sequence of str to a type checker; the overload above is found first.
+    @overload
+    def predict(self, image: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]: ...
+
+    def predict(self, image: ImageInput | Sequence[ImageInput], top_k: int = 5) -> Prediction | list[Prediction]:
+        """The `top_k` best classes of one image, or of every image of a list or tuple, in its order.
+
+        An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order.
+        A list runs in batches of `BATCH_SIZE`; an empty one gives []. `top_k` beyond the number of classes
+        gives all of them.
+
+        Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1, EngineError.
+        """
+        count = _checked_top_k(top_k)
+        many = _as_many(image)
+        predictions = [
+            prediction
+            for batch in self._batches([image] if many is None else many)  # type: ignore[list-item]
+            for prediction in top_classes(self.logits(batch), self.labels, count)
+        ]
+        return predictions[0] if many is None else predictions
+
+    def embed(self, image: ImageInput | Sequence[ImageInput]) -> Array:
+        """The pooled features before the head: float32 [features], or [N, features] for a list or tuple.
+
+        Takes the same images as `predict`. No images give an array [0, features].
+
+        Raises ImageError naming the image that cannot be read, EngineError.
+        """
+        many = _as_many(image)
+        if many is not None and not many:
+            return np.empty((0, self._artifact.architecture.num_features), dtype=np.float32)
+        images = [image] if many is None else many
+        parts = [self._run(batch, EMBEDDING) for batch in self._batches(images)]  # type: ignore[arg-type]
+        vectors: Array = np.concatenate(parts)
+        return vectors[0] if many is None else vectors
+
+    def logits(self, batch: Array) -> Array:
+        """The head's outputs for a preprocessed batch: float32 [N, 3, S, S] -> float32 [N, classes].
+
+        S is `image_size`; channels are R, G, B, values normalised as `artifact.preprocess` says
+        (`onnxzoo.image.preprocess_batch` does it). The batch runs as one: memory grows with N. N may be 0.
+
+        Raises InputError for another type, dtype or shape, EngineError when the engine fails or
+        computes something that is not finite.
+        """
+        self._check_batch(batch)
+        if not len(batch):
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        return self._run(batch, LOGITS)
+
+    def close(self) -> None:
+        """Free the engine's memory. Calling it twice is allowed; running the model afterwards is an EngineError."""
+        self._engine.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.engine
+        return f"Model({self.name!r}, engine={info.name!r}, device={info.device!r}, precision={info.precision!r})"
+
+    def _batches(self, images: Sequence[ImageInput]) -> Iterator[Array]:
+        for start in range(0, len(images), BATCH_SIZE):
+            yield preprocess_batch(images[start : start + BATCH_SIZE], self._artifact.preprocess)
+
+    def _check_batch(self, batch: object) -> None:
+        size = self.image_size
+        expected = f"logits() takes a float32 array of shape (N, 3, {size}, {size})"
+        if not isinstance(batch, np.ndarray):
+            raise InputError(f"{expected}, got {type(batch).__name__}; for images use predict()")
+        shape = batch.shape
+        if batch.dtype == np.uint8 or (batch.ndim == 4 and shape[1] != 3 and shape[3] == 3):
+            raise InputError(
+                f"{expected}, got {batch.dtype} of shape {shape}, which looks like pixels; "
+                "give a list of [H, W, 3] images to predict(), or to onnxzoo.image.preprocess_batch()"
+            )
+        if batch.ndim == 3 and shape == (3, size, size):
+            raise InputError(f"{expected}, got shape {shape}; add the batch axis: batch[None]")
+        if batch.ndim != 4 or shape[1:] != (3, size, size):
+            raise InputError(f"{expected}, got shape {shape}; onnxzoo.image.preprocess_batch() makes such an array")
+        if batch.dtype != np.float32:
+            raise InputError(f"{expected}, got {batch.dtype}; call .astype(np.float32)")
+
+    def _run(self, batch: Array, output: str) -> Array:
+        outputs = self._engine.run({INPUT_NAME: batch})
+        if output not in outputs:
+            raise EngineError(f"{self.name} has no output {output!r}; it has {', '.join(outputs) or 'none'}")
+        width = len(self.labels) if output == LOGITS else self._artifact.architecture.num_features
+        values: Array = np.asarray(outputs[output], dtype=np.float32)
+        if values.shape != (len(batch), width):
+            raise EngineError(f"{self.name}: {output} have shape {values.shape}, expected {(len(batch), width)}")
+        bad = values.size - int(np.isfinite(values).sum())
+        if bad:
+            finite_input = bool(np.isfinite(batch).all())
+            cause = f"{self.engine.name} computed them from finite inputs" if finite_input else "so are the inputs"
+            raise EngineError(f"{self.name}: {bad} of {values.size} {output} are NaN or infinite; {cause}")
+        return values
+
+
+def top_classes(logits: Array, labels: Sequence[str], top_k: int) -> list[Prediction]:
+    """The best classes of every row of logits [N, classes], by softmax; equal scores in the order of class ids."""
+    # In float64: the scores of all classes then sum to 1 to the last printed digit.
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    scores: npt.NDArray[np.float64] = np.exp(shifted)
+    scores /= scores.sum(axis=1, keepdims=True)
+    order = np.argsort(-shifted, axis=1, kind="stable")[:, :top_k]
+    return [
+        Prediction(tuple(ClassScore(int(i), labels[i], float(row[i])) for i in best))
+        for row, best in zip(scores, order, strict=True)
+    ]
+
+
+def _as_many(image: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput] | None:
+    """The images of a list or tuple; None for a single image, whatever it is."""
+    return image if isinstance(image, list | tuple) else None
+
+
+def _checked_top_k(top_k: int) -> int:
+    try:
+        count = operator.index(top_k)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(top_k, bool):
+        raise InputError(f"top_k must be a whole number from 1, got {top_k!r}")
+    return count
+
+
+def _check_input(artifact: Artifact, engine: Engine) -> None:
+    """A wrong graph is found when it is loaded, not at the first image or the first batch of two."""
+    expected = (None, 3, artifact.image_size, artifact.image_size)
+    spec = engine.inputs.get(INPUT_NAME)
+    if spec is None or len(engine.inputs) != 1:
+        raise ArtifactError(
+            f"{artifact.folder}: expected one input {INPUT_NAME!r}, the model has {list(engine.inputs)}"
+        )
+    fits = len(spec.shape) == 4 and all(size in (None, want) for size, want in zip(spec.shape, expected, strict=True))
+    if spec.dtype != "float32" or not fits:
+        raise ArtifactError(
+            f"{artifact.folder}: the input must be float32 {expected} with a free batch size, "
+            f"the model has {spec.dtype} {spec.shape}; export it again"
+        )

@@ -1,0 +1,80 @@
+"""Looking models up on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import write_artifact
+
+from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
+from onnxzoo.hub import cached_models, find_artifact
+
+
+def test_a_name_or_alias_finds_the_exported_model(cache):
+    folder = write_artifact(cache / "models" / "pvt_v2_b2_linear", name="pvt_v2_b2_linear")
+    for name in ("pvt_v2_b2_linear", "PVT_V2_B2_Linear", "pvt_v2_b2_li", "PVT_v2_b2_LI"):
+        assert find_artifact(name) == folder
+
+
+def test_a_known_model_that_is_not_exported_says_how_to_get_it():
+    with pytest.raises(ModelNotFoundError, match=r"pip install 'onnxzoo\[export\]', then onnxzoo export pvt_v2_b0$"):
+        find_artifact("PVT_V2_B0")
+
+
+def test_an_unknown_name_lists_the_closest():
+    with pytest.raises(UnknownModelError, match="unknown model 'pvt_v2_b9'; did you mean pvt_v2_b"):
+        find_artifact("pvt_v2_b9")
+    with pytest.raises(UnknownModelError):
+        find_artifact("")
+
+
+def test_a_folder_is_found_by_str_and_by_path(tiny, monkeypatch):
+    assert find_artifact(str(tiny)) == tiny
+    assert find_artifact(tiny) == tiny
+    monkeypatch.chdir(tiny.parent)
+    assert find_artifact("tiny") == Path("tiny")
+    assert find_artifact("./tiny") == Path("tiny")
+
+
+def test_a_home_folder_is_expanded(tiny, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny.parent))
+    assert find_artifact("~/tiny") == tiny
+
+
+def test_a_registry_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
+    folder = write_artifact(tmp_path / "pvt_v2_b0")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="onnxzoo export"):
+        find_artifact("pvt_v2_b0")
+    assert find_artifact("./pvt_v2_b0").samefile(folder)
+    assert find_artifact(Path("pvt_v2_b0")).samefile(folder)
+
+
+def test_a_path_where_nothing_is(tmp_path):
+    with pytest.raises(ModelNotFoundError, match=r"there is no folder .*nowhere"):
+        find_artifact(tmp_path / "nowhere")
+    with pytest.raises(ModelNotFoundError, match="there is no folder someone/model"):
+        find_artifact("someone/model")
+
+
+def test_a_path_that_is_no_artifact(tmp_path, tiny):
+    with pytest.raises(ArtifactError, match=r"is not an artifact: it has no config\.json"):
+        find_artifact(tmp_path)
+    with pytest.raises(ArtifactError, match="is a file; give the artifact's folder"):
+        find_artifact(tiny / "config.json")
+
+
+def test_something_that_is_no_name():
+    with pytest.raises(InputError, match="a name or the path of a folder, got int"):
+        find_artifact(3)  # type: ignore[arg-type]
+
+
+def test_cached_models_are_the_whole_ones(cache):
+    assert cached_models() == []
+    models = cache / "models"
+    second = write_artifact(models / "second")
+    first = write_artifact(models / "first")
+    write_artifact(models / ".third.0123.tmp")
+    (models / "empty").mkdir()
+    assert cached_models() == [first, second]

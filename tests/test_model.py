@@ -1,0 +1,232 @@
+"""Predicting with a model: readable answers, strict inputs, no failure swallowed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import LABELS, SIZE, tiny_embedding, tiny_graph, tiny_logits, tiny_outputs, write_artifact
+
+import onnxzoo
+from onnxzoo.artifact import read_artifact
+from onnxzoo.engines.fake import FakeEngine
+from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
+from onnxzoo.model import BATCH_SIZE, Model, load, top_classes
+from onnxzoo.results import Array
+
+
+def fake_model(folder: Path, **outputs: Array) -> Model:
+    """The tiny model on a fake engine; `outputs` replace what it computes."""
+
+    def compute(batch: Array) -> Mapping[str, Array]:
+        return {**tiny_outputs(batch), **outputs}
+
+    return Model(read_artifact(folder), FakeEngine(compute))
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino", "onnxruntime"])
+def test_a_red_image_is_red(tiny, photos, engine):
+    with load(tiny, engine=engine) as model:
+        best = model.predict(photos / "red.png")
+        assert (best.label, best.class_id) == ("red", 1)
+        assert best.score > 0.99
+        assert [one.label for one in model.predict([photos / f"{name}.png" for name in LABELS])] == list(LABELS)
+
+
+def test_every_kind_of_image_gives_the_same_answer(tiny, photos):
+    model = fake_model(tiny)
+    path = photos / "blue.png"
+    expected = model.predict(path)
+    assert expected.label == "blue"
+    data = path.read_bytes()
+    pixels = np.asarray(Image.open(path))
+    assert model.predict(str(path)) == expected
+    assert model.predict(data) == expected
+    assert model.predict(io.BytesIO(data)) == expected
+    assert model.predict(Image.open(path)) == expected
+    assert model.predict(pixels) == expected
+    assert model.predict((str(path), data, pixels)) == [expected] * 3
+
+
+def test_what_a_model_says_about_itself(tiny):
+    model = load(tiny, engine="onnxruntime")
+    assert (model.name, model.image_size, model.labels) == ("tiny", SIZE, LABELS)
+    assert model.engine.name == "onnxruntime"
+    assert model.artifact.folder == tiny
+    assert repr(model) == "Model('tiny', engine='onnxruntime', device='CPU', precision='fp32')"
+
+
+def test_scores_are_a_softmax_best_first(tiny, photos):
+    best = fake_model(tiny).predict(photos / "green.png", top_k=4)
+    scores = [one.score for one in best.top]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-12)
+    assert {one.label for one in best.top} == set(LABELS)
+
+
+def test_top_k_is_checked_and_stops_at_the_number_of_classes(tiny, photos):
+    model = fake_model(tiny)
+    image = photos / "red.png"
+    assert len(model.predict(image, top_k=1).top) == 1
+    assert len(model.predict(image, top_k=1000).top) == 4
+    assert len(model.predict(image, top_k=np.int64(2)).top) == 2  # type: ignore[call-overload]
+    for wrong in (0, -1, 2.0, "3", None, True):
+        with pytest.raises(InputError, match="top_k must be a whole number from 1"):
+            model.predict(image, top_k=wrong)
+
+
+def test_a_list_runs_in_batches_in_its_order(tiny, photos):
+    engine = FakeEngine(tiny_outputs)
+    model = Model(read_artifact(tiny), engine)
+    names = [LABELS[i % 4] for i in range(2 * BATCH_SIZE + 1)]
+    assert [one.label for one in model.predict([photos / f"{name}.png" for name in names])] == names
+    assert engine.batches == [BATCH_SIZE, BATCH_SIZE, 1]
+
+
+def test_no_images_give_no_predictions(tiny):
+    model = fake_model(tiny)
+    assert model.predict([]) == []
+    assert model.embed([]).shape == (0, 3)
+    with pytest.raises(InputError, match="top_k"):
+        model.predict([], top_k=0)
+
+
+def test_one_bad_image_of_a_list_is_named(tiny, photos):
+    (photos / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        fake_model(tiny).predict([photos / "red.png", photos / "bad.png"])
+
+
+def test_embed_gives_the_features_before_the_head(tiny, photos):
+    model = load(tiny)
+    vector = model.embed(photos / "red.png")
+    assert vector.dtype == np.float32
+    np.testing.assert_allclose(vector, [1, 0, 0], atol=1e-5)
+    many = model.embed([photos / f"{name}.png" for name in LABELS] * 3)
+    assert many.shape == (12, 3)
+    np.testing.assert_allclose(many[:4], [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], atol=1e-5)
+
+
+def test_logits_of_a_batch(tiny, batch):
+    model = load(tiny)
+    np.testing.assert_allclose(model.logits(batch), tiny_logits(batch), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.logits(batch[::2]), tiny_logits(batch[::2]), rtol=1e-5, atol=1e-5)
+    empty = model.logits(batch[:0])
+    assert (empty.shape, empty.dtype) == ((0, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((1, 3, 32, 32)), r"got float64; call \.astype\(np\.float32\)"),
+        (np.zeros((1, 3, 32, 32), np.float16), "got float16"),
+        (np.zeros((1, 32, 32, 3), np.uint8), "uint8 of shape .* looks like pixels"),
+        (np.zeros((1, 32, 32, 3), np.float32), "looks like pixels"),
+        (np.zeros((3, 32, 32), np.float32), r"add the batch axis: batch\[None\]"),
+        (np.zeros((1, 3, 64, 32), np.float32), r"shape \(N, 3, 32, 32\), got shape \(1, 3, 64, 32\)"),
+        (np.zeros((0, 3), np.float32), r"got shape \(0, 3\)"),
+        ([[1.0]], "got list"),
+        ("cat.jpg", r"got str; for images use predict\(\)"),
+    ],
+)
+def test_logits_refuses_what_is_not_a_preprocessed_batch(tiny, wrong, message):
+    with pytest.raises(InputError, match=message):
+        fake_model(tiny).logits(wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_are_an_error(tiny, photos, batch, value):
+    logits = np.zeros((1, 4), np.float32)
+    logits[0, 2] = value
+    model = fake_model(tiny, logits=logits, embedding=np.full((1, 3), value, np.float32))
+    with pytest.raises(EngineError, match="tiny: 1 of 4 logits are NaN or infinite; fake computed them from finite"):
+        model.logits(batch[:1])
+    with pytest.raises(EngineError, match="3 of 3 embedding are NaN"):
+        model.embed(photos / "red.png")
+    with pytest.raises(EngineError, match="NaN"):
+        model.predict(photos / "red.png")
+
+
+def test_inputs_that_are_not_finite_are_blamed(tiny, batch):
+    batch[0, 0, 0, 0] = np.nan
+    with pytest.raises(EngineError, match="so are the inputs"):
+        fake_model(tiny).logits(batch)
+
+
+def test_a_failing_engine_is_not_swallowed(tiny, photos):
+    def fail(_: Array) -> Mapping[str, Array]:
+        raise MemoryError("cannot allocate")
+
+    with pytest.raises(EngineError, match="cannot allocate"):
+        Model(read_artifact(tiny), FakeEngine(fail)).predict(photos / "red.png")
+
+
+def test_outputs_of_the_wrong_shape_or_name_are_an_error(tiny, batch):
+    with pytest.raises(EngineError, match=r"logits have shape \(3, 5\), expected \(3, 4\)"):
+        fake_model(tiny, logits=np.zeros((3, 5), np.float32)).logits(batch)
+    nameless = Model(read_artifact(tiny), FakeEngine(lambda batch: {"embedding": tiny_embedding(batch)}))
+    with pytest.raises(EngineError, match="no output 'logits'; it has embedding"):
+        nameless.logits(batch)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
+        (tiny_graph(input_name="x"), r"one input 'image', the model has \['x'\]"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, message):
+    with pytest.raises(ArtifactError, match=message):
+        load(write_artifact(tmp_path / "wrong", model=graph))
+
+
+def test_an_altered_model_file_is_never_loaded(tiny):
+    file = tiny / "onnx" / "model.onnx"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"model\.onnx was altered: its sha256 is"):
+        load(tiny)
+
+
+def test_a_precision_that_is_not_there_lists_those_that_are(tiny):
+    with pytest.raises(InputError, match="tiny has no 'fp16' model; it has fp32"):
+        load(tiny, precision="fp16")
+
+
+def test_a_model_is_loaded_by_its_name(cache, photos):
+    write_artifact(cache / "models" / "swinv2_tiny_w8", name="swinv2_tiny_w8")
+    model = onnxzoo.load("swinv2_tiny_window8_256")
+    assert model.predict(photos / "red.png").label == "red"
+
+
+def test_a_closed_model_says_so(tiny, photos):
+    model = load(tiny)
+    model.close()
+    model.close()
+    with pytest.raises(EngineError, match="is closed; load the model again"):
+        model.predict(photos / "red.png")
+
+
+def test_threads_share_a_model(tiny, photos):
+    model = load(tiny)
+    names = [LABELS[i % 4] for i in range(80)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda name: model.predict(photos / f"{name}.png").label, names)
+        assert list(answers) == names
+
+
+def test_equal_scores_come_in_the_order_of_class_ids():
+    (best,) = top_classes(np.array([[0, 5, 5, 0]], np.float32), LABELS, 4)
+    assert [one.class_id for one in best.top] == [1, 2, 0, 3]
+
+
+def test_huge_logits_do_not_overflow():
+    (best,) = top_classes(np.array([[3e38, -3e38, 0, 3e38]], np.float32), LABELS, 4)
+    assert [one.score for one in best.top] == [0.5, 0.5, 0, 0]

@@ -1,0 +1,197 @@
+"""The registry: sixteen models, found by any of their names, and no contradiction in the file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from onnxzoo import registry
+from onnxzoo.errors import RegistryError, UnknownModelError
+from onnxzoo.registry import PvtV2Architecture, SwinV2Architecture
+
+NAMES = [
+    "pvt_v2_b0",
+    "pvt_v2_b1",
+    "pvt_v2_b2",
+    "pvt_v2_b2_linear",
+    "pvt_v2_b3",
+    "pvt_v2_b4",
+    "pvt_v2_b5",
+    "swinv2_tiny_w8",
+    "swinv2_tiny_w16",
+    "swinv2_small_w8",
+    "swinv2_small_w16",
+    "swinv2_base_w8",
+    "swinv2_base_w16",
+    "swinv2_base_w24",
+    "swinv2_large_w16",
+    "swinv2_large_w24",
+]
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    """A copy of models.json that a test may spoil."""
+    text = resources.files("onnxzoo").joinpath("models.json").read_text(encoding="utf-8")
+    return copy.deepcopy(json.loads(text))
+
+
+def test_the_sixteen_models():
+    assert list(registry.models()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_and_alias_finds_its_model_in_any_case(name):
+    entry = registry.models()[name]
+    for key in (entry.name, *entry.aliases):
+        assert registry.find(key) is entry
+        assert registry.find(key.upper()) is entry
+        assert registry.find(key.lower()) is entry
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("SwinTransformerV2_small_patch4_window16_256", "swinv2_small_w16"),
+        ("swinv2_base_window12to24_192to384", "swinv2_base_w24"),
+        ("swinv2_large_window12to16_192to256", "swinv2_large_w16"),
+        ("PVT_V2_B2_Linear", "pvt_v2_b2_linear"),
+        ("pvt_v2_b2_li", "pvt_v2_b2_linear"),
+    ],
+)
+def test_the_names_of_other_projects(alias, name):
+    assert registry.find(alias).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_entry_is_complete(name):
+    entry = registry.models()[name]
+    assert entry.architecture.num_features > 0
+    assert len(registry.labels(entry.labels)) == 1000
+    assert entry.source.url.startswith("https://")
+    assert entry.source.url.endswith("_pretrained.pdparams")
+    assert entry.source.timm_repo.startswith("timm/")
+    kind = {"swinv2": SwinV2Architecture, "pvt_v2": PvtV2Architecture}[entry.family]
+    assert isinstance(entry.architecture, kind)
+
+
+def test_the_three_models_whose_checkpoints_have_another_name():
+    special = [name for name in NAMES if "_22kto1k_pretrained" in registry.find(name).source.url]
+    assert special == ["swinv2_base_w24", "swinv2_large_w16", "swinv2_large_w24"]
+    for name in NAMES:
+        architecture = registry.find(name).architecture
+        if isinstance(architecture, SwinV2Architecture):
+            expected = (12, 12, 12, 6) if name in special else (0, 0, 0, 0)
+            assert architecture.pretrained_window_sizes == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", NAMES),
+        ("swin*_W8", ["swinv2_tiny_w8", "swinv2_small_w8", "swinv2_base_w8"]),
+        ("SwinTransformerV2_tiny*", ["swinv2_tiny_w8", "swinv2_tiny_w16"]),
+        ("pvt_v2_b[01]", ["pvt_v2_b0", "pvt_v2_b1"]),
+        ("resnet*", []),
+        ("", []),
+    ],
+)
+def test_listing_by_pattern(pattern, expected):
+    assert registry.list_models(pattern) == expected
+
+
+def test_an_unknown_name_lists_the_closest():
+    with pytest.raises(UnknownModelError, match="did you mean swinv2_small_w16 or"):
+        registry.find("swinv2_smal_w16")
+    with pytest.raises(UnknownModelError, match=r"unknown model 'resnet50' \('onnxzoo list' shows all 16\)"):
+        registry.find("resnet50")
+
+
+def set_in(entry: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        entry = entry.setdefault(parent, {})
+    if value is None:
+        del entry[last]
+    else:
+        entry[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("accuracy", None, "'accuracy' is missing"),
+        ("family", None, "'family' is missing"),
+        ("params_m", None, r"missing \['params_m'\]"),
+        ("colour", "blue", r"unknown \['colour'\]"),
+        ("family", "resnet", "'resnet' is missing"),
+        ("architecture.depths", [2, 2, 2], "all stages must be described, got .*'depths': 3"),
+        ("architecture.depths", [], "all stages"),
+        ("architecture.depths", 3, "int"),
+        ("architecture.num_heads", [1, 2, 5, 7], "num_heads must divide 256, got 7"),
+        ("architecture.num_heads", [1, 2, 5, 0], "modulo|division"),
+        ("architecture.width", 3, r"unknown \['width'\]"),
+        ("image_size", 225, "multiple of 32, got 225"),
+        ("image_size", 256, "crop_size must equal image_size, got 224"),
+        ("image_size", "224", "not all arguments|unsupported|must"),
+        ("preprocess.resize_size", 200, r"crop_size must be in 1\.\.200, got 224"),
+        ("preprocess.interpolation", "cubic", "interpolation must be one of"),
+        ("preprocess.mean", [0.5], "mean must have 3 values"),
+        ("preprocess.std", [0.2, 0.2, 0], "3 positive values"),
+        ("accuracy.top1", 70.5, "accuracies must be fractions"),
+        ("gmacs", 0, "must be positive"),
+    ],
+)
+def test_an_inconsistent_entry_is_named(document, path, value, message):
+    set_in(document["models"][0], path, value)
+    with pytest.raises(RegistryError, match=rf"models\.json, entry 'pvt_v2_b0': .*({message})"):
+        registry.parse_models(document)
+
+
+@pytest.mark.parametrize("alias", ["pvt_v2_b1", "PVT_V2_b1"])
+def test_a_name_that_stands_for_two_models(document, alias):
+    document["models"][0]["aliases"].append(alias)
+    with pytest.raises(RegistryError, match="stands for both 'pvt_v2_b0' and 'pvt_v2_b1'"):
+        registry.parse_models(document)
+
+
+def test_a_model_listed_twice(document):
+    document["models"].append(document["models"][0])
+    with pytest.raises(RegistryError, match="stands for both 'pvt_v2_b0' and 'pvt_v2_b0'"):
+        registry.parse_models(document)
+
+
+@pytest.mark.parametrize("broken", [[], {}, {"models": {}, "defaults": {}}, {"models": ["x"], "defaults": {}}, None])
+def test_a_document_of_another_shape(broken):
+    with pytest.raises(RegistryError, match=r"models\.json"):
+        registry.parse_models(broken)
+
+
+def test_labels_by_class_id():
+    labels = registry.labels("imagenet1k")
+    assert labels[0] == "tench, Tinca tinca"
+    assert "tabby" in labels[281]
+    assert labels[134] == labels[517].partition(",")[0] == "crane"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no labels in it"),
+        ("0 cat\n2 dog", "line 2: expected '1 <name>', got '2 dog'"),
+        ("0 cat\n1", "line 2"),
+        ("0 cat\n\n1 dog", "line 2"),
+        ("1 cat", "line 1: expected '0 <name>'"),
+    ],
+)
+def test_label_files_with_a_gap_are_refused(text, message):
+    with pytest.raises(RegistryError, match=f"my labels.*{message}"):
+        registry.parse_labels(text, "my labels")
+
+
+def test_label_files():
+    assert registry.parse_labels("0 cat\n1 big dog\n", "here") == ("cat", "big dog")
