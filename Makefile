@@ -18,7 +18,7 @@ test: check
 check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports
+	cd $(VENV) && bin/lint-imports --config ../.importlinter --no-logo
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p onnxzoo
 
 install: $(VENV)/.installed

@@ -39,7 +39,8 @@ def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
         raise ExportError(f"the exported graph keeps {len(outside)} tensors outside its file, the first {outside[0]!r}")
     size, features = spec.image_size, spec.architecture.num_features
     _require_values("inputs", model.graph.input, {INPUT_NAME: [BATCH, 3, size, size]})
-    expected = dict(zip(OUTPUT_NAMES, ([BATCH, spec.num_classes], [BATCH, features]), strict=True))
+    logits, embedding = OUTPUT_NAMES
+    expected: dict[str, list[int | str]] = {logits: [BATCH, spec.num_classes], embedding: [BATCH, features]}
     _require_values("outputs", model.graph.output, expected)
     # The declared shapes are claims; what inference derives from the input must not contradict them.
     _require_values("inferred outputs", inferred.graph.output, expected)

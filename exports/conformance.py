@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,8 @@ def record_conformance(reference: PaddleEngine, spec: Preprocess, path: Path) ->
     inputs = conformance_inputs(spec)
     images = np.stack(list(inputs.values()))
     results = [reference.run({INPUT_NAME: image[None]}) for image in images]
-    outputs = {name: np.concatenate([result[name] for result in results]) for name in OUTPUT_NAMES}
+    arrays: dict[str, Any] = {name: np.concatenate([result[name] for result in results]) for name in OUTPUT_NAMES}
+    arrays["names"] = np.array(list(inputs))
+    arrays[INPUT_NAME] = images
     with atomic_write(path) as file:
-        np.savez_compressed(file, names=np.array(list(inputs)), **{INPUT_NAME: images}, **outputs)
+        np.savez_compressed(file, **arrays)

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,7 +111,8 @@ def _convert(
             "num_classes": spec.num_classes,
         }
         spec_file.write_text(json.dumps(document), encoding="utf-8")
-        np.savez(weights_file, **checkpoint.state)
+        arrays: dict[str, Any] = dict(checkpoint.state)
+        np.savez(weights_file, **arrays)
         program, parameters = work / "model.json", work / "model.pdiparams"
         converted, simplified = work / "converted.onnx", work / "simplified.onnx"
         run_step(f"{STEPS_PACKAGE}.static_program", begin(2), [spec_file, weights_file, work], program)

@@ -1,15 +1,30 @@
-"""The one place that says what to do when PaddlePaddle is missing."""
+"""The one place that imports PaddlePaddle for the first time, and says what to do when it is missing."""
 
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 from ..errors import MissingDependencyError
 
 
 def require_paddle() -> None:
-    """Raise MissingDependencyError, one line, when `paddle` cannot be imported; does not import it."""
+    """Import `paddle`, so that later imports of it are silent and cannot fail.
+
+    Raises MissingDependencyError, one line, when it is not installed or cannot be imported.
+    """
     if importlib.util.find_spec("paddle") is None:
         raise MissingDependencyError(
             "PaddlePaddle is not installed: pip install 'onnxzoo[export]' (Python 3.11 or 3.12)"
         )
+    with warnings.catch_warnings():
+        # It warns that it found no ccache, which only those need who compile their own operators.
+        warnings.simplefilter("ignore")
+        try:
+            import paddle  # noqa: F401
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise MissingDependencyError(
+                f"PaddlePaddle is installed but cannot be imported ({reason}); install it again: pip install"
+                " 'onnxzoo[export]'"
+            ) from error
