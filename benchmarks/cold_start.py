@@ -77,7 +77,7 @@ def contenders(model: str, folder: Path, image: Path, torch_python: str | None) 
     log(f"{model}: preparing seeded weights, the Paddle program and the artifact")
     measure([sys.executable, str(HERE / "prepare_model.py"), model, str(folder)])
     artifact, spec, program = folder / "artifact", folder / "spec.json", folder / "paddle" / "inference"
-    onnxzoo = [sys.executable, "-m", "onnxzoo"]
+    onnxzoo = [sys.executable, "-P", "-m", "onnxzoo"]
     measure([*onnxzoo, "export", model, "--weights", str(folder / "weights.pdparams"), "--out", str(artifact)])
     predict = [*onnxzoo, "predict", str(artifact), str(image), "--json", "--engine"]
     peer = str(HERE / "peers" / "paddle_inference.py")
