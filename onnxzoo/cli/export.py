@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..errors import ExportError
+from ..errors import ExportError, OnnxzooError
 from ..registry import find
 
 
@@ -17,7 +17,7 @@ from ..registry import find
 @click.argument("name")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Checkpoint, .pdparams or .safetensors; without it the registry's is downloaded.",
 )
 @click.option(
@@ -26,7 +26,7 @@ from ..registry import find
 @click.option(
     "--labels",
     "labels_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Class names, one a line, with or without a leading id.",
 )
 def command(name: str, weights: Path | None, out: Path | None, labels_file: Path | None) -> None:
@@ -50,8 +50,9 @@ def command(name: str, weights: Path | None, out: Path | None, labels_file: Path
                 progress=steps.begin,
                 download_progress=downloaded,
             )
-        except ExportError as error:
-            if error.log:
+        except OnnxzooError as error:
+            steps.end("failed")
+            if isinstance(error, ExportError) and error.log:
                 click.echo(error.log.rstrip(), err=True)
             raise
     steps.end()
@@ -70,7 +71,7 @@ class _Steps:
         self._started, self._open = time.perf_counter(), True
         click.echo(f"[{number}/{total}] {title} ...", err=True, nl=False)
 
-    def end(self) -> None:
+    def end(self, outcome: str = "") -> None:
         if self._open:
-            click.echo(f" {time.perf_counter() - self._started:.1f} s", err=True)
+            click.echo(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
         self._open = False

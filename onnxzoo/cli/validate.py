@@ -23,7 +23,7 @@ DEFAULT_TOLERANCE = 1e-4
 @click.argument("model")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Checkpoint of the artifact: compare with the Paddle reference, run here and now, as well.",
 )
 @click.option(

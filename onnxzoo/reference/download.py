@@ -41,11 +41,22 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path
     The SHA-256 of a file at its first use is kept beside it as `<file>.sha256` (the format of sha256sum); a file
     that has changed since is refused.
 
-    Raises DownloadError as `download` does and CheckpointError for a changed or unreadable file.
+    Raises DownloadError as `download` does and CheckpointError for a changed or unreadable file, or a model whose
+    checkpoint the registry has no URL of.
     """
-    path = files.checkpoints_dir() / unquote(urlsplit(entry.source.url).path).rpartition("/")[2]
+    if entry.source.url is None:
+        raise DownloadError(
+            f"{entry.name} has no checkpoint to download: this project trained it itself; give its file with --weights"
+        )
+    url = entry.source.url
+    if url is None:
+        raise CheckpointError(
+            f"the checkpoint of {entry.name} is not for download: this project trained it and ships the finished model; "
+            "give its .pdparams file (--weights, in Python weights=)"
+        )
+    path = files.checkpoints_dir() / unquote(urlsplit(url).path).rpartition("/")[2]
     if not path.is_file():
-        download(entry.source.url, path, progress=progress)
+        download(url, path, progress=progress)
     record = path.with_name(f"{path.name}.sha256")
     try:
         actual = files.sha256_of(path)
@@ -112,9 +123,11 @@ class _Download:
                 tries = 0 if self.size() > most else tries + 1
                 most = max(most, self.size())
                 if tries >= TRIES:
+                    kept = self.size()
+                    cure = f"{kept} bytes are kept: run the command again to continue" if kept else "check the network"
                     raise DownloadError(
-                        f"{self.url} did not arrive whole: {error} (after {TRIES} tries in vain); "
-                        f"{self.size()} bytes are kept: run the command again to continue"
+                        f"{self.url} did not arrive{' whole' if kept else ''}: {error} (after {TRIES} tries); {cure}, "
+                        "or get the file another way and name it (--weights)"
                     ) from error
                 time.sleep(FIRST_PAUSE_S * 2 ** max(0, tries - 1))
         if sha256 is not None and (actual := files.sha256_of(self.part)) != sha256.lower():
