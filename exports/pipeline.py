@@ -14,7 +14,7 @@ import numpy as np
 from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
 from ..errors import ExportError, InputError, RegistryError
 from ..files import atomic_folder, models_dir
-from ..reference.build import ModelSpec
+from ..reference.build import ModelSpec, at_image_size
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..reference.download import checkpoint_path
 from ..registry import ModelEntry, Preprocess, labels, parse_labels
@@ -46,6 +46,7 @@ def export_model(
     weights: Path | None = None,
     out: Path | None = None,
     labels_file: Path | None = None,
+    image_size: int | None = None,
     progress: StepProgress = lambda _number, _total, _title: None,
     download_progress: ByteProgress | None = None,
 ) -> Artifact:
@@ -54,7 +55,8 @@ def export_model(
     `weights`: a `.pdparams` or `.safetensors` file; without it the registry's checkpoint is downloaded.
     `out`: the artifact folder, replaced whole if it is an artifact already; by default the model's place
     in the cache, where `onnxzoo.load(name)` finds it. `labels_file`: class names, one a line, with or
-    without a leading id; by default the registry's, if the checkpoint has as many classes.
+    without a leading id; by default the registry's, if the checkpoint has as many classes. `image_size`: side of the
+    input in pixels, by default the checkpoint's (see `at_image_size`).
 
     Nothing is written to `out` before the last step. Raises CheckpointError, ExportError (with the log of
     the tool that failed), InputError, MissingDependencyError or DownloadError.
@@ -72,6 +74,8 @@ def export_model(
     file = weights if weights is not None else checkpoint_path(entry, download_progress)
     checkpoint = read_checkpoint(file, entry)
     spec = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    if image_size is not None:
+        spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
     preprocess = _preprocess(entry, spec)
     reference = PaddleEngine(spec, checkpoint.state)

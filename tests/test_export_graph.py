@@ -10,7 +10,8 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 from onnx import TensorProto, helper, numpy_helper
 from onnxzoo.exports.check import check_graph
-from onnxzoo.exports.finish import constants_to_initializers, finish, name_batch_dimension, rename_outputs
+from onnxzoo.exports.finish import finish
+from onnxzoo.exports.passes.interface import name_batch_dimension, rename_outputs
 
 from onnxzoo.errors import ExportError
 from onnxzoo.reference.build import ModelSpec
@@ -68,15 +69,6 @@ def test_finish_keeps_the_numbers() -> None:
         results.append(session.run(None, {"image": image}))
     for before, after in zip(*results, strict=True):
         np.testing.assert_array_equal(before, after)
-
-
-def test_constants_to_initializers_keeps_other_nodes_in_order() -> None:
-    model = graph()
-    constants_to_initializers(model.graph)
-    assert [node.op_type for node in model.graph.node] == ["ReduceMean", "MatMul", "MatMul"]
-    assert {i.name for i in model.graph.initializer} == {"expand", "head"}
-    constants_to_initializers(model.graph)
-    assert len(model.graph.initializer) == 2
 
 
 def test_rename_outputs_refuses_what_does_not_fit() -> None:

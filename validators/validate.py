@@ -95,12 +95,13 @@ def live_vectors(artifact: Artifact, weights: Path, recorded: Vectors) -> Vector
 
     Raises CheckpointError when the checkpoint does not fit, ValidationError when it is not the artifact's model.
     """
-    from ..reference.build import ModelSpec
+    from ..reference.build import ModelSpec, at_image_size
     from ..reference.checkpoint import read_checkpoint
     from ..reference.engine import PaddleEngine
 
     checkpoint = read_checkpoint(weights, find(artifact.name))
     spec = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    spec = at_image_size(spec, artifact.image_size)
     own = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
     if spec != own:
         raise ValidationError(f"{weights} holds another model than {artifact.folder}: {spec}, expected {own}")

@@ -1,4 +1,4 @@
-"""Step 1: the reference model as a static Paddle program.
+"""Step 1: the export form of a model as a static Paddle program.
 
     python -m onnxzoo.exports.steps.static_program SPEC.json WEIGHTS.npz FOLDER
 
@@ -11,32 +11,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
 from paddle.static import InputSpec
 
 from ...artifact import INPUT_NAME
 from ...reference.build import ModelSpec, build_model, load_state
 from ...registry import architecture_from_dict
-
-
-class LogitsAndEmbedding(nn.Layer):
-    """The reference model with both outputs of the artifact: float32 [N, classes] and [N, features]."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Any) -> tuple[Any, Any]:
-        embedding = self.model.forward_features(image)
-        return self.model.head(embedding), embedding
+from ..forms import export_form
 
 
 def main(spec_file: Path, weights_file: Path, folder: Path) -> None:
-    """Build the model of SPEC.json, fill it from WEIGHTS.npz and save the static program."""
+    """Build the model of SPEC.json, fill it from WEIGHTS.npz, derive its export form and save that."""
     document = json.loads(spec_file.read_text(encoding="utf-8"))
     spec = ModelSpec(
         architecture=architecture_from_dict(document["family"], document["architecture"]),
@@ -46,10 +33,10 @@ def main(spec_file: Path, weights_file: Path, folder: Path) -> None:
     model = build_model(spec)
     with np.load(weights_file, allow_pickle=False) as weights:
         load_state(model, weights)
-    exported = LogitsAndEmbedding(model)
-    exported.eval()
+    form = export_form(model)
+    form.eval()
     image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
-    paddle.jit.save(exported, str(folder / "model"), input_spec=[image])
+    paddle.jit.save(form, str(folder / "model"), input_spec=[image])
 
 
 if __name__ == "__main__":

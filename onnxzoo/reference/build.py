@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,31 @@ class ModelSpec:
                     f"windows of {architecture.window_size} tokens do not divide the {side} x {side} tokens of stage "
                     f"{stage} at image size {self.image_size}; choose another image size or window"
                 )
+
+
+def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
+    """The same model for images of another size, to run with the same weights.
+
+    SwinV2's windows grow with the image, and their position bias is recomputed from its MLP: offsets are
+    normalised by the window that the weights were trained with, so that the MLP extrapolates (section 3.3). PVTv2
+    has nothing that depends on the size. Raises InputError for a size that the architecture cannot have.
+    """
+    architecture = spec.architecture
+    if isinstance(architecture, SwinV2Architecture) and image_size != spec.image_size:
+        wanted = architecture.window_size * image_size / spec.image_size
+        window = int(wanted)
+        if window != wanted or window < 2:
+            raise InputError(
+                f"image size {image_size} would need windows of {wanted:g} tokens; choose a positive multiple of "
+                f"{architecture.size_multiple}"
+            )
+        sides = (spec.image_size // (architecture.patch_size * 2**stage) for stage in range(len(architecture.depths)))
+        trained = tuple(
+            before or min(architecture.window_size, side)
+            for before, side in zip(architecture.pretrained_window_sizes, sides, strict=True)
+        )
+        architecture = dataclasses.replace(architecture, window_size=window, pretrained_window_sizes=trained)
+    return ModelSpec(architecture, image_size, spec.num_classes)
 
 
 def build_model(spec: ModelSpec, **training_rates: float) -> Any:
