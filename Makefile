@@ -7,13 +7,17 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check clean install
+.PHONY: demo test test-large check clean install
 
 demo: install
 	$(BIN)/python examples/demo.py
 
 test: check
 	$(BIN)/pytest
+
+# All models at their real sizes: an hour, 24 GB of memory, 5 GB of disk.
+test-large: install
+	$(BIN)/pytest -m large
 
 check: install
 	$(BIN)/ruff check

@@ -69,7 +69,9 @@ def _signal_name(number: int) -> str:
 
 
 def _reason(output: str) -> str:
-    """The line of a traceback that names the exception, or nothing."""
-    lines = [line for line in output.splitlines() if line.strip()]
-    traced = any(line.startswith("Traceback (most recent call last)") for line in lines)
-    return lines[-1].strip()[:300] if traced and lines else ""
+    """The exception that a traceback ends with, on one line; nothing where there is no traceback."""
+    _, traceback, tail = output.rpartition("Traceback (most recent call last)")
+    # Frames are indented; the exception's own message may go over several lines.
+    lines = [line for line in tail.splitlines()[1:] if line.strip()]
+    start = next((number for number, line in enumerate(lines) if not line.startswith(" ")), len(lines))
+    return " ".join(" ".join(lines[start:]).split())[:300] if traceback else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -27,6 +28,11 @@ INTEGER_INPUTS = frozenset(
         ("ReduceSum", 1), ("ReduceMean", 1), ("ReduceL2", 1), ("ReduceMax", 1), ("ReduceSumSquare", 1),
     }
 )  # fmt: skip
+
+
+def node_count(file: Path) -> int:
+    """Number of nodes of an ONNX file."""
+    return len(onnx.load(file, load_external_data=False).graph.node)
 
 
 def operator_counts(model: Any) -> Counter[str]:

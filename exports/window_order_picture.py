@@ -21,6 +21,8 @@ TOKENS_OF_WINDOW = WINDOW * WINDOW
 COLOURS = ("#f6c28b", "#a9d18e", "#9dc3e6", "#d5a6d9")
 INK, FAINT, PAPER = "#1f2328", "#59636e", "#ffffff"
 
+KEY = "Colour: its window in the plain (unshifted) block. Disc: number of the block's window."
+
 WIDTH, MARGIN = 960, 32
 CELL, GRID_TOP = 32, 84
 GRID = SIDE * CELL
@@ -37,13 +39,13 @@ def picture() -> str:
     row_major: Order = np.arange(SIDE**2, dtype=np.int64)
     parts = [
         text(MARGIN, 30, f"An {SIDE} x {SIDE} map, windows of {WINDOW}, shift {SHIFT}", size=17, weight="bold"),
-        text(MARGIN, 50, "Number: the token's place in the stream. Colour: its window in the unshifted block.", fill=FAINT),
+        text(MARGIN, 50, f"Number: the token's place in the stream. {KEY}", fill=FAINT),
         *panel(0, "Row-major (textbook)", row_major, colour, 0),
         *panel(1, "Window order of a plain block", plain, colour, 0),
         *panel(2, "Window order of a shifted block", shifted, colour, SHIFT),
         *caption(0, ["Around each attention: roll, cut", "into windows, put back, roll back."]),
         *caption(1, ["Each window is 16 neighbours in", "the stream: cutting is a reshape."]),
-        *caption(2, ["So here. Windows 1, 2, 3 hold tokens", "from opposite edges: these are masked."]),
+        *caption(2, ["Here too. Windows 1, 2 and 3 join", "opposite edges: the mask parts them."]),
         *streams(plain, shifted, colour),
     ]  # fmt: skip
     body = "\n".join(parts)
@@ -69,7 +71,7 @@ def panel(column: int, title: str, order: Order, colour: Callable[[int], str], s
     for token in range(SIDE**2):
         x, y = left + token % SIDE * CELL, GRID_TOP + token // SIDE * CELL
         parts.append(rect(x, y, CELL, CELL, colour(token), PAPER, 1))
-        parts.append(text(x + CELL - 5, y + CELL - 7, str(place[token]), size=11, anchor="end"))
+        parts.append(text(x + CELL - 5, y + CELL - 6, str(place[token]), size=11, anchor="end"))
     parts.append(rect(left, GRID_TOP, GRID, GRID, "none", INK, 2))
     if column:
         cuts = sorted({(shift + step) % SIDE for step in range(0, SIDE, WINDOW)} - {0})
@@ -79,7 +81,7 @@ def panel(column: int, title: str, order: Order, colour: Callable[[int], str], s
         for row in (0, *cuts):
             for start in (0, *cuts):
                 window = int(place[row * SIDE + start]) // TOKENS_OF_WINDOW
-                parts += badge(left + start * CELL + 10, GRID_TOP + row * CELL + 10, str(window))
+                parts += badge(left + start * CELL + 9, GRID_TOP + row * CELL + 9, str(window))
     return parts
 
 
@@ -97,7 +99,7 @@ def streams(before: Order, after: Order, colour: Callable[[int], str]) -> list[s
         text(MARGIN, STRIP_TOP - 50, "Between the two blocks: one Gather over the token axis", size=14, weight="bold"),
         text(MARGIN, STRIP_TOP - 31, "Number: the token's row-major place in the map.", size=13, fill=FAINT),
     ]
-    strong = []
+    strong: list[str] = []
     for target, source in enumerate(index.tolist()):
         x1, x2 = (MARGIN + (place + 0.5) * STRIP_CELL for place in (source, target))
         first = target < TOKENS_OF_WINDOW
@@ -110,7 +112,7 @@ def streams(before: Order, after: Order, colour: Callable[[int], str]) -> list[s
         for place, token in enumerate(order.tolist()):
             x = MARGIN + place * STRIP_CELL
             parts.append(rect(x, top, STRIP_CELL, STRIP_HEIGHT, colour(token), PAPER, 0.7))
-            parts.append(text(x + STRIP_CELL / 2, top + 16, str(token), size=9, anchor="middle"))
+            parts.append(text(x + STRIP_CELL / 2, top + 15, str(token), size=8, anchor="middle"))
         for window in range(len(COLOURS)):
             x = MARGIN + window * TOKENS_OF_WINDOW * STRIP_CELL
             parts.append(rect(x, top, TOKENS_OF_WINDOW * STRIP_CELL, STRIP_HEIGHT, "none", INK, 1.8))
@@ -132,8 +134,8 @@ def streams(before: Order, after: Order, colour: Callable[[int], str]) -> list[s
 def badge(x: float, y: float, words: str) -> list[str]:
     """A window's number on a dark disc."""
     return [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7.5" fill="{INK}"/>',
-        text(x, y + 3.8, words, size=11, weight="bold", fill=PAPER, anchor="middle"),
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{INK}"/>',
+        text(x, y + 3.6, words, size=10, weight="bold", fill=PAPER, anchor="middle"),
     ]
 
 

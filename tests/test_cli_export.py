@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +14,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("paddle", reason="needs the export extra")
+onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
 from onnxzoo.artifact import read_artifact
+from onnxzoo.cli import export_many
 from onnxzoo.reference.seeded import save_seeded_checkpoint
 from onnxzoo.registry import find
 
@@ -66,12 +72,82 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_line(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["evil.pdparams"]
 
 
+def test_several_models_go_on_after_a_failure_and_end_with_a_table(weights: Path, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    # The first is called as in the registry's address, the second after the model but is another model's.
+    shutil.copy(weights, checkpoints / "PVT_V2_B0_pretrained.pdparams")
+    shutil.copy(weights, checkpoints / "pvt_v2_b1.pdparams")
+    names = ["pvt_v2_b2", "pvt_v2_b1", "PVT_V2_B0", "pvt_v2_b0"]
+    done = onnxzoo("export", *names, "--weights-dir", checkpoints, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    header, missing, unfit, fine, last = done.stdout.splitlines()
+    assert header.split() == ["model", "seconds", "peak", "MiB", "nodes", "file", "MB", "result"]
+    assert missing.split()[0] == "pvt_v2_b2"
+    assert "expected PVT_V2_B2_pretrained.pdparams, pvt_v2_b2.pdparams or pvt_v2_b2.safetensors" in missing
+    assert unfit.split()[0] == "pvt_v2_b1"
+    assert "ok" not in unfit.split()
+    name, seconds, peak_mib, nodes, megabytes, result = fine.split()
+    assert (name, result) == ("pvt_v2_b0", "ok"), "named twice, exported once"
+    assert float(seconds) > 0
+    assert float(peak_mib) > 100
+    model = read_artifact(tmp_path / "out" / "pvt_v2_b0").model_file()
+    assert int(nodes) == len(onnx.load(model).graph.node)
+    assert float(megabytes) == pytest.approx(model.stat().st_size / 1e6, abs=0.06)
+    assert last == "1 of 3 exported, 2 FAILED"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pvt_v2_b0"]
+    assert "pvt_v2_b0 (3 of 3)" in done.stderr
+    assert "[7/7] write the artifact ..." in done.stderr
+
+
+def test_json_gives_the_figures_of_one_model(weights: Path, tmp_path: Path) -> None:
+    done = onnxzoo("export", "pvt_v2_b0", "--weights", weights, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["name"], result["folder"], result["error"]) == ("pvt_v2_b0", str(tmp_path / "out"), "")
+    assert result["bytes"] == read_artifact(tmp_path / "out").model_file().stat().st_size
+
+
+def test_another_image_size(weights: Path, tmp_path: Path) -> None:
+    done = onnxzoo("export", "pvt_v2_b0", "--weights", weights, "--out", tmp_path / "out", "--image-size", 96)
+    assert done.returncode == 0, done.stderr
+    assert read_artifact(tmp_path / "out").image_size == 96
+    done = onnxzoo("export", "pvt_v2_b0", "--weights", weights, "--out", tmp_path / "out", "--image-size", 100)
+    assert done.returncode == 2
+    assert "must be a positive multiple of 32" in done.stderr.splitlines()[-1]
+
+
+def test_weights_are_never_downloaded_when_a_folder_is_named(tmp_path: Path) -> None:
+    done = onnxzoo("export", "swinv2_base_w24", "--weights-dir", tmp_path)
+    assert done.returncode == 2
+    assert "SwinTransformerV2_base_patch4_window24_384_22kto1k_pretrained.pdparams" in done.stderr
+    assert "without --weights-dir it is downloaded" in done.stderr
+
+
+def test_a_child_that_is_killed_is_a_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = export_many.Job("pvt_v2_b0", None, None, tmp_path / "out", None, None)
+    monkeypatch.setattr(export_many, "_work", die)
+    (result,) = export_many.export_all([job])
+    assert not result
+    assert result.error == "the export was killed by SIGKILL, perhaps for lack of memory"
+    assert (result.nodes, result.peak_mib) == (None, None)
+
+
+def die(_job: object, _sender: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["pvt_v2_b0", "--weights", "none.pdparams"], "'none.pdparams' does not exist"),
         (["pvt_v2_b7"], "unknown model 'pvt_v2_b7'; did you mean pvt_v2_b"),
         ([], "Missing argument 'NAME'"),
+        (["pvt_v2_b0", "--all"], "name models or give --all, not both"),
+        (["pvt_v2_b0", "pvt_v2_b7"], "unknown model 'pvt_v2_b7'; did you mean pvt_v2_b"),
+        (["pvt_v2_b0", "pvt_v2_b1", "--weights", __file__], "several need --weights-dir"),
+        (["pvt_v2_b0", "--weights-dir", "none"], "'none' does not exist"),
+        (["pvt_v2_b0", "--image-size", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:

@@ -37,6 +37,10 @@ def test_a_step_that_writes_its_product_is_silent(step, capfd: pytest.CaptureFix
         ("print('noise'); os.kill(os.getpid(), signal.SIGSEGV)", "export step 'convert' was killed by SIGSEGV"),
         ("print('noise'); os.abort()", "export step 'convert' was killed by SIGABRT"),
         ("print('noise'); raise ValueError('bad op')", "export step 'convert' failed: ValueError: bad op"),
+        (
+            "print('noise'); raise ValueError('bad op:\\nname: Conv.0\\n is odd')",
+            "export step 'convert' failed: ValueError: bad op: name: Conv.0 is odd",
+        ),
         ("print('noise')", "export step 'convert' ended without writing product"),
         ("print('noise'); open(product, 'w')", "export step 'convert' ended without writing product"),
     ],

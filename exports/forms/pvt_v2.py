@@ -60,7 +60,7 @@ class Attention(Form):
             self.source_tokens = POOLED_SIDE**2
             self.sr: Form = Linear(f"{name}.sr", weight[:, :, 0, 0].T, bias)
             if self.pooled:
-                self.constant("pool", f"pooling.map{self.side}", pooling_matrix(self.side, POOLED_SIDE))
+                self.constant("pool", f"{name}.pooling", pooling_matrix(self.side, POOLED_SIDE))
         else:
             ratio = int(weight.shape[-1])
             self.source_tokens = (self.side // ratio) ** 2

@@ -1,39 +1,96 @@
-"""`onnxzoo export`: a checkpoint becomes an artifact."""
+"""`onnxzoo export`: checkpoints become artifacts."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..errors import ExportError, OnnxzooError
-from ..registry import find
+from ..errors import ExportError, InputError, OnnxzooError
+from ..registry import ModelEntry, find, models
+
+if TYPE_CHECKING:
+    from ..artifact import Artifact
 
 
-@click.command("export", short_help="Turn a checkpoint into an ONNX artifact.")
-@click.argument("name")
+@click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "every", is_flag=True, help="Export every model of the registry.")
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Checkpoint, .pdparams or .safetensors; without it the registry's is downloaded.",
+    help="Checkpoint of one model, .pdparams or .safetensors; without it the registry's is downloaded.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Artifact folder; by default the model's place in the cache."
+    "--weights-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of checkpoints, called as in the registry's addresses, or NAME.pdparams or NAME.safetensors.",
 )
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Artifact folder, by default the model's place in the cache; with several models, the folder above theirs.",
+)
+@click.option("--image-size", type=click.IntRange(min=1), metavar="S", help="Side of the square input in pixels.")
 @click.option(
     "--labels",
     "labels_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Class names, one a line, with or without a leading id.",
 )
-def command(name: str, weights: Path | None, out: Path | None, labels_file: Path | None) -> None:
-    """Export a model: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder."""
+@click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")
+@click.pass_context
+def command(
+    context: click.Context,
+    names: tuple[str, ...],
+    every: bool,
+    weights: Path | None,
+    weights_dir: Path | None,
+    out: Path | None,
+    image_size: int | None,
+    labels_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Export models: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder.
+
+    One model ends with the name of its folder. Several, or --all, go on after a failure and end with a table.
+    """
+    entries = _chosen(names, every)
+    several = every or len(entries) > 1
+    if weights is not None and (several or weights_dir is not None):
+        raise click.UsageError("--weights names the checkpoint of one model; several need --weights-dir")
+    if not several and not as_json:
+        file = weights if weights_dir is None else find_weights(entries[0], weights_dir)
+        click.echo(str(export_one(entries[0], file, out, labels_file, image_size).folder))
+        return
+    from .export_many import Job, export_all, print_results
+
+    jobs = [
+        Job(
+            name=entry.name,
+            weights=weights,
+            weights_dir=weights_dir,
+            out=out / entry.name if out is not None and several else out,
+            labels_file=labels_file,
+            image_size=image_size,
+        )
+        for entry in entries
+    ]
+    results = export_all(jobs)
+    print_results(results, as_json=as_json)
+    context.exit(0 if all(results) else 1)
+
+
+def export_one(
+    entry: ModelEntry, weights: Path | None, out: Path | None, labels_file: Path | None, image_size: int | None
+) -> Artifact:
+    """Export one model; its progress, and the log of a tool that fails, go to stderr. Raises as `export_model` does."""
     from ..exports.pipeline import export_model
 
-    entry = find(name)
     steps = _Steps()
     with tqdm(unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=None, leave=False, delay=0.5) as bar:
 
@@ -47,6 +104,7 @@ def command(name: str, weights: Path | None, out: Path | None, labels_file: Path
                 weights=weights,
                 out=out,
                 labels_file=labels_file,
+                image_size=image_size,
                 progress=steps.begin,
                 download_progress=downloaded,
             )
@@ -56,7 +114,34 @@ def command(name: str, weights: Path | None, out: Path | None, labels_file: Path
                 click.echo(error.log.rstrip(), err=True)
             raise
     steps.end()
-    click.echo(str(artifact.folder))
+    return artifact
+
+
+def find_weights(entry: ModelEntry, folder: Path) -> Path:
+    """The model's checkpoint in `folder`: called as in its registry address, or after the model.
+
+    Raises InputError, with the names that would do, when there is none. Nothing is downloaded instead.
+    """
+    names = [f"{entry.name}.pdparams", f"{entry.name}.safetensors"]
+    if entry.source.url:
+        names.insert(0, entry.source.url.rsplit("/", 1)[-1])
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"no checkpoint of {entry.name} in {folder}: expected {', '.join(names[:-1])} or {names[-1]}; "
+        "without --weights-dir it is downloaded"
+    )
+
+
+def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
+    if every and names:
+        raise click.UsageError("name models or give --all, not both")
+    if every:
+        return list(models().values())
+    if not names:
+        raise click.UsageError("Missing argument 'NAME': a model of 'onnxzoo list', or give --all.")
+    return list({entry.name: entry for entry in map(find, names)}.values())
 
 
 class _Steps:

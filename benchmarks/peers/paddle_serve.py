@@ -1,0 +1,29 @@
+"""Paddle Inference as a contender of a timing (see serve.py); the options are those of paddle_inference.py.
+
+python paddle_serve.py FAMILY PROGRAM.json PROGRAM.pdiparams IMAGE.npy OUT.npy THREADS
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from paddle_inference import create_predictor, infer
+from serve import serve
+
+
+def main(family: str, program: str, parameters: str, image_file: str, out: str, threads: str) -> None:
+    """Load and serve."""
+
+    def load() -> Callable[[], Any]:
+        predictor = create_predictor(family, program, parameters, int(threads))
+        image = np.load(image_file)
+        return lambda: infer(predictor, image)
+
+    serve(load, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
