@@ -7,13 +7,17 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check clean install
+.PHONY: demo test check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
 
 test: check
 	$(BIN)/pytest
+
+eval-imagenet: install
+	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }
+	$(BIN)/python benchmarks/eval_imagenet.py --data "$(DATA)"
 
 check: install
 	$(BIN)/ruff check
