@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-large check clean install
+.PHONY: demo test test-large check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,10 @@ test: check
 # All models at their real sizes: an hour, 24 GB of memory, 5 GB of disk.
 test-large: install
 	$(BIN)/pytest -m large
+
+eval-imagenet: install
+	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }
+	$(BIN)/python benchmarks/eval_imagenet.py --data "$(DATA)"
 
 check: install
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     ArtifactError,
     CheckpointError,
+    DatasetError,
     DownloadError,
     EngineError,
     EngineUnavailableError,
@@ -26,6 +27,7 @@ from .errors import (
     ModelNotFoundError,
     OnnxzooError,
     RegistryError,
+    TrainingError,
     UnknownModelError,
     ValidationError,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "ArtifactError",
     "CheckpointError",
     "ClassScore",
+    "DatasetError",
     "DownloadError",
     "EngineError",
     "EngineInfo",
@@ -56,6 +59,7 @@ __all__ = [
     "OnnxzooError",
     "Prediction",
     "RegistryError",
+    "TrainingError",
     "UnknownModelError",
     "ValidationError",
     "__version__",

@@ -7,12 +7,14 @@
     ├── ArtifactError              (ValueError)       an artifact folder is incomplete, altered or malformed
     ├── ImageError                 (ValueError)       an image that cannot be read, by name
     ├── InputError                 (ValueError)       an array or argument of the wrong shape, dtype or value
+    ├── DatasetError               (ValueError)       training or evaluation data that is missing or inconsistent
     ├── CheckpointError            (ValueError)       a checkpoint that cannot be read, is unsafe or does not fit
     ├── DownloadError              (ConnectionError)  a download that did not arrive whole
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
+    ├── TrainingError              (RuntimeError)     a training diverged or cannot go on
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
 A message says what happened, what was expected, what was found and how to put it right.
@@ -63,6 +65,10 @@ class InputError(OnnxzooError, ValueError):
     exit_code = 2
 
 
+class DatasetError(OnnxzooError, ValueError):
+    """Images or labels for training or evaluation are missing, damaged or contradict each other."""
+
+
 class CheckpointError(OnnxzooError, ValueError):
     """A checkpoint is unreadable, unsafe, or does not fit the model."""
 
@@ -98,6 +104,10 @@ class ExportError(OnnxzooError, RuntimeError):
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
         self.log = log
+
+
+class TrainingError(OnnxzooError, RuntimeError):
+    """A training diverged, cannot be written or cannot be continued."""
 
 
 class ValidationError(OnnxzooError, RuntimeError):

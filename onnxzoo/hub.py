@@ -1,7 +1,9 @@
 """Where a model's artifact is: on this machine, so far.
 
-Artifacts come from `onnxzoo export`. Downloading them from the Hugging Face Hub is not part of this
-version; when it is, it belongs here, and only here is huggingface_hub imported.
+Artifacts of small models ship inside the package (`shipped_models`), others come from `onnxzoo export` and lie in the
+cache (`cached_models`). A name means the shipped one where there are both, so that it gives the same numbers on every
+machine; an export of that model is reached by its folder. Downloading artifacts from the Hugging Face Hub is not part
+of this version; when it is, it belongs here, and only here is huggingface_hub imported.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from .artifact import CONFIG_FILE, is_artifact
 from .errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
 from .files import models_dir
 
+SHIPPED_DIR = Path(__file__).resolve().parent / "shipped"
+"""Artifacts that are part of the package: one folder per model, named as in the registry."""
+
 
 def find_artifact(name_or_folder: str | os.PathLike[str]) -> Path:
     """The artifact folder of a registry name, an alias, or the path of such a folder.
 
-    A registry name means that model even where a folder has the same name: write `./NAME` for the folder.
+    A name is looked for among the models that ship with the package, then in the cache. A registry name means that
+    model even where a folder has the same name: write `./NAME` for the folder.
 
     Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a known model
     without an artifact here or a path where nothing is, ArtifactError for a path that is no artifact.
@@ -30,7 +36,7 @@ def find_artifact(name_or_folder: str | os.PathLike[str]) -> Path:
             if not name_or_folder or not Path(name_or_folder).expanduser().exists():
                 raise
         else:
-            return _exported(entry.name)
+            return _by_name(entry.name)
     elif not isinstance(name_or_folder, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(name_or_folder).__name__}")
     folder = Path(name_or_folder).expanduser()
@@ -45,23 +51,34 @@ def find_artifact(name_or_folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def shipped_models() -> list[Path]:
+    """The artifact folders inside the package, sorted by name; their contents have not been checked."""
+    return _artifacts_in(SHIPPED_DIR)
+
+
 def cached_models() -> list[Path]:
     """The artifact folders in the cache, sorted by name; their contents have not been checked."""
-    root = models_dir()
+    return _artifacts_in(models_dir())
+
+
+def _artifacts_in(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     # Names with a leading dot are folders that are still being written.
     return sorted(folder for folder in root.iterdir() if not folder.name.startswith(".") and is_artifact(folder))
 
 
-def _exported(name: str) -> Path:
-    folder = models_dir() / name
-    if not is_artifact(folder):
+def _by_name(name: str) -> Path:
+    folders = (SHIPPED_DIR / name, models_dir() / name)
+    found = next((folder for folder in folders if is_artifact(folder)), None)
+    if found is None:
+        here = Path(name)
+        hint = f"; to use the folder {here} of the working directory, write ./{here}" if is_artifact(here) else ""
         raise ModelNotFoundError(
-            f"{name} is not on this machine ({folder} is not there); export it: "
-            f"pip install 'onnxzoo[export]', then onnxzoo export {name}"
+            f"{name} is not on this machine ({folders[-1]} is not there); export it: "
+            f"pip install 'onnxzoo[export]', then onnxzoo export {name}{hint}"
         )
-    return folder
+    return found
 
 
 def _has_separator(text: str) -> bool:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
+from . import registry
 from .artifact import INPUT_NAME, OUTPUT_NAMES, Artifact, read_artifact
-from .engines import AUTO, create_engine
+from .engines import AUTO, PADDLE, create_engine
 from .engines.protocol import Engine
-from .errors import ArtifactError, EngineError, InputError
+from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .hub import find_artifact
 from .image import ImageInput, preprocess_batch
 from .results import Array, ClassScore, EngineInfo, Prediction
@@ -26,18 +28,35 @@ BATCH_SIZE = 8
 LOGITS, EMBEDDING = OUTPUT_NAMES
 
 
-def load(model: str | os.PathLike[str], *, engine: str = AUTO, precision: str = "fp32") -> Model:
+def load(
+    model: str | os.PathLike[str],
+    *,
+    engine: str = AUTO,
+    precision: str = "fp32",
+    weights: str | os.PathLike[str] | None = None,
+) -> Model:
     """Load a model by registry name, alias, or the path of an artifact folder.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named
     one (`openvino`, `onnxruntime`) is used or the call fails. `precision`: one of those that the artifact has.
-
     The ONNX file's SHA-256 is checked before anything reads it.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine or precision,
-    EngineUnavailableError, EngineError.
+    The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
+    `weights` the numbers. Without `weights` it is the registry's checkpoint, downloaded if need be, which must be
+    the file that the artifact was made from.
+
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine or precision or for
+    `weights` with another engine than `paddle`, EngineUnavailableError, EngineError; for `paddle` also
+    MissingDependencyError, CheckpointError when the checkpoint is not this model's, and DownloadError.
     """
     artifact = read_artifact(find_artifact(model))
+    if engine == PADDLE:
+        return Model(artifact, _reference(artifact, precision, None if weights is None else Path(weights)))
+    if weights is not None:
+        raise InputError(
+            f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
+            f"file: leave them out, or make an artifact of them: onnxzoo export {artifact.name} --weights {weights}"
+        )
     return Model(artifact, create_engine(engine, artifact.model_file(precision)))
 
 
@@ -216,6 +235,33 @@ def _checked_top_k(top_k: int) -> int:
     if count < 1 or isinstance(top_k, bool):
         raise InputError(f"top_k must be a whole number from 1, got {top_k!r}")
     return count
+
+
+def _reference(artifact: Artifact, precision: str, weights: Path | None) -> Engine:
+    """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
+    from .reference._paddle import require_paddle
+    from .reference.build import ModelSpec
+    from .reference.checkpoint import read_checkpoint
+    from .reference.download import checkpoint_path
+    from .reference.engine import PaddleEngine
+
+    if precision != "fp32":
+        raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
+    require_paddle()  # before anything is downloaded for it
+    entry = registry.find(artifact.name)
+    checkpoint = read_checkpoint(checkpoint_path(entry) if weights is None else weights, entry)
+    origin = artifact.source.get("sha256")
+    # A file that the user names may hold the same weights in another format; the registry's is a guess of ours.
+    if weights is None and checkpoint.sha256 != origin:
+        raise CheckpointError(
+            f"{artifact.folder} was not made from the registry's checkpoint {checkpoint.path}: expected sha256 "
+            f"{origin}, got {checkpoint.sha256}; name the checkpoint that it was made from (weights=, or --weights)"
+        )
+    spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
+    found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    if found != spec:
+        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
+    return PaddleEngine(spec, checkpoint.state)
 
 
 def _check_input(artifact: Artifact, engine: Engine) -> None:

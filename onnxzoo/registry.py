@@ -116,6 +116,12 @@ class PvtV2Architecture:
 
 Architecture = SwinV2Architecture | PvtV2Architecture
 
+DATASETS: Mapping[str, str] = {
+    "imagenet1k": "ImageNet-1k, 50,000 validation images",
+    "fashion_mnist": "Fashion-MNIST, 10,000 test images",
+}
+"""What accuracies are measured on, by label set."""
+
 FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
     "swinv2": SwinV2Architecture,
     "pvt_v2": PvtV2Architecture,
@@ -124,15 +130,21 @@ FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors."""
+    """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
-    url: str
-    timm_repo: str
+    Both are None for a model that this project trained itself: its weights ship with it.
+    """
+
+    url: str | None
+    timm_repo: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Fractions in [0, 1] of the ImageNet-1k validation set, as documented by PaddleClas."""
+    """Fractions in [0, 1] of the images of `ModelEntry.dataset`.
+
+    For ImageNet-1k as documented by PaddleClas, for others as measured by this project.
+    """
 
     top1: float
     top5: float
@@ -174,6 +186,12 @@ class ModelEntry:
         _require(
             self.params_m > 0 and self.gmacs > 0, "params_m and gmacs must be positive", (self.params_m, self.gmacs)
         )
+        _require(self.labels in DATASETS, f"labels must be one of {', '.join(DATASETS)}", self.labels)
+
+    @property
+    def dataset(self) -> str:
+        """The images that `accuracy` was measured on."""
+        return DATASETS[self.labels]
 
 
 def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architecture:

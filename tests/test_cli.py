@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import LABELS, write_artifact
 
-from onnxzoo import registry
+from onnxzoo import hub, registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
 from onnxzoo.model import BATCH_SIZE
@@ -93,7 +93,7 @@ def test_debug_shows_where_an_error_comes_from():
     result = run("--debug", "info", "nothing")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
-    assert result.stderr.endswith("shows all 16)\n")
+    assert result.stderr.endswith("shows all 18)\n")
 
 
 def test_an_interrupt_is_130(monkeypatch):
@@ -127,18 +127,27 @@ def test_the_group_can_be_called_by_other_programs():
 
 def test_list():
     lines = run("list").stdout.splitlines()
-    assert len(lines) == 17
+    assert len(lines) == 19
     assert lines[1].split() == ["pvt_v2_b0", "224", "3.67", "0.53", "0.7050", "0.9020"]
-    assert len(run("list", "SWIN*").stdout.splitlines()) == 10
+    assert len(run("list", "SWIN*").stdout.splitlines()) == 11
 
 
 def test_list_marks_what_is_exported(cache):
     write_artifact(cache / "models" / "pvt_v2_b1")
     rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)["models"]}
-    assert len(rows) == 16
+    assert len(rows) == 18
     assert [name for name, row in rows.items() if row["exported"]] == ["pvt_v2_b1"]
     assert rows["pvt_v2_b1"]["aliases"] == ["PVT_V2_B1"]
-    assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  yes")
+    assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  exported")
+
+
+def test_list_marks_what_ships(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path)
+    write_artifact(tmp_path / "pvt_v2_b1")
+    write_artifact(cache / "models" / "pvt_v2_b1")
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)["models"]}
+    assert [name for name, row in rows.items() if row["shipped"]] == ["pvt_v2_b1"]
+    assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  shipped, exported")
 
 
 def test_list_without_a_match():

@@ -295,7 +295,7 @@ def test_a_compressed_answer_is_refused(site: Site, target: Path) -> None:
 
 
 def test_no_server_at_all(target: Path, site: Site) -> None:
-    with pytest.raises(DownloadError, match="did not arrive: .*check the network, or get the file another way"):
+    with pytest.raises(DownloadError, match=r"did not arrive: .*check the network, or get the file another way"):
         download("http://127.0.0.1:9/weights", target)
 
 

@@ -155,10 +155,15 @@ def test_auto_blames_the_model_when_every_engine_rejects_it(tmp_path):
         create_engine("auto", broken)
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt", "paddle"])
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
 def test_an_engine_of_a_later_version_is_not_one_of_this(model_file, name):
     with pytest.raises(InputError, match=rf"'{name}' is not an engine .*auto, openvino, onnxruntime"):
         create_engine(name, model_file)
+
+
+def test_the_reference_does_not_run_the_onnx_file(model_file):
+    with pytest.raises(InputError, match=r"'paddle' is the reference, .*use onnxzoo\.load\(..., engine='paddle'\)"):
+        create_engine("paddle", model_file)
 
 
 def test_a_mistyped_engine_gets_the_closest(model_file):

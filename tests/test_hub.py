@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from tiny import write_artifact
 
+from onnxzoo import hub, registry
+from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from onnxzoo.hub import cached_models, find_artifact
+from onnxzoo.hub import cached_models, find_artifact, shipped_models
 
 
 def test_a_name_or_alias_finds_the_exported_model(cache):
@@ -45,7 +47,7 @@ def test_a_home_folder_is_expanded(tiny, monkeypatch):
 def test_a_registry_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     folder = write_artifact(tmp_path / "pvt_v2_b0")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFoundError, match="onnxzoo export"):
+    with pytest.raises(ModelNotFoundError, match=r"onnxzoo export pvt_v2_b0; to use the folder .* write \./pvt_v2_b0$"):
         find_artifact("pvt_v2_b0")
     assert find_artifact("./pvt_v2_b0").samefile(folder)
     assert find_artifact(Path("pvt_v2_b0")).samefile(folder)
@@ -68,6 +70,25 @@ def test_a_path_that_is_no_artifact(tmp_path, tiny):
 def test_something_that_is_no_name():
     with pytest.raises(InputError, match="a name or the path of a folder, got int"):
         find_artifact(3)  # type: ignore[arg-type]
+
+
+def test_a_shipped_model_is_found_before_an_export_of_it(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path / "shipped")
+    exported = write_artifact(cache / "models" / "pvt_v2_b0", name="pvt_v2_b0")
+    assert shipped_models() == []
+    assert find_artifact("pvt_v2_b0") == exported
+    shipped = write_artifact(tmp_path / "shipped" / "pvt_v2_b0", name="pvt_v2_b0")
+    assert shipped_models() == [shipped]
+    assert find_artifact("PVT_V2_B0") == shipped
+    assert find_artifact(exported) == exported
+
+
+def test_what_ships_is_whole_and_named_as_in_the_registry():
+    for folder in shipped_models():
+        artifact = read_artifact(folder)
+        artifact.verify()
+        assert artifact.name == folder.name
+        assert artifact.id2label == registry.labels(registry.find(artifact.name).labels)
 
 
 def test_cached_models_are_the_whole_ones(cache):

@@ -1,4 +1,4 @@
-"""The registry: sixteen models, found by any of their names, and no contradiction in the file."""
+"""The registry: every entry as documented, names found exactly, broken registries refused by name."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ NAMES = [
     "swinv2_large_w24",
 ]
 
+OWN = ["pvt_v2_nano_fashion", "swinv2_nano_fashion"]
+
 
 @pytest.fixture
 def document() -> dict[str, Any]:
@@ -40,11 +42,11 @@ def document() -> dict[str, Any]:
     return copy.deepcopy(json.loads(text))
 
 
-def test_the_sixteen_models():
-    assert list(registry.models()) == NAMES
+def test_the_sixteen_models_and_our_own():
+    assert list(registry.models()) == NAMES + OWN
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + OWN)
 def test_every_name_and_alias_finds_its_model_in_any_case(name):
     entry = registry.models()[name]
     for key in (entry.name, *entry.aliases):
@@ -79,6 +81,28 @@ def test_every_entry_is_complete(name):
     assert isinstance(entry.architecture, kind)
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_our_own_models_are_not_mistaken_for_imagenet_ones(name):
+    entry = registry.models()[name]
+    assert entry.dataset == "Fashion-MNIST, 10,000 test images"
+    assert len(registry.labels(entry.labels)) == 10
+    assert entry.source.url is None
+    assert entry.source.timm_repo is None
+    assert entry.params_m <= 0.5
+    assert entry.preprocess.resize_size == entry.preprocess.crop_size == entry.image_size
+
+
+def test_our_own_models_have_what_makes_their_families():
+    pvt = registry.find("pvt_v2_nano_fashion").architecture
+    swin = registry.find("swinv2_nano_fashion").architecture
+    assert isinstance(pvt, PvtV2Architecture)
+    assert isinstance(swin, SwinV2Architecture)
+    assert max(pvt.sr_ratios) > 1
+    sides = [48 // (swin.patch_size * 2**stage) for stage in range(3)]
+    shifted = [s for s, d in zip(sides, swin.depths, strict=True) if d > 1 and s > swin.window_size]
+    assert len(shifted) >= 2
+
+
 def test_the_three_models_whose_checkpoints_have_another_name():
     special = [name for name in NAMES if "_22kto1k_pretrained" in registry.find(name).source.url]
     assert special == ["swinv2_base_w24", "swinv2_large_w16", "swinv2_large_w24"]
@@ -92,7 +116,7 @@ def test_the_three_models_whose_checkpoints_have_another_name():
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("*", NAMES),
+        ("*", NAMES + OWN),
         ("swin*_W8", ["swinv2_tiny_w8", "swinv2_small_w8", "swinv2_base_w8"]),
         ("SwinTransformerV2_tiny*", ["swinv2_tiny_w8", "swinv2_tiny_w16"]),
         ("pvt_v2_b[01]", ["pvt_v2_b0", "pvt_v2_b1"]),
@@ -107,7 +131,7 @@ def test_listing_by_pattern(pattern, expected):
 def test_an_unknown_name_lists_the_closest():
     with pytest.raises(UnknownModelError, match="did you mean swinv2_small_w16 or"):
         registry.find("swinv2_smal_w16")
-    with pytest.raises(UnknownModelError, match=r"unknown model 'resnet50' \('onnxzoo list' shows all 16\)"):
+    with pytest.raises(UnknownModelError, match=r"unknown model 'resnet50' \('onnxzoo list' shows all 18\)"):
         registry.find("resnet50")
 
 

@@ -26,6 +26,8 @@ COMMANDS: dict[str, str] = {
     "predict": "onnxzoo.cli.predict:command",
     "export": "onnxzoo.cli.export:command",
     "validate": "onnxzoo.cli.validate:command",
+    "train": "onnxzoo.cli.train:command",
+    "eval": "onnxzoo.cli.eval:command",
 }
 
 INTERRUPTED = 130

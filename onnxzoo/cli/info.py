@@ -75,12 +75,12 @@ def entry_rows(entry: ModelEntry) -> list[tuple[str, str]]:
         ("image size", f"{entry.image_size} x {entry.image_size}"),
         ("parameters", f"{entry.params_m:.2f} M"),
         ("multiply-adds", f"{entry.gmacs:.2f} G per image"),
-        ("accuracy", f"top-1 {entry.accuracy.top1:.4f}, top-5 {entry.accuracy.top5:.4f} (ImageNet-1k, PaddleClas)"),
+        ("accuracy", f"top-1 {entry.accuracy.top1:.4f}, top-5 {entry.accuracy.top5:.4f} ({entry.dataset})"),
         ("labels", entry.labels),
         ("preprocessing", _preprocessing(entry.preprocess)),
         ("architecture", _fields(dataclasses.asdict(entry.architecture))),
-        ("checkpoint", entry.source.url),
-        ("same weights", f"{entry.source.timm_repo} (Hugging Face Hub, safetensors)"),
+        ("checkpoint", entry.source.url or "ships with the project"),
+        *([("same weights", f"{repo} (Hugging Face Hub, safetensors)")] if (repo := entry.source.timm_repo) else []),
     ]
 
 

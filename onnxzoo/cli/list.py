@@ -14,13 +14,17 @@ from ..errors import UnknownModelError
 @click.argument("pattern", default="*")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(pattern: str, as_json: bool) -> None:
-    """List the models, or those whose name or alias matches PATTERN (quote wildcards: 'swin*')."""
+    """List the models, or those whose name or alias matches PATTERN (quote wildcards: 'swin*').
+
+    The last column says which are on this machine: shipped with onnxzoo, or exported into the cache.
+    """
     names = registry.list_models(pattern)
     if not names:
         raise UnknownModelError(
             f"no model matches {pattern!r}; wildcards are * ? [...], 'onnxzoo list' shows all models"
         )
-    here = {folder.name for folder in hub.cached_models()}
+    shipped = {folder.name for folder in hub.shipped_models()}
+    exported = {folder.name for folder in hub.cached_models()}
     rows = [
         {
             "name": entry.name,
@@ -31,16 +35,19 @@ def command(pattern: str, as_json: bool) -> None:
             "gmacs": entry.gmacs,
             "top1": entry.accuracy.top1,
             "top5": entry.accuracy.top5,
-            "exported": entry.name in here,
+            "shipped": entry.name in shipped,
+            "exported": entry.name in exported,
         }
         for entry in (registry.models()[name] for name in names)
     ]
     if as_json:
         click.echo(json.dumps({"models": rows}, indent=2))
         return
-    click.echo(f"{'name':<18}{'image':>6}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  exported")
+    width = max(len(name) for name in ["name", *names]) + 2
+    click.echo(f"{'name':<{width}}{'image':>5}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  here")
     for row in rows:
+        here = ", ".join(word for word in ("shipped", "exported") if row[word])
         click.echo(
-            f"{row['name']:<18}{row['image_size']:>6}{row['params_m']:>10.2f}{row['gmacs']:>8.2f}"
-            f"{row['top1']:>8.4f}{row['top5']:>8.4f}  {'yes' if row['exported'] else ''}".rstrip()
+            f"{row['name']:<{width}}{row['image_size']:>5}{row['params_m']:>10.2f}{row['gmacs']:>8.2f}"
+            f"{row['top1']:>8.4f}{row['top5']:>8.4f}  {here}".rstrip()
         )

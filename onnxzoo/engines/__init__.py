@@ -22,6 +22,9 @@ ENGINES: Mapping[str, str] = {
     "onnxruntime": "onnxruntime:OnnxRuntimeEngine",
 }
 
+# The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
+PADDLE = "paddle"
+
 # What `auto` tries, best first. Measured on 2 cores, ms per image, OpenVINO against ONNX Runtime, both fp32:
 # SwinV2-T w8 65 / 69, SwinV2-S w16 139 / 143, PVT_V2_B0 8.9 / 8.7.
 AUTO = "auto"
@@ -34,15 +37,21 @@ def create_engine(name: str, model_file: Path) -> Engine:
     A named engine is strict: nothing else is tried. With `auto`, `info.reason` says which engines were
     passed over and why.
 
-    Raises InputError for an unknown name, EngineUnavailableError when the engine's library cannot be
+    Raises InputError for an unknown name and for PADDLE, EngineUnavailableError when the engine's library cannot be
     used here, EngineError when it rejects the model.
     """
     if name == AUTO:
         return _create_first(model_file)
+    if name == PADDLE:
+        raise InputError(
+            f"{PADDLE!r} is the reference, which runs the checkpoint and not {model_file.name}: use "
+            f"onnxzoo.load(..., engine={PADDLE!r}), 'onnxzoo eval --engine {PADDLE}' or 'onnxzoo validate --weights'"
+        )
     if name not in ENGINES:
-        close = difflib.get_close_matches(name.casefold(), [AUTO, *ENGINES], n=1)
+        known = [AUTO, *ENGINES, PADDLE]
+        close = difflib.get_close_matches(name.casefold(), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"{name!r} is not an engine of this version{hint} (there are {', '.join([AUTO, *ENGINES])})")
+        raise InputError(f"{name!r} is not an engine of this version{hint} (there are {', '.join(known)})")
     return _create(name, model_file, "requested")
 
 

@@ -41,22 +41,16 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path
     The SHA-256 of a file at its first use is kept beside it as `<file>.sha256` (the format of sha256sum); a file
     that has changed since is refused.
 
-    Raises DownloadError as `download` does and CheckpointError for a changed or unreadable file, or a model whose
-    checkpoint the registry has no URL of.
+    Raises DownloadError as `download` does, also for a model whose checkpoint the registry has no URL of, and
+    CheckpointError for a changed or unreadable file.
     """
     if entry.source.url is None:
         raise DownloadError(
             f"{entry.name} has no checkpoint to download: this project trained it itself; give its file with --weights"
         )
-    url = entry.source.url
-    if url is None:
-        raise CheckpointError(
-            f"the checkpoint of {entry.name} is not for download: this project trained it and ships the finished model; "
-            "give its .pdparams file (--weights, in Python weights=)"
-        )
-    path = files.checkpoints_dir() / unquote(urlsplit(url).path).rpartition("/")[2]
+    path = files.checkpoints_dir() / unquote(urlsplit(entry.source.url).path).rpartition("/")[2]
     if not path.is_file():
-        download(url, path, progress=progress)
+        download(entry.source.url, path, progress=progress)
     record = path.with_name(f"{path.name}.sha256")
     try:
         actual = files.sha256_of(path)

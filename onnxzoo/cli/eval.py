@@ -1,0 +1,172 @@
+"""`onnxzoo eval`: how often a model is right about labelled images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import one_line, report
+
+if TYPE_CHECKING:
+    from ..artifact import Artifact
+    from ..registry import ModelEntry
+    from ..training.evaluate import Evaluation, Progress
+
+DEFAULT_BATCH_SIZE = 8
+# A table of more classes than this is for programs (--json); people see those that go worst.
+SHOWN_CLASSES = 20
+
+
+@click.command("eval", short_help="Measure a model's accuracy on labelled images.")
+@click.argument("model", metavar="NAME|DIR")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder with class folders, val/ with class folders, val_list.txt, or IDX files; or a list file.",
+)
+@click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, onnxruntime or paddle.")
+@click.option("--precision", default="fp32", show_default=True, help="One that the artifact has.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="With --engine paddle: the checkpoint; without it the registry's is used, downloaded if need be.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=DEFAULT_BATCH_SIZE,
+    show_default=True,
+    help="Images of one run of the engine.",
+)
+@click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every class.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    data: Path,
+    split: str,
+    engine: str,
+    precision: str,
+    weights: Path | None,
+    batch_size: int,
+    classes: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Measure a model's accuracy: top-1, top-5, their 95 % confidence intervals, and images per second.
+
+    The classes of the data are matched with the model's labels by name, as ImageNet's synset folders, or by number.
+    An image that cannot be read is reported on stderr and left out; the exit code is then 1.
+    """
+    from ..model import load
+    from ..registry import models
+    from ..training.data import open_dataset
+    from ..training.evaluate import evaluate
+
+    with load(model, engine=engine, precision=precision, weights=weights) as loaded:
+        entry = documented_entry(loaded.artifact)
+        # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
+        named_by = models().get(loaded.name) if classes else entry
+        dataset = open_dataset(
+            data,
+            "train" if split == "train" else "val",
+            classes=None if classes is None else [item.strip() for item in classes.split(",")],
+            label_set=None if named_by is None else named_by.labels,
+        )
+        with _progress() as progress:
+            result = evaluate(loaded, dataset, batch_size=batch_size, limit=limit, progress=progress)
+    if classes is not None:
+        entry = None  # what is documented is about all classes
+    for image in result.unreadable:
+        report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
+    if as_json:
+        click.echo(json.dumps({"data": str(data), "split": split, **as_document(result, entry)}, indent=2))
+    else:
+        click.echo("\n".join(one_line(line) for line in _lines(result, entry, data, split)))
+    if result.unreadable:
+        ctx.exit(1)
+
+
+def documented_entry(artifact: Artifact) -> ModelEntry | None:
+    """The registry's entry, if its accuracy is about this model's classes, as it is not after fine-tuning to others."""
+    from ..registry import labels, models
+
+    entry = models().get(artifact.name)
+    return entry if entry is not None and artifact.id2label == labels(entry.labels) else None
+
+
+def as_document(result: Evaluation, entry: ModelEntry | None) -> dict[str, Any]:
+    """The result in plain JSON values; `entry` gives the documented accuracy, where there is one."""
+    documented = None
+    if entry is not None:
+        documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
+    return {
+        "model": result.model,
+        "engine": dataclasses.asdict(result.engine),
+        "images": result.images,
+        "correct": result.correct,
+        "correct_top5": result.correct_top5,
+        "top1": result.top1,
+        "top1_interval_95": list(result.top1_interval),
+        "top5": result.top5,
+        "top5_interval_95": list(result.top5_interval),
+        "documented": documented,
+        "seconds": result.seconds,
+        "images_per_second": result.images_per_second,
+        "classes": [{**dataclasses.asdict(row), "top1": row.top1} for row in result.classes],
+        "unreadable": [dataclasses.asdict(image) for image in result.unreadable],
+    }
+
+
+def _lines(result: Evaluation, entry: ModelEntry | None, data: Path, split: str) -> Iterator[str]:
+    engine = result.engine
+    yield f"{result.model} on {engine.name} {engine.version} ({engine.device}, {engine.precision}), {data}, {split}"
+    yield f"{'':<12}{'top-1':>8}{'95 % interval':>18}{'top-5':>10}{'95 % interval':>18}{'images':>9}"
+    yield (
+        f"{'measured':<12}{result.top1:>8.4f}{_interval(result.top1_interval):>18}"
+        f"{result.top5:>10.4f}{_interval(result.top5_interval):>18}{result.images:>9}"
+    )
+    if entry is not None:
+        accuracy = entry.accuracy
+        yield f"{'documented':<12}{accuracy.top1:>8.4f}{'':>18}{accuracy.top5:>10.4f}  {entry.dataset}"
+    left_out = f", {len(result.unreadable)} unreadable left out" if result.unreadable else ""
+    yield f"{result.seconds:.1f} s, {result.images_per_second:.1f} images/s from file to answer{left_out}"
+    yield ""
+    rows = result.classes
+    if len(rows) > SHOWN_CLASSES:
+        yield f"the {SHOWN_CLASSES} of {len(rows)} classes that go worst (--json has all)"
+        rows = tuple(sorted(rows, key=lambda row: row.top1)[:SHOWN_CLASSES])
+    width = max(len("class"), *(len(row.label) for row in rows))
+    yield f"{'id':>5}  {'class':<{width}}{'images':>8}{'top-1':>9}  most often taken for"
+    for row in rows:
+        other = "" if row.confused_with is None else f"{row.confused_with} ({row.confused})"
+        yield f"{row.class_id:>5}  {row.label:<{width}}{row.images:>8}{row.top1:>9.4f}  {other}".rstrip()
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:.4f}..{bounds[1]:.4f}"
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    # disable=None: only on a terminal.
+    with tqdm(unit=" images", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

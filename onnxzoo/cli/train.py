@@ -1,0 +1,202 @@
+"""`onnxzoo train`: a model from random weights or a checkpoint, on images of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from ..registry import find
+from ..training.recipe import CROPS, Recipe, default_recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+HELP = {
+    "epochs": "Passes over the training images.",
+    "batch_size": "Images a step, over all processes.",
+    "lr": "Highest learning rate, for --lr-batch-size images a step.",
+    "lr_min": "Learning rate at the end.",
+    "lr_start": "Learning rate at the beginning of the warm-up.",
+    "lr_batch_size": "Batch size that the learning rates are meant for; 0: the one that is used.",
+    "warmup_epochs": "Epochs of rising learning rate.",
+    "weight_decay": "AdamW's decay, on matrices and kernels only.",
+    "clip_norm": "Largest norm of the gradient; 0: no limit.",
+    "label_smoothing": "Share of the target spread over all classes.",
+    "crop": "Random area of the image, or the evaluation crop moved a little.",
+    "crop_min_area": "Smallest share of the image with --crop resized.",
+    "shift": "Pixels to move by at most with --crop shift.",
+    "flip": "Chance of a horizontal flip.",
+    "rand_layers": "RandAugment: operations an image; 0: none.",
+    "rand_magnitude": "RandAugment: strength from 0 to 10.",
+    "erase": "Chance of erasing a rectangle.",
+    "mixup": "Alpha of mixup; 0: none.",
+    "cutmix": "Alpha of CutMix; 0: none.",
+    "drop_path": "Stochastic depth of the last block.",
+    "ema": "Decay of the average of the weights; 0: none.",
+    "seed": "Of initial weights, order and augmentation.",
+}
+
+
+def recipe_options(function: F) -> F:
+    """An option for every field of `Recipe`; absent ones keep the model's default."""
+    for field in reversed(dataclasses.fields(Recipe)):
+        kind = type(field.default)
+        option = click.option(
+            f"--{field.name.replace('_', '-')}",
+            field.name,
+            type=click.Choice(CROPS) if field.name == "crop" else kind,
+            help=f"{HELP.get(field.name, '')} [{field.default}]".strip(),
+        )
+        function = option(function)
+    return function
+
+
+@click.command("train", short_help="Train or fine-tune a model with PaddlePaddle.")
+@click.argument("name")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with train/CLASS/* and val/CLASS/*, with train_list.txt and val_list.txt, or with IDX files.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for what comes out.  [out/train/NAME]")
+@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from.")
+@click.option("--image-size", type=int, help="Side of the images in pixels.")
+@click.option("--classes", help="Only these classes: names or ids, with commas between them.")
+@click.option("--holdout", type=click.IntRange(min=0), default=0, help="Validate on so many training images instead.")
+@click.option("--resume", is_flag=True, help="Go on where the training in --out stopped.")
+@click.option(
+    "--on-error",
+    type=click.Choice(("stop", "skip")),
+    default="stop",
+    show_default=True,
+    help="What a damaged image does.",
+)
+@click.option("--save-steps", type=click.IntRange(min=0), default=0, help="Save every so many steps, too.")
+@click.option("--log-steps", type=click.IntRange(min=0), default=50, help="Record the loss every so many steps. [50]")
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that read images.")
+@recipe_options
+def command(
+    name: str,
+    data: Path,
+    out: Path | None,
+    init: Path | None,
+    image_size: int | None,
+    classes: str | None,
+    holdout: int,
+    resume: bool,
+    on_error: str,
+    save_steps: int,
+    log_steps: int,
+    threads: int | None,
+    **recipe_values: Any,
+) -> None:
+    """Train or fine-tune a model with PaddlePaddle.
+
+    NAME is a model of the registry; the recipe is PaddleClas's for its family unless options say otherwise. The folder
+    --out gets best.pdparams and last.pdparams, which 'onnxzoo export NAME --weights' takes, labels.txt for its
+    --labels, metrics.jsonl, train.json, and state.npz to go on from with --resume. Several processes or devices:
+    'python -m paddle.distributed.launch --nproc_per_node 2 -m onnxzoo train ...'.
+    """
+    from ..reference._paddle import require_paddle
+
+    _quiet_paddle()
+    require_paddle()
+    from ..training.session import Request, run
+
+    entry = find(name)
+    changes = {key: value for key, value in recipe_values.items() if value is not None}
+    recipe = dataclasses.replace(_shortened(default_recipe(entry), changes), **changes)
+    request = Request(
+        entry=entry,
+        data=data,
+        out=out if out is not None else Path("out") / "train" / entry.name,
+        recipe=recipe,
+        classes=None if classes is None else [item.strip() for item in classes.split(",")],
+        holdout=holdout,
+        init=init,
+        image_size=image_size,
+        on_error="skip" if on_error == "skip" else "stop",
+        save_steps=save_steps,
+        log_steps=log_steps,
+        threads=threads or _cores(),
+        command=shlex.join(["onnxzoo", *sys.argv[1:]]),
+    )
+    progress = TerminalProgress(quiet=int(os.environ.get("PADDLE_TRAINER_ID", "0")) > 0)
+    try:
+        outcome = run(request, progress, resume=resume)
+    finally:
+        progress.close()
+    click.echo(
+        f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True
+    )
+    click.echo(str(outcome.best))
+
+
+def _shortened(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe's warm-up for a shorter training: it keeps its share of the epochs unless it is given."""
+    epochs = changes.get("epochs", recipe.epochs)
+    if "warmup_epochs" in changes or not isinstance(epochs, int) or epochs >= recipe.epochs or epochs < 1:
+        return recipe
+    return dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
+
+
+def _quiet_paddle() -> None:
+    """Keep Paddle's notes about itself out of the output; its errors stay. Before its first import."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class TerminalProgress:
+    """A bar an epoch on a terminal; one line an epoch everywhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._title = ""
+
+    def say(self, message: str) -> None:
+        if not self._quiet:
+            tqdm.write(message, file=sys.stderr)
+
+    def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        self._title = f"epoch {epoch + 1}/{epochs}"
+        self._bar = tqdm(
+            total=steps, initial=step, desc=self._title, unit="step", file=sys.stderr, disable=None, leave=False
+        )
+        self._images = 0
+
+    def step(self, loss: float, top1: float, images: int) -> None:
+        if self._bar.disable:
+            return
+        self._images += images
+        elapsed = self._bar.format_dict["elapsed"]
+        speed = self._images / elapsed if elapsed else 0.0
+        self._bar.set_postfix_str(f"loss {loss:.3f}, top-1 {top1:.3f}, {speed:.0f} images/s", refresh=False)
+        self._bar.update()
+
+    def end_epoch(self, record: Mapping[str, Any]) -> None:
+        self.close()
+        mark = " *" if record["best"] else ""
+        self.say(
+            f"{self._title}: loss {record['train_loss']:.4f}, top-1 {record['train_top1']:.4f}; validation loss "
+            f"{record['val_loss']:.4f}, top-1 {record['val_top1']:.4f}{mark}; {record['images_per_s']} images/s, "
+            f"{record['seconds']:.0f} s"
+        )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

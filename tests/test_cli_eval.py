@@ -1,0 +1,164 @@
+"""`onnxzoo eval`: figures on stdout, unreadable images on stderr, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tiny import LABELS, write_artifact
+
+from onnxzoo import registry
+from onnxzoo.artifact import read_artifact
+from onnxzoo.cli import main
+from onnxzoo.cli.eval import documented_entry
+
+COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], prog_name="onnxzoo")
+
+
+def is_one_error_line(stderr: str) -> bool:
+    return stderr.startswith("onnxzoo: error: ") and stderr.count("\n") == 1 and stderr.endswith("\n")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Class folders of three images each; one of red's is blue."""
+    root = tmp_path / "data"
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (48, 40), colour).save(root / name / f"{number}.png")
+    shutil.copy(root / "blue" / "0.png", root / "red" / "0.png")
+    return root
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_figures_for_people(tiny, data, engine):
+    result = run("eval", tiny, "--data", data, "--engine", engine)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"tiny on {engine} ")
+    assert lines[2].split() == ["measured", "0.9167", "0.6461..0.9851", "1.0000", "0.7575..1.0000", "12"]
+    assert "images/s from file to answer" in lines[3]
+    assert [line.split() for line in lines[6:]] == [
+        ["0", "black", "3", "1.0000"],
+        ["1", "red", "3", "0.6667", "blue", "(1)"],
+        ["2", "green", "3", "1.0000"],
+        ["3", "blue", "3", "1.0000"],
+    ]
+
+
+def test_the_figures_for_programs(tiny, data):
+    document = json.loads(run("eval", tiny, "--data", data, "--json", "--batch-size", "5").stdout)
+    assert (document["model"], document["split"], document["data"]) == ("tiny", "val", str(data))
+    assert (document["images"], document["correct"], document["correct_top5"]) == (12, 11, 12)
+    assert document["top1"] == pytest.approx(11 / 12)
+    low, high = document["top1_interval_95"]
+    assert low < document["top1"] < high
+    assert document["documented"] is None
+    assert document["unreadable"] == []
+    assert document["engine"]["name"] == "openvino"
+    assert document["images_per_second"] == pytest.approx(12 / document["seconds"])
+    assert document["classes"][1] == {
+        "class_id": 1,
+        "label": "red",
+        "images": 3,
+        "correct": 2,
+        "confused_with": "blue",
+        "confused": 1,
+        "top1": pytest.approx(2 / 3),
+    }
+
+
+def test_a_corrupt_image_is_named_left_out_and_exit_code_1(tiny, data):
+    bad = data / "green" / "1.png"
+    bad.write_bytes(b"no image")
+    result = run("eval", tiny, "--data", data)
+    assert result.exit_code == 1
+    assert is_one_error_line(result.stderr)
+    assert result.stderr.count(str(bad)) == 1
+    assert "1 unreadable left out" in result.stdout
+    document = json.loads(run("eval", tiny, "--data", data, "--json").stdout)
+    assert document["images"] == 11
+    assert [image["name"] for image in document["unreadable"]] == [str(bad)]
+
+
+def test_limit_classes_and_split(tiny, data, tmp_path):
+    document = json.loads(run("eval", tiny, "--data", data, "--limit", "4", "--json").stdout)
+    assert [(row["label"], row["images"]) for row in document["classes"]] == [(label, 1) for label in LABELS]
+    document = json.loads(run("eval", tiny, "--data", data, "--classes", "red, black", "--json").stdout)
+    assert [(row["label"], row["images"]) for row in document["classes"]] == [("black", 3), ("red", 3)]
+    both = tmp_path / "both"
+    (both / "train").mkdir(parents=True)
+    shutil.copytree(data, both / "val")
+    shutil.copytree(data / "blue", both / "train" / "blue")
+    assert json.loads(run("eval", tiny, "--data", both, "--json").stdout)["images"] == 12
+    assert json.loads(run("eval", tiny, "--data", both, "--split", "train", "--json").stdout)["images"] == 3
+
+
+def test_an_accuracy_is_documented_for_the_models_own_classes_only(tmp_path, data):
+    fine_tuned = write_artifact(tmp_path / "b0", name="pvt_v2_b0")  # to four colours
+    assert json.loads(run("eval", fine_tuned, "--data", data, "--json").stdout)["documented"] is None
+    changes = {"id2label": {str(i): name for i, name in enumerate(registry.labels("imagenet1k"))}}
+    whole = read_artifact(write_artifact(tmp_path / "whole", name="pvt_v2_b0", changes=changes))
+    entry = documented_entry(whole)
+    assert entry is not None
+    assert (entry.accuracy.top1, entry.dataset.split(",")[0]) == (0.705, "ImageNet-1k")
+
+
+def test_the_line_of_the_documented_accuracy(monkeypatch, tiny, data):
+    from onnxzoo.cli import eval as module
+
+    monkeypatch.setattr(module, "documented_entry", lambda _: registry.find("pvt_v2_b0"))
+    lines = run("eval", tiny, "--data", data).stdout.splitlines()
+    assert lines[3].split()[:3] == ["documented", "0.7050", "0.9020"]
+    assert "ImageNet-1k" in lines[3]
+    assert "documented" not in run("eval", tiny, "--data", data, "--classes", "red").stdout
+
+
+def test_numbers_in_a_list_are_the_models_ids(tiny, data):
+    (data / "val_list.txt").write_text("red/1.png 1\nblue/1.png 3\ngreen/2.png 2\n")
+    document = json.loads(run("eval", tiny, "--data", data, "--json").stdout)
+    assert (document["images"], document["correct"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--data", "nowhere"], 1, "nowhere does not exist"),
+        (["--data", "strange"], 1, "the data's 1 classes ('purple') are not the model's 4 ('black', 'red', 'green'"),
+        (["--data", "data", "--engine", "padle"], 2, "did you mean 'paddle'?"),
+        (["--data", "data", "--precision", "fp16"], 2, "tiny has no 'fp16' model; it has fp32"),
+        (["--data", "data", "--weights", "x.pdparams"], 2, "weights are for the engine 'paddle'"),
+        (["--data", "data", "--batch-size", "0"], 2, "--batch-size"),
+        (["--data", "data", "--limit", "0"], 2, "--limit"),
+        (["--data", "data", "--split", "test"], 2, "--split"),
+        (["--data", "data", "--classes", "pink"], 1, "there is no class 'pink'"),
+        ([], 2, "Missing option '--data'"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(tiny, data, tmp_path, monkeypatch, options, code, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strange" / "purple").mkdir(parents=True)
+    shutil.copy(data / "red" / "1.png", tmp_path / "strange" / "purple")
+    command = [sys.executable, "-m", "onnxzoo", "eval", str(tiny), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert is_one_error_line(done.stderr)
+    assert message in done.stderr
+
+
+def test_a_model_that_is_not_here_is_exit_code_3(data):
+    result = run("eval", "pvt_v2_b0", "--data", data)
+    assert result.exit_code == 3
+    assert "onnxzoo export pvt_v2_b0" in result.stderr

@@ -1,0 +1,181 @@
+"""Labelled images on disk: class folders, list files and IDX files, behind one small interface.
+
+No Paddle here: evaluation on any engine reads its images through this module, too.
+
+Layouts that `open_dataset` recognises under a path, in this order:
+
+1. the path of a list file itself, for the split that is asked for;
+2. `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, `t10k-...` for validation, each plain or `.gz`
+   (MNIST, Fashion-MNIST: Debian's package `dataset-fashion-mnist` has them in /usr/share/datasets/fashion-mnist);
+3. `train_list.txt` and `val_list.txt`, lines `path label` (PaddleClas), paths relative to the list's folder;
+4. `train/CLASS/*` and `val/CLASS/*` (ImageNet; `valid`, `validation` and `test` also stand for `val`);
+5. `CLASS/*` without such split folders: that folder is the split that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import DatasetError, RegistryError
+from ..registry import labels as registry_labels
+from ..registry import parse_labels
+from .dataset import ArrayDataset, Dataset, FileDataset, Labels, listing
+from .idx import IDX_STEMS, find_idx, read_idx
+from .subsets import subset_of_classes
+
+__all__ = ["ArrayDataset", "Dataset", "FileDataset", "Split", "open_dataset"]
+
+Split = Literal["train", "val"]
+
+LIST_FILES = {"train": ("train_list.txt",), "val": ("val_list.txt",)}
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+LABEL_FILES = ("labels.txt", "classes.txt")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+
+
+def open_dataset(
+    path: Path, split: Split, *, classes: Sequence[str] | None = None, label_set: str | None = None
+) -> Dataset:
+    """The `split` of the data at `path`, in one of the layouts of this module.
+
+    `classes` restricts it to these classes, by name or id, and numbers them anew in the order given.
+    `label_set` names the registry's class names for data that brings none of its own and whose labels fit into them;
+    without it such classes are 'class 0', 'class 1', ... up to the highest label of this split. Class folders and a
+    file `labels.txt` beside lists or IDX files are names of the data's own, and stay.
+
+    Raises DatasetError naming what is missing, empty, truncated or out of range.
+    """
+    path = Path(path)
+    if split not in SPLIT_FOLDERS:
+        raise DatasetError(f"the split must be 'train' or 'val', got {split!r}")
+    dataset = _open(path, split, label_set)
+    if not len(dataset):
+        raise DatasetError(f"{path} has no images for the split '{split}'")
+    return dataset if classes is None else subset_of_classes(dataset, classes)
+
+
+def _open(path: Path, split: Split, label_set: str | None) -> Dataset:
+    if path.is_file():
+        return _open_list(path, label_set)
+    if not path.is_dir():
+        raise DatasetError(f"{path} does not exist; expected a folder of images or a list file")
+    if find_idx(path, IDX_STEMS[split][0]):
+        return _open_idx(path, split, label_set)
+    for name in LIST_FILES[split]:
+        if (path / name).is_file():
+            return _open_list(path / name, label_set)
+    folder = _split_folder(path, split)
+    if folder is None:
+        raise DatasetError(
+            f"{path} has no split '{split}': expected {' or '.join(LIST_FILES[split])}, "
+            f"{IDX_STEMS[split][0]}[.gz] or a folder {' or '.join(SPLIT_FOLDERS[split])}"
+        )
+    return _open_folders(folder)
+
+
+def _split_folder(path: Path, split: Split) -> Path | None:
+    for name in SPLIT_FOLDERS[split]:
+        if (path / name).is_dir():
+            return path / name
+    # A folder with only the other split, or only the other split's files, is not a folder of classes.
+    others = [name for names in (*SPLIT_FOLDERS.values(), *LIST_FILES.values()) for name in names]
+    others += [f"{stem}{suffix}" for stems in IDX_STEMS.values() for stem in stems for suffix in ("", ".gz")]
+    return None if any((path / name).exists() for name in others) else path
+
+
+def _open_folders(folder: Path) -> FileDataset:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise DatasetError(f"{folder} has no class folders; expected one folder of images a class")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for class_id, name in enumerate(names):
+        found = sorted(
+            file
+            for file in (folder / name).rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
+        if not found:
+            raise DatasetError(f"the class folder {folder / name} has no images; add some or remove the folder")
+        paths += found
+        labels += [class_id] * len(found)
+    return FileDataset(tuple(names), np.array(labels, dtype=np.int64), tuple(paths))
+
+
+def _open_list(file: Path, label_set: str | None) -> FileDataset:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"the list {file} cannot be read: {error}; expected text, lines 'path label'") from None
+    paths: list[Path] = []
+    labels: list[int] = []
+    missing: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition("\t" if "\t" in line.strip() else " ")
+        if not name or not label.isascii() or not label.isdigit():
+            raise DatasetError(
+                f"{file}, line {number}: expected 'path label' with a class id from 0, got {line[:80]!r}"
+            )
+        path = file.parent / name.strip()
+        if not path.is_file():
+            missing.append(f"{name.strip()} (line {number})")
+        paths.append(path)
+        labels.append(int(label))
+    if missing:
+        raise DatasetError(f"{file} names {len(missing)} files that are not there: {listing(missing)}")
+    if not paths:
+        raise DatasetError(f"the list {file} names no images; expected lines 'path label'")
+    classes = _class_names(file.parent, max(labels) + 1, label_set)
+    array = np.array(labels, dtype=np.int64)
+    _require_in_range(array, len(classes), str(file))
+    return FileDataset(classes, array, tuple(paths))
+
+
+def _open_idx(folder: Path, split: Split, label_set: str | None) -> ArrayDataset:
+    images_stem, labels_stem = IDX_STEMS[split]
+    images_file, labels_file = find_idx(folder, images_stem), find_idx(folder, labels_stem)
+    if images_file is None or labels_file is None:
+        raise DatasetError(f"{folder} has {images_stem} but no {labels_stem}[.gz]; both are needed")
+    pixels, labels = read_idx(images_file, dimensions=3), read_idx(labels_file, dimensions=1).astype(np.int64)
+    if len(pixels) != len(labels):
+        raise DatasetError(f"{images_file} has {len(pixels)} images, but {labels_file} has {len(labels)} labels")
+    if not len(labels):
+        raise DatasetError(f"{images_file} has no images")
+    classes = _class_names(folder, int(labels.max()) + 1, label_set)
+    _require_in_range(labels, len(classes), str(labels_file))
+    return ArrayDataset(classes, labels, pixels, str(images_file))
+
+
+def _class_names(folder: Path, needed: int, label_set: str | None) -> tuple[str, ...]:
+    """Names from a file beside the data, else the label set's, else 'class 0', 'class 1', ..."""
+    for name in LABEL_FILES:
+        file = folder / name
+        if file.is_file():
+            return _read_names(file)
+    if label_set is not None and needed <= len(registry_labels(label_set)):
+        return registry_labels(label_set)
+    return tuple(f"class {number}" for number in range(needed))
+
+
+def _read_names(file: Path) -> tuple[str, ...]:
+    """Lines `id name` with ids from 0, or lines `name`."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").strip().splitlines()
+        with_ids = all(line.split(" ")[0] == str(number) for number, line in enumerate(lines))
+        return parse_labels("\n".join(lines if with_ids else (f"{i} {x}" for i, x in enumerate(lines))), str(file))
+    except (OSError, UnicodeDecodeError, RegistryError) as error:
+        raise DatasetError(f"the class names in {file} cannot be read: {error}") from None
+
+
+def _require_in_range(labels: Labels, classes: int, where: str) -> None:
+    if labels.min() < 0 or labels.max() >= classes:
+        bad = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
+        raise DatasetError(
+            f"{where}: label {int(labels[bad])} of image {bad} is out of range; expected 0 to {classes - 1}"
+        )

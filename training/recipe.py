@@ -1,0 +1,116 @@
+"""The hyperparameters of a training, with PaddleClas's values for these families as defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..registry import ModelEntry
+
+CROPS = ("resized", "shift")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides which weights come out, besides data, model and initial weights.
+
+    The defaults are those of PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}/*.yaml`, which agree with
+    each other except for the learning rate's last value and the stochastic depth (see `default_recipe`). `lr`,
+    `lr_min` and `lr_start` are meant for `lr_batch_size` images a step (there: 8 cards of 128) and scale linearly
+    with `batch_size`; `lr_batch_size` 0 takes them as they are.
+
+    `batch_size`: images a step over all processes. `warmup_epochs`: linear rise from `lr_start` to `lr`, then a
+    cosine to `lr_min`. `weight_decay`: decoupled, on matrices and kernels only (see `decays`). `clip_norm`: largest
+    global norm of the gradient, 0 for no limit. `label_smoothing`: share of the target spread over all classes.
+    `crop`: `resized` cuts a random area of `crop_min_area`..1 of the image, aspect 3/4 to 4/3, and resizes it;
+    `shift` takes the evaluation crop and moves it by up to `shift` pixels each way, with the border repeated.
+    `flip`: chance of a horizontal flip. `rand_layers`, `rand_magnitude` (0 to 10), `rand_std`: RandAugment, in the
+    increasing form of timm's `rand-m9-mstd0.5-inc1`. `erase`: chance of erasing a rectangle with noise.
+    `mixup`, `cutmix`: alpha of the Beta distribution, 0 for never; where both are given each takes half of the
+    batches. `drop_path`: stochastic depth of the last block. `ema`: decay of the average of the weights a step,
+    0 for none. `seed`: of initial weights, order, augmentation and stochastic depth.
+    """
+
+    epochs: int = 300
+    batch_size: int = 1024
+    lr: float = 1e-3
+    lr_min: float = 1e-5
+    lr_start: float = 1e-6
+    lr_batch_size: int = 1024
+    warmup_epochs: float = 20.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.05
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.1
+    crop: str = "resized"
+    crop_min_area: float = 0.08
+    shift: int = 2
+    flip: float = 0.5
+    rand_layers: int = 2
+    rand_magnitude: float = 9.0
+    rand_std: float = 0.5
+    erase: float = 0.25
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    drop_path: float = 0.1
+    ema: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{field.name} must be a number, got {value}")
+        _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
+        _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
+        _require(self.lr > 0, "lr must be positive", self.lr)
+        _require(0 <= self.lr_min <= self.lr, "lr_min must be between 0 and lr", self.lr_min)
+        _require(0 <= self.lr_start <= self.lr, "lr_start must be between 0 and lr", self.lr_start)
+        _require(0 <= self.warmup_epochs < self.epochs, "warmup_epochs must be below epochs", self.warmup_epochs)
+        for name in ("beta1", "beta2", "label_smoothing", "drop_path", "ema"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)", getattr(self, name))
+        for name in ("flip", "erase"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1]", getattr(self, name))
+        for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "rand_layers", "rand_std", "shift", "seed"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative", getattr(self, name))
+        _require(self.lr_batch_size >= 0, "lr_batch_size must not be negative", self.lr_batch_size)
+        _require(self.epsilon > 0, "epsilon must be positive", self.epsilon)
+        _require(self.crop in CROPS, f"crop must be one of {CROPS}", self.crop)
+        _require(0 < self.crop_min_area <= 1, "crop_min_area must be in (0, 1]", self.crop_min_area)
+        _require(0 <= self.rand_magnitude <= 10, "rand_magnitude must be in [0, 10]", self.rand_magnitude)
+
+    @property
+    def lr_factor(self) -> float:
+        """What the learning rates are multiplied with for this batch size."""
+        return self.batch_size / self.lr_batch_size if self.lr_batch_size else 1.0
+
+
+def default_recipe(entry: ModelEntry) -> Recipe:
+    """PaddleClas's recipe for a model of the registry.
+
+    Stochastic depth is the architecture's. SwinV2 ends at a learning rate of 2e-5 except the tiny models' 1e-5
+    (`SwinTransformerV2_base_patch4_window16_256.yaml`), PVTv2 at 1e-5.
+    """
+    rate = entry.architecture.drop_path_rate
+    large_swin = entry.family == "swinv2" and not entry.name.startswith("swinv2_tiny")
+    lr_min, lr_start = (2e-5, 2e-6) if large_swin else (1e-5, 1e-6)
+    return Recipe(drop_path=rate, lr_min=lr_min, lr_start=lr_start)
+
+
+def decays(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether weight decay acts on this parameter.
+
+    Not on biases, norms and anything of one dimension (PaddleClas: `one_dim_param_no_weight_decay`), nor on
+    SwinV2's `logit_scale` and `cpb_mlp` (`no_weight_decay_keywords` of the paper's code, github.com/microsoft/
+    Swin-Transformer, models/swin_transformer_v2.py).
+    """
+    return len(shape) > 1 and not name.endswith(".bias") and "logit_scale" not in name and "cpb_mlp" not in name
+
+
+def _require(condition: bool, expected: str, got: object) -> None:
+    if not condition:
+        raise InputError(f"{expected}, got {got!r}")

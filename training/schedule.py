@@ -1,0 +1,22 @@
+"""The learning rate as a closed form of the step: nothing to save, nothing to get out of step on resuming."""
+
+from __future__ import annotations
+
+import math
+
+from .recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of `step`, counted from 0 over the whole training, already scaled to the batch size.
+
+    Linear from `lr_start` to `lr` over the warm-up, then half a cosine that reaches `lr_min` after the last step.
+    """
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    total = recipe.epochs * steps_per_epoch
+    if step < warmup:
+        rate = recipe.lr_start + (recipe.lr - recipe.lr_start) * step / warmup
+    else:
+        progress = min((step - warmup) / max(total - warmup, 1), 1.0)
+        rate = recipe.lr_min + (recipe.lr - recipe.lr_min) * (1 + math.cos(math.pi * progress)) / 2
+    return rate * recipe.lr_factor

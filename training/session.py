@@ -1,0 +1,175 @@
+"""From what a user asks for to a training that runs: opens the data, fits the model to it, writes what it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DatasetError, TrainingError
+from ..reference._paddle import require_paddle
+from ..reference.build import ModelSpec, build_model
+from ..reference.checkpoint import Checkpoint, read_checkpoint
+from ..registry import ModelEntry, Preprocess, labels
+from ..results import Array
+from .data import Dataset, open_dataset
+from .images import OnError
+from .recipe import Recipe
+from .state import STATE_FILE
+from .subsets import named, require_same_classes, split_off, subset_of_classes
+from .trainer import Job, Outcome, Progress, Trainer
+from .writing import written
+
+LABELS_FILE, DESCRIPTION_FILE = "labels.txt", "train.json"
+PACKAGES = ("onnxzoo", "paddlepaddle", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to train. `data`, `classes`, `holdout` as in `open_data`; the rest as in `Job`.
+
+    `image_size`: pixels; None for the checkpoint's, or the registry's without one. `init`: a checkpoint to start
+    from. `command`: how the training was asked for, to be written down.
+    """
+
+    entry: ModelEntry
+    data: Path
+    out: Path
+    recipe: Recipe
+    classes: Sequence[str] | None = None
+    holdout: int = 0
+    init: Path | None = None
+    image_size: int | None = None
+    on_error: OnError = "stop"
+    save_steps: int = 0
+    log_steps: int = 50
+    threads: int = 1
+    command: str = ""
+
+
+def run(request: Request, progress: Progress, *, resume: bool) -> Outcome:
+    """Train, or go on where an earlier run of the same request stopped.
+
+    The folder `request.out` gets `best.pdparams` and `last.pdparams` (read by `onnxzoo export --weights`),
+    `labels.txt`, `metrics.jsonl`, `train.json`, and `state.npz` to resume from.
+
+    Raises DatasetError, CheckpointError, InputError, TrainingError or MissingDependencyError.
+    """
+    require_paddle()
+    state_file = request.out / STATE_FILE
+    if state_file.exists() and not resume:
+        raise TrainingError(f"{request.out} has a training in it; go on with it with --resume or give another --out")
+    job = prepare(request, progress)
+    trainer = Trainer(job, progress)
+    if trainer.processes.first:
+        _write_description(request, job)
+    if state_file.exists():
+        trainer.resume()
+    elif resume:
+        progress.say(f"no {state_file} yet: starting from the beginning")
+    return trainer.run()
+
+
+def prepare(request: Request, progress: Progress) -> Job:
+    """Open the data and the initial checkpoint, and fit the one to the other."""
+    entry = request.entry
+    train, val = open_data(request.data, request.classes, request.holdout, request.recipe.seed, entry)
+    checkpoint = read_checkpoint(request.init, entry) if request.init is not None else None
+    architecture = checkpoint.architecture if checkpoint is not None else entry.architecture
+    image_size = request.image_size or (checkpoint.image_size if checkpoint is not None else entry.image_size)
+    spec = ModelSpec(architecture, image_size, len(train.classes))
+    identity: dict[str, Any] = {"model": entry.name, "initial weights": checkpoint.sha256 if checkpoint else None}
+    return Job(
+        spec=spec,
+        crop=preprocess_at(entry, image_size),
+        recipe=request.recipe,
+        train=train,
+        val=val,
+        out=request.out,
+        initial=None if checkpoint is None else fitted_weights(checkpoint, spec, request.recipe.seed, progress),
+        identity=identity,
+        on_error=request.on_error,
+        save_steps=request.save_steps,
+        log_steps=request.log_steps,
+        threads=request.threads,
+    )
+
+
+def open_data(
+    path: Path, classes: Sequence[str] | None, holdout: int, seed: int, entry: ModelEntry
+) -> tuple[Dataset, Dataset]:
+    """Training and validation data; with `holdout` that many training images, drawn by `seed`, validate instead.
+
+    Data without class names gets those of the model's label set if their number is the same.
+    Raises DatasetError, also when the two have different classes.
+    """
+    whole = open_dataset(path, "train")
+    known = labels(entry.labels)
+    whole = named(whole, known) if len(whole.classes) == len(known) else whole
+    train = whole if classes is None else subset_of_classes(whole, classes)
+    if holdout:
+        return split_off(train, holdout, seed)
+    if path.is_file():
+        raise DatasetError(f"{path} is one list; give the folder of train_list.txt and val_list.txt, or --holdout")
+    val = named(open_dataset(path, "val"), whole.classes)
+    require_same_classes(whole, val)
+    return train, val if classes is None else subset_of_classes(val, classes)
+
+
+def fitted_weights(checkpoint: Checkpoint, spec: ModelSpec, seed: int, progress: Progress) -> Mapping[str, Array]:
+    """The checkpoint's weights; with a new head, and a note, where the number of classes is another."""
+    if checkpoint.num_classes == spec.num_classes:
+        return checkpoint.state
+    import paddle
+
+    paddle.seed(seed)
+    head = {
+        name: np.array(parameter.numpy())
+        for name, parameter in build_model(spec).named_parameters()
+        if name.startswith("head.")
+    }
+    progress.say(
+        f"{checkpoint.path.name} has {checkpoint.num_classes} classes, the data {spec.num_classes}: "
+        "the head starts from random weights"
+    )
+    return {**checkpoint.state, **head}
+
+
+def preprocess_at(entry: ModelEntry, image_size: int) -> Preprocess:
+    """The registry's preprocessing; at another image size the short side keeps its share, as in an export."""
+    if image_size == entry.image_size:
+        return entry.preprocess
+    share = entry.preprocess.resize_size / entry.preprocess.crop_size
+    return dataclasses.replace(entry.preprocess, crop_size=image_size, resize_size=round(image_size * share))
+
+
+def _write_description(request: Request, job: Job) -> None:
+    """`train.json` and `labels.txt`: what was asked for, with which versions."""
+    description = {
+        "command": request.command,
+        "model": request.entry.name,
+        "architecture": dataclasses.asdict(job.spec.architecture),
+        "image_size": job.spec.image_size,
+        "recipe": dataclasses.asdict(job.recipe),
+        "classes": list(job.train.classes),
+        "training_images": len(job.train),
+        "validation_images": len(job.val),
+        "held_out_of_training_data": bool(request.holdout),
+        "initial_weights_sha256": job.identity["initial weights"],
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in PACKAGES},
+        },
+    }
+    with written(request.out / DESCRIPTION_FILE) as stream:
+        stream.write((json.dumps(description, indent=2) + "\n").encode())
+    names = "".join(f"{number} {name}\n" for number, name in enumerate(job.train.classes))
+    with written(request.out / LABELS_FILE) as stream:
+        stream.write(names.encode())

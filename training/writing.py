@@ -1,0 +1,35 @@
+"""Writing files so that a failure leaves what was there and says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ..errors import TrainingError
+from ..files import atomic_write
+
+
+@contextlib.contextmanager
+def written(file: Path) -> Iterator[IO[bytes]]:
+    """Replace `file` when the block succeeds (`atomic_write`). Raises TrainingError when it cannot be written."""
+    with _explained(file), atomic_write(file) as stream:
+        yield stream
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add one line to a text file. Raises TrainingError when it cannot be written."""
+    with _explained(file), file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+@contextlib.contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{file} cannot be written: {error.strerror or error}; what was saved before is whole: "
+            "make room or give permission, and go on with --resume"
+        ) from error
