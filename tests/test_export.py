@@ -180,16 +180,3 @@ def test_a_failing_step_leaves_the_earlier_artifact_whole(
     after.verify()
     assert after.config == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "broken"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["pvt_v2_b0", "pvt_v2_b2_linear", "swinv2_tiny_w8", "swinv2_small_w16"])
-def test_the_real_sizes_agree_with_paddle(name: str, tmp_path: Path) -> None:
-    entry = find(name)
-    weights = save_seeded_checkpoint(entry, tmp_path / "model.pdparams", seed=0)
-    artifact = export_model(entry, weights=weights, out=tmp_path / name)
-    assert artifact.id2label[281] == "tabby, tabby cat"
-    checks = list(validate(artifact, weights=weights, tolerance=1e-4))
-    assert len(checks) == 12, "two references, two engines, three batch sizes"
-    assert all(checks), checks
-    assert max(check.comparison.max_abs for check in checks) <= 1e-4
