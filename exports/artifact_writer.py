@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,18 @@ from ..reference.build import ModelSpec
 from ..registry import ModelEntry, Preprocess
 from .card import model_card
 
-TOOLS = ("onnxzoo", "paddlepaddle", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
+TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
 # Pillow's codes, which transformers' image processors use.
 RESAMPLE_CODES = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of the packages that take part in an export, by name."""
-    return {tool: metadata.version(tool) for tool in TOOLS}
+    """Versions of the packages that take part in an export, by name; Paddle comes as one of two packages."""
+    versions = {}
+    for tool in TOOLS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[tool] = metadata.version(tool)
+    return versions
 
 
 def write_descriptions(

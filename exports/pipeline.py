@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
-from ..errors import ExportError, InputError, RegistryError
+from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..files import atomic_folder, models_dir
 from ..reference.build import ModelSpec, at_image_size
 from ..reference.checkpoint import Checkpoint, read_checkpoint
@@ -79,7 +80,7 @@ def export_model(
     id2label = _labels(entry, spec, labels_file)
     preprocess = _preprocess(entry, spec)
     reference = PaddleEngine(spec, checkpoint.state)
-    with atomic_folder(folder) as building:
+    with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES["fp32"]
         model_file.parent.mkdir()
         opset = _convert(entry, spec, checkpoint, model_file, begin)
@@ -99,6 +100,21 @@ def export_model(
         )
         read_artifact(building).verify()
     return read_artifact(folder)
+
+
+@contextlib.contextmanager
+def _as_export_error(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an ExportError."""
+    try:
+        yield
+    except OnnxzooError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise ExportError(
+            f"the artifact {folder} cannot be written: {error.strerror or error}{where}; "
+            "make room, or name another --out"
+        ) from error
 
 
 def _convert(
@@ -144,7 +160,7 @@ def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplifi
 
 
 def _target(entry: ModelEntry, out: Path | None) -> Path:
-    folder = out if out is not None else models_dir() / entry.name
+    folder = (out if out is not None else models_dir() / entry.name).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out must name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
@@ -171,7 +187,7 @@ def read_labels(text: str, where: str) -> Sequence[str]:
     Raises RegistryError for an empty file or an empty line between names.
     """
     lines = text.strip("\r\n").splitlines()
-    with_ids = all(line.split(" ")[0] == str(number) for number, line in enumerate(lines))
+    with_ids = all(line.startswith(f"{number} ") for number, line in enumerate(lines))
     return parse_labels("\n".join(lines if with_ids else (f"{i} {line}" for i, line in enumerate(lines))), where)
 
 

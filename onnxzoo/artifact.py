@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import ArtifactError, InputError, RegistryError
+from .external_data import refuse_external_data
 from .files import sha256_of
 from .registry import Architecture, Preprocess, architecture_from_dict, preprocess_from_dict
 
@@ -84,11 +85,13 @@ class Artifact:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
-        missing or is not the one that config.json announces.
+        missing, is not the one that config.json announces, or refers to data in other files.
         """
         for file in self.files.values():
             if file.precision == precision:
-                return self.verified(file.path)
+                found = self.verified(file.path)
+                refuse_external_data(found)
+                return found
         raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
 
     def verified(self, path: str) -> Path:

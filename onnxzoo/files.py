@@ -72,10 +72,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `folder`; put it in the place of `folder` when the block succeeds.
 
-    An earlier `folder` is replaced whole. When the block raises, the temporary folder is removed
-    and an earlier `folder` stays as it was. Raises NotADirectoryError when `folder` is a file.
+    An earlier `folder` is replaced whole; one that is empty is filled instead, as it may be the working directory or
+    a mount point. A symbolic link stays, what it points to is replaced. When the block raises, the temporary folder
+    is removed and an earlier `folder` stays as it was. Raises NotADirectoryError when `folder` is a file.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, expected a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
+        if folder.exists() and not any(folder.iterdir()):
+            for path in temporary.iterdir():
+                shutil.move(path, folder / path.name)
+            temporary.rmdir()
+        elif folder.exists():
             retired = _beside(folder, "old")
             os.replace(folder, retired)
             try:

@@ -90,7 +90,7 @@ def preprocess(image: ImageInput, spec: Preprocess) -> Array:
     Raises ImageError as `load_rgb` does.
     """
     out = np.empty((3, spec.crop_size, spec.crop_size), dtype=np.float32)
-    _fill(image, spec, out)
+    _read_and_fill(image, spec, out)
     return out
 
 
@@ -106,15 +106,17 @@ def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess) -> Array:
     threads = min(len(images), _available_cores())
     if threads < 2:
         for image, out in zip(images, batch, strict=True):
-            _fill(image, spec, out)
+            _read_and_fill(image, spec, out)
         return batch
     with ThreadPoolExecutor(threads, thread_name_prefix="onnxzoo-image") as pool:
         try:
             jobs = []
             for image, out in zip(images, batch, strict=True):
-                # PIL images and file objects change while they are read, and may stand in the list twice.
-                stateless = isinstance(image, str | os.PathLike | bytes | np.ndarray)
-                jobs.append(pool.submit(_fill, image if stateless else load_rgb(image), spec, out))
+                if isinstance(image, str | os.PathLike | bytes | np.ndarray):
+                    jobs.append(pool.submit(_read_and_fill, image, spec, out))
+                else:
+                    # PIL images and file objects change while they are read, and may stand in the list twice.
+                    jobs.append(pool.submit(_fill, load_rgb(image), describe(image), spec, out))
             for job in jobs:
                 job.result()
         except BaseException:
@@ -272,7 +274,12 @@ def _upright(image: PIL.Image.Image, orientation: object) -> PIL.Image.Image:
         8: Transpose.ROTATE_90,
     }
     method = methods.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+    if method is None:
+        return image
+    upright = image.transpose(method)
+    # Pillow copies the metadata: whoever read the orientation again would turn the image twice.
+    upright.info.pop("exif", None)
+    return upright
 
 
 def _resize_and_crop(image: PIL.Image.Image, spec: Preprocess, name: str) -> npt.NDArray[np.uint8]:
@@ -320,9 +327,16 @@ def _resize_strip(
     return crop
 
 
-def _fill(image: ImageInput, spec: Preprocess, out: Array) -> None:
-    """Write (pixels / 255 - mean) / std to `out`, float32 [3, S, S], as one scale and shift per channel."""
-    pixels = _resize_and_crop(load_rgb(image), spec, describe(image)).transpose(2, 0, 1)
+def _read_and_fill(image: ImageInput, spec: Preprocess, out: Array) -> None:
+    _fill(load_rgb(image), describe(image), spec, out)
+
+
+def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> None:
+    """Write (pixels / 255 - mean) / std of an image that `load_rgb` gave to `out`, float32 [3, S, S].
+
+    In one scale and shift per channel; `name` is for messages.
+    """
+    pixels = _resize_and_crop(image, spec, name).transpose(2, 0, 1)
     mean, std = np.array(spec.mean), np.array(spec.std)
     scale, shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
     np.multiply(pixels, scale[:, None, None], out=out, dtype=np.float32)

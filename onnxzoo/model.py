@@ -240,7 +240,7 @@ def _checked_top_k(top_k: int) -> int:
 def _reference(artifact: Artifact, precision: str, weights: Path | None) -> Engine:
     """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
     from .reference._paddle import require_paddle
-    from .reference.build import ModelSpec
+    from .reference.build import spec_of
     from .reference.checkpoint import read_checkpoint
     from .reference.download import checkpoint_path
     from .reference.engine import PaddleEngine
@@ -257,11 +257,7 @@ def _reference(artifact: Artifact, precision: str, weights: Path | None) -> Engi
             f"{artifact.folder} was not made from the registry's checkpoint {checkpoint.path}: expected sha256 "
             f"{origin}, got {checkpoint.sha256}; name the checkpoint that it was made from (weights=, or --weights)"
         )
-    spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
-    found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
-    if found != spec:
-        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
-    return PaddleEngine(spec, checkpoint.state)
+    return PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
 
 
 def _check_input(artifact: Artifact, engine: Engine) -> None:

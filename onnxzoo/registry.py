@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -19,6 +20,7 @@ from .errors import RegistryError, UnknownModelError
 
 T = TypeVar("T")
 
+MAX_IMAGE_SIZE = 16384
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -39,6 +41,13 @@ class Preprocess:
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
+        for name in ("resize_size", "crop_size"):
+            size = getattr(self, name)
+            _require(type(size) is int and 0 < size <= MAX_IMAGE_SIZE, f"{name} must be 1..{MAX_IMAGE_SIZE}", size)
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            real = isinstance(numbers, tuple) and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+            _require(real, f"{name} must be 3 numbers (R, G, B)", numbers)
         _require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
         _require(
             self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation

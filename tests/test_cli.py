@@ -286,8 +286,15 @@ def test_a_pattern_without_images_among_good_ones(tiny, photos):
     assert "red" in result.stdout
 
 
+def test_an_engine_that_is_not_here_is_something_missing(tiny, photos):
+    result = run("predict", tiny, photos / "red.png", "--engine", "cuda")
+    assert result.exit_code == 3
+    assert "'cuda' is not part of this version" in result.stderr
+    assert is_one_error_line(result.stderr)
+
+
 def test_wrong_values_are_wrong_usage(tiny, photos):
-    for options, message in ((["--engine", "cuda"], "'cuda' is not an engine"), (["--top-k", "0"], "--top-k")):
+    for options, message in ((["--engine", "cudnn"], "'cudnn' is not an engine"), (["--top-k", "0"], "--top-k")):
         result = run("predict", tiny, photos / "red.png", *options)
         assert result.exit_code == 2
         assert message in result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnxzoo.validators.compare import compare
 
-from onnxzoo.errors import ValidationError
+from onnxzoo.errors import InputError, ValidationError
 
 Outputs = dict[str, np.ndarray]
 
@@ -68,6 +68,12 @@ def test_top1_may_differ_only_within_the_margin() -> None:
     result = compare(outputs(), actual, tolerance=0.5)
     assert not result
     assert "best class differs in rows [0]" in result.problems[0]
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), 0.0, -1e-4])
+def test_a_tolerance_that_nothing_or_everything_fails_is_refused(tolerance: float) -> None:
+    with pytest.raises(InputError, match="must be a positive number"):
+        compare(outputs(), outputs(), tolerance)
 
 
 def test_a_comparison_that_cannot_fail_is_refused() -> None:

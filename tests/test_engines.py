@@ -156,8 +156,8 @@ def test_auto_blames_the_model_when_every_engine_rejects_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
-def test_an_engine_of_a_later_version_is_not_one_of_this(model_file, name):
-    with pytest.raises(InputError, match=rf"'{name}' is not an engine .*auto, openvino, onnxruntime"):
+def test_an_engine_of_a_later_version_is_unavailable_in_this(model_file, name):
+    with pytest.raises(EngineUnavailableError, match=rf"'{name}' is not part of this version .*auto, openvino, onnx"):
         create_engine(name, model_file)
 
 

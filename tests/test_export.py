@@ -137,6 +137,7 @@ def test_label_files_with_and_without_ids() -> None:
     assert read_labels("0 cat, feline\n1 dog\n", "f") == ("cat, feline", "dog")
     assert read_labels("cat, feline\ndog\n", "f") == ("cat, feline", "dog")
     assert read_labels("crane\r\ncrane\r\n", "f") == ("crane", "crane")
+    assert read_labels("0\n1\n2\n", "f") == ("0", "1", "2"), "digits are names, too"
     with pytest.raises(RegistryError, match="f, line 2"):
         read_labels("cat\n\ndog\n", "f")
     with pytest.raises(RegistryError, match="no labels"):
@@ -161,6 +162,31 @@ def test_a_folder_that_is_no_artifact_is_not_replaced(exported, tmp_path: Path) 
     with pytest.raises(InputError, match="is a file"):
         export_model(PVT, weights=weights, out=tmp_path / "precious.txt")
     assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+def test_the_working_directory_and_links_may_be_the_target(
+    exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, _ = exported(PVT)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    export_model(PVT, weights=weights, out=Path()).verify()
+    assert Path.cwd() == tmp_path / "here"
+    monkeypatch.chdir(tmp_path)
+    artifact = export_model(PVT, weights=weights, out=Path("link"))
+    artifact.verify()
+    assert artifact.folder == tmp_path / "here"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link"]
+
+
+def test_what_the_file_system_refuses_is_one_line(exported, tmp_path: Path) -> None:
+    weights, _ = exported(PVT)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match=r"cannot be written: .*name another --out") as caught:
+        export_model(PVT, weights=weights, out=tmp_path / "file" / "artifact")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_failing_step_leaves_the_earlier_artifact_whole(

@@ -564,3 +564,15 @@ def test_describe_names_the_image(tmp_path: Path) -> None:
     with Image.open(path) as opened, path.open("rb") as file:
         assert describe(opened) == f"PIL image of 61 x 40 pixels in mode RGB from {path}"
         assert describe(file) == f"file object {path}"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_batch_turns_rotated_images_once(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo((60, 40)), "JPEG", exif=exif)
+    with Image.open(io.BytesIO(data)) as first, Image.open(io.BytesIO(data)) as second:
+        batch = preprocess_batch([first, second, io.BytesIO(data), io.BytesIO(data), data], SMALL)
+    for out in batch:
+        np.testing.assert_array_equal(out, preprocess(data, SMALL))
+    assert load_rgb(load_rgb(data)).tobytes() == load_rgb(data).tobytes(), "an upright image stays as it is"

@@ -106,6 +106,12 @@ def test_tied_arrays_are_one_array(tmp_path: Path) -> None:
     assert arrays["a"] is arrays["b"]
 
 
+def test_one_array_under_thousands_of_names_is_refused(tmp_path: Path) -> None:
+    weight = np.ones(5, np.float32)
+    with pytest.raises(CheckpointError, match="one array stands under more than 4 names"):
+        read_pdparams(write(tmp_path, pickle.dumps({f"w{number}": weight for number in range(3000)})))
+
+
 @pytest.mark.paddle
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -16,7 +16,7 @@ from onnxzoo.errors import CheckpointError, EngineError, InputError, MissingDepe
 from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_count, parameter_shapes
 from onnxzoo.reference.engine import PaddleEngine
 from onnxzoo.reference.seeded import seeded_images, seeded_state
-from onnxzoo.registry import PvtV2Architecture, SwinV2Architecture, models
+from onnxzoo.registry import PvtV2Architecture, SwinV2Architecture, labels, models
 
 GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
 
@@ -93,7 +93,7 @@ def test_parameter_counts_are_those_of_the_registry(name: str) -> None:
 
     entry = models()[name]
     with paddle.LazyGuard():  # shapes only: nothing is allocated or initialised
-        model = build_model(ModelSpec(entry.architecture, entry.image_size, 1000))
+        model = build_model(ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels))))
     assert parameter_count(model) / 1e6 == pytest.approx(entry.params_m, abs=0.01)
 
 

@@ -20,7 +20,7 @@ from onnxzoo.validators.vectors import read_vectors
 
 from onnxzoo.artifact import read_artifact
 from onnxzoo.cli import main
-from onnxzoo.errors import ArtifactError, ValidationError
+from onnxzoo.errors import ArtifactError, CheckpointError
 from onnxzoo.files import sha256_of
 from onnxzoo.reference.seeded import save_seeded_checkpoint
 from onnxzoo.registry import find
@@ -118,7 +118,7 @@ def test_vectors_of_another_shape_or_with_pickles_are_refused(copy: Path) -> Non
 
 def test_another_checkpoint_is_not_the_artifacts_model(original: tuple[Path, Path], tmp_path: Path) -> None:
     weights = save_seeded_checkpoint(find("pvt_v2_b0"), tmp_path / "w.pdparams", seed=3, num_classes=6)
-    with pytest.raises(ValidationError, match="holds another model"):
+    with pytest.raises(CheckpointError, match="holds another model"):
         list(validate(read_artifact(original[1]), weights=weights))
     weights = save_seeded_checkpoint(find("pvt_v2_b0"), tmp_path / "w.pdparams", seed=4, num_classes=5)
     checks = list(validate(read_artifact(original[1]), weights=weights, engines=["openvino"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ValidationError
+from ..errors import InputError, ValidationError
 
 DEFAULT_TOLERANCE = 1e-4
 
@@ -50,13 +50,13 @@ def compare(
     `tolerance + tolerance * |expected|`, and the best class agrees in every row whose margin in the
     reference (best minus second logit) exceeds that tolerance.
 
-    Raises ValidationError when there is nothing to compare or the reference itself is not finite:
-    a comparison that cannot fail proves nothing.
+    Raises InputError for a tolerance that is not positive and finite, ValidationError when there is nothing to compare
+    or the reference itself is not finite: a comparison that cannot fail proves nothing.
     """
+    if not 0 < tolerance < float("inf"):
+        raise InputError(f"the tolerance must be a positive number, got {tolerance}")
     if "logits" not in expected or not all(array.size for array in expected.values()):
-        raise ValidationError(
-            f"the reference has no values to compare: { ({k: v.shape for k, v in expected.items()}) }"
-        )
+        raise ValidationError(f"the reference has no values to compare: { {k: v.shape for k, v in expected.items()} }")
     for name, array in expected.items():
         if not np.isfinite(array).all():
             raise ValidationError(f"the reference's {name!r} holds NaN or infinity; check the checkpoint")

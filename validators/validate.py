@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..artifact import INPUT_NAME, Artifact
 from ..engines import ENGINES, create_engine
 from ..engines.protocol import Engine
-from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
+from ..errors import EngineError, EngineUnavailableError, InputError
 from ..registry import find
 from ..results import EngineInfo
 from .compare import DEFAULT_TOLERANCE, Comparison, compare, failed
@@ -93,21 +93,16 @@ def _engines(artifact: Artifact, names: Sequence[str] | None) -> Iterator[Engine
 def live_vectors(artifact: Artifact, weights: Path, recorded: Vectors) -> Vectors:
     """The recorded inputs and fresh noise with the outputs that the Paddle reference gives now.
 
-    Raises CheckpointError when the checkpoint does not fit, ValidationError when it is not the artifact's model.
+    Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model.
     """
-    from ..reference.build import ModelSpec, at_image_size
+    from ..reference.build import spec_of
     from ..reference.checkpoint import read_checkpoint
     from ..reference.engine import PaddleEngine
 
     checkpoint = read_checkpoint(weights, find(artifact.name))
-    spec = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
-    spec = at_image_size(spec, artifact.image_size)
-    own = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
-    if spec != own:
-        raise ValidationError(f"{weights} holds another model than {artifact.folder}: {spec}, expected {own}")
+    reference = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
     noise = np.random.RandomState(NOISE_SEED).standard_normal((NOISE_SAMPLES, *recorded.images.shape[1:]))
     images = np.concatenate([recorded.images, noise.astype(np.float32)])
-    reference = PaddleEngine(spec, checkpoint.state)
     results = [reference.run({INPUT_NAME: image[None]}) for image in images]
     outputs = {name: np.concatenate([result[name] for result in results]) for name in recorded.outputs}
     names = (*recorded.names, *(f"fresh noise {i}" for i in range(NOISE_SAMPLES)))

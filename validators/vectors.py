@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ def read_vectors(artifact: Artifact) -> Vectors:
             names = tuple(str(name) for name in arrays["names"])
             images = arrays[INPUT_NAME]
             outputs = {name: arrays[name] for name in OUTPUT_NAMES}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     count, size = len(names), artifact.image_size
     shapes = {INPUT_NAME: (count, 3, size, size), "logits": (count, artifact.num_classes)}

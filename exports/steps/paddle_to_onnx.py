@@ -1,4 +1,4 @@
-"""Step 2: the static Paddle program as ONNX, by paddle2onnx.
+"""A step: the static Paddle program as ONNX, by paddle2onnx.
 
 python -m onnxzoo.exports.steps.paddle_to_onnx PROGRAM.json PROGRAM.pdiparams OUT.onnx
 """

@@ -1,4 +1,4 @@
-"""Step 3: the graph simplified by onnxsim.
+"""A step: the graph simplified by onnxsim.
 
 python -m onnxzoo.exports.steps.simplify IN.onnx OUT.onnx
 """

@@ -1,4 +1,4 @@
-"""Step 1: the export form of a model as a static Paddle program.
+"""A step: the export form of a model as a static Paddle program.
 
     python -m onnxzoo.exports.steps.static_program SPEC.json WEIGHTS.npz FOLDER
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -88,6 +90,11 @@ class LazyGroup(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        # Pillow warns of large images in two lines of its own; beyond our limit the error says it in one.
+        warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        # Temporary files go when the program is told to end, as they do on Ctrl-C.
+        with contextlib.suppress(ValueError):  # only the main thread may set this
+            signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         for stream in (sys.stdout, sys.stderr):
             # A file name that the terminal's encoding lacks must not end the program.
             if hasattr(stream, "reconfigure"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
 @click.argument("names", nargs=-1, metavar="NAME...")
-@click.option("--all", "every", is_flag=True, help="Export every model of the registry.")
+@click.option("--all", "every", is_flag=True, help="Export every model that has a published checkpoint.")
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -138,7 +138,8 @@ def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
     if every and names:
         raise click.UsageError("name models or give --all, not both")
     if every:
-        return list(models().values())
+        # Models without an address come with this package, trained and exported.
+        return [entry for entry in models().values() if entry.source.url]
     if not names:
         raise click.UsageError("Missing argument 'NAME': a model of 'onnxzoo list', or give --all.")
     return list({entry.name: entry for entry in map(find, names)}.values())

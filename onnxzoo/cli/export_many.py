@@ -27,6 +27,8 @@ from .export import export_one, find_weights
 # ru_maxrss is in KiB on Linux and in bytes on macOS.
 RSS_UNITS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 
+GRACE_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -101,6 +103,8 @@ def _in_child(job: Job) -> Result:
         process.join()
         return Result(job.name, time.perf_counter() - started, error=f"the export {_fate(process.exitcode)}")
     except BaseException:
+        # Ctrl-C reaches the child, too, and it needs a moment to remove what it has half written.
+        process.join(GRACE_S)
         process.terminate()
         raise
     finally:
@@ -111,6 +115,7 @@ def _in_child(job: Job) -> Result:
 
 def _work(job: Job, sender: Connection) -> None:
     """What the child does: export, measure, send the Result."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     started = time.perf_counter()
     entry = find(job.name)
     try:

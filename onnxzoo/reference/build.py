@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..artifact import Artifact
 from ..errors import CheckpointError, InputError
 from ..registry import Architecture, SwinV2Architecture
 from ..results import Array
 from ._paddle import require_paddle
+from .checkpoint import Checkpoint
 
 SHOWN_NAMES = 5
 
@@ -72,6 +74,18 @@ def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
         )
         architecture = dataclasses.replace(architecture, window_size=window, pretrained_window_sizes=trained)
     return ModelSpec(architecture, image_size, spec.num_classes)
+
+
+def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
+    """What an artifact's reference model is, once the checkpoint is found to hold that model.
+
+    The artifact may be for another image size (see `at_image_size`). Raises CheckpointError where they differ.
+    """
+    spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
+    found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    if at_image_size(found, spec.image_size) != spec:
+        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
+    return spec
 
 
 def build_model(spec: ModelSpec, **training_rates: float) -> Any:

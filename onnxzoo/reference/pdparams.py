@@ -38,6 +38,10 @@ _KINDS = (
 )
 
 
+# Tied weights share an array among a few names; a file that names one thousands of times is out to fill the memory.
+MAX_NAMES_OF_AN_ARRAY = 4
+
+
 def read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a `.pdparams` file by name, in the file's order, with the file's shapes and element types.
 
@@ -91,6 +95,7 @@ def _unwrapped(content: Any) -> dict[str, Any]:
 
 def _arrays(content: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
+    names: dict[int, int] = {}
     for name, value in content.items():
         if name in (NAME_TABLE, SLICE_TABLE):
             continue
@@ -98,6 +103,12 @@ def _arrays(content: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
         if array is None or array.value is None:
             raise RefusedError(f"its entry {_listed([name])} is {described(value)} and should be an array")
         arrays[name] = array.value
+        names[id(array)] = names.get(id(array), 0) + 1
+        if names[id(array)] > MAX_NAMES_OF_AN_ARRAY:
+            # Every name gets a copy later on, when weights are converted to float32.
+            raise RefusedError(
+                f"one array stands under more than {MAX_NAMES_OF_AN_ARRAY} names, {_listed([name])} last"
+            )
     if SLICE_TABLE in content:
         _join_slices(arrays, content[SLICE_TABLE])
     if not arrays:

@@ -1,0 +1,78 @@
+"""ONNX files that refer to other files are found without the onnx package."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="makes the graphs")
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxzoo.errors import ArtifactError
+from onnxzoo.external_data import refuse_external_data
+
+
+def tensor(*, external: bool):
+    made = numpy_helper.from_array(np.ones(300, np.float32), "w")
+    if external:
+        made.ClearField("raw_data")
+        made.data_location = TensorProto.EXTERNAL
+        made.external_data.add(key="location", value="../../etc/passwd")
+    return made
+
+
+def model(place: str, *, external: bool):
+    """A model with the tensor as an initializer, a Constant, or a Constant in a branch of an If."""
+    held = tensor(external=external)
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [300])
+    if place == "initializer":
+        graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [held])
+    elif place == "constant":
+        graph = helper.make_graph([helper.make_node("Constant", [], ["y"], value=held)], "g", [], [value])
+    else:
+        branch = helper.make_graph([helper.make_node("Constant", [], ["y"], value=held)], "b", [], [value])
+        nodes = [helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+        condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+        graph = helper.make_graph(nodes, "g", [condition], [value])
+    return helper.make_model(graph)
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+def test_external_data_is_refused_wherever_it_is(place: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model(place, external=False).SerializeToString())
+    refuse_external_data(file)
+    file.write_bytes(model(place, external=True).SerializeToString())
+    with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
+        refuse_external_data(file)
+
+
+def test_a_location_alone_is_refused_too(tmp_path: Path) -> None:
+    built = model("initializer", external=False)
+    built.graph.initializer[0].external_data.add(key="location", value="w.bin")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(built.SerializeToString())
+    with pytest.raises(ArtifactError, match="keeps data in other files"):
+        refuse_external_data(file)
+
+
+def test_damaged_files_are_refused_and_nothing_else_is_raised(tmp_path: Path) -> None:
+    whole = model("branch", external=False).SerializeToString()
+    file = tmp_path / "model.onnx"
+    random = np.random.RandomState(0)
+    refused = 0
+    for number in range(300):
+        data = bytearray(whole)
+        if number % 2:
+            data = data[: random.randint(0, len(data))]
+        else:
+            data[random.randint(0, 60)] = random.randint(0, 256)
+        file.write_bytes(data)
+        with contextlib.suppress(ArtifactError):
+            refuse_external_data(file)
+            continue
+        refused += 1
+    assert refused > 100
