@@ -35,8 +35,7 @@ def pooling_matrix(side: int, pooled: int) -> npt.NDArray[np.float64]:
     for i in range(pooled):
         start, end = i * side // pooled, -(-(i + 1) * side // pooled)
         axis[i, start:end] = 1 / (end - start)
-    matrix: npt.NDArray[np.float64] = np.kron(axis, axis)
-    return matrix
+    return np.asarray(np.kron(axis, axis), dtype=np.float64)
 
 
 class Attention(Form):
