@@ -20,6 +20,7 @@ from onnxzoo.training.evaluate import match_classes
 from PIL import Image, ImageDraw, ImageFont
 
 import onnxzoo
+from onnxzoo.errors import InputError, OnnxzooError
 from onnxzoo.image import load_rgb
 
 COLUMNS = 4
@@ -49,17 +50,24 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def evenly(dataset: Dataset, class_ids: Sequence[int], count: int) -> list[int]:
-    """Indices of about `count` images, as many of every class, in the order of the model's class ids."""
+    """Indices of at most `count` images, as many of every class as it has, in the order of the model's class ids."""
     each = max(1, count // len(dataset.classes))
     chosen: list[int] = []
     for class_index in np.argsort(class_ids):
         members = np.flatnonzero(dataset.labels == class_index)
-        chosen += members[np.arange(min(each, len(members))) * len(members) // each].tolist()
+        taken = min(each, len(members))
+        chosen += [int(members[number * len(members) // taken]) for number in range(taken)]
     return chosen[:count]
 
 
-def contact_sheet(models: Sequence[onnxzoo.Model], dataset: Dataset, count: int) -> Image.Image:
-    """Draw the page: a cell per image, in it the best three classes of every model."""
+def contact_sheet(models: Sequence[onnxzoo.Model], dataset: Dataset, count: int) -> tuple[Image.Image, int]:
+    """Draw the page: a cell per image, in it the best three classes of every model. Returns it and how many images.
+
+    Raises InputError when the models have not all the same classes, DatasetError when the data has others.
+    """
+    for model in models[1:]:
+        if model.labels != models[0].labels:
+            raise InputError(f"{model.name} has other classes than {models[0].name}; draw a page for each")
     class_ids = match_classes(dataset.classes, models[0].labels)
     indices = evenly(dataset, class_ids, count)
     images = [dataset.image(index) for index in indices]
@@ -101,7 +109,7 @@ def contact_sheet(models: Sequence[onnxzoo.Model], dataset: Dataset, count: int)
         for model, predictions in zip(models, answers, strict=True):
             draw.text((x, y), model.name, font=font(13), fill=QUIET)
             y = _bars(draw, x, y + TITLE_ROW, predictions[number], truth) + MODEL_GAP
-    return sheet
+    return sheet, len(indices)
 
 
 def _bars(draw: ImageDraw.ImageDraw, x: int, y: int, prediction: onnxzoo.Prediction, truth: str) -> int:
@@ -132,15 +140,20 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="names or artifact folders; all with the same classes")
     parser.add_argument("--data", type=Path, required=True, help="labelled images, as for 'onnxzoo eval'")
     parser.add_argument("--out", type=Path, required=True, help="the PNG file to write")
-    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20, help="at most so many")
     parser.add_argument("--engine", default="auto")
     arguments = parser.parse_args()
+    if arguments.images < 1:
+        parser.error(f"--images must be at least 1, got {arguments.images}")
     with contextlib.ExitStack() as stack:
-        models = [stack.enter_context(onnxzoo.load(name, engine=arguments.engine)) for name in arguments.models]
-        sheet = contact_sheet(models, open_dataset(arguments.data, "val"), arguments.images)
+        try:
+            models = [stack.enter_context(onnxzoo.load(name, engine=arguments.engine)) for name in arguments.models]
+            sheet, drawn = contact_sheet(models, open_dataset(arguments.data, "val"), arguments.images)
+        except OnnxzooError as error:
+            parser.error(str(error))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(arguments.out, optimize=True)
-    print(f"{arguments.out}: {sheet.width} x {sheet.height} pixels, {arguments.images} images")
+    print(f"{arguments.out}: {sheet.width} x {sheet.height} pixels, {drawn} images")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from onnxzoo.training.data import open_dataset
 from PIL import Image, ImageColor
 from tiny import LABELS
 
+from onnxzoo.errors import InputError
 from onnxzoo.model import load
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "contact_sheet.py"
@@ -47,13 +48,14 @@ def pixels_of(sheet: Image.Image, colour: str) -> int:
 
 def test_right_answers_are_green_and_wrong_ones_red(script, tiny, data):
     with load(tiny) as model:
-        sheet = script.contact_sheet([model], open_dataset(data, "val"), 4)
+        sheet, drawn = script.contact_sheet([model], open_dataset(data, "val"), 4)
+        assert drawn == 4
         right, wrong = pixels_of(sheet, script.RIGHT), pixels_of(sheet, script.WRONG)
         assert right >= 4 * 0.9 * script.BAR_WIDTH * 11 * 0.9
         assert wrong == 0
         for number in range(3):
             shutil.copy(data / "blue" / "0.png", data / "red" / f"{number}.png")
-        sheet = script.contact_sheet([model, model], open_dataset(data, "val"), 4)
+        sheet, _ = script.contact_sheet([model, model], open_dataset(data, "val"), 4)
         assert pixels_of(sheet, script.WRONG) > 0
 
 
@@ -65,12 +67,33 @@ def test_every_class_has_its_share(script, data):
     assert len(script.evenly(dataset, class_ids, 3)) == 3
 
 
+def test_a_small_class_gives_what_it_has_and_nothing_twice(script, data):
+    for name in ("black", "red", "green"):
+        for number in range(3, 8):
+            shutil.copy(data / name / "0.png", data / name / f"{number}.png")
+    dataset = open_dataset(data, "val")
+    chosen = script.evenly(dataset, [LABELS.index(name) for name in dataset.classes], 24)
+    assert len(set(chosen)) == len(chosen)
+    counts = [sum(dataset.classes[dataset.labels[index]] == name for index in chosen) for name in LABELS]
+    assert counts == [3 if name == "blue" else 6 for name in LABELS]
+
+
+def test_models_of_other_classes_do_not_share_a_page(script, tiny, data):
+    with load(tiny) as model:
+        other = SimpleNamespace(name="other", labels=("a", "b"))
+        with pytest.raises(InputError, match="other has other classes than"):
+            script.contact_sheet([model, other], open_dataset(data, "val"), 4)
+
+
 def test_the_script_writes_a_png(tiny, data, tmp_path):
     out = tmp_path / "new" / "sheet.png"
-    command = [sys.executable, str(SCRIPT), str(tiny), "--data", str(data), "--out", str(out), "--images", "4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "4 images" in done.stdout
+    command = [sys.executable, str(SCRIPT), str(tiny), "--data", str(data), "--out", str(out), "--images"]
+    done = subprocess.run([*command, "40"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith(", 12 images\n")  # all there are
     assert Image.open(out).format == "PNG"
+    done = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("--images must be at least 1, got 0\n")
 
 
 def test_a_long_label_is_cut(script):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,23 +18,26 @@ import pytest
 
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
+from onnxzoo.training import validation
 from onnxzoo.training.data import open_dataset
 from onnxzoo.training.ema import Ema
 from onnxzoo.training.images import Damaged, KeptImages, ReadImages, evaluation_crops
 from onnxzoo.training.metrics import read_records
 from onnxzoo.training.network import DenseDepthwiseConv, Network
 from onnxzoo.training.optimizer import Optimizer
+from onnxzoo.training.parallel import Processes
 from onnxzoo.training.session import Request, preprocess_at, run
-from onnxzoo.training.state import load_state_file
+from onnxzoo.training.state import load_state_file, save_weights
 from onnxzoo.training.trainer import Outcome, Trainer
 from PIL import Image
 from toy_training import SIDE, Recorder, separable, toy_entry, toy_recipe, write_idx, write_separable
 
-from onnxzoo.errors import DatasetError, TrainingError
-from onnxzoo.reference.build import ModelSpec, build_model, load_state
+from onnxzoo.errors import CheckpointError, DatasetError, TrainingError
+from onnxzoo.reference.build import ModelSpec, at_image_size, build_model, load_state
 from onnxzoo.reference.checkpoint import read_checkpoint
 from onnxzoo.reference.engine import PaddleEngine
 from onnxzoo.reference.pvt_v2 import DepthwiseConv
+from onnxzoo.registry import architecture_from_dict
 from onnxzoo.results import Array
 
 pytestmark = pytest.mark.paddle
@@ -137,6 +141,30 @@ def test_fine_tuning_gives_another_number_of_classes_a_new_head(data: Path, tmp_
     assert state["head.weight"].shape[1] == 2
 
 
+def test_another_image_size_trains_the_model_that_an_export_of_that_size_makes(data: Path, tmp_path: Path) -> None:
+    entry = toy_entry("swinv2")
+    outcome = train(data, tmp_path / "o", "swinv2", image_size=32, epochs=2)
+    description = json.loads((tmp_path / "o" / "train.json").read_text())
+    checkpoint = read_checkpoint(outcome.best, entry)
+    exported = at_image_size(ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes), 32)
+    assert architecture_from_dict(entry.family, description["architecture"]) == exported.architecture
+    assert exported.architecture.window_size == 4
+    assert "--image-size 32" in description["export"]
+    assert outcome.image_size == 32
+
+
+def test_initial_weights_of_another_window_are_refused(data: Path, tmp_path: Path) -> None:
+    entry = toy_entry("swinv2")
+    other = dataclasses.replace(entry, architecture=dataclasses.replace(entry.architecture, window_size=4))
+    model = build_model(ModelSpec(other.architecture, SIDE, 2))
+    state = {name: value.numpy() for name, value in model.named_parameters()}
+    table = np.zeros((1, 7, 7, 2), np.float32)
+    save_weights(tmp_path / "w.pdparams", {**state, "layers.0.blocks.0.attn.relative_coords_table": table})
+    assert read_checkpoint(tmp_path / "w.pdparams", entry).architecture == other.architecture
+    with pytest.raises(CheckpointError, match=r"another model than swinv2_nano_fashion.*these windows"):
+        train(data, tmp_path / "o", "swinv2", init=tmp_path / "w.pdparams")
+
+
 def test_a_subset_of_classes_and_another_image_size(tmp_path: Path) -> None:
     three = write_separable(tmp_path / "three", classes=3)
     outcome = train(three, tmp_path / "o", "swinv2", classes=["2", "class 0"], image_size=24, epochs=2)
@@ -203,9 +231,62 @@ def test_resuming_a_finished_training_changes_nothing(data: Path, tmp_path: Path
 
 def test_resuming_from_a_damaged_state_says_so(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path, epochs=2)
-    (tmp_path / "state.npz").write_bytes((tmp_path / "state.npz").read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"state\.npz cannot be read"):
-        train(data, tmp_path, epochs=2, resume=True)
+    whole = (tmp_path / "state.npz").read_bytes()
+    for length in (1000, 0):
+        (tmp_path / "state.npz").write_bytes(whole[:length])
+        with pytest.raises(TrainingError, match=r"state\.npz cannot be read.*to start anew, remove it"):
+            train(data, tmp_path, epochs=2, resume=True)
+
+
+def test_a_wrong_resume_changes_nothing(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path, epochs=2)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(TrainingError, match="another training"):
+        train(data, tmp_path, "swinv2", epochs=2, classes=["1", "0"], resume=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_killed_before_the_first_state_nothing_is_recorded_twice(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert child(tmp_path / "a", family="pvt_v2", data=str(data), out=str(out), kill_at=3).returncode == -signal.SIGKILL
+    assert len(read_records(out / "metrics.jsonl")) == 3
+    leftovers = [out / f".{name}.0123.tmp" for name in ("state.npz", "best.pdparams", "last.pdparams", "metrics.jsonl")]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    (out / ".notes.tmp").write_text("the user's own")
+    train(data, out, epochs=2, log_steps=1)
+    steps = [record["step"] for record in read_records(out / "metrics.jsonl") if record["kind"] == "step"]
+    assert steps == list(range(1, 13))
+    assert [file.name for file in out.glob(".*")] == [".notes.tmp"]
+
+
+def test_what_stops_a_validation_does_not_cost_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = folder_of_images(tmp_path / "data", damaged=0)
+    monkeypatch.setattr(validation, "MAX_KEPT_BYTES", 0)
+    train(data, tmp_path / "unbroken", epochs=2, batch_size=8, log_steps=1)
+    image = sorted((data / "val").rglob("*.png"))[0]
+    whole = image.read_bytes()
+    image.write_bytes(whole[:60])
+    with pytest.raises(DatasetError, match="is damaged"):
+        train(data, tmp_path / "broken", epochs=2, batch_size=8, log_steps=1)
+    position = load_state_file(tmp_path / "broken" / "state.npz").position
+    assert (position.epoch, position.step) == (0, 3)
+    image.write_bytes(whole)
+    progress = Recorder()
+    train(data, tmp_path / "broken", epochs=2, batch_size=8, log_steps=1, resume=True, progress=progress)
+    assert progress.messages == ["resumed at epoch 1, its validation"]
+    one, other = (load_state_file(tmp_path / name / "state.npz") for name in ("unbroken", "broken"))
+    assert_same(one.weights, other.weights)
+    assert_same(one.optimizer, other.optimizer)
+    assert one.position == other.position
+    kinds = [
+        [
+            (r["kind"], r["step"], r.get("loss", r.get("val_loss")))
+            for r in read_records(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("unbroken", "broken")
+    ]
+    assert kinds[0] == kinds[1]
 
 
 # What goes wrong
@@ -225,6 +306,49 @@ def test_a_loss_that_is_no_number_stops_at_its_step(
     with pytest.raises(TrainingError, match=r"loss is nan at epoch 2, step 3 \(step 9 of the training"):
         train(data, tmp_path)
     assert load_state_file(tmp_path / "state.npz").position.epoch == 1
+
+
+@pytest.mark.parametrize("save_steps", [0, 1])
+def test_weights_that_are_no_numbers_are_never_saved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_steps: int
+) -> None:
+    honest, steps = Optimizer.step, []
+
+    def spoiled(self: Optimizer, learning_rate: float) -> None:
+        honest(self, learning_rate)
+        steps.append(learning_rate)
+        if len(steps) == 12:  # the last of the second epoch: its loss was computed before
+            parameter = next(iter(self._parameters.values()))
+            parameter.set_value(np.full(parameter.shape, np.nan, np.float32))
+
+    monkeypatch.setattr(Optimizer, "step", spoiled)
+    with pytest.raises(TrainingError, match=r"weights .* NaN .* epoch 2, step 6; lower --lr .* remove .*state\.npz"):
+        train(data, tmp_path, ema=0.0, save_steps=save_steps)
+    state = load_state_file(tmp_path / "state.npz")
+    assert (state.position.epoch, state.position.step) == (1, 5 if save_steps else 0)
+    assert all(np.isfinite(array).all() for array in state.weights.values())
+    assert [r["epoch"] for r in read_records(tmp_path / "metrics.jsonl") if r["kind"] == "epoch"] == [1]
+
+
+def test_a_validation_loss_that_is_no_number_stops_before_the_weights_are_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation.Validator, "score", lambda _self, _weights: validation.Score(math.nan, 1.0, 1.0, 60))
+    with pytest.raises(TrainingError, match="validation loss is nan after epoch 1"):
+        train(data, tmp_path)
+    assert not list(tmp_path.glob("*.pdparams"))
+    assert not [record for record in read_records(tmp_path / "metrics.jsonl") if record["kind"] == "epoch"]
+
+
+def test_answers_that_are_no_numbers_are_wrong(data: Path) -> None:
+    val = open_dataset(data, "val")
+    damaged = Damaged("stop", print)
+    validator = validation.Validator(val, spec("pvt_v2"), toy_entry("pvt_v2").preprocess, damaged, Processes(), 1)
+    weights = {name: value.numpy() for name, value in build_model(spec("pvt_v2")).named_parameters()}
+    assert validator.score(weights).top5 == 1.0
+    score = validator.score({**weights, "head.bias": np.array([np.nan, 0], np.float32)})
+    assert (score.top1, score.top5, score.images) == (0.0, 0.0, 60)
+    assert not math.isfinite(score.loss)
 
 
 def folder_of_images(root: Path, *, damaged: int) -> Path:
@@ -289,6 +413,43 @@ def test_training_and_validation_must_have_the_same_classes(tmp_path: Path) -> N
     (data / "val" / "dark").rename(data / "val" / "dim")
     with pytest.raises(DatasetError, match="only in training dark, only in validation dim"):
         train(data, tmp_path / "o")
+
+
+def test_images_trained_on_do_not_validate(tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "data", damaged=0) / "train"
+    with pytest.raises(DatasetError, match=r"no train and val.*--holdout N"):
+        train(data, tmp_path / "o")
+    train(data, tmp_path / "o", holdout=8, epochs=2, batch_size=8)
+    assert json.loads((tmp_path / "o" / "train.json").read_text())["training_images"] == 16
+
+
+def test_one_class_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="only the class 'class 1', but a classifier tells at least 2 apart"):
+        train(data, tmp_path / "o", classes=["1"])
+
+
+def test_names_that_the_data_does_not_give_are_said(tmp_path: Path) -> None:
+    data, progress = write_separable(tmp_path / "data", classes=10), Recorder()
+    train(data, tmp_path / "o", epochs=2, progress=progress)
+    assert any(
+        "names no classes" in message and "fashion_mnist (T-shirt/top, " in message for message in progress.messages
+    )
+    (data / "labels.txt").write_text("\n".join(f"digit {number}" for number in range(10)))
+    progress = Recorder()
+    train(data, tmp_path / "digits", epochs=2, progress=progress)
+    assert not progress.messages
+    assert (tmp_path / "digits" / "labels.txt").read_text().startswith("0 digit 0\n")
+
+
+def test_one_list_is_trained_on_with_images_held_out(tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "data", damaged=0)
+    lines = [f"{file.relative_to(data)} {int(file.parent.name == 'bright')}" for file in data.rglob("*.png")]
+    (data / "all.txt").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DatasetError, match="is one list; give the folder"):
+        train(data / "all.txt", tmp_path / "o")
+    outcome = train(data / "all.txt", tmp_path / "o", holdout=8, epochs=2, batch_size=8)
+    assert json.loads((tmp_path / "o" / "train.json").read_text())["validation_images"] == 8
+    assert outcome.best.exists()
 
 
 # Parts
@@ -419,6 +580,24 @@ def test_two_processes_lose_like_one(tmp_path: Path) -> None:
     )
     assert len(one) == len(two) == 40
     np.testing.assert_allclose(two[:20], one[:20], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_every_process_names_the_images_it_cannot_read_and_each_is_counted_once(tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "data", damaged=4)
+    recipe = {"epochs": 3, "batch_size": 24, "crop": "resized"}
+    asked = {"family": "pvt_v2", "data": str(data), "recipe": recipe, "on_error": "skip", "out": str(tmp_path / "out")}
+    (tmp_path / "two.json").write_text(json.dumps(asked), encoding="utf-8")
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log")]
+    command = [sys.executable, *launch, str(CHILD), str(tmp_path / "two.json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [r for r in read_records(tmp_path / "out" / "metrics.jsonl") if r["kind"] == "epoch"]
+    # An image that both have met in different epochs is one image.
+    assert [record["skipped_images"] for record in records] == [4, 4, 4]
+    log = (tmp_path / "log" / "workerlog.1").read_text()
+    assert "process 1: skipped: " in log
 
 
 def test_the_trainer_can_be_used_without_a_session(data: Path, tmp_path: Path) -> None:

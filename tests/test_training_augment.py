@@ -41,8 +41,9 @@ def test_the_defaults_are_those_of_paddleclas() -> None:
         1e-5,
         0.1,
     )
-    assert default_recipe(find("swinv2_base_w16")).lr_min == 2e-5
-    assert default_recipe(find("swinv2_tiny_w8")).lr_min == 1e-5
+    for name in ("swinv2_base_w16", "swinv2_tiny_w8"):
+        recipe = default_recipe(find(name))
+        assert (recipe.lr_min, recipe.lr_start, recipe.clip_norm) == (1e-5, 1e-6, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,8 @@ def test_the_defaults_are_those_of_paddleclas() -> None:
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"lr": 0.0}, "lr must be positive"),
         ({"lr": math.nan}, "lr must be a number"),
-        ({"lr_min": 1.0}, "lr_min must be between 0 and lr"),
+        ({"lr_min": 1.0}, "lr_min must be between 0 and lr, 0.001, got 1.0"),
+        ({"seed": 2**56}, r"seed must be below 2\^56, got 72057594037927936"),
         ({"epochs": 3}, "warmup_epochs must be below epochs"),
         ({"flip": 1.5}, r"flip must be in \[0, 1\]"),
         ({"ema": 1.0}, r"ema must be in \[0, 1\)"),
@@ -265,7 +267,7 @@ def test_unreadable_images_count_for_nothing() -> None:
 
 def test_an_error_of_the_reading_thread_reaches_the_training() -> None:
     class Broken:
-        def load(self, indices: object, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        def load(self, _indices: object, _epoch: int) -> tuple[np.ndarray, np.ndarray]:
             raise DatasetError("broken")
 
     plan = BatchPlan(Broken(), np.zeros(20, dtype=np.int64), 2, 8, Recipe(batch_size=5), slice(None))

@@ -120,6 +120,7 @@ def main() -> None:
         out=Path(asked["out"]),
         recipe=toy_recipe(drop_path=asked.get("drop_path", 0.1), **asked.get("recipe", {})),
         save_steps=asked.get("save_steps", 0),
+        on_error=asked.get("on_error", "stop"),
         log_steps=1,
     )
     run(request, Recorder(asked.get("kill_at")), resume=asked.get("resume", False))

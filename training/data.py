@@ -27,7 +27,7 @@ from .dataset import ArrayDataset, Dataset, FileDataset, Labels, listing
 from .idx import IDX_STEMS, find_idx, read_idx
 from .subsets import subset_of_classes
 
-__all__ = ["ArrayDataset", "Dataset", "FileDataset", "Split", "open_dataset"]
+__all__ = ["ArrayDataset", "Dataset", "FileDataset", "Split", "is_one_split", "open_dataset"]
 
 Split = Literal["train", "val"]
 
@@ -56,6 +56,11 @@ def open_dataset(
     if not len(dataset):
         raise DatasetError(f"{path} has no images for the split '{split}'")
     return dataset if classes is None else subset_of_classes(dataset, classes)
+
+
+def is_one_split(path: Path) -> bool:
+    """Whether `open_dataset` finds the same images at `path` for both splits: a list file, or bare class folders."""
+    return path.is_file() or (path.is_dir() and _split_folder(path, "train") == path)
 
 
 def _open(path: Path, split: Split, label_set: str | None) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
@@ -29,14 +29,16 @@ MAX_KEPT_BYTES = 2 * 2**30
 
 
 class Damaged:
-    """Images that could not be read: named once each, counted, or the end of the training, as asked."""
+    """Images that this process could not read: named once each, counted, or the end of the training, as asked."""
 
     def __init__(self, on_error: OnError, say: Callable[[str], None]) -> None:
         self._on_error, self._say = on_error, say
         self._names: dict[str, None] = {}
 
-    def __len__(self) -> int:
-        return len(self._names)
+    @property
+    def names(self) -> Iterable[str]:
+        """What the datasets call these images, each once."""
+        return self._names
 
     def add(self, name: str, error: ImageError) -> None:
         """Raises DatasetError when the training is to stop."""

@@ -14,7 +14,7 @@ METRICS_FILE = "metrics.jsonl"
 
 def append_record(file: Path, record: Mapping[str, Any]) -> None:
     """Add one line. Raises TrainingError when it cannot be written."""
-    append_line(file, json.dumps(record))
+    append_line(file, json.dumps(record, allow_nan=False))
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
@@ -30,8 +30,13 @@ def read_records(file: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_until(file: Path, step: int) -> None:
-    """Drop what was recorded after `step` (counted over the whole training): a resumed training records it anew."""
-    kept = [record for record in read_records(file) if record["step"] <= step]
-    with written(file) as stream:
-        stream.write("".join(json.dumps(record) + "\n" for record in kept).encode())
+def keep_until(file: Path, step: int, epochs: int) -> None:
+    """Drop what was recorded after `step` and after `epochs`, both counted over the whole training.
+
+    What is trained anew after a kill is recorded anew. Raises TrainingError when the file cannot be written.
+    """
+    records = read_records(file)
+    kept = [r for r in records if r["step"] <= step and (r["kind"] != "epoch" or r["epoch"] <= epochs)]
+    if file.exists():
+        with written(file) as stream:
+            stream.write("".join(json.dumps(record, allow_nan=False) + "\n" for record in kept).encode())

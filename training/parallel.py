@@ -44,6 +44,15 @@ class Processes:
         total: npt.NDArray[np.float64] = tensor.numpy()
         return total
 
+    def union(self, values: Iterable[str]) -> set[str]:
+        """What is among the values of any process."""
+        own = list(values)
+        if self.count == 1:
+            return set(own)
+        gathered: list[list[str]] = []
+        paddle.distributed.all_gather_object(gathered, own)
+        return {value for part in gathered for value in part}
+
     def sum_gradients(self, parameters: Iterable[Any]) -> None:
         """Replace every gradient by its sum over the processes."""
         if self.count == 1:

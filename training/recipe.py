@@ -16,8 +16,9 @@ CROPS = ("resized", "shift")
 class Recipe:
     """Everything that decides which weights come out, besides data, model and initial weights.
 
-    The defaults are those of PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}/*.yaml`, which agree with
-    each other except for the learning rate's last value and the stochastic depth (see `default_recipe`). `lr`,
+    The defaults are those of PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}/*.yaml` (commit d178931),
+    which agree with each other except for the stochastic depth (see `default_recipe`) and for `clip_grad: 1.0` of
+    PVT_V2_B3 to B5; that one has no effect there, as PaddleClas's AdamW takes it for none of its arguments. `lr`,
     `lr_min` and `lr_start` are meant for `lr_batch_size` images a step (there: 8 cards of 128) and scale linearly
     with `batch_size`; `lr_batch_size` 0 takes them as they are.
 
@@ -68,8 +69,12 @@ class Recipe:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
         _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
         _require(self.lr > 0, "lr must be positive", self.lr)
-        _require(0 <= self.lr_min <= self.lr, "lr_min must be between 0 and lr", self.lr_min)
-        _require(0 <= self.lr_start <= self.lr, "lr_start must be between 0 and lr", self.lr_start)
+        for name in ("lr_min", "lr_start"):
+            _require(
+                0 <= getattr(self, name) <= self.lr,
+                f"{name} must be between 0 and lr, {self.lr:g}",
+                getattr(self, name),
+            )
         _require(0 <= self.warmup_epochs < self.epochs, "warmup_epochs must be below epochs", self.warmup_epochs)
         for name in ("beta1", "beta2", "label_smoothing", "drop_path", "ema"):
             _require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)", getattr(self, name))
@@ -78,6 +83,8 @@ class Recipe:
         for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "rand_layers", "rand_std", "shift", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative", getattr(self, name))
         _require(self.lr_batch_size >= 0, "lr_batch_size must not be negative", self.lr_batch_size)
+        # The rest of the 64 bits tells what random numbers are for (see `streams`).
+        _require(self.seed < 2**56, "seed must be below 2^56", self.seed)
         _require(self.epsilon > 0, "epsilon must be positive", self.epsilon)
         _require(self.crop in CROPS, f"crop must be one of {CROPS}", self.crop)
         _require(0 < self.crop_min_area <= 1, "crop_min_area must be in (0, 1]", self.crop_min_area)
@@ -90,23 +97,17 @@ class Recipe:
 
 
 def default_recipe(entry: ModelEntry) -> Recipe:
-    """PaddleClas's recipe for a model of the registry.
-
-    Stochastic depth is the architecture's. SwinV2 ends at a learning rate of 2e-5 except the tiny models' 1e-5
-    (`SwinTransformerV2_base_patch4_window16_256.yaml`), PVTv2 at 1e-5.
-    """
-    rate = entry.architecture.drop_path_rate
-    large_swin = entry.family == "swinv2" and not entry.name.startswith("swinv2_tiny")
-    lr_min, lr_start = (2e-5, 2e-6) if large_swin else (1e-5, 1e-6)
-    return Recipe(drop_path=rate, lr_min=lr_min, lr_start=lr_start)
+    """PaddleClas's recipe for a model of the registry: the stochastic depth is the architecture's."""
+    return Recipe(drop_path=entry.architecture.drop_path_rate)
 
 
 def decays(name: str, shape: tuple[int, ...]) -> bool:
     """Whether weight decay acts on this parameter.
 
     Not on biases, norms and anything of one dimension (PaddleClas: `one_dim_param_no_weight_decay`), nor on
-    SwinV2's `logit_scale` and `cpb_mlp` (`no_weight_decay_keywords` of the paper's code, github.com/microsoft/
-    Swin-Transformer, models/swin_transformer_v2.py).
+    SwinV2's `logit_scale` and `cpb_mlp`. These two PaddleClas does decay: its list of exceptions has Swin V1's
+    `relative_position_bias_table` in their place. Here it is as the paper's authors did it (`no_weight_decay_keywords`
+    in github.com/microsoft/Swin-Transformer, models/swin_transformer_v2.py).
     """
     return len(shape) > 1 and not name.endswith(".bias") and "logit_scale" not in name and "cpb_mlp" not in name
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DatasetError, TrainingError
+from ..errors import CheckpointError, DatasetError, TrainingError
 from ..reference._paddle import require_paddle
-from ..reference.build import ModelSpec, build_model
+from ..reference.build import ModelSpec, at_image_size, build_model
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..registry import ModelEntry, Preprocess, labels
 from ..results import Array
-from .data import Dataset, open_dataset
+from .data import Dataset, is_one_split, open_dataset
+from .dataset import listing
 from .images import OnError
 from .recipe import Recipe
-from .state import STATE_FILE
+from .state import BEST_FILE, STATE_FILE
 from .subsets import named, require_same_classes, split_off, subset_of_classes
 from .trainer import Job, Outcome, Progress, Trainer
 from .writing import written
 
-LABELS_FILE, DESCRIPTION_FILE = "labels.txt", "train.json"
-PACKAGES = ("onnxzoo", "paddlepaddle", "numpy", "pillow")
+LABELS_FILE, DESCRIPTION_FILE, ARTIFACT_FOLDER = "labels.txt", "train.json", "artifact"
+PACKAGES = ("onnxzoo", "numpy", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +67,32 @@ def run(request: Request, progress: Progress, *, resume: bool) -> Outcome:
     require_paddle()
     state_file = request.out / STATE_FILE
     if state_file.exists() and not resume:
-        raise TrainingError(f"{request.out} has a training in it; go on with it with --resume or give another --out")
+        raise TrainingError(
+            f"{request.out} has a training in it; go on with it with --resume, give another --out, "
+            f"or remove {state_file}"
+        )
     job = prepare(request, progress)
     trainer = Trainer(job, progress)
-    if trainer.processes.first:
-        _write_description(request, job)
     if state_file.exists():
         trainer.resume()
     elif resume:
         progress.say(f"no {state_file} yet: starting from the beginning")
+    # After resuming, which refuses another training: the description of the one that is there must stay.
+    if trainer.processes.first:
+        _write_description(request, job)
     return trainer.run()
 
 
 def prepare(request: Request, progress: Progress) -> Job:
     """Open the data and the initial checkpoint, and fit the one to the other."""
     entry = request.entry
-    train, val = open_data(request.data, request.classes, request.holdout, request.recipe.seed, entry)
+    train, val = open_data(request, progress)
     checkpoint = read_checkpoint(request.init, entry) if request.init is not None else None
-    architecture = checkpoint.architecture if checkpoint is not None else entry.architecture
-    image_size = request.image_size or (checkpoint.image_size if checkpoint is not None else entry.image_size)
-    spec = ModelSpec(architecture, image_size, len(train.classes))
+    spec = fitted_spec(entry, checkpoint, request.image_size, len(train.classes))
     identity: dict[str, Any] = {"model": entry.name, "initial weights": checkpoint.sha256 if checkpoint else None}
     return Job(
         spec=spec,
-        crop=preprocess_at(entry, image_size),
+        crop=preprocess_at(entry, spec.image_size),
         recipe=request.recipe,
         train=train,
         val=val,
@@ -102,25 +106,56 @@ def prepare(request: Request, progress: Progress) -> Job:
     )
 
 
-def open_data(
-    path: Path, classes: Sequence[str] | None, holdout: int, seed: int, entry: ModelEntry
-) -> tuple[Dataset, Dataset]:
-    """Training and validation data; with `holdout` that many training images, drawn by `seed`, validate instead.
+def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
+    """Training and validation data; with `holdout` that many training images, drawn by the seed, validate instead.
 
-    Data without class names gets those of the model's label set if their number is the same.
-    Raises DatasetError, also when the two have different classes.
+    Data without class names gets those of the model's label set if their number is the same, with a note.
+    Raises DatasetError, also when the two have different classes, or fewer than two.
     """
+    path, classes = request.data, request.classes
     whole = open_dataset(path, "train")
-    known = labels(entry.labels)
-    whole = named(whole, known) if len(whole.classes) == len(known) else whole
+    known = labels(request.entry.labels)
+    if len(known) == len(whole.classes) and named(whole, known) is not whole:
+        whole = named(whole, known)
+        progress.say(
+            f"{path} names no classes: its {len(known)} are taken to be those of {request.entry.labels} "
+            f"({listing(known)}); if they are not, name them in a file labels.txt there"
+        )
     train = whole if classes is None else subset_of_classes(whole, classes)
-    if holdout:
-        return split_off(train, holdout, seed)
+    if len(train.classes) < 2:
+        raise DatasetError(f"{path}: only the class {train.classes[0]!r}, but a classifier tells at least 2 apart")
+    if request.holdout:
+        return split_off(train, request.holdout, request.recipe.seed)
     if path.is_file():
         raise DatasetError(f"{path} is one list; give the folder of train_list.txt and val_list.txt, or --holdout")
+    if is_one_split(path):
+        raise DatasetError(
+            f"{path} has class folders but no train and val, and images trained on must not validate; "
+            "give a folder with train/CLASS and val/CLASS, or --holdout N"
+        )
     val = named(open_dataset(path, "val"), whole.classes)
     require_same_classes(whole, val)
     return train, val if classes is None else subset_of_classes(val, classes)
+
+
+def fitted_spec(entry: ModelEntry, checkpoint: Checkpoint | None, image_size: int | None, classes: int) -> ModelSpec:
+    """The registry's model at `image_size`, by default the checkpoint's or its own: what an export will make.
+
+    Raises CheckpointError where the checkpoint is of another model: weights are saved without buffers, so that an
+    export could not tell. Raises InputError for a size that the model cannot have.
+    """
+    registered = ModelSpec(entry.architecture, entry.image_size, classes)
+    own = registered
+    if checkpoint is not None:
+        own = ModelSpec(checkpoint.architecture, checkpoint.image_size, classes)
+    size = image_size if image_size is not None else own.image_size
+    spec = at_image_size(registered, size)
+    if checkpoint is not None and at_image_size(own, size) != spec:
+        raise CheckpointError(
+            f"{checkpoint.path} holds another model than {entry.name}: {own}, expected {spec}; "
+            "name the registry's model with these windows"
+        )
+    return spec
 
 
 def fitted_weights(checkpoint: Checkpoint, spec: ModelSpec, seed: int, progress: Progress) -> Mapping[str, Array]:
@@ -150,10 +185,22 @@ def preprocess_at(entry: ModelEntry, image_size: int) -> Preprocess:
     return dataclasses.replace(entry.preprocess, crop_size=image_size, resize_size=round(image_size * share))
 
 
+def export_command(request: Request, image_size: int) -> str:
+    """The command that makes an artifact of the best weights, as the model that was trained."""
+    out, entry = request.out, request.entry
+    words = ["onnxzoo", "export", entry.name, "--weights", out / BEST_FILE, "--labels", out / LABELS_FILE]
+    if image_size != entry.image_size:
+        words += ["--image-size", image_size]
+    return shlex.join(map(str, [*words, "--out", out / ARTIFACT_FOLDER]))
+
+
 def _write_description(request: Request, job: Job) -> None:
-    """`train.json` and `labels.txt`: what was asked for, with which versions."""
+    """`train.json` and `labels.txt`: what was asked for, with which versions, and how to export it."""
+    import paddle
+
     description = {
         "command": request.command,
+        "export": export_command(request, job.spec.image_size),
         "model": request.entry.name,
         "architecture": dataclasses.asdict(job.spec.architecture),
         "image_size": job.spec.image_size,
@@ -165,11 +212,13 @@ def _write_description(request: Request, job: Job) -> None:
         "initial_weights_sha256": job.identity["initial weights"],
         "versions": {
             "python": platform.python_version(),
+            # The package is paddlepaddle or paddlepaddle-gpu.
+            "paddlepaddle": paddle.__version__,
             **{package: importlib.metadata.version(package) for package in PACKAGES},
         },
     }
     with written(request.out / DESCRIPTION_FILE) as stream:
-        stream.write((json.dumps(description, indent=2) + "\n").encode())
+        stream.write((json.dumps(description, indent=2, allow_nan=False) + "\n").encode())
     names = "".join(f"{number} {name}\n" for number, name in enumerate(job.train.classes))
     with written(request.out / LABELS_FILE) as stream:
         stream.write(names.encode())

@@ -23,9 +23,9 @@ STATE_FILE, BEST_FILE, LAST_FILE = "state.npz", "best.pdparams", "last.pdparams"
 class Position:
     """How far a training has come.
 
-    `epoch` from 0 and `step` within it: the next step to do. `loss_sum`, `correct`, `images`: of the steps of this
-    epoch so far. `best_top1`: best validation accuracy so far, in [0, 1]; -1 before the first. `best_epoch`: its
-    epoch, from 0.
+    `epoch` from 0 and `step` within it: the next step to do; after the epoch's last step, its validation.
+    `loss_sum`, `correct`, `images`: of the steps of this epoch so far. `best_top1`: best validation accuracy so far,
+    in [0, 1]; -1 before the first. `best_epoch`: its epoch, from 0.
     """
 
     epoch: int = 0
@@ -54,7 +54,7 @@ class TrainingState:
 
 def save_state(file: Path, state: TrainingState) -> None:
     """Replace `file` atomically. Raises TrainingError when it cannot be written; the earlier file stays whole."""
-    meta = json.dumps({"position": asdict(state.position), "identity": dict(state.identity)})
+    meta = json.dumps({"position": asdict(state.position), "identity": dict(state.identity)}, allow_nan=False)
     arrays = {
         f"{kind}/{name}": array
         for kind, group in (("weights", state.weights), ("ema", state.ema), ("optimizer", state.optimizer))
@@ -77,8 +77,8 @@ def load_state_file(file: Path) -> TrainingState:
         return TrainingState(Position(**meta["position"]), meta["identity"], **groups)
     except FileNotFoundError:
         raise TrainingError(f"there is no {file} to resume from; start without --resume") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{file} cannot be read: {error}; start anew without --resume") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{file} cannot be read: {error}; to start anew, remove it or give another --out") from None
 
 
 def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -88,7 +88,7 @@ def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if differences:
         raise TrainingError(
             f"this is another training than the one to resume: {'; '.join(differences)}; "
-            "give the same options, or another --out to start anew"
+            "give the same options, or to start anew another --out"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import TrainingError
+from ..errors import InputError, TrainingError
 from ..reference.build import ModelSpec, load_state
 from ..registry import Preprocess
 from ..results import Array
@@ -39,6 +40,7 @@ from .state import (
     save_weights,
 )
 from .validation import Validator
+from .writing import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Job:
 
 
 class Progress(Protocol):
-    """What a training tells while it runs; called in the first process only."""
+    """What a training tells while it runs.
+
+    The trainer calls it in the first process only; the others name on stderr the images that they could not read.
+    """
 
     def say(self, message: str) -> None:
         """One line worth reading."""
@@ -84,12 +89,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Best validation accuracy in [0, 1], its epoch from 0, and the files of the weights."""
+    """Best validation accuracy in [0, 1], its epoch from 0, files of the weights, and the images' side in pixels."""
 
     best_top1: float
     best_epoch: int
     best: Path
     last: Path
+    image_size: int
 
 
 class Trainer:
@@ -98,9 +104,11 @@ class Trainer:
     def __init__(self, job: Job, progress: Progress) -> None:
         self.job, self.recipe, self._progress = job, job.recipe, progress
         self.processes = Processes()
-        self._damaged = Damaged(job.on_error, progress.say)
+        self._damaged = Damaged(job.on_error, progress.say if self.processes.first else self._say_as_another)
         source = training_images(job.train, job.recipe, job.crop, self._damaged, job.threads)
         plan = BatchPlan(source, job.train.labels, len(job.train.classes), job.spec.image_size, job.recipe, slice(None))
+        if plan.batch_size < self.processes.count:
+            raise InputError(f"{self.processes.count} processes share batches of {plan.batch_size} images; use fewer")
         self.plan = dataclasses.replace(plan, part=self.processes.part(plan.batch_size))
         self.network = Network(job.spec, job.recipe, compiled=job.compiled)
         if job.initial is not None:
@@ -119,13 +127,14 @@ class Trainer:
         if self.ema is not None:
             self.ema.load(state.ema)
         self.position = state.position
-        if self.processes.first:
-            done = self.position.epoch * self.plan.steps + self.position.step
-            keep_until(self.job.out / METRICS_FILE, done)
-        if self.position.epoch >= self.recipe.epochs:
+        epoch, step = self.position.epoch, self.position.step
+        if not self.processes.first:
+            return
+        if epoch >= self.recipe.epochs:
             self._progress.say(f"nothing left to do: all {self.recipe.epochs} epochs are done")
         else:
-            self._progress.say(f"resumed at epoch {self.position.epoch + 1}, step {self.position.step + 1}")
+            place = f"step {step + 1}" if step < self.plan.steps else "its validation"
+            self._progress.say(f"resumed at epoch {epoch + 1}, {place}")
 
     def run(self) -> Outcome:
         """Train to the end.
@@ -133,11 +142,19 @@ class Trainer:
         Raises TrainingError when the loss is no longer a number or a file cannot be written, DatasetError for a
         damaged image that is not to be skipped.
         """
+        if self.processes.first:
+            self._tidy()
         self.processes.wait()
         while self.position.epoch < self.recipe.epochs:
             self._epoch()
-        out = self.job.out
-        return Outcome(self.position.best_top1, self.position.best_epoch, out / BEST_FILE, out / LAST_FILE)
+        now, out = self.position, self.job.out
+        return Outcome(now.best_top1, now.best_epoch, out / BEST_FILE, out / LAST_FILE, self.job.spec.image_size)
+
+    def _tidy(self) -> None:
+        """Remove what an earlier run recorded beyond this position, and what it was writing when it was killed."""
+        out, done = self.job.out, self.position.epoch * self.plan.steps + self.position.step
+        remove_unfinished(out / name for name in (STATE_FILE, BEST_FILE, LAST_FILE, METRICS_FILE))
+        keep_until(out / METRICS_FILE, done, self.position.epoch)
 
     def _epoch(self) -> None:
         epoch, started, seen = self.position.epoch, time.perf_counter(), 0
@@ -166,8 +183,7 @@ class Trainer:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at epoch {epoch + 1}, step {batch.step + 1} (step {done + 1} of the training, "
-                f"learning rate {rate:.3g}); lower --lr or set --clip-norm, and start anew; "
-                "the files of earlier epochs are whole"
+                f"learning rate {rate:.3g}); {self._advice()}"
             )
         loss.backward()
         self.processes.sum_gradients(self.network.parameters.values())
@@ -195,9 +211,13 @@ class Trainer:
         self._progress.step(now.loss_sum / now.images, now.correct / now.images, images)
 
     def _finish_epoch(self, epoch: int, seconds: float, seen: int) -> None:
+        # Before the validation, so that whatever stops that does not cost the epoch.
+        self._save()
         now = self.position
         weights = self.ema.state() if self.ema is not None else self.network.state()
         score = self.validator.score(weights)
+        if not math.isfinite(score.loss):
+            raise TrainingError(f"the validation loss is {score.loss} after epoch {epoch + 1}; {self._advice()}")
         better = score.top1 > now.best_top1
         record = {
             "kind": "epoch",
@@ -213,7 +233,7 @@ class Trainer:
             "best": better,
             "images_per_s": round(seen / seconds, 1) if seconds else None,
             "seconds": round(seconds, 1),
-            "skipped_images": len(self._damaged),
+            "skipped_images": len(self.processes.union(self._damaged.names)),
         }
         self.position = Position(
             epoch=epoch + 1,
@@ -230,16 +250,28 @@ class Trainer:
         self._save()
 
     def _save(self) -> None:
+        weights, average = self.network.state(), self.ema.state() if self.ema is not None else {}
+        for name, array in (*weights.items(), *average.items()):
+            if not np.isfinite(array).all():
+                raise TrainingError(
+                    f"the weights {name} hold NaN or infinite values after epoch {self.position.epoch + 1}, "
+                    f"step {self.position.step}; {self._advice()}"
+                )
         if self.processes.first:
-            state = TrainingState(
-                self.position,
-                self._identity(),
-                self.network.state(),
-                self.ema.state() if self.ema is not None else {},
-                self.optimizer.state(),
-            )
+            state = TrainingState(self.position, self._identity(), weights, average, self.optimizer.state())
             save_state(self.job.out / STATE_FILE, state)
         self.processes.wait()
+
+    def _advice(self) -> str:
+        """What to do about a training that has diverged."""
+        state = self.job.out / STATE_FILE
+        return (
+            f"lower --lr or set --clip-norm, and give another --out, or remove {state} if it is there; "
+            "the files of earlier epochs are whole"
+        )
+
+    def _say_as_another(self, message: str) -> None:
+        sys.stderr.write(f"process {self.processes.rank}: {message}\n")
 
     def _identity(self) -> dict[str, Any]:
         job = self.job

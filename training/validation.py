@@ -26,7 +26,10 @@ TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean cross entropy (in nats), and the share of images whose class is the best one or among the best five."""
+    """Mean cross entropy (in nats), and the share of images whose class is the best one or among the best five.
+
+    An image with a score that is not finite is in neither share, and makes the mean cross entropy not finite.
+    """
 
     loss: float
     top1: float
@@ -71,7 +74,9 @@ class Validator:
         # The rank of the right class: how many score at least as much, itself not counted; ties count against it.
         own = scores[np.arange(len(labels)), labels]
         rank = (scores >= own[:, None]).sum(axis=1) - 1
-        return np.array([float(loss), (rank < 1).sum(), (rank < TOP).sum(), len(labels)])
+        # A comparison with NaN is false, which would rank any class first.
+        finite = np.isfinite(scores).all(axis=1)
+        return np.array([float(loss), (finite & (rank < 1)).sum(), (finite & (rank < TOP)).sum(), len(labels)])
 
     def _images(self, indices: Indices) -> tuple[Array, np.ndarray[Any, np.dtype[np.bool_]]]:
         if self._kept is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import glob
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,14 @@ def append_line(file: Path, line: str) -> None:
     """Add one line to a text file. Raises TrainingError when it cannot be written."""
     with _explained(file), file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
+
+
+def remove_unfinished(files: Iterable[Path]) -> None:
+    """Remove the temporary files that a killed process left beside these files (see `atomic_write`)."""
+    for file in files:
+        for leftover in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
+            with _explained(leftover):
+                leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

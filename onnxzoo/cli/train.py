@@ -27,6 +27,9 @@ HELP = {
     "lr_start": "Learning rate at the beginning of the warm-up.",
     "lr_batch_size": "Batch size that the learning rates are meant for; 0: the one that is used.",
     "warmup_epochs": "Epochs of rising learning rate.",
+    "beta1": "AdamW's decay of the mean gradient a step.",
+    "beta2": "AdamW's decay of the mean squared gradient a step.",
+    "epsilon": "AdamW's addend to the root of the mean square.",
     "weight_decay": "AdamW's decay, on matrices and kernels only.",
     "clip_norm": "Largest norm of the gradient; 0: no limit.",
     "label_smoothing": "Share of the target spread over all classes.",
@@ -36,6 +39,7 @@ HELP = {
     "flip": "Chance of a horizontal flip.",
     "rand_layers": "RandAugment: operations an image; 0: none.",
     "rand_magnitude": "RandAugment: strength from 0 to 10.",
+    "rand_std": "RandAugment: standard deviation of the strength.",
     "erase": "Chance of erasing a rectangle.",
     "mixup": "Alpha of mixup; 0: none.",
     "cutmix": "Alpha of CutMix; 0: none.",
@@ -43,6 +47,8 @@ HELP = {
     "ema": "Decay of the average of the weights; 0: none.",
     "seed": "Of initial weights, order and augmentation.",
 }
+# Defaults that are not the field's own.
+DEFAULTS = {"warmup_epochs": "1/15 of --epochs, at most 20", "drop_path": "the model's"}
 
 
 def recipe_options(function: F) -> F:
@@ -53,7 +59,7 @@ def recipe_options(function: F) -> F:
             f"--{field.name.replace('_', '-')}",
             field.name,
             type=click.Choice(CROPS) if field.name == "crop" else kind,
-            help=f"{HELP.get(field.name, '')} [{field.default}]".strip(),
+            help=f"{HELP[field.name]}  [{DEFAULTS.get(field.name, field.default)}]",
         )
         function = option(function)
     return function
@@ -69,7 +75,7 @@ def recipe_options(function: F) -> F:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for what comes out.  [out/train/NAME]")
 @click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from.")
-@click.option("--image-size", type=int, help="Side of the images in pixels.")
+@click.option("--image-size", type=click.IntRange(min=1), help="Side of the images in pixels.")
 @click.option("--classes", help="Only these classes: names or ids, with commas between them.")
 @click.option("--holdout", type=click.IntRange(min=0), default=0, help="Validate on so many training images instead.")
 @click.option("--resume", is_flag=True, help="Go on where the training in --out stopped.")
@@ -103,14 +109,15 @@ def command(
 
     NAME is a model of the registry; the recipe is PaddleClas's for its family unless options say otherwise. The folder
     --out gets best.pdparams and last.pdparams, which 'onnxzoo export NAME --weights' takes, labels.txt for its
-    --labels, metrics.jsonl, train.json, and state.npz to go on from with --resume. Several processes or devices:
-    'python -m paddle.distributed.launch --nproc_per_node 2 -m onnxzoo train ...'.
+    --labels, metrics.jsonl, train.json, and state.npz to go on from with --resume. The last line on stderr is the
+    command that exports what was trained, with the --image-size that it needs. Several processes or devices:
+    'python -m paddle.distributed.launch --nproc_per_node 2 $(which onnxzoo) train ...'.
     """
     from ..reference._paddle import require_paddle
 
     _quiet_paddle()
     require_paddle()
-    from ..training.session import Request, run
+    from ..training.session import Request, export_command, run
 
     entry = find(name)
     changes = {key: value for key, value in recipe_values.items() if value is not None}
@@ -130,14 +137,19 @@ def command(
         threads=threads or _cores(),
         command=shlex.join(["onnxzoo", *sys.argv[1:]]),
     )
-    progress = TerminalProgress(quiet=int(os.environ.get("PADDLE_TRAINER_ID", "0")) > 0)
+    # The first process of a distributed training speaks for all.
+    quiet = int(os.environ.get("PADDLE_TRAINER_ID", "0")) > 0
+    progress = TerminalProgress(quiet=quiet)
     try:
         outcome = run(request, progress, resume=resume)
     finally:
         progress.close()
+    if quiet:
+        return
     click.echo(
         f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True
     )
+    click.echo(f"to export it: {export_command(request, outcome.image_size)}", err=True)
     click.echo(str(outcome.best))
 
 
