@@ -24,7 +24,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "onnxzoo", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "onnxzoo", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -110,7 +110,7 @@ def test_an_interrupt_is_130(monkeypatch):
 def test_a_reader_that_leaves_early_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "onnxzoo", "list"]
+    command = [sys.executable, "-P", "-m", "onnxzoo", "list"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert done.stderr == ""
@@ -262,7 +262,16 @@ def test_file_names_of_any_kind(tiny, photos, name):
 def test_a_file_name_that_is_no_text(tiny, photos):
     strange = os.fsencode(photos) + b"/caf\xe9.png"
     shutil.copy(photos / "red.png", strange)
-    command = [sys.executable, "-m", "onnxzoo", "predict", str(tiny), strange, os.fsencode(photos) + b"/no\xe9.png"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "onnxzoo",
+        "predict",
+        str(tiny),
+        strange,
+        os.fsencode(photos) + b"/no\xe9.png",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].endswith("/caf\\udce9.png")

@@ -151,7 +151,7 @@ def test_errors_are_one_line_with_an_exit_code(tiny, data, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strange" / "purple").mkdir(parents=True)
     shutil.copy(data / "red" / "1.png", tmp_path / "strange" / "purple")
-    command = [sys.executable, "-m", "onnxzoo", "eval", str(tiny), *options]
+    command = [sys.executable, "-P", "-m", "onnxzoo", "eval", str(tiny), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (code, "")
     assert is_one_error_line(done.stderr)

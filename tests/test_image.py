@@ -410,7 +410,7 @@ def test_a_pipe_is_an_image_file_too() -> None:
     code = "import sys; from onnxzoo.image import load_rgb; print(load_rgb('/dev/stdin').size)"
     if not Path("/dev/stdin").exists():
         pytest.skip("no /dev/stdin here")
-    done = subprocess.run([sys.executable, "-c", code], input=encoded(photo()), capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], input=encoded(photo()), capture_output=True, check=True)
     assert done.stdout.decode().strip() == "(61, 40)"
 
 
@@ -445,7 +445,7 @@ def test_pillows_global_settings_stay_as_they_are() -> None:
 
 def test_importing_the_module_does_not_load_pillow() -> None:
     code = "import onnxzoo.image, sys; raise SystemExit('PIL' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 # What is refused

@@ -19,7 +19,10 @@ HEAVY = {"numpy", "PIL", "openvino", "onnxruntime", "onnx", "paddle", "huggingfa
 def modules_after(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after `code`."""
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], check=True, capture_output=True, text=True
+        [sys.executable, "-P", "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 

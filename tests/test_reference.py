@@ -310,4 +310,4 @@ def test_importing_the_reference_does_not_import_paddle() -> None:
         "import sys, onnxzoo.reference.build, onnxzoo.reference.engine, onnxzoo.reference.seeded; "
         "sys.exit('paddle' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -40,7 +40,7 @@ class SteadyGate(Gate):
 
 
 def peer(name: str, code: str = PEER) -> Contender:
-    return Contender(name, "numpy", [sys.executable, "-c", code])
+    return Contender(name, "numpy", [sys.executable, "-P", "-c", code])
 
 
 def test_contenders_run_in_turn_and_only_healthy_samples_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

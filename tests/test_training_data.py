@@ -264,5 +264,5 @@ def test_an_unknown_split_is_refused(idx: Path) -> None:
 
 def test_opening_data_needs_no_paddle() -> None:
     code = "import sys, onnxzoo.training.data, onnxzoo.training.recipe; print('paddle' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
