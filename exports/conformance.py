@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..artifact import INPUT_NAME, OUTPUT_NAMES
+from ..artifact import INPUT_NAME
 from ..files import atomic_write
 from ..image import preprocess
 from ..reference.engine import PaddleEngine
@@ -47,8 +47,7 @@ def record_conformance(reference: PaddleEngine, spec: Preprocess, path: Path) ->
     """
     inputs = conformance_inputs(spec)
     images = np.stack(list(inputs.values()))
-    results = [reference.run({INPUT_NAME: image[None]}) for image in images]
-    arrays: dict[str, Any] = {name: np.concatenate([result[name] for result in results]) for name in OUTPUT_NAMES}
+    arrays: dict[str, Any] = dict(reference.run_each(images))
     arrays["names"] = np.array(list(inputs))
     arrays[INPUT_NAME] = images
     with atomic_write(path) as file:

@@ -17,7 +17,7 @@ from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..files import atomic_folder, models_dir
 from ..reference.build import ModelSpec, at_image_size
 from ..reference.checkpoint import Checkpoint, read_checkpoint
-from ..reference.download import checkpoint_path
+from ..reference.download import Progress, checkpoint_path
 from ..registry import ModelEntry, Preprocess, labels, parse_labels
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
@@ -37,9 +37,6 @@ STEPS_PACKAGE = f"{__package__}.steps"
 StepProgress = Callable[[int, int, str], None]
 """Called with the step's number from 1, the number of steps, and the step's title as it begins."""
 
-ByteProgress = Callable[[int, int | None], None]
-"""Called while a checkpoint downloads, with the bytes so far and in all (None: not known)."""
-
 
 def export_model(
     entry: ModelEntry,
@@ -49,7 +46,7 @@ def export_model(
     labels_file: Path | None = None,
     image_size: int | None = None,
     progress: StepProgress = lambda _number, _total, _title: None,
-    download_progress: ByteProgress | None = None,
+    download_progress: Progress | None = None,
 ) -> Artifact:
     """Export one model and return its artifact.
 

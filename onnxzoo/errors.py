@@ -112,3 +112,8 @@ class TrainingError(OnnxzooError, RuntimeError):
 
 class ValidationError(OnnxzooError, RuntimeError):
     """A validation could not be carried out (a failed one is a result, not an error)."""
+
+
+def one_line(error: object) -> str:
+    """The message of an exception without its line breaks; its type's name when it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ImageError
+from .errors import ImageError, one_line
 from .registry import Preprocess
 from .results import Array
 
@@ -159,14 +159,14 @@ def _decode_path(path: str | os.PathLike[str]) -> PIL.Image.Image:
         raise ImageError(f"{name} is a folder, not an image; give the images in it one by one") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{name} cannot be opened: {_one_line(reason)}; check the path and its permissions") from error
+        raise ImageError(f"{name} cannot be opened: {one_line(reason)}; check the path and its permissions") from error
 
 
 def _read_bytes(file: IO[bytes]) -> bytes:
     try:
         data: object = file.read()
     except (OSError, ValueError) as error:
-        raise ImageError(f"{describe(file)} cannot be read: {_one_line(error)}; open it in mode 'rb'") from error
+        raise ImageError(f"{describe(file)} cannot be read: {one_line(error)}; open it in mode 'rb'") from error
     if not isinstance(data, bytes):
         raise ImageError(f"{describe(file)} gives {type(data).__name__} instead of bytes; open it in mode 'rb'")
     return data
@@ -182,9 +182,9 @@ def _decode_stream(stream: IO[bytes], name: str) -> PIL.Image.Image:
     except PIL.UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a format that Pillow knows; save it as PNG or JPEG") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name} is too large: {_one_line(error)}; make it smaller first") from None
+        raise ImageError(f"{name} is too large: {one_line(error)}; make it smaller first") from None
     except Exception as error:  # what a decoder raises for a damaged file is not documented
-        raise ImageError(f"{name} is damaged or incomplete: {_one_line(error)}; get or save it anew") from error
+        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it anew") from error
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -202,7 +202,7 @@ def _decode(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     except ImageError:
         raise
     except Exception as error:  # what a decoder raises for a damaged file is not documented
-        raise ImageError(f"{name} is damaged or incomplete: {_one_line(error)}; get or save it anew") from error
+        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it anew") from error
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
@@ -347,7 +347,3 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; honours the limits of containers and of taskset
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, ValidationError
-
-DEFAULT_TOLERANCE = 1e-4
+from . import DEFAULT_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from ..engines.protocol import Engine
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..registry import find
 from ..results import EngineInfo
-from .compare import DEFAULT_TOLERANCE, Comparison, compare, failed
+from . import DEFAULT_TOLERANCE
+from .compare import Comparison, compare, failed
 from .vectors import Vectors, read_vectors
 
 BATCH_SIZES = (1, 2, 3)
@@ -103,10 +104,8 @@ def live_vectors(artifact: Artifact, weights: Path, recorded: Vectors) -> Vector
     reference = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
     noise = np.random.RandomState(NOISE_SEED).standard_normal((NOISE_SAMPLES, *recorded.images.shape[1:]))
     images = np.concatenate([recorded.images, noise.astype(np.float32)])
-    results = [reference.run({INPUT_NAME: image[None]}) for image in images]
-    outputs = {name: np.concatenate([result[name] for result in results]) for name in recorded.outputs}
     names = (*recorded.names, *(f"fresh noise {i}" for i in range(NOISE_SAMPLES)))
-    return Vectors(names, images, outputs)
+    return Vectors(names, images, reference.run_each(images))
 
 
 def _compare_run(engine: Engine, vectors: Vectors, batch_size: int, tolerance: float) -> Comparison:

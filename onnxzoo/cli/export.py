@@ -122,9 +122,11 @@ def find_weights(entry: ModelEntry, folder: Path) -> Path:
 
     Raises InputError, with the names that would do, when there is none. Nothing is downloaded instead.
     """
+    from ..reference.download import file_name
+
     names = [f"{entry.name}.pdparams", f"{entry.name}.safetensors"]
     if entry.source.url:
-        names.insert(0, entry.source.url.rsplit("/", 1)[-1])
+        names.insert(0, file_name(entry.source.url))
     for name in names:
         if (folder / name).is_file():
             return folder / name

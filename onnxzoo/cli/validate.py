@@ -12,11 +12,10 @@ import click
 
 from ..artifact import read_artifact
 from ..hub import find_artifact
+from ..validators import DEFAULT_TOLERANCE
 
 if TYPE_CHECKING:
     from ..validators.validate import Check
-
-DEFAULT_TOLERANCE = 1e-4
 
 
 @click.command("validate", short_help="Compare every engine with the Paddle reference.")

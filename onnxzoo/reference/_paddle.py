@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, one_line
 
 
 def require_paddle() -> None:
@@ -23,8 +23,7 @@ def require_paddle() -> None:
         try:
             import paddle  # noqa: F401
         except ImportError as error:
-            reason = " ".join(str(error).split())
             raise MissingDependencyError(
-                f"PaddlePaddle is installed but cannot be imported ({reason}); install it again: pip install"
+                f"PaddlePaddle is installed but cannot be imported ({one_line(error)}); install it again: pip install"
                 " 'onnxzoo[export]'"
             ) from error

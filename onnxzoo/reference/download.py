@@ -35,6 +35,11 @@ class _InterruptedError(Exception):
     """Internal: this connection failed and another may not."""
 
 
+def file_name(url: str) -> str:
+    """What the file at `url` is called: the last part of its path."""
+    return unquote(urlsplit(url).path).rpartition("/")[2]
+
+
 def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path:
     """The checkpoint of `entry` in the cache folder, downloaded from the registry's URL when it is not there.
 
@@ -48,7 +53,7 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path
         raise DownloadError(
             f"{entry.name} has no checkpoint to download: this project trained it itself; give its file with --weights"
         )
-    path = files.checkpoints_dir() / unquote(urlsplit(entry.source.url).path).rpartition("/")[2]
+    path = files.checkpoints_dir() / file_name(entry.source.url)
     if not path.is_file():
         download(entry.source.url, path, progress=progress)
     record = path.with_name(f"{path.name}.sha256")

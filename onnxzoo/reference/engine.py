@@ -59,6 +59,14 @@ class PaddleEngine:
             except (RuntimeError, ValueError, MemoryError, OSError) as error:
                 raise EngineError(f"paddle failed to run the model: {error}") from error
 
+    def run_each(self, images: Array) -> dict[str, Array]:
+        """The outputs of images [K, 3, S, S], every image run alone: what no batch can have touched.
+
+        Raises as `run` does.
+        """
+        results = [self.run({"image": image[None]}) for image in images]
+        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+
     def close(self) -> None:
         """Free the model; calling it twice is allowed."""
         with self._lock:
