@@ -52,6 +52,31 @@ class ArtifactFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """A validation that passed, as config.json keeps it under `validations`; `onnxzoo.validators` writes it.
+
+    `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`.
+    `reference`: what it was compared with, `conformance` (recorded at export) or `paddle` (run then).
+    `inputs`: number of images; `batch_sizes`: each ran at all of these. `max_abs`, `mean_abs`: of the differences,
+    all within `tolerance` + `tolerance` * |reference|. `top1_agreement`: in [0, 1]. `date`: UTC, ISO 8601.
+    """
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    model_sha256: str
+    reference: str
+    tolerance: float
+    inputs: int
+    batch_sizes: tuple[int, ...]
+    max_abs: float
+    mean_abs: float
+    top1_agreement: float
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
@@ -69,6 +94,7 @@ class Artifact:
     source: Mapping[str, Any]
     tools: Mapping[str, str]
     files: Mapping[str, ArtifactFile]
+    validations: tuple[ValidationRecord, ...]
     config: Mapping[str, Any]
 
     @property
@@ -195,7 +221,19 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
         source=config["source"],
         tools=config["tools"],
         files=files,
+        validations=tuple(_parse_validation(values) for values in config.get("validations", ())),
         config=config,
+    )
+
+
+def _parse_validation(values: Mapping[str, Any]) -> ValidationRecord:
+    texts = ("engine", "version", "device", "precision", "model_sha256", "reference", "date")
+    numbers = ("tolerance", "max_abs", "mean_abs", "top1_agreement")
+    return ValidationRecord(
+        **{key: str(values[key]) for key in texts},
+        **{key: float(values[key]) for key in numbers},
+        inputs=int(values["inputs"]),
+        batch_sizes=tuple(int(size) for size in values["batch_sizes"]),
     )
 
 
