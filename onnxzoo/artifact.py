@@ -229,9 +229,10 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
 def _parse_validation(values: Mapping[str, Any]) -> ValidationRecord:
     texts = ("engine", "version", "device", "precision", "model_sha256", "reference", "date")
     numbers = ("tolerance", "max_abs", "mean_abs", "top1_agreement")
+    fields: dict[str, Any] = {key: str(values[key]) for key in texts}
+    fields |= {key: float(values[key]) for key in numbers}
     return ValidationRecord(
-        **{key: str(values[key]) for key in texts},
-        **{key: float(values[key]) for key in numbers},
+        **fields,
         inputs=int(values["inputs"]),
         batch_sizes=tuple(int(size) for size in values["batch_sizes"]),
     )
