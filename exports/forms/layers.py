@@ -67,20 +67,33 @@ class Convolution(Form):
         return F.conv2d(grid, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
 
 
+def grid_of(tokens: Any, side: int, dim: int) -> Any:
+    """Tokens [N, side^2, dim] -> map [N, dim, side, side].
+
+    Reshaped first and then transposed with four axes, as engines that compute convolutions in a layout of their own
+    (ONNX Runtime's NCHWc) recognise: they read the tokens in place of the transpose and of a reordering.
+    """
+    return tokens.reshape([-1, side, side, dim]).transpose([0, 3, 1, 2])
+
+
+def tokens_of(grid: Any, side: int, dim: int) -> Any:
+    """Map [N, dim, side, side] -> tokens [N, side^2, dim], row-major; the way back of `grid_of`."""
+    # A reshape to known sizes: flatten would read the batch from the shape, in three operators.
+    return grid.transpose([0, 2, 3, 1]).reshape([-1, side * side, dim])
+
+
 class PatchEmbed(Form):
     """Map [N, channels, side, side] -> normalised tokens [N, side'^2, dim], row-major."""
 
     def __init__(self, name: str, embed: Any, side: int, *, stride: int, padding: int) -> None:
         super().__init__()
         weight = embed.proj.weight.numpy()
-        self.dim, self.tokens = int(weight.shape[0]), side * side
+        self.side, self.dim = side, int(weight.shape[0])
         self.proj = Convolution(f"{name}.proj", weight, embed.proj.bias.numpy(), stride=stride, padding=padding)
         self.norm = LayerNorm(f"{name}.norm", embed.norm)
 
     def forward(self, grid: Any) -> Any:
-        # A reshape to known sizes: flatten would read the batch from the shape, in three operators.
-        columns = self.proj(grid).reshape([-1, self.dim, self.tokens])
-        return self.norm(columns.transpose([0, 2, 1]))
+        return self.norm(tokens_of(self.proj(grid), self.side, self.dim))
 
 
 def linear_of(name: str, layer: Any) -> Linear:

@@ -7,8 +7,15 @@ that the two transposes move C values per token and not 4 C to 8 C.
     textbook   fc1, transpose, depthwise convolution, transpose, GELU, fc2
     here       transpose, 1 x 1 convolution, depthwise convolution, GELU, 1 x 1 convolution, transpose
 
-Keys and values are split by channel rather than indexed out of a fifth axis, and the scale of the scores is folded
-into the queries' weights (in float64). Average pooling of the linear variant is a product with a constant matrix of
+Keys and values are split by channel rather than indexed out of a fifth axis. A stage with one head needs no axis of
+heads, and none of the reshapes and transposes around it. What is constant is folded, in float64:
+
+- the scale of the scores into the queries' weights;
+- the bias of the keys nowhere: it adds q . b to all scores of a query, which softmax does not see;
+- the bias of the values into that of the projection: the weights of a query sum to 1, so that b comes through the
+  mixing unchanged.
+
+Average pooling of the linear variant is a product with a constant matrix of
 bin averages, which works for every map size and needs no map; its 1 x 1 convolution is a linear layer then.
 """
 
@@ -23,7 +30,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ...reference.pvt_v2 import POOLED_SIDE, PyramidVisionTransformerV2
-from .layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, linear_of
+from .layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, grid_of, linear_of, tokens_of
 
 
 def pooling_matrix(side: int, pooled: int) -> npt.NDArray[np.float64]:
@@ -44,45 +51,56 @@ class Attention(Form):
     def __init__(self, name: str, attn: Any) -> None:
         super().__init__()
         self.dim, self.heads, self.side = attn.dim, attn.heads, attn.side
-        scaled = {part: getattr(attn.q, part).numpy().astype(np.float64) * attn.scale for part in ("weight", "bias")}
-        self.q = Linear(f"{name}.q", scaled["weight"], scaled["bias"])
-        self.kv = linear_of(f"{name}.kv", attn.kv)
-        self.proj = linear_of(f"{name}.proj", attn.proj)
+        weights, biases = (
+            {part: getattr(getattr(attn, part), kind).numpy().astype(np.float64) for part in ("q", "kv", "proj")}
+            for kind in ("weight", "bias")
+        )
+        self.q = Linear(f"{name}.q", weights["q"] * attn.scale, biases["q"] * attn.scale)
+        self.kv = Linear(f"{name}.kv", weights["kv"])
+        value_bias = biases["kv"][self.dim :]
+        self.proj = Linear(f"{name}.proj", weights["proj"], biases["proj"] + value_bias @ weights["proj"])
         self.linear_variant, self.reduced = attn.linear_variant, attn.reduced
         self.pooled = self.linear_variant and self.side != POOLED_SIDE
-        self.source_tokens = self.side**2
+        self.source_side = self.side
         if not self.reduced:
             return
         weight, bias = attn.sr.weight.numpy(), attn.sr.bias.numpy()
         self.norm = LayerNorm(f"{name}.norm", attn.norm)
         if self.linear_variant:
-            self.source_tokens = POOLED_SIDE**2
+            self.source_side = POOLED_SIDE
             self.sr: Form = Linear(f"{name}.sr", weight[:, :, 0, 0].T, bias)
             if self.pooled:
                 self.constant("pool", f"{name}.pooling", pooling_matrix(self.side, POOLED_SIDE))
         else:
             ratio = int(weight.shape[-1])
-            self.source_tokens = (self.side // ratio) ** 2
+            self.source_side = self.side // ratio
             self.sr = Convolution(f"{name}.sr", weight, bias, stride=ratio)
 
     def forward(self, tokens: Any) -> Any:
-        heads, width = self.heads, self.dim // self.heads
-        query = self.q(tokens).reshape([-1, self.side**2, heads, width]).transpose([0, 2, 1, 3])
+        query = self.q(tokens)
         kv = self.kv(self.reduce(tokens) if self.reduced else tokens)
-        kv = kv.reshape([-1, self.source_tokens, 2 * heads, width]).transpose([0, 2, 1, 3])
-        key, value = paddle.split(kv, 2, axis=1)
+        if self.heads > 1:
+            query = self.by_head(query, self.side, self.heads)
+            key, value = paddle.split(self.by_head(kv, self.source_side, 2 * self.heads), 2, axis=1)
+        else:
+            key, value = paddle.split(kv, 2, axis=-1)
         weights = F.softmax(paddle.matmul(query, key, transpose_y=True), axis=-1)
-        mixed = paddle.matmul(weights, value).transpose([0, 2, 1, 3])
-        return self.proj(mixed.reshape([-1, self.side**2, self.dim]))
+        mixed = paddle.matmul(weights, value)
+        if self.heads > 1:
+            mixed = mixed.transpose([0, 2, 1, 3]).reshape([-1, self.side**2, self.dim])
+        return self.proj(mixed)
+
+    def by_head(self, tokens: Any, side: int, heads: int) -> Any:
+        """Tokens [N, side^2, heads * width] -> [N, heads, side^2, width]."""
+        return tokens.reshape([-1, side**2, heads, self.dim // self.heads]).transpose([0, 2, 1, 3])
 
     def reduce(self, tokens: Any) -> Any:
         """Tokens [N, side^2, dim] -> tokens of the smaller map [N, fewer, dim]."""
         if self.linear_variant:
             source = paddle.matmul(self.pool, tokens) if self.pooled else tokens
             return F.gelu(self.norm(self.sr(source)))
-        grid = tokens.transpose([0, 2, 1]).reshape([-1, self.dim, self.side, self.side])
-        columns = self.sr(grid).reshape([-1, self.dim, self.source_tokens])
-        return self.norm(columns.transpose([0, 2, 1]))
+        smaller = self.sr(grid_of(tokens, self.side, self.dim))
+        return self.norm(tokens_of(smaller, self.source_side, self.dim))
 
 
 class Mlp(Form):
@@ -100,12 +118,10 @@ class Mlp(Form):
         self.linear_variant = mlp.linear_variant
 
     def forward(self, tokens: Any) -> Any:
-        grid = tokens.transpose([0, 2, 1]).reshape([-1, self.dim, self.side, self.side])
-        hidden = self.fc1(grid)
+        hidden = self.fc1(grid_of(tokens, self.side, self.dim))
         if self.linear_variant:
             hidden = F.relu(hidden)
-        grid = self.fc2(F.gelu(self.dwconv(hidden)))
-        return grid.reshape([-1, self.dim, self.side**2]).transpose([0, 2, 1])
+        return tokens_of(self.fc2(F.gelu(self.dwconv(hidden))), self.side, self.dim)
 
 
 class Block(Form):
@@ -148,13 +164,12 @@ class PvtV2Form(nn.Layer):
     def __init__(self, model: PyramidVisionTransformerV2) -> None:
         super().__init__()
         self.stages = nn.LayerList(Stage(number, model) for number in range(1, len(model.dims) + 1))
-        self.shapes = [[-1, dim, side, side] for dim, side in zip(model.dims, model.sides, strict=True)]
+        self.maps = list(zip(model.sides, model.dims, strict=True))
         self.head = linear_of("head", model.head)
 
     def forward(self, image: Any) -> tuple[Any, Any]:
         tokens = self.stages[0](image)
         for number in range(1, len(self.stages)):
-            grid = tokens.transpose([0, 2, 1]).reshape(self.shapes[number - 1])
-            tokens = self.stages[number](grid)
+            tokens = self.stages[number](grid_of(tokens, *self.maps[number - 1]))
         embedding = tokens.mean(axis=1)
         return self.head(embedding), embedding
