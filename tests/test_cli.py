@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import LABELS, write_artifact
 
-from onnxzoo import hub, registry
+from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.hub import lookup
 from onnxzoo.model import BATCH_SIZE
 
 
@@ -142,7 +143,7 @@ def test_list_marks_what_is_exported(cache):
 
 
 def test_list_marks_what_ships(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path)
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path)
     write_artifact(tmp_path / "pvt_v2_b1")
     write_artifact(cache / "models" / "pvt_v2_b1")
     rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)["models"]}

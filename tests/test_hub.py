@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tiny import write_artifact
 
-from onnxzoo import hub, registry
+from onnxzoo import registry
 from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from onnxzoo.hub import cached_models, find_artifact, shipped_models
+from onnxzoo.hub import cached_models, find_artifact, lookup, shipped_models
 
 
 def test_a_name_or_alias_finds_the_exported_model(cache):
@@ -73,7 +73,7 @@ def test_something_that_is_no_name():
 
 
 def test_a_shipped_model_is_found_before_an_export_of_it(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path / "shipped")
     exported = write_artifact(cache / "models" / "pvt_v2_b0", name="pvt_v2_b0")
     assert shipped_models() == []
     assert find_artifact("pvt_v2_b0") == exported

@@ -38,6 +38,7 @@ def test_all_is_pinned():
         "EngineInfo",
         "EngineUnavailableError",
         "ExportError",
+        "HubError",
         "ImageError",
         "InputError",
         "MissingDependencyError",

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import registry
-from .artifact import CONFIG_FILE, is_artifact
-from .errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from .files import models_dir
+from .. import registry
+from ..artifact import CONFIG_FILE, is_artifact
+from ..errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
+from ..files import models_dir
 
-SHIPPED_DIR = Path(__file__).resolve().parent / "shipped"
+SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
 """Artifacts that are part of the package: one folder per model, named as in the registry."""
 
 

@@ -1,0 +1,14 @@
+"""Where models are, on this machine and on the Hugging Face Hub, and how they travel between the two.
+
+    lookup      a name, a folder or USER/NAME[@REVISION] to the folder of an artifact; imports nothing heavy
+    client      huggingface_hub's client: every request, and its errors as ours
+    download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
+    cache       what is kept on this machine: listed, verified, removed
+    publish     an artifact to a Hub repo
+
+Only this package imports huggingface_hub.
+"""
+
+from .lookup import cached_models, find_artifact, shipped_models
+
+__all__ = ["cached_models", "find_artifact", "shipped_models"]
