@@ -14,9 +14,8 @@ from PIL import Image
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact import documented_entry, read_artifact
 from onnxzoo.cli import main
-from onnxzoo.cli.eval import documented_entry
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..artifact import documented_entry
 from . import one_line, report
 
 if TYPE_CHECKING:
-    from ..artifact import Artifact
     from ..registry import ModelEntry
     from ..training.evaluate import Evaluation, Progress
 
@@ -96,14 +96,6 @@ def command(
         click.echo("\n".join(one_line(line) for line in _lines(result, entry, data, split)))
     if result.unreadable:
         ctx.exit(1)
-
-
-def documented_entry(artifact: Artifact) -> ModelEntry | None:
-    """The registry's entry, if its accuracy is about this model's classes, as it is not after fine-tuning to others."""
-    from ..registry import labels, models
-
-    entry = models().get(artifact.name)
-    return entry if entry is not None and artifact.id2label == labels(entry.labels) else None
 
 
 def as_document(result: Evaluation, entry: ModelEntry | None) -> dict[str, Any]:
