@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 import types
 from collections.abc import Iterator
@@ -12,6 +14,10 @@ import pytest
 from hub_server import LoopbackHub
 from PIL import Image
 from tiny import write_artifact
+
+# No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
+# huggingface_hub reads these when it is imported.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), f"onnxzoo-no-hub-{os.getpid()}"))}
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 

@@ -56,8 +56,10 @@ def test_a_registry_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
 def test_a_path_where_nothing_is(tmp_path):
     with pytest.raises(ModelNotFoundError, match=r"there is no folder .*nowhere"):
         find_artifact(tmp_path / "nowhere")
-    with pytest.raises(ModelNotFoundError, match="there is no folder someone/model"):
-        find_artifact("someone/model")
+    with pytest.raises(ModelNotFoundError, match=r"there is no folder someone/model; .* or USER/NAME"):
+        find_artifact("./someone/model")
+    with pytest.raises(ModelNotFoundError, match="there is no folder some/one/model"):
+        find_artifact("some/one/model")
 
 
 def test_a_path_that_is_no_artifact(tmp_path, tiny):

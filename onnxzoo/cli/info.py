@@ -40,7 +40,7 @@ def command(model: str, as_json: bool) -> None:
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
     try:
-        folder = hub.find_artifact(model)
+        folder = hub.find_artifact(model, offline=True, precision=None)
     except ModelNotFoundError:
         # A known model that has not been exported still has an entry; a path that is not there has none.
         try:

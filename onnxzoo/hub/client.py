@@ -10,7 +10,7 @@ import contextlib
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +36,7 @@ T = TypeVar("T")
 HttpError: type[Exception] = HfHubHTTPError.__bases__[0]
 """What every failure of the HTTP library is: httpx.HTTPError or httpx2.HTTPError."""
 
-TRIES = 4
+TRIES = 3
 """Of a request whose failure may pass: server errors, cut connections, too many requests."""
 FIRST_PAUSE_S = 1.0
 """Before the second try; doubled before each further one."""
@@ -105,6 +105,12 @@ def download_file(repo_id: str, path: str, revision: str, *, force: bool = False
     return Path(api().hf_hub_download(repo_id, path, revision=revision, cache_dir=cache_folder(), force_download=force))
 
 
+def sizes(repo_id: str, paths: Sequence[str], revision: str) -> dict[str, int]:
+    """Bytes of those of the files that the repo has: one request. The client's errors, as above."""
+    found = api().get_paths_info(repo_id, list(paths), revision=revision)
+    return {file.path: file.size for file in found if isinstance(file, huggingface_hub.RepoFile)}
+
+
 def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
     """`call()`, again after a pause while it fails in a way that may pass. A retry starts the call anew."""
     pause = FIRST_PAUSE_S
@@ -140,16 +146,18 @@ def translated(repo_id: str, *, revision: str | None = None, path: str | None = 
     except OnnxzooError:
         raise
     except Exception as error:
-        found = _as_ours(_cause(error), repo_id, revision, path, hint)
+        found = as_ours(error, repo_id, revision, path, hint)
         if found is None:
             raise
         raise found from None  # the client's own message may hold the token
 
 
-def _as_ours(
-    error: BaseException, repo_id: str, revision: str | None, path: str | None, hint: str
+def as_ours(
+    error: BaseException, repo_id: str, revision: str | None = None, path: str | None = None, hint: str = ""
 ) -> OnnxzooError | None:
+    """The client's error as `translated` raises it; None for one that is not about the Hub."""
     where = web_address(repo_id)
+    error = _cause(error)
     if isinstance(error, HFValidationError):
         return InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
@@ -220,7 +228,9 @@ def _pause_for(error: BaseException, pause: float) -> float | None:
             return None
         wait = _retry_after(error)
         return pause if wait is None else None if wait > LONGEST_PAUSE_S else wait
-    return pause if isinstance(error, HttpError) else None
+    # An OSError without a number is the client's 'Consistency check failed': not all bytes came.
+    cut_short = type(error) is OSError and error.errno is None
+    return pause if cut_short or isinstance(error, HttpError) else None
 
 
 def _retry_after(error: HfHubHTTPError) -> float | None:
