@@ -59,8 +59,7 @@ def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     huggingface_hub reads the environment once, when it is imported: what it made of it is replaced, too.
     There is no token; set HF_TOKEN to `hub_server.WRITE_TOKEN` or READ_TOKEN to have one.
     """
-    import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     hub = LoopbackHub()
     home = tmp_path_factory.mktemp("hf_home")
@@ -76,19 +75,22 @@ def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
     yield hub
     hub.close()
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that huggingface_hub in this process would have waited before it tried again; it does not wait."""
+    """The seconds that huggingface_hub and onnxzoo.hub would have waited before they tried again; they do not wait."""
     from huggingface_hub import file_download
     from huggingface_hub.utils import _http
+
+    from onnxzoo.hub import client
 
     waited: list[float] = []
     clock = types.SimpleNamespace(**{**vars(time), "sleep": waited.append})
     monkeypatch.setattr(_http, "time", clock)
     monkeypatch.setattr(file_download, "time", clock)
+    monkeypatch.setattr(client, "time", clock)
     return waited

@@ -175,8 +175,8 @@ def as_ours(
         return _refusal(error, repo_id)
     if isinstance(error, HttpError):
         return HubError(
-            f"{repo_id}: the Hub at {constants.ENDPOINT} cannot be reached ({_reason(error)}); check the network, "
-            "or work offline with what is in the cache (offline=True, HF_HUB_OFFLINE=1)"
+            f"{repo_id}: the Hub at {constants.ENDPOINT} cannot be reached, or the connection was lost "
+            f"({redacted(one_line(error))[:200]}); check the network and try again"
         )
     if isinstance(error, UnicodeEncodeError):
         return HubError("the access token cannot be sent, as it is not ASCII text; check HF_TOKEN, or hf auth login")
@@ -210,7 +210,8 @@ def _trouble_on_disk(error: OSError, repo_id: str) -> HubError:
         return HubError(
             f"{repo_id} cannot be kept in {cache}: {error.strerror}; make it writable or set HF_HOME elsewhere"
         )
-    return HubError(f"{repo_id} did not arrive whole: {_reason(error)}; run it again")
+    # The client's message about this holds the signed address of the file.
+    return HubError(f"{repo_id}: not all bytes that the Hub announced arrived; check the network and try again")
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -236,10 +237,6 @@ def _pause_for(error: BaseException, pause: float) -> float | None:
 def _retry_after(error: HfHubHTTPError) -> float | None:
     text = error.response.headers.get("Retry-After", "").strip()
     return float(text) if text.isascii() and text.isdecimal() else None
-
-
-def _reason(error: BaseException) -> str:
-    return redacted(one_line(error))[:200]
 
 
 def redacted(text: str) -> str:
