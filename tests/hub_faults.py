@@ -15,7 +15,7 @@ class Fault:
     One of these; the first three apply to an answer's body:
     `cut_after`: the connection is closed after so many bytes. `wrong_at`: the byte there is another one.
     `short_by`: Content-Length is so many bytes less than the file, and no more are sent.
-    `status`: answered with this status, `headers`, `message` and nothing else.
+    `status`: answered with this status, `headers`, `message` and nothing else; as a web page with `html`.
     `delay_s`: the answer begins so much later; with `chunk` the body comes in pieces of so many bytes, each so late.
     """
 
@@ -27,6 +27,7 @@ class Fault:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "a fault of the test"
+    html: bool = False
     delay_s: float = 0.0
     chunk: int | None = None
 

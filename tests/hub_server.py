@@ -140,6 +140,10 @@ class Handler(Writes, http.server.BaseHTTPRequestHandler):
         try:
             if self.fault is not None:
                 time.sleep(self.fault.delay_s)
+                if self.fault.html:
+                    page = f"<html>{self.fault.message}</html>".encode()
+                    self.send_body(page, {"Content-Type": "text/html"}, self.fault.status or 200)
+                    return
                 if self.fault.status is not None:
                     headers = {"X-Error-Message": self.fault.message, **self.fault.headers}
                     self.send_json({"error": self.fault.message}, self.fault.status, headers)

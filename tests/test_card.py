@@ -193,7 +193,10 @@ def test_the_validations_of_the_file_at_hand(tmp_path: Path) -> None:
     assert unvalidated(read_artifact(folder)) == {"onnx/model.onnx": "no validation that it passed is recorded"}
     assert "> **Not validated:** `onnx/model.onnx`" in model_card(read_artifact(folder))
     stale = records(folder, validations=[validation(folder, model_sha256="0" * 64)])
-    assert unvalidated(stale) == {"onnx/model.onnx": "its validation on openvino was of another file"}
+    why = "its validation on openvino was of another file, or not against the reference"
+    assert unvalidated(stale) == {"onnx/model.onnx": why}
+    other = records(folder, validations=[validation(folder, reference="timm")])
+    assert list(unvalidated(other)) == ["onnx/model.onnx"]
     artifact = records(folder, validations=[validation(folder, model_sha256="0" * 64, max_abs=7), validation(folder)])
     assert unvalidated(artifact) == {}
     card = model_card(artifact)
