@@ -1,6 +1,7 @@
 """Where models are, on this machine and on the Hugging Face Hub, and how they travel between the two.
 
     lookup      a name, a folder or USER/NAME[@REVISION] to the folder of an artifact; imports nothing heavy
+    names       USER/NAME[@REVISION], the namespace of the registry's models
     client      huggingface_hub's client: every request, and its errors as ours
     download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
     cache       what is kept on this machine: listed, verified, removed
@@ -9,6 +10,6 @@
 Only this package imports huggingface_hub.
 """
 
-from .lookup import cached_models, find_artifact, shipped_models
+from .lookup import cached_models, find_artifact, locate, shipped_models
 
-__all__ = ["cached_models", "find_artifact", "shipped_models"]
+__all__ = ["cached_models", "find_artifact", "locate", "shipped_models"]

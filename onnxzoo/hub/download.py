@@ -28,6 +28,9 @@ log = logging.getLogger("onnxzoo")
 QUIET_WAIT_S = 5.0
 """For another process that downloads the same model, before the user is told."""
 
+HASH_LENGTHS = (40, 64)
+"""Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
+
 Problem = Callable[[Path], str | None]
 """What is wrong with a file, as the end of a sentence; None when it is right."""
 
@@ -222,16 +225,34 @@ def _needed(artifact: Artifact, precision: str | None, files: Sequence[str]) -> 
 
 
 def _config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
-    """Nothing announces config.json but its etag, which the server says and the cache names its blob by."""
-    etag = found.resolve().name if facts is None and found.is_symlink() else facts.etag if facts else None
-    if etag is not None and len(etag) in (40, 64):
-        digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found)
-        return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
+    """Nothing announces config.json but its etag, which the Hub says and the cache names its blob by."""
+    etag = facts.etag if facts else _etag_in_cache(found)
+    if etag is not None and len(etag) in HASH_LENGTHS:
+        return etag_problem(found, etag)
     try:
         read_artifact(found.parent)
     except ArtifactError as error:
         return f"cannot be read ({error})"
     return None
+
+
+def blob_problem(found: Path) -> str | None:
+    """What is wrong with a file of huggingface_hub's cache, which knows it by its hash; None also where it does not."""
+    etag = _etag_in_cache(found)
+    return None if etag is None else etag_problem(found, etag)
+
+
+def etag_problem(found: Path, etag: str) -> str | None:
+    """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
+    if len(etag) not in HASH_LENGTHS:
+        return None
+    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found)
+    return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
+
+
+def _etag_in_cache(found: Path) -> str | None:
+    """The name of the blob that a snapshot's file links to; None in a cache without links."""
+    return found.readlink().name if found.is_symlink() else None
 
 
 def git_blob_id(file: Path) -> str:

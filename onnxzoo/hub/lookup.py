@@ -42,22 +42,31 @@ def find_artifact(
     the Hub that is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached,
     InputError for a malformed argument.
     """
+    place = locate(model, revision)
+    if isinstance(place, Path):
+        return place
+    from .download import fetch  # imports huggingface_hub
+
+    try:
+        return fetch(place, offline=offline, precision=precision, files=files)
+    except ModelNotFoundError as error:
+        if place.known_as is None or not is_artifact(Path(model)):
+            raise
+        raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+
+
+def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:
+    """Where `find_artifact` takes a model from: an artifact folder on this machine, or a repo on the Hub.
+
+    No request is made. Raises as `find_artifact` does for names and folders.
+    """
     if not isinstance(model, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")
     names.checked_revision(revision)
     if isinstance(model, str) and not _is_path(model):
-        hub_name = _on_hub(model, revision)
-        if isinstance(hub_name, Path):
-            return hub_name
-        if hub_name is not None:
-            from .download import fetch  # imports huggingface_hub
-
-            try:
-                return fetch(hub_name, offline=offline, precision=precision, files=files)
-            except ModelNotFoundError as error:
-                if hub_name.known_as is None or not is_artifact(Path(model)):
-                    raise
-                raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+        place = _by_name(model, revision)
+        if place is not None:
+            return place
     if revision is not None:
         raise InputError(f"{model} is a folder, which has no revisions; leave revision={revision!r} out")
     return _artifact_at(Path(model).expanduser())
@@ -73,8 +82,8 @@ def cached_models() -> list[Path]:
     return _artifacts_in(models_dir())
 
 
-def _on_hub(text: str, revision: str | None) -> names.HubName | Path | None:
-    """Where a name leads: to the Hub, or to an artifact here; None: it can only be a folder."""
+def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
+    """Where a name leads; None: it can only be that of a folder."""
     if _has_separator(text):
         return None if revision is None and Path(text).exists() else names.parse(text, revision)
     name, at, stated = text.partition("@")
