@@ -233,7 +233,7 @@ def test_a_dry_run_changes_nothing(folder: Path, loopback: LoopbackHub, monkeypa
     result = run(folder, "--repo-id", REPO, "--dry-run")
     assert result.exit_code == 0, result.stderr
     assert f"would publish {REPO} (which would be made), main: 6 files, 2.0" in result.stdout
-    assert "  sent     onnx/model.onnx" in result.stdout
+    assert "  to send  onnx/model.onnx" in result.stdout
     assert loopback.store.repos == {}
     assert {one.method for one in loopback.log.all()} == {"GET"}
     loopback.store.add_repo(REPO, folder)

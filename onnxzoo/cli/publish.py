@@ -117,7 +117,8 @@ def _lines(done: Publication) -> list[str]:
         made = "made and published" if done.created else "published"
         lines = [f"{made} {done.repo_id}, {done.revision}: {goes}", f"  commit   {done.commit}"]
     lines += [f"  url      {done.url}", f"  there    {_count(done.unchanged)} that did not change"]
-    lines += [f"  sent     {path}" for path in done.uploaded] + [f"  removed  {path}" for path in done.removed]
+    sent, removed = ("to send", "to remove") if done.dry_run else ("sent", "removed")
+    lines += [f"  {sent:<9}{path}" for path in done.uploaded] + [f"  {removed:<9}{path}" for path in done.removed]
     if done.left_out:
         more = f" and {len(done.left_out) - SHOWN_FILES} more" if len(done.left_out) > SHOWN_FILES else ""
         lines.append(f"  left out {', '.join(done.left_out[:SHOWN_FILES])}{more}: not of the artifact")
