@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact import CONFORMANCE_FILE, read_artifact
+from ..artifact import read_artifact
 from ..hub import find_artifact
 from ..validators import DEFAULT_TOLERANCE
 
@@ -42,7 +42,7 @@ def command(
     """Compare MODEL (a name or an artifact folder) on every engine with the outputs of the Paddle reference."""
     from ..validators.validate import validate
 
-    artifact = read_artifact(find_artifact(model, files=(CONFORMANCE_FILE,)))
+    artifact = read_artifact(find_artifact(model, files=None))
     checks: list[Check] = []
     if not as_json:
         click.echo(f"{artifact.name} in {artifact.folder}, tolerance {tolerance:g}")

@@ -8,7 +8,6 @@ branch's commit is renewed last, so that whatever it names offline is whole. A f
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILES, Artifact, read_artifact
 from ..artifact_file import ArtifactFile
 from ..errors import ArtifactError, InputError, ModelNotFoundError
-from ..files import models_dir, sha256_of
+from ..files import git_blob_id, models_dir, sha256_of
 from . import client
 from .names import HubName
 
@@ -44,7 +43,7 @@ class PlannedFile:
     cached: bool
 
 
-def fetch(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] = ()) -> Path:
+def fetch(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] | None = ()) -> Path:
     """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`."""
     if is_offline(offline):
         return _from_cache(name, precision, files, why="offline, the Hub is not asked")
@@ -82,7 +81,7 @@ class _Download:
         self.repo_id = name.repo_id
         self.commit = name.wanted
 
-    def run(self, precision: str | None, files: Sequence[str]) -> Path:
+    def run(self, precision: str | None, files: Sequence[str] | None) -> Path:
         facts = None
         if not self.name.pinned:
             facts = self.ask()
@@ -190,7 +189,7 @@ def _check_size(what: str, offered: int | None, size: int | None, limit: int | N
         raise ArtifactError(f"{what} has {offered} bytes on the Hub, {limit} are allowed; it was not downloaded")
 
 
-def _from_cache(name: HubName, precision: str | None, files: Sequence[str], *, why: str) -> Path:
+def _from_cache(name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str) -> Path:
     """What `fetch` returns, from the cache alone."""
     config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
     if config is None:
@@ -219,7 +218,9 @@ def _command(name: HubName, precision: str | None = None) -> str:
     return f"onnxzoo download {name.argument}{revision}" + (f" --precision {precision}" if precision else "")
 
 
-def _needed(artifact: Artifact, precision: str | None, files: Sequence[str]) -> list[ArtifactFile]:
+def _needed(artifact: Artifact, precision: str | None, files: Sequence[str] | None) -> list[ArtifactFile]:
+    if files is None:
+        return list(artifact.files.values())
     model = None if precision is None else artifact.announced_model(precision)
     return [*([] if model is None else [model]), *(artifact.files[path] for path in files if path in artifact.files)]
 
@@ -246,19 +247,13 @@ def etag_problem(found: Path, etag: str) -> str | None:
     """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
     if len(etag) not in HASH_LENGTHS:
         return None
-    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found)
+    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found.read_bytes())
     return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
 
 
 def _etag_in_cache(found: Path) -> str | None:
     """The name of the blob that a snapshot's file links to; None in a cache without links."""
     return found.readlink().name if found.is_symlink() else None
-
-
-def git_blob_id(file: Path) -> str:
-    """The SHA-1 by which git, and the Hub for files that are not large, know a content."""
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @contextlib.contextmanager

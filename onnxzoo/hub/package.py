@@ -29,11 +29,8 @@ class Content:
     size: int
     sha256: str
 
-    @property
-    def git_blob_id(self) -> str:
-        """The SHA-1 by which git, and the Hub for files that are not large, know the content."""
-        data = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    def read(self) -> bytes:
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

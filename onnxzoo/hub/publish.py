@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from ..errors import HubError, InputError, ModelNotFoundError, one_line
+from ..files import git_blob_id
 from . import client, names
 from .package import Content, Package, pack, replaceable
 
@@ -155,7 +156,7 @@ def _info(repo_id: str, branch: str) -> ModelInfo:
 def _is_there(remote: RepoSibling | None, file: Content) -> bool:
     if remote is None or remote.size != file.size:
         return False
-    return remote.lfs.sha256 == file.sha256 if remote.lfs else remote.blob_id == file.git_blob_id
+    return remote.lfs.sha256 == file.sha256 if remote.lfs else remote.blob_id == git_blob_id(file.read())
 
 
 def _commit(
