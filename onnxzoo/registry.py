@@ -131,6 +131,9 @@ DATASETS: Mapping[str, str] = {
 }
 """What accuracies are measured on, by label set."""
 
+DATASET_IMAGES: Mapping[str, int] = {"imagenet1k": 50_000, "fashion_mnist": 10_000}
+"""How many images that is."""
+
 FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
     "swinv2": SwinV2Architecture,
     "pvt_v2": PvtV2Architecture,

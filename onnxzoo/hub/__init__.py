@@ -10,6 +10,6 @@
 Only this package imports huggingface_hub.
 """
 
-from .lookup import cached_models, find_artifact, locate, shipped_models
+from .lookup import cached_models, find_artifact, locate, require_own, shipped_models
 
-__all__ = ["cached_models", "find_artifact", "locate", "shipped_models"]
+__all__ = ["cached_models", "find_artifact", "locate", "require_own", "shipped_models"]

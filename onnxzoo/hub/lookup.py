@@ -73,6 +73,18 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
     return _artifact_at(Path(model).expanduser())
 
 
+def require_own(folder: Path) -> None:
+    """Refuse to write into an artifact that is not the user's: one that ships, or a copy of what is on the Hub.
+
+    Raises ArtifactError, which says to take a copy.
+    """
+    resolved = folder.resolve()
+    shipped = resolved.is_relative_to(SHIPPED_DIR.resolve())
+    if shipped or (resolved.parent.name == "snapshots" and resolved.parent.parent.name.startswith("models--")):
+        where = "is part of the installed package" if shipped else "is the cached copy of a Hub repository"
+        raise ArtifactError(f"{folder} {where}, nothing is written there; copy the folder and use the copy")
+
+
 def shipped_models() -> list[Path]:
     """The artifact folders inside the package, sorted by name; their contents have not been checked."""
     return _artifacts_in(SHIPPED_DIR)
