@@ -163,7 +163,7 @@ def test_info_of_a_model_that_is_not_exported():
     assert result.exit_code == 0
     for part in ("pvt_v2_b2_linear", "22.55 M", "0.8210", "short side to 256 (bicubic)", "PVT_V2_B2_Linear_pretrained"):
         assert part in result.stdout
-    assert "not on this machine; make it: onnxzoo export pvt_v2_b2_linear" in result.stdout
+    assert "not on this machine; get it: onnxzoo download pvt_v2_b2_linear, or make it: onnxzoo export" in result.stdout
     document = json.loads(run("info", "PVT_V2_B2_Linear", "--json").stdout)
     assert document["artifact"] is None
     assert document["model"]["name"] == "pvt_v2_b2_linear"

@@ -107,8 +107,10 @@ def download_file(repo_id: str, path: str, revision: str, *, force: bool = False
 
 def sizes(repo_id: str, paths: Sequence[str], revision: str) -> dict[str, int]:
     """Bytes of those of the files that the repo has: one request. The client's errors, as above."""
+    from huggingface_hub.hf_api import RepoFile  # slow to import
+
     found = api().get_paths_info(repo_id, list(paths), revision=revision)
-    return {file.path: file.size for file in found if isinstance(file, huggingface_hub.RepoFile)}
+    return {file.path: file.size for file in found if isinstance(file, RepoFile)}
 
 
 def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
