@@ -41,10 +41,8 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
     if artifact is not None:
         _print_rows("artifact", artifact_rows(artifact))
     elif entry is not None:
-        name = entry.name
-        click.echo(
-            f"artifact\n  not on this machine; get it: onnxzoo download {name}, or make it: onnxzoo export {name}"
-        )
+        click.echo("artifact\n  not on this machine; ", nl=False)
+        click.echo(f"get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
 
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
