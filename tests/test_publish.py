@@ -19,7 +19,7 @@ from test_card import validation
 from onnxzoo.artifact import read_artifact
 from onnxzoo.card import model_card
 from onnxzoo.cli import main
-from onnxzoo.hub import shipped_models
+from onnxzoo.hub import find_artifact, shipped_models
 from onnxzoo.hub.publish import Publication, publish
 
 NAME = "swinv2_nano_fashion"
@@ -226,6 +226,28 @@ def test_a_pull_request(folder: Path, loopback: LoopbackHub, monkeypatch: pytest
     assert f"{loopback.url}/{REPO}/discussions/1" in result.stdout
     assert repo.branches["main"] is main
     assert "config.json" in repo.pull_requests[1].files
+
+
+@pytest.mark.parametrize("options", [["--create-pr"], ["--revision", "next"], ["--revision", "next", "--dry-run"]])
+def test_nothing_is_made_for_a_branch_or_pull_request_of_no_repository(
+    options: list[str], folder: Path, loopback: LoopbackHub
+) -> None:
+    result = run(folder, "--repo-id", REPO, *options)
+    assert result.exit_code == 3
+    assert f"{REPO} is not on the Hub yet, so " in error_line(result)
+    assert loopback.store.repos == {}
+
+
+def test_a_copy_from_the_hub_can_be_published_again(
+    folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(folder, REPO)
+    snapshot = find_artifact(REPO, files=None)
+    assert (snapshot / "onnx/model.onnx").is_symlink()
+    assert publish(snapshot, REPO).changed is False
+    assert publish(snapshot, "someone/copy").left_out == ()
+    files = [loopback.store.repos[one].branches["main"].files["onnx/model.onnx"] for one in (REPO, "someone/copy")]
+    assert files[0].content == files[1].content
 
 
 def test_a_dry_run_changes_nothing(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,6 +457,16 @@ def test_passing_faults_are_passed(
     result = run(folder, "--repo-id", REPO)
     assert (result.exit_code, result.stderr) == (0, "")
     assert 3.0 in pauses  # Retry-After and the client's second on top
+
+
+def test_a_hub_that_does_not_answer(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxzoo.hub.client.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    loopback.fail("GET /api/models", delay_s=0.5, times=9)
+    result = run(folder, "--repo-id", REPO)
+    assert result.exit_code == 3
+    assert "cannot be reached" in error_line(result)
+    assert "timed out" in result.stderr
 
 
 def test_no_hub_at_all(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:

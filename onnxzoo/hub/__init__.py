@@ -5,7 +5,9 @@
     client      huggingface_hub's client: every request, and its errors as ours
     download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
     cache       what is kept on this machine: listed, verified, removed
-    publish     an artifact to a Hub repo
+    package     what of an artifact goes up
+    publish     that to a Hub repo
+    listing     what a Hub repo has published
 
 Only this package imports huggingface_hub.
 """
