@@ -11,46 +11,17 @@ import pytest
 import yaml
 from hub_server import LoopbackHub
 from huggingface_hub import ModelCard
+from recorded import SHIPPED, evaluation, validation, with_config
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import CARD_FILE, Artifact, read_artifact
+from onnxzoo.artifact import CARD_FILE, read_artifact
 from onnxzoo.card import model_card, unvalidated
 from onnxzoo.card_metadata import accuracies, eval_result_files, registered
 from onnxzoo.errors import ArtifactError
-from onnxzoo.hub import shipped_models
 
-SHIPPED = {folder.name: folder for folder in shipped_models()}
 REPO = "someone/model"
 EVIL = "x\n---\nlicense: mit\n# <script>alert(1)</script> [a](http://b.c) `**|**` www.example.org \ud800\u202e\"'{{: #"
-
-
-def records(folder: Path, **more: Any) -> Artifact:
-    """The artifact with further keys in its config.json."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | more
-    path.write_text(json.dumps(config))
-    return read_artifact(folder)
-
-
-def validation(folder: Path, **changes: Any) -> dict[str, Any]:
-    """A validation of the folder's fp32 model as config.json keeps it."""
-    record = {
-        "engine": "openvino",
-        "version": "2026.4",
-        "device": "CPU",
-        "precision": "fp32",
-        "reference": "conformance",
-    }
-    record |= {"model_sha256": read_artifact(folder).files["onnx/model.onnx"].sha256, "date": "2026-11-20T10:00:00Z"}
-    figures = {"tolerance": 1e-4, "inputs": 8, "batch_sizes": [1, 2, 8], "max_abs": 5e-6, "mean_abs": 1e-7}
-    return record | figures | {"top1_agreement": 1.0} | changes
-
-
-def evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
-    record = {"engine": "onnxruntime", "version": "1.31", "device": "CPU", "precision": "fp32"}
-    record |= {"model_sha256": read_artifact(folder).files["onnx/model.onnx"].sha256, "date": "2026-11-20T10:00:00Z"}
-    return record | {"dataset": registry.DATASETS["imagenet1k"], "images": 50_000, "top1": 0.7, "top5": 0.9} | changes
 
 
 def imagenet_artifact(folder: Path, **changes: Any) -> Path:
@@ -127,7 +98,7 @@ def test_a_published_checkpoint_has_a_base_model_and_paddleclass_accuracy(tmp_pa
 def test_the_results_are_what_the_client_parses(tmp_path: Path) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="the parser came in a later version 1")
     folder = imagenet_artifact(tmp_path / "b0")
-    artifact = records(folder, evaluations=[evaluation(folder), evaluation(folder, engine="openvino")])
+    artifact = with_config(folder, evaluations=[evaluation(folder), evaluation(folder, engine="openvino")])
     files = eval_result_files(artifact)
     assert set(files) == {
         ".eval_results/onnxzoo-imagenet1k-documented.yaml",
@@ -170,7 +141,7 @@ def test_measured_accuracies_are_of_the_file_at_hand(tmp_path: Path) -> None:
     folder = write_artifact(tmp_path / "tiny")
     old = evaluation(folder, model_sha256="0" * 64, top1=0.99, top5=0.99)
     other = evaluation(folder, dataset="400 photos of mine", images=400, top1=0.5, top5=0.6)
-    artifact = records(folder, evaluations=[old, other, evaluation(folder)])
+    artifact = with_config(folder, evaluations=[old, other, evaluation(folder)])
     assert [(one.top1, one.label_set) for one in accuracies(artifact)] == [(0.5, None), (0.7, "imagenet1k")]
     card = model_card(artifact)
     assert (
@@ -185,19 +156,22 @@ def test_measured_accuracies_are_of_the_file_at_hand(tmp_path: Path) -> None:
 def test_impossible_accuracies_are_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
     folder = write_artifact(tmp_path / "tiny")
     with pytest.raises(ArtifactError, match=r"config\.json is malformed: evaluations must hold fractions"):
-        records(folder, evaluations=[evaluation(folder, **wrong)])
+        with_config(folder, evaluations=[evaluation(folder, **wrong)])
 
 
 def test_the_validations_of_the_file_at_hand(tmp_path: Path) -> None:
     folder = write_artifact(tmp_path / "tiny")
     assert unvalidated(read_artifact(folder)) == {"onnx/model.onnx": "no validation that it passed is recorded"}
     assert "> **Not validated:** `onnx/model.onnx`" in model_card(read_artifact(folder))
-    stale = records(folder, validations=[validation(folder, model_sha256="0" * 64)])
+    stale = with_config(folder, validations=[validation(folder, model_sha256="0" * 64)])
     why = "its validation on openvino was of another file, or not against the reference"
     assert unvalidated(stale) == {"onnx/model.onnx": why}
-    other = records(folder, validations=[validation(folder, reference="timm")])
+    other = with_config(folder, validations=[validation(folder, reference="timm")])
     assert list(unvalidated(other)) == ["onnx/model.onnx"]
-    artifact = records(folder, validations=[validation(folder, model_sha256="0" * 64, max_abs=7), validation(folder)])
+    old = validation(folder, model_sha256="0" * 64, max_abs=7)
+    artifact = with_config(folder, validations=[old, validation(folder)])
+        folder, validations=[validation(folder, model_sha256="0" * 64, max_abs=7), validation(folder)]
+    )
     assert unvalidated(artifact) == {}
     card = model_card(artifact)
     assert "Not validated" not in card
@@ -221,7 +195,7 @@ def test_the_card_of_a_folder_and_that_of_a_repo_differ_in_what_they_load(tiny: 
 def test_what_a_config_says_cannot_break_out(tmp_path: Path, loopback: LoopbackHub) -> None:
     folder = write_artifact(tmp_path / "evil", name=EVIL)
     hostile = dict.fromkeys(("engine", "version", "device", "date"), EVIL)
-    artifact = records(
+    artifact = with_config(
         folder,
         id2label={str(i): EVIL for i in range(len(LABELS))},
         source={"url": EVIL, "file": EVIL, "sha256": EVIL},
@@ -255,7 +229,7 @@ def test_a_precision_of_an_evil_name_makes_no_file(tmp_path: Path) -> None:
     folder = write_artifact(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
     config["files"]["onnx/model.onnx"]["precision"] = "../../x"
-    artifact = records(folder, files=config["files"], evaluations=[evaluation(folder, precision="../../x")])
+    artifact = with_config(folder, files=config["files"], evaluations=[evaluation(folder, precision="../../x")])
     assert eval_result_files(artifact) == {}
 
 

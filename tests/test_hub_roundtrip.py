@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from hub_server import WRITE_TOKEN, LoopbackHub
-from test_publish import SHIPPED, copy
+from recorded import SHIPPED, copy
 
 import onnxzoo
 from onnxzoo.artifact import read_artifact

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from hub_server import WRITE_TOKEN, LoopbackHub
-from test_card import records, validation
+from recorded import SHIPPED, validation, with_config
 from tiny import write_artifact
 
 from onnxzoo.cli import main
-from onnxzoo.hub import listing, shipped_models
+from onnxzoo.hub import listing
 
 NAME = "pvt_v2_nano_fashion"
 REPO = f"onnxzoo/{NAME}"
-SHIPPED = {folder.name: folder for folder in shipped_models()}
 
 
 def run(*arguments: str) -> Result:
@@ -33,7 +32,7 @@ def repo(loopback: LoopbackHub, tmp_path: Path) -> dict[str, str]:
     hub.tags["v1"] = hub.branches["main"]
     copy = tmp_path / "copy"
     shutil.copytree(SHIPPED[NAME], copy)
-    records(copy, validations=[validation(copy), validation(copy, engine="onnxruntime", model_sha256="0" * 64)])
+    with_config(copy, validations=[validation(copy), validation(copy, engine="onnxruntime", model_sha256="0" * 64)])
     loopback.store.change(REPO, copy, title="Validated\x1b[31m")
     loopback.store.change(REPO, {"note": b"x"}, branch="next")
     commits = {name: commit.sha for name, commit in {**hub.branches, **hub.tags}.items()}

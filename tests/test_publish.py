@@ -14,17 +14,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
-from test_card import validation
+from recorded import SHIPPED, copy, set_config, validation
 
 from onnxzoo.artifact import read_artifact
 from onnxzoo.card import model_card
 from onnxzoo.cli import main
-from onnxzoo.hub import find_artifact, shipped_models
+from onnxzoo.hub import find_artifact
 from onnxzoo.hub.publish import Publication, publish
 
 NAME = "swinv2_nano_fashion"
 REPO = f"onnxzoo/{NAME}"
-SHIPPED = {folder.name: folder for folder in shipped_models()}
 GENERATED = {"README.md", "config.json", ".eval_results/onnxzoo-fashion_mnist-documented.yaml"}
 
 
@@ -32,18 +31,6 @@ GENERATED = {"README.md", "config.json", ".eval_results/onnxzoo-fashion_mnist-do
 def token(loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test here has a Hub, and a token that may write."""
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
-
-
-def copy(shipped: str, folder: Path, **config: Any) -> Path:
-    """A shipped artifact in `folder`, with a validation of its model; `config` replaces keys of its config.json."""
-    shutil.copytree(SHIPPED[shipped], folder)
-    set_config(folder, **({"validations": [validation(folder)]} | config))
-    return folder
-
-
-def set_config(folder: Path, **keys: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | keys), encoding="utf-8")
 
 
 @pytest.fixture
