@@ -170,8 +170,6 @@ def test_the_validations_of_the_file_at_hand(tmp_path: Path) -> None:
     assert list(unvalidated(other)) == ["onnx/model.onnx"]
     old = validation(folder, model_sha256="0" * 64, max_abs=7)
     artifact = with_config(folder, validations=[old, validation(folder)])
-        folder, validations=[validation(folder, model_sha256="0" * 64, max_abs=7), validation(folder)]
-    )
     assert unvalidated(artifact) == {}
     card = model_card(artifact)
     assert "Not validated" not in card
