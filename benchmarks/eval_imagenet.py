@@ -22,8 +22,8 @@ from onnxzoo.training.evaluate import evaluate
 from tqdm import tqdm
 
 from onnxzoo import registry
-from onnxzoo.artifact import MODEL_FILES, read_artifact
-from onnxzoo.cli.eval import as_document, documented_entry
+from onnxzoo.artifact import MODEL_FILES, documented_entry, read_artifact
+from onnxzoo.cli.eval import as_document
 from onnxzoo.errors import ModelNotFoundError, OnnxzooError
 from onnxzoo.files import atomic_write
 from onnxzoo.hub import find_artifact

@@ -10,11 +10,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..artifact import CARD_FILE, CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES, PREPROCESSOR_FILE, SCHEMA_VERSION
+from ..artifact import (
+    CARD_FILE,
+    CONFIG_FILE,
+    CONFORMANCE_FILE,
+    MODEL_FILES,
+    PREPROCESSOR_FILE,
+    SCHEMA_VERSION,
+    read_artifact,
+)
+from ..card import model_card
 from ..files import sha256_of
 from ..reference.build import ModelSpec
 from ..registry import ModelEntry, Preprocess
-from .card import model_card
 
 TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
 # Pillow's codes, which transformers' image processors use.
@@ -69,7 +77,7 @@ def write_descriptions(
         "id2label": {str(class_id): label for class_id, label in enumerate(id2label)},
     }
     (folder / CONFIG_FILE).write_text(_json(config), encoding="utf-8")
-    (folder / CARD_FILE).write_text(model_card(entry, config), encoding="utf-8")
+    (folder / CARD_FILE).write_text(model_card(read_artifact(folder)), encoding="utf-8")
 
 
 def preprocessor_config(preprocess: Preprocess) -> dict[str, Any]:

@@ -13,15 +13,24 @@ is untrusted: paths may not leave it, sizes and hashes must be those that config
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from .artifact_file import ArtifactFile, may_lie_at, parse_file
 from .errors import ArtifactError, InputError, RegistryError
 from .external_data import refuse_external_data
-from .files import sha256_of
-from .registry import Architecture, Preprocess, architecture_from_dict, preprocess_from_dict
+from .registry import (
+    Architecture,
+    ModelEntry,
+    Preprocess,
+    architecture_from_dict,
+    labels,
+    models,
+    preprocess_from_dict,
+)
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -36,19 +45,6 @@ MODEL_FILES: Mapping[str, str] = {
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactFile:
-    """A file as config.json announces it: path relative to the folder, SHA-256, size in bytes.
-
-    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`.
-    """
-
-    path: str
-    sha256: str
-    bytes: int
-    precision: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +73,26 @@ class ValidationRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """An accuracy that was measured, as config.json keeps it under `evaluations`; `onnxzoo eval --record` writes it.
+
+    `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`. `dataset`: what
+    it was measured on, in words; `images`: how many. `top1`, `top5`: fractions in [0, 1]. `date`: UTC, ISO 8601.
+    """
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    model_sha256: str
+    dataset: str
+    images: int
+    top1: float
+    top5: float
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
@@ -95,6 +111,7 @@ class Artifact:
     tools: Mapping[str, str]
     files: Mapping[str, ArtifactFile]
     validations: tuple[ValidationRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
     config: Mapping[str, Any]
 
     @property
@@ -107,17 +124,33 @@ class Artifact:
         """Precisions that there is an ONNX file for."""
         return tuple(file.precision for file in self.files.values() if file.precision)
 
+    def validated(self, precision: str) -> tuple[ValidationRecord, ...]:
+        """The validations that this precision's ONNX file passed as config.json lists it now."""
+        return tuple(one for one in self.validations if self._is_current(one, precision))
+
+    def evaluated(self, precision: str) -> tuple[EvaluationRecord, ...]:
+        """The accuracies measured with this precision's ONNX file as config.json lists it now."""
+        return tuple(one for one in self.evaluations if self._is_current(one, precision))
+
+    def _is_current(self, record: ValidationRecord | EvaluationRecord, precision: str) -> bool:
+        hashes = {file.sha256 for file in self.files.values() if file.precision == precision}
+        return record.precision == precision and record.model_sha256 in hashes
+
+    def announced_model(self, precision: str) -> ArtifactFile | None:
+        """The ONNX file of this precision as config.json announces it; None when the artifact has no such precision."""
+        return next((file for file in self.files.values() if file.precision == precision), None)
+
     def model_file(self, precision: str = "fp32") -> Path:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
         missing, is not the one that config.json announces, or refers to data in other files.
         """
-        for file in self.files.values():
-            if file.precision == precision:
-                found = self.verified(file.path)
-                refuse_external_data(found)
-                return found
+        file = self.announced_model(precision)
+        if file is not None:
+            found = self.verified(file.path)
+            refuse_external_data(found)
+            return found
         raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
 
     def verified(self, path: str) -> Path:
@@ -133,25 +166,23 @@ class Artifact:
             raise ArtifactError(
                 f"{found} is missing, though {CONFIG_FILE} lists it; export or download the model again"
             )
-        if not found.resolve().is_relative_to(self.folder.resolve()):
+        if not may_lie_at(found, self.folder):
             raise ArtifactError(f"{found} leads outside the artifact's folder")
-        size = found.stat().st_size
-        if size != announced.bytes:
-            raise ArtifactError(
-                f"{found} has {size} bytes, expected {announced.bytes}; export or download the model again"
-            )
-        digest = sha256_of(found)
-        if digest != announced.sha256:
-            raise ArtifactError(
-                f"{found} was altered: its sha256 is {digest}, expected {announced.sha256}; "
-                "export or download the model again"
-            )
+        problem = announced.problem(found)
+        if problem is not None:
+            raise ArtifactError(f"{found} {problem}; export or download the model again")
         return found
 
     def verify(self) -> None:
         """Check every file that config.json lists; raises ArtifactError naming the first bad one."""
         for path in self.files:
             self.verified(path)
+
+
+def documented_entry(artifact: Artifact) -> ModelEntry | None:
+    """The registry's entry, if its accuracy is about this model's classes, as it is not after fine-tuning to others."""
+    entry = models().get(artifact.name)
+    return entry if entry is not None and artifact.id2label == labels(entry.labels) else None
 
 
 def is_artifact(folder: Path) -> bool:
@@ -170,7 +201,7 @@ def read_artifact(folder: Path) -> Artifact:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ArtifactError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArtifactError):
             raise
@@ -191,6 +222,16 @@ def read_artifact(folder: Path) -> Artifact:
         raise ArtifactError(f"{path} is malformed: {reason}") from None
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of config.json. Of two equal keys readers take one or the other: nobody knows what was checked."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in values if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:80]!r} is in one object twice")
+    return values
+
+
 def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
     try:
         architecture = architecture_from_dict(config["model_type"], config["architecture"])
@@ -209,7 +250,10 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
     id2label = config["id2label"]
     if sorted(id2label, key=int) != [str(i) for i in range(len(id2label))] or not id2label:
         raise ValueError("id2label must have the keys 0, 1, 2, ... without a gap")
-    files = {path: _parse_file(path, values) for path, values in config["files"].items()}
+    files = {path: parse_file(path, values) for path, values in config["files"].items()}
+    precisions = [file.precision for file in files.values() if file.precision is not None]
+    if len(set(precisions)) < len(precisions):
+        raise ValueError(f"files must hold one ONNX file a precision, got {', '.join(map(str, precisions))}")
     return Artifact(
         folder=folder,
         name=str(config["name"]),
@@ -222,6 +266,7 @@ def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
         tools=config["tools"],
         files=files,
         validations=tuple(_parse_validation(values) for values in config.get("validations", ())),
+        evaluations=tuple(_parse_evaluation(values) for values in config.get("evaluations", ())),
         config=config,
     )
 
@@ -231,6 +276,8 @@ def _parse_validation(values: Mapping[str, Any]) -> ValidationRecord:
     numbers = ("tolerance", "max_abs", "mean_abs", "top1_agreement")
     fields: dict[str, Any] = {key: str(values[key]) for key in texts}
     fields |= {key: float(values[key]) for key in numbers}
+    if not all(math.isfinite(fields[key]) for key in numbers):
+        raise ValueError(f"validations must hold finite numbers, got {[fields[key] for key in numbers]}")
     return ValidationRecord(
         **fields,
         inputs=int(values["inputs"]),
@@ -238,10 +285,12 @@ def _parse_validation(values: Mapping[str, Any]) -> ValidationRecord:
     )
 
 
-def _parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
-    parts = PurePosixPath(path).parts
-    if path.startswith("/") or ".." in parts or "\\" in path or ":" in path or not parts:
-        raise ArtifactError(f"the file name {path!r} in {CONFIG_FILE} leads outside the artifact's folder")
-    return ArtifactFile(
-        path=path, sha256=values["sha256"], bytes=int(values["bytes"]), precision=values.get("precision")
+def _parse_evaluation(values: Mapping[str, Any]) -> EvaluationRecord:
+    texts = ("engine", "version", "device", "precision", "model_sha256", "dataset", "date")
+    fields: dict[str, Any] = {key: str(values[key]) for key in texts}
+    record = EvaluationRecord(
+        **fields, images=int(values["images"]), top1=float(values["top1"]), top5=float(values["top5"])
     )
+    if not 0 <= record.top1 <= record.top5 <= 1 or record.images < 1:
+        raise ValueError(f"evaluations must hold fractions top1 <= top5 of at least one image, got {record}")
+    return record

@@ -10,6 +10,7 @@
     ├── DatasetError               (ValueError)       training or evaluation data that is missing or inconsistent
     ├── CheckpointError            (ValueError)       a checkpoint that cannot be read, is unsafe or does not fit
     ├── DownloadError              (ConnectionError)  a download that did not arrive whole
+    ├── HubError                   (ConnectionError)  the Hugging Face Hub cannot be reached, or refuses
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
@@ -75,6 +76,12 @@ class CheckpointError(OnnxzooError, ValueError):
 
 class DownloadError(OnnxzooError, ConnectionError):
     """A download failed or did not arrive whole."""
+
+    exit_code = 3
+
+
+class HubError(OnnxzooError, ConnectionError):
+    """The Hugging Face Hub cannot be reached, or refuses what was asked of it."""
 
     exit_code = 3
 

@@ -34,8 +34,14 @@ def load(
     engine: str = AUTO,
     precision: str = "fp32",
     weights: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    offline: bool | None = None,
 ) -> Model:
-    """Load a model by registry name, alias, or the path of an artifact folder.
+    """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
+
+    A name is looked for among the models that ship with the package, then those exported on this machine, then on the
+    Hub, which is asked for what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`:
+    True makes no request, None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.hub.find_artifact`.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named
     one (`openvino`, `onnxruntime`) is used or the call fails. `precision`: one of those that the artifact has.
@@ -47,9 +53,11 @@ def load(
 
     Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine or precision or for
     `weights` with another engine than `paddle`, EngineUnavailableError, EngineError; for `paddle` also
-    MissingDependencyError, CheckpointError when the checkpoint is not this model's, and DownloadError.
+    MissingDependencyError, CheckpointError when the checkpoint is not this model's, and DownloadError; for models on
+    the Hub also HubError.
     """
-    artifact = read_artifact(find_artifact(model))
+    needed = None if engine == PADDLE else precision
+    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=needed))
     if engine == PADDLE:
         return Model(artifact, _reference(artifact, precision, None if weights is None else Path(weights)))
     if weights is not None:

@@ -131,6 +131,9 @@ DATASETS: Mapping[str, str] = {
 }
 """What accuracies are measured on, by label set."""
 
+DATASET_IMAGES: Mapping[str, int] = {"imagenet1k": 50_000, "fashion_mnist": 10_000}
+"""How many images that is."""
+
 FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
     "swinv2": SwinV2Architecture,
     "pvt_v2": PvtV2Architecture,
@@ -222,8 +225,12 @@ def preprocess_from_dict(values: Mapping[str, Any]) -> Preprocess:
 @functools.cache
 def models() -> Mapping[str, ModelEntry]:
     """Every model of the registry by name, in the order of `models.json`."""
-    text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")
-    return parse_models(json.loads(text))
+    return parse_models(_document())
+
+
+def namespace() -> str:
+    """The Hugging Face Hub organisation that has the models, one repo each, named as here."""
+    return str(_document()["namespace"])
 
 
 def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
@@ -307,6 +314,13 @@ def parse_labels(text: str, where: str) -> tuple[str, ...]:
     if not names:
         raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
     return tuple(names)
+
+
+@functools.cache
+def _document() -> dict[str, Any]:
+    text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def _entries(document: Any) -> list[dict[str, Any]]:

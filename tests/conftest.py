@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import LoopbackHub
 from PIL import Image
 from tiny import write_artifact
+
+# No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
+# huggingface_hub reads these when it is imported.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), f"onnxzoo-no-hub-{os.getpid()}"))}
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -40,3 +50,47 @@ def photos(tmp_path: Path) -> Path:
 def batch() -> np.ndarray:
     """Three different preprocessed images, float32 [3, 3, 32, 32]."""
     return np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
+    """A Hub on loopback that huggingface_hub uses in this process and, by the environment, in its children.
+
+    huggingface_hub reads the environment once, when it is imported: what it made of it is replaced, too.
+    There is no token; set HF_TOKEN to `hub_server.WRITE_TOKEN` or READ_TOKEN to have one.
+    """
+    from huggingface_hub import constants, hf_api
+
+    hub = LoopbackHub()
+    home = tmp_path_factory.mktemp("hf_home")
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in {**hub.environment, "HF_HOME": str(home)}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that huggingface_hub and onnxzoo.hub would have waited before they tried again; they do not wait."""
+    from huggingface_hub import file_download
+    from huggingface_hub.utils import _http
+
+    from onnxzoo.hub import client
+
+    waited: list[float] = []
+    clock = types.SimpleNamespace(**{**vars(time), "sleep": waited.append})
+    monkeypatch.setattr(_http, "time", clock)
+    monkeypatch.setattr(file_download, "time", clock)
+    monkeypatch.setattr(client, "time", clock)
+    return waited

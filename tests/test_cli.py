@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import LABELS, write_artifact
 
-from onnxzoo import hub, registry
+from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.hub import lookup
 from onnxzoo.model import BATCH_SIZE
 
 
@@ -142,7 +143,7 @@ def test_list_marks_what_is_exported(cache):
 
 
 def test_list_marks_what_ships(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path)
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path)
     write_artifact(tmp_path / "pvt_v2_b1")
     write_artifact(cache / "models" / "pvt_v2_b1")
     rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)["models"]}
@@ -162,7 +163,7 @@ def test_info_of_a_model_that_is_not_exported():
     assert result.exit_code == 0
     for part in ("pvt_v2_b2_linear", "22.55 M", "0.8210", "short side to 256 (bicubic)", "PVT_V2_B2_Linear_pretrained"):
         assert part in result.stdout
-    assert "not on this machine; make it: onnxzoo export pvt_v2_b2_linear" in result.stdout
+    assert "not on this machine; get it: onnxzoo download pvt_v2_b2_linear, or make it: onnxzoo export" in result.stdout
     document = json.loads(run("info", "PVT_V2_B2_Linear", "--json").stdout)
     assert document["artifact"] is None
     assert document["model"]["name"] == "pvt_v2_b2_linear"

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from onnxzoo.training.evaluate import Evaluation
+from onnxzoo.training.record import record_evaluation
 from PIL import Image
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact import documented_entry, read_artifact
+from onnxzoo.card import model_card
 from onnxzoo.cli import main
-from onnxzoo.cli.eval import documented_entry
+from onnxzoo.errors import InputError
+from onnxzoo.results import EngineInfo
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -162,3 +166,54 @@ def test_a_model_that_is_not_here_is_exit_code_3(data):
     result = run("eval", "pvt_v2_b0", "--data", data)
     assert result.exit_code == 3
     assert "onnxzoo export pvt_v2_b0" in result.stderr
+
+
+def test_an_accuracy_is_recorded_for_the_card(tiny, data):
+    before = json.loads((tiny / "config.json").read_text())
+    result = run("eval", tiny, "--data", data, "--engine", "openvino", "--record", "12  squares\nof mine")
+    assert (result.exit_code, result.stderr) == (0, f"recorded in {tiny}: fp32 on 12 squares of mine\n")
+    for engine in ("onnxruntime", "openvino"):
+        assert run("eval", tiny, "--data", data, "--engine", engine, "--record", "12 squares of mine").exit_code == 0
+    after = json.loads((tiny / "config.json").read_text())
+    assert {key: value for key, value in after.items() if key != "evaluations"} == before
+    artifact = read_artifact(tiny)
+    artifact.verify()
+    assert [(one.engine, one.top1, one.images) for one in artifact.evaluated("fp32")] == [
+        ("onnxruntime", pytest.approx(11 / 12), 12),
+        ("openvino", pytest.approx(11 / 12), 12),
+    ]
+    card = model_card(artifact)
+    assert "| measured, fp32 | 91.67% | 100.00% | 12 squares of mine | openvino " in card
+
+
+def test_what_is_not_recorded(tiny, data):
+    before = (tiny / "config.json").read_bytes()
+    for more in (["--limit", "3"], ["--classes", "red"], ["--split", "train"]):
+        assert run("eval", tiny, "--data", data, "--record", "x", *more).exit_code == 2
+    for words in ("", " ", "x" * 201):
+        assert "say in 1 to 200 letters" in run("eval", tiny, "--data", data, "--record", words).stderr
+    for words in ("imagenet1k", registry.DATASETS["imagenet1k"]):
+        result = run("eval", tiny, "--data", data, "--record", words)
+        assert result.exit_code == 2
+        assert "12 images were measured, expected 50,000; it is not recorded" in result.stderr
+    (data / "green" / "1.png").write_bytes(b"no image")
+    assert "1 could not be read" in run("eval", tiny, "--data", data, "--record", "squares").stderr
+    assert (tiny / "config.json").read_bytes() == before
+    result = run("eval", "pvt_v2_nano_fashion", "--data", data, "--record", "squares")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is part of the installed package, nothing is written there" in result.stderr
+
+
+def test_nothing_is_recorded_in_the_cached_copy_of_a_hub_repository(tmp_path, data):
+    snapshot = write_artifact(tmp_path / "models--someone--tiny" / "snapshots" / ("0" * 40))
+    result = run("eval", snapshot, "--data", data, "--record", "squares")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is the cached copy of a Hub repository, nothing is written there" in result.stderr
+
+
+@pytest.mark.parametrize("engine", [("paddle", "fp32"), ("openvino", "bf16")])
+def test_what_ran_otherwise_is_not_recorded_as_the_onnx_file(tiny, engine):
+    info = EngineInfo(name=engine[0], device="CPU", precision=engine[1], version="1", reason="asked for")
+    result = Evaluation("tiny", info, 10, 9, 10, 1.0, (), ())
+    with pytest.raises(InputError, match=f"this ran as {engine[1]} on {engine[0]}, not the artifact's fp32 ONNX file"):
+        record_evaluation(read_artifact(tiny), result, "fp32", "squares")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tiny import write_artifact
 
-from onnxzoo import hub, registry
+from onnxzoo import registry
 from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from onnxzoo.hub import cached_models, find_artifact, shipped_models
+from onnxzoo.hub import cached_models, find_artifact, lookup, shipped_models
 
 
 def test_a_name_or_alias_finds_the_exported_model(cache):
@@ -56,8 +56,10 @@ def test_a_registry_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
 def test_a_path_where_nothing_is(tmp_path):
     with pytest.raises(ModelNotFoundError, match=r"there is no folder .*nowhere"):
         find_artifact(tmp_path / "nowhere")
-    with pytest.raises(ModelNotFoundError, match="there is no folder someone/model"):
-        find_artifact("someone/model")
+    with pytest.raises(ModelNotFoundError, match=r"there is no folder someone/model; .* or USER/NAME"):
+        find_artifact("./someone/model")
+    with pytest.raises(ModelNotFoundError, match="there is no folder some/one/model"):
+        find_artifact("some/one/model")
 
 
 def test_a_path_that_is_no_artifact(tmp_path, tiny):
@@ -73,7 +75,7 @@ def test_something_that_is_no_name():
 
 
 def test_a_shipped_model_is_found_before_an_export_of_it(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path / "shipped")
     exported = write_artifact(cache / "models" / "pvt_v2_b0", name="pvt_v2_b0")
     assert shipped_models() == []
     assert find_artifact("pvt_v2_b0") == exported

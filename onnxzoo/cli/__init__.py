@@ -26,8 +26,11 @@ COMMANDS: dict[str, str] = {
     "list": "onnxzoo.cli.list:command",
     "info": "onnxzoo.cli.info:command",
     "predict": "onnxzoo.cli.predict:command",
+    "download": "onnxzoo.cli.download:command",
+    "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
     "validate": "onnxzoo.cli.validate:command",
+    "publish": "onnxzoo.cli.publish:command",
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
 }
@@ -90,6 +93,8 @@ class LazyGroup(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        # huggingface_hub logs what it tries again; what fails in the end is an error of ours.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         # Pillow warns of large images in two lines of its own; beyond our limit the error says it in one.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
         # Temporary files go when the program is told to end, as they do on Ctrl-C.

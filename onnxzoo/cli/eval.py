@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..artifact import documented_entry
 from . import one_line, report
 
 if TYPE_CHECKING:
-    from ..artifact import Artifact
     from ..registry import ModelEntry
     from ..training.evaluate import Evaluation, Progress
 
@@ -49,6 +49,11 @@ SHOWN_CLASSES = 20
 )
 @click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
+@click.option(
+    "--record",
+    metavar="DATA",
+    help="Write the accuracy into config.json for the model card: imagenet1k, fashion_mnist, or what the images are.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every class.")
 @click.pass_context
 def command(
@@ -62,6 +67,7 @@ def command(
     batch_size: int,
     classes: str | None,
     limit: int | None,
+    record: str | None,
     as_json: bool,
 ) -> None:
     """Measure a model's accuracy: top-1, top-5, their 95 % confidence intervals, and images per second.
@@ -69,12 +75,21 @@ def command(
     The classes of the data are matched with the model's labels by name, as ImageNet's synset folders, or by number.
     An image that cannot be read is reported on stderr and left out; the exit code is then 1.
     """
+    from ..hub import require_own
     from ..model import load
     from ..registry import models
     from ..training.data import open_dataset
     from ..training.evaluate import evaluate
+    from ..training.record import data_in_words, record_evaluation
+
+    if record is not None:
+        if limit is not None or classes is not None or split != "val":
+            raise click.UsageError("--record is for all validation images: not with --limit, --classes or --split")
+        data_in_words(record)
 
     with load(model, engine=engine, precision=precision, weights=weights) as loaded:
+        if record is not None:
+            require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
         # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
         named_by = models().get(loaded.name) if classes else entry
@@ -94,16 +109,13 @@ def command(
         click.echo(json.dumps({"data": str(data), "split": split, **as_document(result, entry)}, indent=2))
     else:
         click.echo("\n".join(one_line(line) for line in _lines(result, entry, data, split)))
+    if record is not None:
+        written = record_evaluation(loaded.artifact, result, precision, record)
+        click.echo(
+            f"recorded in {loaded.artifact.folder}: {written.precision} on {one_line(written.dataset)}", err=True
+        )
     if result.unreadable:
         ctx.exit(1)
-
-
-def documented_entry(artifact: Artifact) -> ModelEntry | None:
-    """The registry's entry, if its accuracy is about this model's classes, as it is not after fine-tuning to others."""
-    from ..registry import labels, models
-
-    entry = models().get(artifact.name)
-    return entry if entry is not None and artifact.id2label == labels(entry.labels) else None
 
 
 def as_document(result: Evaluation, entry: ModelEntry | None) -> dict[str, Any]:

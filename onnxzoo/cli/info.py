@@ -16,12 +16,18 @@ from ..registry import ModelEntry
 
 @click.command("info", short_help="Show what is known about a model.")
 @click.argument("model", metavar="NAME|DIR")
+@click.option("--hub", "on_hub", is_flag=True, help="Ask the Hugging Face Hub: published revisions, what they hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(model: str, as_json: bool) -> None:
+def command(model: str, on_hub: bool, as_json: bool) -> None:
     """Show what is known about a model, and about its artifact when it is on this machine.
 
-    The artifact's files are not read: 'onnxzoo validate' checks them.
+    The artifact's files are not read: 'onnxzoo validate' checks them. With --hub, NAME may be USER/NAME, too.
     """
+    if on_hub:
+        from .info_hub import print_published
+
+        print_published(model, as_json=as_json)
+        return
     entry, artifact = _look_up(model)
     if as_json:
         document = {
@@ -35,12 +41,13 @@ def command(model: str, as_json: bool) -> None:
     if artifact is not None:
         _print_rows("artifact", artifact_rows(artifact))
     elif entry is not None:
-        click.echo(f"artifact\n  not on this machine; make it: onnxzoo export {entry.name}")
+        click.echo("artifact\n  not on this machine; ", nl=False)
+        click.echo(f"get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
 
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
     try:
-        folder = hub.find_artifact(model)
+        folder = hub.find_artifact(model, offline=True, precision=None)
     except ModelNotFoundError:
         # A known model that has not been exported still has an entry; a path that is not there has none.
         try:

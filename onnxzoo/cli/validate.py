@@ -42,7 +42,7 @@ def command(
     """Compare MODEL (a name or an artifact folder) on every engine with the outputs of the Paddle reference."""
     from ..validators.validate import validate
 
-    artifact = read_artifact(find_artifact(model))
+    artifact = read_artifact(find_artifact(model, files=None))
     checks: list[Check] = []
     if not as_json:
         click.echo(f"{artifact.name} in {artifact.folder}, tolerance {tolerance:g}")

@@ -1,0 +1,80 @@
+"""One file of an artifact: what config.json announces of it, where it may lie, whether it is that file.
+
+A path in config.json comes from whoever made the artifact, and is read on every system: it must be plain on all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtifactError
+from .files import sha256_of
+
+MAX_FILE_BYTES = 2**31
+"""Of any file: an ONNX model that is one file is a Protocol Buffers message, which cannot be longer."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Besides what leads elsewhere (\\ and : on Windows), what Windows has no names for.
+_NOT_IN_NAMES = frozenset('\\:*?"<>|')
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file as config.json announces it: path relative to the folder, SHA-256, size in bytes.
+
+    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    precision: str | None
+
+    def problem(self, found: Path) -> str | None:
+        """What is wrong with the file at `found`, size first, as that takes no reading; None: it is this one."""
+        size = found.stat().st_size
+        if size != self.bytes:
+            return f"has {size} bytes, expected {self.bytes}"
+        digest = sha256_of(found)
+        if digest != self.sha256:
+            return f"was altered: its sha256 is {digest}, expected {self.sha256}"
+        return None
+
+
+def parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
+    """Read an entry of `files` in config.json.
+
+    Raises ArtifactError for a path that leads outside the artifact's folder or is no plain name everywhere, ValueError
+    for a hash or size that cannot be one, and for an ONNX file that is not called so (engines know formats by name).
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or _NOT_IN_NAMES & set(path):
+        raise ArtifactError(f"the file name {path!r} in config.json leads outside the artifact's folder")
+    if not path.isprintable() or any(part.endswith((".", " ")) for part in parts):
+        raise ArtifactError(f"the file name {path!r} in config.json is not allowed; expected plain names and /")
+    sha256, size, precision = values["sha256"], values["bytes"], values.get("precision")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{path}: sha256 must be 64 lower-case hexadecimal digits, got {str(sha256)[:80]!r}")
+    if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
+        raise ValueError(f"{path}: bytes must be a whole number up to {MAX_FILE_BYTES}, got {str(size)[:80]}")
+    if precision is not None and not path.endswith(".onnx"):
+        raise ValueError(f"{path}: a file with a precision must be an ONNX file, named *.onnx")
+    return ArtifactFile(path, sha256, size, precision)
+
+
+def may_lie_at(found: Path, folder: Path) -> bool:
+    """Whether the file, all links followed, is one of the artifact folder's own.
+
+    A snapshot in huggingface_hub's cache, REPO/snapshots/COMMIT, is made of links: to blobs of that repo, and these to
+    blobs that repos share. They count as its own; a link to anywhere else does not.
+    """
+    folder = folder.resolve()
+    roots = [folder]
+    repo = folder.parent.parent
+    if folder.parent.name == "snapshots" and repo.name.startswith("models--"):
+        roots += [repo / "blobs", repo.parent / "blobs"]
+    return any(found.resolve().is_relative_to(root) for root in roots)

@@ -1,0 +1,164 @@
+"""What the Hub reads about a model, from its artifact: the card's front matter and `.eval_results/*.yaml`.
+
+Documented and measured accuracies are kept apart everywhere, and nothing is claimed that config.json and the registry
+do not hold. Everything in config.json is untrusted: text is cleaned here and quoted by the YAML writer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # in its API, not in its __all__
+
+from .artifact import MODEL_FILES, Artifact, documented_entry
+from .registry import DATASETS, ModelEntry
+
+LICENSE = "apache-2.0"
+PIPELINE_TAG = "image-classification"
+LIBRARY = "onnx"
+EVAL_RESULTS_PREFIX = ".eval_results/onnxzoo-"
+"""Result files of other people may lie in the same folder of a repo: ours are known by this."""
+
+PADDLECLAS = "https://github.com/PaddlePaddle/PaddleClas"
+# Label set -> id on the Hub and split of the images that accuracies are about.
+HUB_DATASETS = {
+    "imagenet1k": ("ILSVRC/imagenet-1k", "validation"),
+    "fashion_mnist": ("zalando-datasets/fashion_mnist", "test"),
+}
+MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """An accuracy that the card states: `top1`, `top5` in [0, 1] on `dataset`, a text; `label_set` if it is known.
+
+    `by` says whose figure it is; `precision` and `date` are empty for a documented one.
+    """
+
+    top1: float
+    top5: float
+    dataset: str
+    label_set: str | None
+    by: str
+    precision: str = ""
+    date: str = ""
+
+    @property
+    def measured(self) -> bool:
+        return bool(self.precision)
+
+
+def clean(value: object) -> str:
+    """The text on one line, without characters that cannot be shown, cut at 200."""
+    text = " ".join(str(value)[: 4 * MAX_TEXT].split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:MAX_TEXT]
+
+
+def registered(artifact: Artifact) -> ModelEntry | None:
+    """The registry's entry, if this artifact is that model: same classes, input and checkpoint.
+
+    The checkpoint is known by the address that it was downloaded from, or by its file name where it was at hand.
+    """
+    entry = documented_entry(artifact)
+    if entry is None or (artifact.preprocess, artifact.architecture) != (entry.preprocess, entry.architecture):
+        return None
+    url, file = artifact.source.get("url"), str(artifact.source.get("file"))
+    if entry.source.url is None:
+        return entry if url is None and file == f"{entry.name}.pdparams" else None
+    return entry if url == entry.source.url or entry.source.url.endswith(f"/{file}") else None
+
+
+def license_of(artifact: Artifact) -> str:
+    """The licence by its identifier on the Hub: config.json's `license`, else that of PaddleClas's weights."""
+    named = artifact.config.get("license")
+    return named if isinstance(named, str) and re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,40}", named) else LICENSE
+
+
+def accuracies(artifact: Artifact) -> list[Accuracy]:
+    """The documented accuracy, where there is one for this checkpoint, then those measured with the files at hand."""
+    stated = []
+    if entry := registered(artifact):
+        by = "PaddleClas, for this checkpoint" if entry.source.url else "the onnxzoo project, when it was trained"
+        stated.append(Accuracy(entry.accuracy.top1, entry.accuracy.top5, entry.dataset, entry.labels, by))
+    words = {description: label_set for label_set, description in DATASETS.items()}
+    for precision in MODEL_FILES:
+        for one in artifact.evaluated(precision):
+            dataset = clean(one.dataset)
+            by = f"{clean(one.engine)} {clean(one.version)} ({clean(one.device)}), {one.images:,} images"
+            label_set = words.get(dataset)
+            stated.append(Accuracy(one.top1, one.top5, dataset, label_set, by, precision, clean(one.date)))
+    return stated
+
+
+def front_matter(artifact: Artifact) -> str:
+    """The YAML that stands at the top of the card, without its lines of dashes."""
+    entry = registered(artifact)
+    results = [result for accuracy in accuracies(artifact) for result in _eval_results(accuracy)]
+    data = ModelCardData(
+        license=license_of(artifact),
+        library_name=LIBRARY,
+        pipeline_tag=PIPELINE_TAG,
+        tags=["onnx", "openvino", "paddle", artifact.family],
+        datasets=None if entry is None else [HUB_DATASETS[entry.labels][0]],
+        # The same weights as safetensors, where this conversion comes from in the Hub's genealogy.
+        base_model=None if entry is None else entry.source.timm_repo,
+        metrics=["accuracy"] if results else None,
+        model_name=clean(artifact.name),
+        eval_results=results or None,
+    )
+    if not results:
+        data.pop("model_name")  # it names the model-index only
+    text: str = data.to_yaml()
+    return text
+
+
+def eval_result_files(artifact: Artifact) -> dict[str, str]:
+    """Path in the repo -> YAML, one file for each accuracy on a data set that the Hub knows.
+
+    The format is that of https://huggingface.co/docs/hub/eval-results; values are Top-1, in [0, 1].
+    """
+    files: dict[str, str] = {}
+    for accuracy in accuracies(artifact):
+        if accuracy.label_set is None:
+            continue
+        entry: dict[str, Any] = {
+            "dataset": {"id": HUB_DATASETS[accuracy.label_set][0], "task_id": "default"},
+            "value": accuracy.top1,
+        }
+        name = f"{accuracy.label_set}-documented"
+        if accuracy.measured:
+            name = f"{accuracy.label_set}-measured-{accuracy.precision}"
+            entry["date"] = accuracy.date
+        elif accuracy.label_set == "imagenet1k":
+            entry["source"] = {"url": PADDLECLAS, "name": "PaddleClas"}
+        entry["notes"] = f"Top-1 {_kind(accuracy)}"
+        path = f"{EVAL_RESULTS_PREFIX}{name}"
+        number = sum(one.startswith(path) for one in files)  # one precision may have been measured on several engines
+        files[f"{path}{f'-{number + 1}' if number else ''}.yaml"] = yaml_dump([entry], sort_keys=False)
+    return files
+
+
+def _eval_results(accuracy: Accuracy) -> Iterator[EvalResult]:
+    if accuracy.label_set is None:
+        return
+    dataset, split = HUB_DATASETS[accuracy.label_set]
+    for name, value in (("Top-1", accuracy.top1), ("Top-5", accuracy.top5)):
+        # No source here: the model-index has one for all figures on a data set, documented and measured would share it.
+        yield EvalResult(
+            task_type=PIPELINE_TAG,
+            task_name="Image Classification",
+            dataset_type=dataset,
+            dataset_name=accuracy.dataset,
+            dataset_split=split,
+            metric_type="accuracy",
+            metric_name=f"{name} accuracy, {_kind(accuracy)}",
+            metric_value=value,
+        )
+
+
+def _kind(accuracy: Accuracy) -> str:
+    return f"measured in {accuracy.precision} by {accuracy.by}" if accuracy.measured else f"documented by {accuracy.by}"

@@ -1,0 +1,110 @@
+"""`onnxzoo cache`: what is kept on this machine, whether it is whole, and how to be rid of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import one_line
+
+if TYPE_CHECKING:
+    from ..hub.cache import CacheEntry
+
+
+@click.group("cache", short_help="List, verify or remove what is kept on this machine.")
+def command() -> None:
+    """List, verify or remove what is kept on this machine.
+
+    That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
+    huggingface_hub's cache (HF_HOME). Models of other tools in that cache are left alone.
+    """
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@command.command("list")
+@as_json_option
+def list_command(as_json: bool) -> None:
+    """List what is kept, with its size."""
+    from ..hub.cache import entries
+
+    found = entries()
+    if as_json:
+        click.echo(json.dumps({"entries": [_as_dict(entry) for entry in found]}, indent=2))
+        return
+    width = max((len(_label(entry)) for entry in found), default=0) + 2
+    for entry in found:
+        click.echo(f"{entry.kind:<12}{_label(entry):<{width}}{entry.bytes / 1e6:>9.1f} MB  {one_line(str(entry.path))}")
+    click.echo(f"{len(found)} kept, {sum(entry.bytes for entry in found) / 1e6:.1f} MB")
+
+
+@command.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@as_json_option
+@click.pass_context
+def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Read everything, or what NAME means, and compare it with its hashes. Exit code 1 when something is wrong.
+
+    A damaged model from the Hub is fetched again when it is next loaded; remove anything else and make it again.
+    """
+    from ..hub.cache import chosen, entries, verify
+
+    results = [(entry, verify(entry)) for entry in (chosen(names) if names else entries())]
+    if as_json:
+        click.echo(json.dumps({"entries": [_as_dict(one) | {"problems": said} for one, said in results]}, indent=2))
+    else:
+        for entry, problems in results:
+            click.echo(f"{'FAILED' if problems else 'ok':<8}{entry.kind:<12}{_label(entry)}")
+            for problem in problems:
+                click.echo(f"  {one_line(problem)}")
+        damaged = sum(bool(problems) for _, problems in results)
+        click.echo(f"{len(results) - damaged} of {len(results)} ok" + (f", {damaged} FAILED" if damaged else ""))
+    context.exit(1 if any(problems for _, problems in results) else 0)
+
+
+@command.command("remove")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "every", is_flag=True, help="Everything that 'onnxzoo cache list' shows.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
+    """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, a checkpoint's file, 'engines'."""
+    from ..hub.cache import chosen, entries, remove
+
+    if every == bool(names):
+        raise click.UsageError("give names, or --all")
+    doomed = entries() if every else chosen(names)
+    for entry in doomed:
+        click.echo(f"{entry.kind:<12}{_label(entry)}  {entry.bytes / 1e6:.1f} MB", err=not dry_run)
+    total = f"{len(doomed)} of the cache's entries, {sum(entry.bytes for entry in doomed) / 1e6:.1f} MB"
+    if dry_run or not doomed:
+        click.echo(f"would remove {total}")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is nobody to ask; say --yes to remove without asking")
+        click.confirm(f"remove {total}?", abort=True, err=True)
+    remove(doomed)
+    click.echo(f"removed {total}")
+
+
+def _label(entry: CacheEntry) -> str:
+    if entry.revision is None:
+        return entry.name
+    refs = f" ({', '.join(entry.refs)})" if entry.refs else ""
+    return f"{entry.name}@{entry.revision[:7]}{refs}"
+
+
+def _as_dict(entry: CacheEntry) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "revision": entry.revision,
+        "refs": list(entry.refs),
+        "bytes": entry.bytes,
+        "path": str(entry.path),
+    }

@@ -1,0 +1,134 @@
+"""`onnxzoo download`: models onto this machine, to be used offline."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from .. import hub, registry
+from ..artifact import CONFIG_FILE, MODEL_FILES, read_artifact
+from ..errors import ModelNotFoundError, OnnxzooError
+from ..hub.names import HubName
+from . import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one download went; true when it went well.
+
+    `source`: where the model is from: shipped, exported, folder, or USER/NAME on the Hub, with its `commit`.
+    `bytes`: of config.json and the ONNX file; `missing`: of these, what a download would bring (with --dry-run).
+    `error`: one line, with the exit code that it means.
+    """
+
+    name: str
+    source: str | None = None
+    commit: str | None = None
+    folder: str | None = None
+    bytes: int | None = None
+    missing: int | None = None
+    error: str = ""
+    exit_code: int = 0
+
+    def __bool__(self) -> bool:
+        return not self.error
+
+
+@click.command("download", short_help="Bring models from the Hugging Face Hub.")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "every", is_flag=True, help="Every model of the registry.")
+@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default="fp32", show_default=True)
+@click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
+@click.option("--dry-run", is_flag=True, help="Say what would be downloaded.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(
+    context: click.Context,
+    names: tuple[str, ...],
+    every: bool,
+    precision: str,
+    revision: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bring models to this machine: config.json and the ONNX file, checked, in huggingface_hub's cache.
+
+    NAME is a name that 'onnxzoo list' shows, or USER/NAME[@REVISION] on the Hugging Face Hub. Models that ship with
+    onnxzoo or were exported here are there already. Goes on after a failure and ends with a table; the exit code is
+    that of the failures: 1 when a file was rejected, 3 when only the network, the Hub or a model was missing.
+    """
+    if every == bool(names):
+        raise click.UsageError("give names of models, or --all")
+    chosen = list(dict.fromkeys(registry.list_models() if every else names))
+    # A misspelt name is found before anything is downloaded.
+    places = {name: hub.locate(name, revision) for name in chosen}
+    bring = _planned if dry_run else _downloaded
+    results = [bring(name, place, precision) for name, place in places.items()]
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, "models": [dataclasses.asdict(one) for one in results]}, indent=2))
+    else:
+        _print(results, dry_run)
+    codes = {one.exit_code for one in results if not one}
+    context.exit(min(codes, default=0))
+
+
+def _downloaded(name: str, place: HubName | Path, precision: str) -> Result:
+    try:
+        if isinstance(place, Path):
+            folder, source, commit = place, _kind(place), None
+        else:
+            from ..hub.download import fetch
+
+            folder = fetch(place, offline=None, precision=precision)
+            source, commit = place.repo_id, folder.name
+        artifact = read_artifact(folder)
+        model = artifact.model_file(precision)
+        size = (folder / CONFIG_FILE).stat().st_size + model.stat().st_size
+        return Result(name, source, commit, str(folder), size)
+    except OnnxzooError as error:
+        return Result(name, error=str(error), exit_code=error.exit_code)
+
+
+def _planned(name: str, place: HubName | Path, precision: str) -> Result:
+    if isinstance(place, Path):
+        return dataclasses.replace(_downloaded(name, place, precision), missing=0)
+    from ..hub.download import is_offline, plan
+
+    try:
+        if is_offline(None):
+            raise ModelNotFoundError(f"{place}: HF_HUB_OFFLINE is set, so nothing can be downloaded; unset it")
+        commit, files = plan(place, precision)
+    except OnnxzooError as error:
+        return Result(name, error=str(error), exit_code=error.exit_code)
+    missing = sum(file.bytes for file in files if not file.cached)
+    return Result(name, place.repo_id, commit, bytes=sum(file.bytes for file in files), missing=missing)
+
+
+def _kind(folder: Path) -> str:
+    if folder in hub.shipped_models():
+        return "shipped"
+    return "exported" if folder in hub.cached_models() else "folder"
+
+
+def _print(results: list[Result], dry_run: bool) -> None:
+    width = max(len(one.name) for one in results) + 2
+    column = "to get MB" if dry_run else "MB"
+    click.echo(f"{'model':<{width}}{column:>9}  {'from':<32}{'' if dry_run else 'folder'}".rstrip())
+    for one in results:
+        size = one.missing if dry_run else one.bytes
+        megabytes = "-" if size is None else f"{size / 1e6:.1f}"
+        source = f"{one.source}@{one.commit[:7]}" if one.commit else one.source or ""
+        line = f"{one.name:<{width}}{megabytes:>9}  "
+        click.echo(
+            (line + (f"FAILED: {one_line(one.error)}" if one.error else f"{source:<32}{one.folder or ''}")).rstrip()
+        )
+    failed = sum(not one for one in results)
+    if dry_run:
+        total = sum(one.missing or 0 for one in results)
+        click.echo(f"{total / 1e6:.1f} MB to download" + (f", {failed} FAILED" if failed else ""))
+    else:
+        click.echo(f"{len(results) - failed} of {len(results)} here" + (f", {failed} FAILED" if failed else ""))

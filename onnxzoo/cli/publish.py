@@ -1,0 +1,165 @@
+"""`onnxzoo publish`: artifacts go to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ArtifactError, InputError, OnnxzooError
+from . import one_line, report
+
+if TYPE_CHECKING:
+    from ..hub.publish import Publication
+
+SHOWN_FILES = 5
+
+
+@click.command("publish", short_help="Publish artifacts on the Hugging Face Hub.")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--repo-id", metavar="USER/NAME", help="The model repository; it is made where there is none.")
+@click.option("--all", "every", is_flag=True, help="Publish every artifact that lies in DIR.")
+@click.option("--namespace", metavar="NS", help="With --all: the user or organisation; each repository is NS/NAME.")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option("--revision", metavar="BRANCH", help="An existing branch to commit to.  [default: main]")
+@click.option("--create-pr", is_flag=True, help="Open a pull request against main instead.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would go up, without changing anything.")
+@click.option("--message", metavar="M", help="The commit's message.")
+@click.option("--allow-unvalidated", is_flag=True, help="Publish what has not passed a validation; the card says so.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    folder: Path,
+    repo_id: str | None,
+    every: bool,
+    namespace: str | None,
+    as_json: bool,
+    message: str | None,
+    **options: Any,
+) -> None:
+    """Publish the artifact in DIR: the files that config.json lists, config.json and a generated model card.
+
+    One commit with what differs from what the repository has. An artifact that is incomplete, altered or not validated
+    is refused. The access token is huggingface_hub's: 'hf auth login', or HF_TOKEN.
+
+    With --all, goes on after a failure and ends with a table; run again, it skips what is published already.
+    """
+    if every == (repo_id is not None) or every != (namespace is not None):
+        raise click.UsageError("give --repo-id USER/NAME for one artifact, or --all and --namespace NS for many")
+    if message is not None and not message.strip():
+        raise click.UsageError("--message is empty")
+    from ..hub.publish import publish
+
+    options["message"] = message
+    if repo_id is not None:
+        done = publish(folder, repo_id, **options)
+        click.echo(json.dumps(_as_dict(done), indent=2) if as_json else "\n".join(map(one_line, _lines(done))))
+        return
+    results = _publish_all(folder, str(namespace), options)
+    if as_json:
+        click.echo(json.dumps({"results": [_outcome_as_dict(one) for one in results]}, indent=2))
+    else:
+        _print_table(results)
+    context.exit(0 if all(one.publication for one in results) else 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one artifact of many: `publication`, or `error`, one line."""
+
+    folder: Path
+    repo_id: str
+    publication: Publication | None = None
+    error: str = ""
+
+
+def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
+    """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
+    from ..artifact import is_artifact, read_artifact
+    from ..hub.publish import publish
+
+    folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]
+    if not folders:
+        hint = "it is an artifact itself, leave --all out" if is_artifact(folder) else "expected a folder of artifacts"
+        raise InputError(f"there is no artifact in {folder}; {hint}")
+    taken: dict[str, Path] = {}
+    outcomes = []
+    for one in folders:
+        repo_id = f"{namespace}/{one.name}"
+        try:
+            repo_id = f"{namespace}/{read_artifact(one).name}"
+            if (other := taken.setdefault(repo_id.casefold(), one)) != one:
+                raise ArtifactError(f"{one.name} and {other.name} have one name, for which there is one repository")
+            outcomes.append(Outcome(one, repo_id, publish(one, repo_id, **options)))
+        except OnnxzooError as error:
+            report(f"{one.name}: {error}")
+            outcomes.append(Outcome(one, repo_id, error=str(error)))
+    return outcomes
+
+
+def _lines(done: Publication) -> list[str]:
+    """What was done, for people."""
+    goes = f"{_count(len(done.uploaded))}, {_size(done.bytes)}" + (
+        f"; {len(done.removed)} removed" if done.removed else ""
+    )
+    if not done.changed:
+        lines = [f"{done.repo_id} has all of this already; no commit", f"  commit   {done.commit}"]
+    elif done.dry_run:
+        made = " (which would be made)" if done.created else ""
+        lines = [f"would publish {done.repo_id}{made}, {done.revision}: {goes}; nothing was changed"]
+    else:
+        made = "made and published" if done.created else "published"
+        lines = [f"{made} {done.repo_id}, {done.revision}: {goes}", f"  commit   {done.commit}"]
+    lines += [f"  url      {done.url}", f"  there    {_count(done.unchanged)} that did not change"]
+    sent, removed = ("to send", "to remove") if done.dry_run else ("sent", "removed")
+    lines += [f"  {sent:<9}{path}" for path in done.uploaded] + [f"  {removed:<9}{path}" for path in done.removed]
+    if done.left_out:
+        more = f" and {len(done.left_out) - SHOWN_FILES} more" if len(done.left_out) > SHOWN_FILES else ""
+        lines.append(f"  left out {', '.join(done.left_out[:SHOWN_FILES])}{more}: not of the artifact")
+    if done.other_card:
+        lines.append("  card     generated; the README.md in the folder is an older one or your own and stays as it is")
+    return lines + [f"  NOT VALIDATED: {path}; the card says so" for path in done.unvalidated]
+
+
+def _print_table(outcomes: Sequence[Outcome]) -> None:
+    width = max(len(one.repo_id) for one in outcomes) + 2
+    click.echo(f"{'repository':<{width}}{'sent':>12}  {'commit':<9}result")
+    for one in outcomes:
+        done = one.publication
+        sent = "-" if done is None else _size(done.bytes)
+        commit = "-" if done is None or done.commit is None else done.commit[:7]
+        click.echo(one_line(f"{one.repo_id:<{width}}{sent:>12}  {commit:<9}{one.error or _result(done)}"))
+    failed = sum(one.publication is None for one in outcomes)
+    click.echo(f"{len(outcomes) - failed} of {len(outcomes)} done" + (f", {failed} FAILED" if failed else ""))
+
+
+def _result(done: Publication | None) -> str:
+    if done is None:
+        return ""
+    result = "published" if done.changed else "there already"
+    if done.changed and done.dry_run:
+        result = "would be published"
+    return f"{result}, NOT VALIDATED" if done.unvalidated else result
+
+
+def _as_dict(done: Publication) -> dict[str, Any]:
+    return dataclasses.asdict(done) | {"changed": done.changed}
+
+
+def _outcome_as_dict(one: Outcome) -> dict[str, Any]:
+    publication = None if one.publication is None else _as_dict(one.publication)
+    return {"folder": str(one.folder), "repo_id": one.repo_id, "error": one.error or None, "publication": publication}
+
+
+def _count(files: int) -> str:
+    return f"{files} file{'' if files == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.2f} MB"

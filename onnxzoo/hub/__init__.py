@@ -1,0 +1,17 @@
+"""Where models are, on this machine and on the Hugging Face Hub, and how they travel between the two.
+
+    lookup      a name, a folder or USER/NAME[@REVISION] to the folder of an artifact; imports nothing heavy
+    names       USER/NAME[@REVISION], the namespace of the registry's models
+    client      huggingface_hub's client: every request, and its errors as ours
+    download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
+    cache       what is kept on this machine: listed, verified, removed
+    package     what of an artifact goes up
+    publish     that to a Hub repo
+    listing     what a Hub repo has published
+
+Only this package imports huggingface_hub.
+"""
+
+from .lookup import cached_models, find_artifact, locate, require_own, shipped_models
+
+__all__ = ["cached_models", "find_artifact", "locate", "require_own", "shipped_models"]

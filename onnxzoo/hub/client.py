@@ -1,0 +1,249 @@
+"""huggingface_hub's client as onnxzoo uses it: where its cache is, the calls that read, its errors as ours.
+
+Works with huggingface_hub 1 and 2, which sit on two HTTP libraries (httpx, httpx2) whose exceptions look alike.
+No message of ours holds an access token: what the client says goes through `redacted`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError, one_line
+
+T = TypeVar("T")
+
+HttpError: type[Exception] = HfHubHTTPError.__bases__[0]
+"""What every failure of the HTTP library is: httpx.HTTPError or httpx2.HTTPError."""
+
+TRIES = 3
+"""Of a request whose failure may pass: server errors, cut connections, too many requests."""
+FIRST_PAUSE_S = 1.0
+"""Before the second try; doubled before each further one."""
+LONGEST_PAUSE_S = 60.0
+"""A server that asks for more patience (Retry-After) is not waited for."""
+PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a Hub repo as the server announces it: commit, size in bytes (None: it does not say), etag.
+
+    The etag is the SHA-256 of a large file and the git blob id (a SHA-1) of any other.
+    """
+
+    commit: str
+    size: int | None
+    etag: str | None
+
+
+def api() -> huggingface_hub.HfApi:
+    """The client for everything that has no function here; wrap its calls in `translated`."""
+    return huggingface_hub.HfApi(library_name="onnxzoo", library_version=version("onnxzoo"))
+
+
+def web_address(repo_id: str) -> str:
+    """Where people find the repo."""
+    return f"{constants.ENDPOINT}/{repo_id}"
+
+
+def cache_folder() -> Path:
+    """huggingface_hub's own cache, which other tools share: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def repo_folder(repo_id: str) -> Path:
+    """The folder of a model repo in the cache."""
+    return cache_folder() / constants.REPO_ID_SEPARATOR.join(["models", *repo_id.split("/")])
+
+
+def offline_by_environment() -> bool:
+    """Whether HF_HUB_OFFLINE forbids requests."""
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def cached_file(repo_id: str, path: str, revision: str) -> Path | None:
+    """The file in the cache at a commit, or at the commit that a branch or tag had last; None where it is not.
+
+    Without a request.
+    """
+    found = huggingface_hub.try_to_load_from_cache(repo_id, path, cache_dir=cache_folder(), revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
+    """What the Hub has at `path`: one request, no data. The client's errors: wrap it in `translated`."""
+    url = huggingface_hub.hf_hub_url(repo_id, path, revision=revision)
+    facts = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    if facts.commit_hash is None:
+        raise HubError(f"{constants.ENDPOINT} does not answer as a Hugging Face Hub; check HF_ENDPOINT and the proxy")
+    return RemoteFile(facts.commit_hash, facts.size, facts.etag)
+
+
+def download_file(repo_id: str, path: str, revision: str, *, force: bool = False) -> Path:
+    """The file in the cache, downloaded when it is not there or `force` is set. The client's errors, as above."""
+    return Path(api().hf_hub_download(repo_id, path, revision=revision, cache_dir=cache_folder(), force_download=force))
+
+
+def sizes(repo_id: str, paths: Sequence[str], revision: str) -> dict[str, int]:
+    """Bytes of those of the files that the repo has: one request. The client's errors, as above."""
+    from huggingface_hub.hf_api import RepoFile  # slow to import
+
+    found = api().get_paths_info(repo_id, list(paths), revision=revision)
+    return {file.path: file.size for file in found if isinstance(file, RepoFile)}
+
+
+def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
+    """`call()`, again after a pause while it fails in a way that may pass. A retry starts the call anew."""
+    pause = FIRST_PAUSE_S
+    for left in range(tries - 1, -1, -1):
+        try:
+            return call()
+        except Exception as error:
+            wait = _pause_for(_cause(error), pause)
+            if not left or wait is None:
+                raise
+        time.sleep(wait)
+        pause *= 2
+    raise AssertionError("tries is at least 1")
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the Hub gave no answer, or one that says nothing about the repo: a cached copy may stand in for it."""
+    cause = _cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code in PASSING_STATUSES
+    return isinstance(cause, HttpError | OfflineModeIsEnabled)
+
+
+@contextlib.contextmanager
+def translated(repo_id: str, *, revision: str | None = None, path: str | None = None, hint: str = "") -> Iterator[None]:
+    """Raise the client's errors as ours, each one line that says what to do.
+
+    `hint`: what to do when there is no such repo. Raises ModelNotFoundError for a missing repo or revision,
+    ArtifactError for a missing file, InputError for what is no name of a repo, HubError for all else.
+    """
+    try:
+        yield
+    except OnnxzooError:
+        raise
+    except Exception as error:
+        found = as_ours(error, repo_id, revision, path, hint)
+        if found is None:
+            raise
+        raise found from None  # the client's own message may hold the token
+
+
+def as_ours(
+    error: BaseException, repo_id: str, revision: str | None = None, path: str | None = None, hint: str = ""
+) -> OnnxzooError | None:
+    """The client's error as `translated` raises it; None for one that is not about the Hub."""
+    where = web_address(repo_id)
+    error = _cause(error)
+    if isinstance(error, HFValidationError):
+        return InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError(f"{repo_id}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it")
+    if isinstance(error, GatedRepoError):
+        return HubError(f"{repo_id} is open to those who agreed to its conditions: {where}, then hf auth login")
+    if isinstance(error, RepositoryNotFoundError):
+        cure = hint or "check the name; for a private one, log in: hf auth login"
+        return ModelNotFoundError(f"{repo_id} is not on the Hub ({where}), or is private; {cure}")
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFoundError(f"{repo_id} has no revision {revision!r}; 'onnxzoo info {repo_id} --hub' lists them")
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return ArtifactError(f"{repo_id} has no file {path!r}{f' at {revision}' if revision else ''}: {where}")
+    if isinstance(error, HfHubHTTPError):
+        return _refusal(error, repo_id)
+    if isinstance(error, HttpError):
+        return HubError(
+            f"{repo_id}: the Hub at {constants.ENDPOINT} cannot be reached, or the connection was lost "
+            f"({redacted(one_line(error))[:200]}); check the network and try again"
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return HubError("the access token cannot be sent, as it is not ASCII text; check HF_TOKEN, or hf auth login")
+    if isinstance(error, OSError):
+        return _trouble_on_disk(error, repo_id)
+    return None
+
+
+def _refusal(error: HfHubHTTPError, repo_id: str) -> HubError:
+    status = error.response.status_code
+    said = redacted(one_line(error.server_message))[:200] if error.server_message else ""
+    answer = f"{repo_id}: the Hub answers {status}" + (f" ({said})" if said else "")
+    if status == 401:
+        return HubError(f"{answer}: it does not accept the access token; check HF_TOKEN, or log in: hf auth login")
+    if status == 403:
+        return HubError(f"{answer}: the access token does not permit this; use one that does: hf auth login")
+    if status == 429:
+        wait = _retry_after(error)
+        when = "later" if wait is None else f"in {wait:.0f} s"
+        return HubError(f"{answer}: too many requests from here; try again {when}, or log in: hf auth login")
+    if status in PASSING_STATUSES:
+        return HubError(f"{answer}: it has a problem of its own; try again later")
+    return HubError(answer)
+
+
+def _trouble_on_disk(error: OSError, repo_id: str) -> HubError:
+    cache = cache_folder()
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return HubError(f"{repo_id} does not fit in {cache}: the disk is full; free space or set HF_HOME elsewhere")
+    if error.errno is not None:
+        return HubError(
+            f"{repo_id} cannot be kept in {cache}: {error.strerror}; make it writable or set HF_HOME elsewhere"
+        )
+    # The client's message about this holds the signed address of the file.
+    return HubError(f"{repo_id}: not all bytes that the Hub announced arrived; check the network and try again")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The failure behind the client's 'not in the cache, and could not be asked for'."""
+    wrapped = isinstance(error, LocalEntryNotFoundError) or type(error) is ValueError
+    if wrapped and isinstance(error.__cause__, HttpError | OfflineModeIsEnabled):
+        return error.__cause__
+    return error
+
+
+def _pause_for(error: BaseException, pause: float) -> float | None:
+    """Seconds to wait before the next try; None when there should be none."""
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code not in PASSING_STATUSES:
+            return None
+        wait = _retry_after(error)
+        return pause if wait is None else None if wait > LONGEST_PAUSE_S else wait
+    # An OSError without a number is the client's 'Consistency check failed': not all bytes came.
+    cut_short = type(error) is OSError and error.errno is None
+    return pause if cut_short or isinstance(error, HttpError) else None
+
+
+def _retry_after(error: HfHubHTTPError) -> float | None:
+    text = error.response.headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdecimal() else None
+
+
+def redacted(text: str) -> str:
+    """The text without access tokens: the one in use, and whatever looks like one."""
+    token = huggingface_hub.get_token()
+    if token:
+        text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
+    return re.sub(r"hf_\w+|Bearer [^\s'\"]+", "***", text)

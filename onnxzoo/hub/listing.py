@@ -1,0 +1,83 @@
+"""What a Hub repo has published: its branches and tags, what each holds, and the commits of main."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from ..artifact import Artifact, read_artifact
+from ..errors import ArtifactError, ModelNotFoundError
+from . import client, names
+from .download import fetch
+from .names import HubName
+
+MAX_INSPECTED = 20
+"""Different commits whose config.json is fetched; a repo may have any number of tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitNote:
+    """A commit as its history tells: SHA-1, when, and the first line of its message."""
+
+    sha: str
+    date: datetime.datetime
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A branch or tag: `artifact` as the config.json of its commit describes it, None with the `problem` otherwise."""
+
+    name: str
+    kind: str
+    commit: str
+    artifact: Artifact | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A Hub repo: main first, then the other branches, then the tags; `history` is main's, newest first."""
+
+    repo_id: str
+    url: str
+    editions: tuple[Edition, ...]
+    history: tuple[CommitNote, ...]
+
+
+def published(name: HubName) -> Listing:
+    """Ask the Hub what it has of this model; of the files only config.json is fetched, once per commit.
+
+    With a revision in `name` only the branch, tag or commit that it means is listed. Raises ModelNotFoundError for
+    a repo or revision that is not there, HubError when the Hub cannot or, offline, may not be asked.
+    """
+    with client.translated(name.repo_id, revision=name.wanted, hint=name.otherwise):
+        refs = client.patiently(lambda: client.api().list_repo_refs(name.repo_id))
+        commits = client.patiently(lambda: client.api().list_repo_commits(name.repo_id))
+    history = tuple(CommitNote(one.commit_id, one.created_at, one.title) for one in commits)
+    branches = sorted(refs.branches, key=lambda ref: (ref.name != names.DEFAULT_REVISION, ref.name))
+    wanted = [("branch", ref.name, ref.target_commit) for ref in branches]
+    wanted += [("tag", ref.name, ref.target_commit) for ref in refs.tags]
+    wanted += [("commit", note.sha, note.sha) for note in history if note.sha == name.revision]
+    if name.revision is not None:
+        wanted = [one for one in wanted if name.revision == one[1]]
+        if not wanted:
+            known = ", ".join(ref.name for ref in [*branches, *refs.tags])
+            raise ModelNotFoundError(f"{name.repo_id} has no branch, tag or commit {name.revision!r}; it has {known}")
+    found: dict[str, Artifact | str] = {}
+    for _, _, commit in wanted:
+        if commit not in found:
+            found[commit] = _inspect(name, commit) if len(found) < MAX_INSPECTED else "not asked for, there are many"
+    editions = tuple(
+        Edition(label, kind, commit, *((None, held) if isinstance(held := found[commit], str) else (held, "")))
+        for kind, label, commit in wanted
+    )
+    return Listing(name.repo_id, client.web_address(name.repo_id), editions, history)
+
+
+def _inspect(name: HubName, commit: str) -> Artifact | str:
+    """The artifact at a commit, or why there is none."""
+    try:
+        return read_artifact(fetch(HubName(name.repo_id, commit, name.known_as), offline=False, precision=None))
+    except ArtifactError as error:
+        return str(error)

@@ -1,0 +1,141 @@
+"""A name to the folder of an artifact: shipped with the package, exported on this machine, or on the Hub.
+
+A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
+the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned revision always means the Hub.
+`USER/NAME` is anyone's repo, unless there is a folder of that name here; `./USER/NAME` is always the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import registry
+from ..artifact import CONFIG_FILE, is_artifact
+from ..errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
+from ..files import models_dir
+from . import names
+
+SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
+"""Artifacts that are part of the package: one folder per model, named as in the registry."""
+
+
+def find_artifact(
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+    precision: str | None = "fp32",
+    files: Sequence[str] | None = (),
+) -> Path:
+    """The artifact folder of a registry name, an alias, a Hub repo `USER/NAME[@REVISION]`, or the path of a folder.
+
+    From the Hub come config.json, the ONNX file of `precision` (None: none) and those of `files` that the artifact has
+    (None: all that it has), each checked against its size and SHA-256 in config.json; another precision than the
+    artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is asked
+    for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all. `offline`:
+    True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a
+    warning.
+
+    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
+    not on this machine) or a path where nothing is, ArtifactError for a path that is no artifact and for a file from
+    the Hub that is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached,
+    InputError for a malformed argument.
+    """
+    place = locate(model, revision)
+    if isinstance(place, Path):
+        return place
+    from .download import fetch  # imports huggingface_hub
+
+    try:
+        return fetch(place, offline=offline, precision=precision, files=files)
+    except ModelNotFoundError as error:
+        if place.known_as is None or not is_artifact(Path(model)):
+            raise
+        raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+
+
+def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:
+    """Where `find_artifact` takes a model from: an artifact folder on this machine, or a repo on the Hub.
+
+    No request is made. Raises as `find_artifact` does for names and folders.
+    """
+    if not isinstance(model, str | os.PathLike):
+        raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")
+    names.checked_revision(revision)
+    if isinstance(model, str) and not _is_path(model):
+        place = _by_name(model, revision)
+        if place is not None:
+            return place
+    if revision is not None:
+        raise InputError(f"{model} is a folder, which has no revisions; leave revision={revision!r} out")
+    return _artifact_at(Path(model).expanduser())
+
+
+def require_own(folder: Path) -> None:
+    """Refuse to write into an artifact that is not the user's: one that ships, or a copy of what is on the Hub.
+
+    Raises ArtifactError, which says to take a copy.
+    """
+    resolved = folder.resolve()
+    shipped = resolved.is_relative_to(SHIPPED_DIR.resolve())
+    if shipped or (resolved.parent.name == "snapshots" and resolved.parent.parent.name.startswith("models--")):
+        where = "is part of the installed package" if shipped else "is the cached copy of a Hub repository"
+        raise ArtifactError(f"{folder} {where}, nothing is written there; copy the folder and use the copy")
+
+
+def shipped_models() -> list[Path]:
+    """The artifact folders inside the package, sorted by name; their contents have not been checked."""
+    return _artifacts_in(SHIPPED_DIR)
+
+
+def cached_models() -> list[Path]:
+    """The artifact folders that were exported into the cache, sorted by name; their contents have not been checked."""
+    return _artifacts_in(models_dir())
+
+
+def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
+    """Where a name leads; None: it can only be that of a folder."""
+    if _has_separator(text):
+        return None if revision is None and Path(text).exists() else names.parse(text, revision)
+    name, at, stated = text.partition("@")
+    try:
+        entry = registry.find(name)
+    except UnknownModelError:
+        if not text or not Path(text).exists():
+            raise
+        return None
+    revision = names.one_revision(stated if at else None, revision)
+    here = (SHIPPED_DIR / entry.name, models_dir() / entry.name)
+    found = None if revision is not None else next((folder for folder in here if is_artifact(folder)), None)
+    return names.of_known_model(entry.name, revision) if found is None else found
+
+
+def _artifact_at(folder: Path) -> Path:
+    if not folder.exists():
+        raise ModelNotFoundError(
+            f"there is no folder {folder}; give an artifact's folder, a name that 'onnxzoo list' shows, or USER/NAME "
+            "for a model on the Hub"
+        )
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is a file; give the artifact's folder, the one that holds {CONFIG_FILE}")
+    if not is_artifact(folder):
+        raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
+    return folder
+
+
+def _artifacts_in(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    # Names with a leading dot are folders that are still being written.
+    return sorted(folder for folder in root.iterdir() if not folder.name.startswith(".") and is_artifact(folder))
+
+
+def _has_separator(text: str) -> bool:
+    return os.sep in text or bool(os.altsep and os.altsep in text)
+
+
+def _is_path(text: str) -> bool:
+    """Whether the text can be nothing but a path: ./a, ../a, ~/a, /a; C:\\a where that is one."""
+    return text.startswith(("~", ".")) or Path(text).is_absolute()

@@ -1,0 +1,101 @@
+"""What users write for a model on the Hub: USER/NAME, USER/NAME@REVISION, and where the registry's models are."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from .. import registry
+from ..errors import InputError
+
+NAMESPACE_VARIABLE = "ONNXZOO_NAMESPACE"
+DEFAULT_REVISION = "main"
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What git forbids in the name of a branch or tag (git check-ref-format).
+_NO_REVISION = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[/-]|[/.]$|^$|\.lock$")
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A Hub repo at a revision (branch, tag or commit; None: `main`, and not pinned).
+
+    `known_as` is the registry's name when that is how it was found.
+    """
+
+    repo_id: str
+    revision: str | None
+    known_as: str | None = None
+
+    def __str__(self) -> str:
+        return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+    @property
+    def wanted(self) -> str:
+        """The revision to ask for."""
+        return self.revision or DEFAULT_REVISION
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit: what it holds never changes."""
+        return _COMMIT.fullmatch(self.wanted) is not None
+
+    @property
+    def argument(self) -> str:
+        """How users name it on the command line."""
+        return str(self) if self.known_as is None else self.known_as
+
+    @property
+    def otherwise(self) -> str:
+        """How to get the model without the Hub; empty for a model that this project does not know."""
+        return "" if self.known_as is None else export_hint(self.known_as)
+
+
+def export_hint(name: str) -> str:
+    """How to make the artifact of a registry model oneself."""
+    return f"export it: pip install 'onnxzoo[export]', then onnxzoo export {name}"
+
+
+def namespace() -> str:
+    """The Hub user or organisation with the registry's models: ONNXZOO_NAMESPACE, or what the registry says."""
+    return os.environ.get(NAMESPACE_VARIABLE) or registry.namespace()
+
+
+def of_known_model(name: str, revision: str | None = None) -> HubName:
+    """Where a model of the registry is on the Hub."""
+    found = parse(f"{namespace()}/{name}")
+    if found is None:
+        raise InputError(f"{NAMESPACE_VARIABLE} is {namespace()!r}, expected the name of a Hub user or organisation")
+    return HubName(found.repo_id, checked_revision(revision), known_as=name)
+
+
+def parse(text: str, revision: str | None = None) -> HubName | None:
+    """USER/NAME or USER/NAME@REVISION; None for what is neither.
+
+    Raises InputError for an impossible revision, or two that differ.
+    """
+    repo_id, at, stated = text.partition("@")
+    if (
+        _REPO_ID.fullmatch(repo_id) is None
+        or ".." in repo_id
+        or "--" in repo_id
+        or repo_id.endswith((".", "-", ".git"))
+    ):
+        return None
+    return HubName(repo_id, one_revision(stated if at else None, revision))
+
+
+def one_revision(stated: str | None, given: str | None) -> str | None:
+    """The revision of `NAME@stated` and revision=given, which must not contradict each other."""
+    if stated is not None and given is not None and stated != given:
+        raise InputError(f"two revisions: {stated!r} behind the @ and {given!r} beside it; give one")
+    return checked_revision(given if stated is None else stated)
+
+
+def checked_revision(revision: str | None) -> str | None:
+    """The revision; raises InputError when it cannot be a branch, tag or commit."""
+    if revision is not None and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+        raise InputError(f"{revision!r} is no revision; expected a branch, a tag or a commit of the Hub repository")
+    return revision

@@ -1,0 +1,108 @@
+"""What of an artifact folder goes up to the Hub: its own files and what is generated from them, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifact import (
+    CARD_FILE,
+    CONFIG_FILE,
+    CONFORMANCE_FILE,
+    MODEL_FILES,
+    PREPROCESSOR_FILE,
+    Artifact,
+    read_artifact,
+)
+from ..card import model_card, unvalidated
+from ..card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
+from ..errors import ArtifactError
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file as it is to be in the repo: a path on this machine, or the bytes themselves."""
+
+    source: Path | bytes
+    size: int
+    sha256: str
+
+    def read(self) -> bytes:
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An artifact ready to go up: path in the repo -> content.
+
+    `left_out`: what else lies in its folder. `other_card`: so does a README.md that is not the generated card, but an
+    older one or somebody's own. `unvalidated`: as `onnxzoo.card.unvalidated`.
+    """
+
+    artifact: Artifact
+    files: Mapping[str, Content]
+    left_out: tuple[str, ...]
+    other_card: bool
+    unvalidated: Mapping[str, str]
+
+
+def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Package:
+    """Check the artifact in `folder` and collect what goes up to `repo_id`. Nothing in the folder is changed.
+
+    Raises ArtifactError for an artifact that is incomplete, altered, unsafe or, unless it is allowed, not validated;
+    the message names the file.
+    """
+    artifact = read_artifact(folder)
+    _require_complete(artifact)
+    artifact.verify()
+    for precision in artifact.precisions:
+        artifact.model_file(precision)  # refuses references to data outside the file
+    missing = unvalidated(artifact)
+    if missing and not allow_unvalidated:
+        which = "; ".join(f"{path}: {why}" for path, why in missing.items())
+        raise ArtifactError(
+            f"{artifact.name} in {folder} is not validated as it is ({which}); run 'onnxzoo validate {folder} "
+            "--record', or give --allow-unvalidated, and the card will say so"
+        )
+    card = model_card(artifact, repo_id)
+    generated = {CARD_FILE: card, **eval_result_files(artifact)}
+    files = {path: _of_bytes(text.encode("utf-8")) for path, text in generated.items()}
+    files[CONFIG_FILE] = _of_bytes((folder / CONFIG_FILE).read_bytes())
+    for file in artifact.files.values():
+        files[file.path] = Content(folder / file.path, file.bytes, file.sha256)
+    local = folder / CARD_FILE
+    other_card = local.is_file() and local.read_bytes() not in (
+        card.encode("utf-8"),
+        model_card(artifact).encode("utf-8"),
+    )
+    return Package(artifact, files, _left_out(folder, files), other_card, missing)
+
+
+def replaceable(path: str) -> bool:
+    """Whether a file in a repo is one that publishing writes, and removes when the artifact no longer has it."""
+    return path in {*MODEL_FILES.values(), PREPROCESSOR_FILE, CONFORMANCE_FILE} or path.startswith(EVAL_RESULTS_PREFIX)
+
+
+def _of_bytes(data: bytes) -> Content:
+    return Content(data, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _require_complete(artifact: Artifact) -> None:
+    for path in (MODEL_FILES["fp32"], PREPROCESSOR_FILE, CONFORMANCE_FILE):
+        if path not in artifact.files:
+            raise ArtifactError(
+                f"{artifact.folder} is incomplete: its {CONFIG_FILE} lists no {path}; export the model again"
+            )
+    for path in artifact.files:
+        if path in (CONFIG_FILE, CARD_FILE) or path.startswith("."):
+            raise ArtifactError(
+                f"{artifact.folder / CONFIG_FILE} lists {path}, which publishing would overwrite; take it off the list"
+            )
+
+
+def _left_out(folder: Path, files: Mapping[str, Content]) -> tuple[str, ...]:
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in found)
+    return tuple(sorted(name for name in names if name not in files))

@@ -1,0 +1,226 @@
+"""An artifact to a Hub repo: one commit with what differs from what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, constants
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
+
+from ..errors import HubError, InputError, ModelNotFoundError, one_line
+from ..files import git_blob_id
+from . import client, names
+from .package import Content, Package, pack, replaceable
+
+HTTP_PRECONDITION_FAILED = 412
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What publishing did, or with `dry_run` would do.
+
+    `commit` is the new one, or that of the branch where nothing differs, None where there is none yet; `url` leads to
+    it, to the pull request, or to the repo. `uploaded` and `removed` are paths, `bytes` the size of the uploaded
+    files; `unchanged` counts the files that were there already. `left_out`, `other_card`, `unvalidated`: see `Package`.
+    """
+
+    name: str
+    repo_id: str
+    revision: str
+    commit: str | None
+    url: str
+    created: bool
+    dry_run: bool
+    uploaded: tuple[str, ...]
+    removed: tuple[str, ...]
+    bytes: int
+    unchanged: int
+    left_out: tuple[str, ...]
+    other_card: bool
+    unvalidated: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.uploaded or self.removed)
+
+
+def publish(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    allow_unvalidated: bool = False,
+) -> Publication:
+    """Publish the artifact in `folder` as the model repo `repo_id`, which is made where there is none.
+
+    The commit goes to the branch `revision` (main), or into a pull request against main. Files that the repo has
+    already are not sent; where nothing differs there is no commit. With `dry_run` nothing is changed.
+
+    Raises ArtifactError as `pack` does, InputError for an impossible combination, ModelNotFoundError for a branch
+    that is not there, HubError for all that the Hub or the network refuses.
+    """
+    _require_possible(repo_id, revision, private=private, create_pr=create_pr)
+    package = pack(folder, repo_id, allow_unvalidated=allow_unvalidated)
+    branch = revision or names.DEFAULT_REVISION
+    if not dry_run:
+        _require_token(repo_id)
+    with _quietly(), _explained(repo_id, branch):
+        there = _look(repo_id, branch, is_branch_known=revision is None)
+        created = there is None
+        if there is not None and private and not there.private:
+            raise InputError(
+                f"{repo_id} exists and is public, which --private does not change; "
+                f"make it private in its settings on {client.web_address(repo_id)}, or leave --private out"
+            )
+        if there is None and (create_pr or revision not in (None, names.DEFAULT_REVISION)):
+            what = "a pull request" if create_pr else f"the branch {branch!r}"
+            raise ModelNotFoundError(
+                f"{repo_id} is not on the Hub yet, so {what} cannot be made; publish to main first"
+            )
+        if there is None and not dry_run:
+            client.api().create_repo(repo_id, private=private, exist_ok=True)
+            there = _info(repo_id, branch)
+        remote = {one.rfilename: one for one in (there.siblings or [] if there else [])}
+        uploads = {path: file for path, file in package.files.items() if not _is_there(remote.get(path), file)}
+        removed = tuple(path for path in remote if path not in package.files and replaceable(path))
+        commit, url = None if there is None else there.sha, client.web_address(repo_id)
+        if (uploads or removed) and not dry_run and there is not None:
+            made = _commit(repo_id, package, uploads, removed, branch, there, message, create_pr=create_pr)
+            commit, url = made.oid, made.pr_url or made.commit_url
+    return Publication(
+        name=package.artifact.name,
+        repo_id=repo_id,
+        revision=branch,
+        commit=commit,
+        url=url,
+        created=created,
+        dry_run=dry_run,
+        uploaded=tuple(uploads),
+        removed=removed,
+        bytes=sum(file.size for file in uploads.values()),
+        unchanged=len(package.files) - len(uploads),
+        left_out=package.left_out,
+        other_card=package.other_card,
+        unvalidated=tuple(package.unvalidated),
+    )
+
+
+def _require_possible(repo_id: str, revision: str | None, *, private: bool, create_pr: bool) -> None:
+    name = names.parse(repo_id)
+    if name is None or name.revision is not None:
+        raise InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
+    names.checked_revision(revision)
+    if create_pr and (private or revision is not None):
+        other = "a new private repository" if private else "another branch"
+        raise InputError(f"a pull request goes to main of a repository that exists; it cannot be made for {other}")
+
+
+def _require_token(repo_id: str) -> None:
+    if not huggingface_hub.get_token():
+        raise HubError(f"{repo_id}: publishing needs an access token that may write; hf auth login, or set HF_TOKEN")
+
+
+def _look(repo_id: str, branch: str, *, is_branch_known: bool) -> ModelInfo | None:
+    """What the repo has on the branch; None when there is no repo, or none that this token may see."""
+    api = client.api()
+    try:
+        if not is_branch_known:
+            # Commits and tags are revisions, too, but nothing can be added to them.
+            there = [ref.name for ref in client.patiently(lambda: api.list_repo_refs(repo_id)).branches]
+            if branch not in there:
+                raise ModelNotFoundError(f"{repo_id} has no branch {branch!r}; it has {', '.join(sorted(there))}")
+        return client.patiently(lambda: _info(repo_id, branch))
+    except RepositoryNotFoundError:
+        return None
+
+
+def _info(repo_id: str, branch: str) -> ModelInfo:
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    return client.api().model_info(repo_id, revision=branch, files_metadata=True, timeout=timeout)
+
+
+def _is_there(remote: RepoSibling | None, file: Content) -> bool:
+    if remote is None or remote.size != file.size:
+        return False
+    return remote.lfs.sha256 == file.sha256 if remote.lfs else remote.blob_id == git_blob_id(file.read())
+
+
+def _commit(
+    repo_id: str,
+    package: Package,
+    uploads: dict[str, Content],
+    removed: Sequence[str],
+    branch: str,
+    there: ModelInfo,
+    message: str | None,
+    *,
+    create_pr: bool,
+) -> huggingface_hub.CommitInfo:
+    what = ", ".join(package.artifact.precisions)
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        CommitOperationAdd(path, file.source) for path, file in uploads.items()
+    ]
+    operations += [CommitOperationDelete(path) for path in removed]
+    return client.api().create_commit(
+        repo_id,
+        operations,
+        commit_message=message or f"{package.artifact.name} ({what}), onnxzoo {version('onnxzoo')}",
+        revision=branch,
+        create_pr=create_pr,
+        parent_commit=None if create_pr else there.sha,
+    )
+
+
+@contextlib.contextmanager
+def _explained(repo_id: str, branch: str) -> Iterator[None]:
+    """Raise what goes wrong while writing as our errors: what `client.translated` does not know comes first."""
+    with client.translated(repo_id, revision=branch):
+        try:
+            yield
+        except RuntimeError as error:
+            # The client hides why the upload of a large file failed behind one of these.
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None
+        except HfHubHTTPError as error:
+            if error.response.status_code != HTTP_PRECONDITION_FAILED:
+                raise
+            raise HubError(f"{repo_id}: somebody else changed {branch!r} at the same time; run it again") from None
+        except (KeyError, json.JSONDecodeError):
+            where = client.web_address(repo_id)
+            raise HubError(f"{where}: the answer is not one of a Hub; try again later, or check HF_ENDPOINT") from None
+        except ValueError as error:
+            if type(error) is not ValueError:
+                raise
+            # The client's own words for a card or a file that the Hub does not accept.
+            raise HubError(f"{repo_id}: the Hub refuses this: {client.redacted(one_line(error))}") from None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Show the client's progress bars on a terminal only, and none of its warnings: failures come as errors."""
+    utils: Any = huggingface_hub.utils  # whose names are not marked as exported
+    bars, level = utils.are_progress_bars_disabled(), huggingface_hub.logging.get_verbosity()
+    huggingface_hub.logging.set_verbosity(logging.ERROR)
+    if not sys.stderr.isatty():
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        huggingface_hub.logging.set_verbosity(level)
+        if not bars:
+            utils.enable_progress_bars()

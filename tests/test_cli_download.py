@@ -1,0 +1,229 @@
+"""`onnxzoo download` and `onnxzoo cache`: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hub_server import LoopbackHub
+from huggingface_hub import constants
+from tiny import write_artifact
+
+from onnxzoo.cli import main
+from onnxzoo.files import sha256_of
+from onnxzoo.hub import find_artifact
+from onnxzoo.registry import list_models
+
+REPO = "someone/tiny"
+MODEL = "onnx/model.onnx"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    document: dict[str, list[dict[str, Any]]] = json.loads(run(*arguments, "--json").stdout)
+    return document.get("models") or document["entries"]
+
+
+@pytest.fixture
+def hub(loopback: LoopbackHub, tiny: Path, tmp_path: Path) -> LoopbackHub:
+    """someone/tiny and onnxzoo/pvt_v2_b0, both tiny."""
+    loopback.store.add_repo(REPO, tiny)
+    loopback.store.add_repo("onnxzoo/pvt_v2_b0", write_artifact(tmp_path / "b0", name="pvt_v2_b0"))
+    return loopback
+
+
+def test_download_goes_on_after_a_failure_and_ends_with_a_table(hub: LoopbackHub, cache: Path) -> None:
+    write_artifact(cache / "models" / "pvt_v2_b2", name="pvt_v2_b2")
+    result = run("download", "pvt_v2_b1", REPO, "PVT_V2_B0", "pvt_v2_b2", "pvt_v2_nano_fashion", REPO)
+    assert result.exit_code == 3
+    lines = result.stdout.splitlines()
+    assert len(lines) == 7
+    assert "FAILED: onnxzoo/pvt_v2_b1 is not on the Hub" in lines[1]
+    assert lines[1].endswith("then onnxzoo export pvt_v2_b1")
+    commit = hub.store.repos[REPO].branches["main"].sha
+    assert lines[2].split()[:3] == [REPO, "0.0", f"{REPO}@{commit[:7]}"]
+    assert lines[2].endswith(commit)
+    assert "onnxzoo/pvt_v2_b0@" in lines[3]
+    assert lines[4].split()[2] == "exported"
+    assert lines[5].split()[1:3] == ["1.9", "shipped"]
+    assert lines[6] == "4 of 5 here, 1 FAILED"
+    hub.close()
+    # Everything is here now, without the Hub.
+    assert find_artifact(REPO, offline=True).name == commit
+
+
+def test_download_rejects_what_is_wrong_with_exit_code_1(hub: LoopbackHub) -> None:
+    hub.fail("GET /objects/", times=2, wrong_at=9)
+    result = run("download", REPO, "pvt_v2_b1")
+    assert result.exit_code == 1
+    assert "was altered" in result.stdout
+    assert run("download", REPO).exit_code == 0
+
+
+def test_download_as_json(hub: LoopbackHub, tiny: Path) -> None:
+    (row,) = rows("download", REPO)
+    commit = hub.store.repos[REPO].branches["main"].sha
+    size = sum((tiny / path).stat().st_size for path in ("config.json", MODEL))
+    assert (row["source"], row["commit"], row["bytes"], row["error"]) == (REPO, commit, size, "")
+    assert Path(row["folder"]).name == commit
+    assert rows("download", "no/body")[0]["exit_code"] == 3
+
+
+def test_download_all_asks_for_every_model(hub: LoopbackHub) -> None:
+    found = rows("download", "--all")
+    assert [row["name"] for row in found] == list_models()
+    assert [row["name"] for row in found if not row["error"]] == [
+        "pvt_v2_b0",
+        "pvt_v2_nano_fashion",
+        "swinv2_nano_fashion",
+    ]
+
+
+def test_a_dry_run_brings_nothing(hub: LoopbackHub, tiny: Path) -> None:
+    size = sum((tiny / path).stat().st_size for path in ("config.json", MODEL))
+    (row,) = rows("download", REPO, "--dry-run")
+    assert (row["bytes"], row["missing"], row["folder"]) == (size, size, None)
+    assert hub.log.sent("GET /") == hub.log.sent("GET /api/agent")
+    assert not (Path(constants.HF_HUB_CACHE) / "models--someone--tiny").exists()
+    assert run("download", REPO).exit_code == 0
+    assert rows("download", REPO, "--dry-run")[0]["missing"] == 0
+    assert run("download", REPO, "pvt_v2_nano_fashion", "--dry-run").stdout.endswith("0.0 MB to download\n")
+    assert "FAILED: someone/tiny has no int8 model" in run("download", REPO, "--dry-run", "--precision", "int8").stdout
+
+
+def test_download_of_a_revision_asks_the_hub_also_for_what_is_here(hub: LoopbackHub) -> None:
+    commit = hub.store.repos["onnxzoo/pvt_v2_b0"].branches["main"].sha
+    assert rows("download", "pvt_v2_b0", "--revision", commit)[0]["commit"] == commit
+    assert "has no revision 'v9'" in rows("download", "pvt_v2_b0", "--revision", "v9")[0]["error"]
+    (row,) = rows("download", "pvt_v2_nano_fashion", "--revision", "main")
+    assert "onnxzoo/pvt_v2_nano_fashion is not on the Hub" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give names of models, or --all"),
+        (("--all", REPO), "give names of models, or --all"),
+        ((REPO, "pvt_v2_b9"), "unknown model 'pvt_v2_b9'; did you mean"),
+        ((REPO, "--revision", "a b"), "'a b' is no revision"),
+        ((REPO, "--precision", "fp4"), "fp4"),
+    ],
+)
+def test_wrong_usage_of_download_asks_for_nothing(hub: LoopbackHub, arguments: tuple[str, ...], message: str) -> None:
+    result = run("download", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert hub.log.all() == []
+
+
+def test_download_offline_says_what_is_missing(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("download", REPO).exit_code == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.log.clear()
+    assert run("download", REPO).exit_code == 0
+    result = run("download", REPO, "--precision", "fp16")
+    assert result.exit_code == 2
+    assert "has no 'fp16' model; it has fp32" in result.stdout
+    assert run("download", "pvt_v2_b0").exit_code == 3
+    assert run("download", "pvt_v2_b0", "--dry-run").exit_code == 3
+    assert hub.log.all() == []
+
+
+@pytest.fixture
+def kept(hub: LoopbackHub, cache: Path) -> Path:
+    """One entry of each kind; the cache folder."""
+    write_artifact(cache / "models" / "pvt_v2_b2", name="pvt_v2_b2")
+    find_artifact(REPO)
+    find_artifact("pvt_v2_b0")
+    checkpoint = cache / "checkpoints" / "weights.pdparams"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"weights")
+    checkpoint.with_name("weights.pdparams.sha256").write_text(f"{sha256_of(checkpoint)}  weights.pdparams\n")
+    (cache / "engines" / "openvino").mkdir(parents=True)
+    (cache / "engines" / "openvino" / "one.blob").write_bytes(b"compiled")
+    # What other tools keep beside ours.
+    other = Path(constants.HF_HUB_CACHE) / "models--other--bert" / "snapshots" / ("0" * 40)
+    other.mkdir(parents=True)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    (other.parent.parent / "refs").mkdir()
+    (other.parent.parent / "refs" / "main").write_text("0" * 40)
+    return cache
+
+
+def test_cache_list(kept: Path) -> None:
+    assert [(row["kind"], row["name"]) for row in rows("cache", "list")] == [
+        ("export", "pvt_v2_b2"),
+        ("hub", "onnxzoo/pvt_v2_b0"),
+        ("hub", REPO),
+        ("checkpoint", "weights.pdparams"),
+        ("engines", "engines"),
+    ]
+    text = run("cache", "list").stdout
+    assert text.splitlines()[-1].startswith("5 kept, ")
+    assert "someone/tiny@" in text
+    assert " (main) " in text
+
+
+def test_an_empty_cache(loopback: LoopbackHub) -> None:
+    assert run("cache", "list").stdout == "0 kept, 0.0 MB\n"
+    assert run("cache", "verify").stdout == "0 of 0 ok\n"
+    assert run("cache", "remove", "--all", "--yes").exit_code == 0
+
+
+def test_cache_verify_finds_every_kind_of_damage(kept: Path) -> None:
+    assert run("cache", "verify").exit_code == 0
+    folder = find_artifact(REPO, offline=True)
+    for path in (
+        kept / "models" / "pvt_v2_b2" / MODEL,
+        (folder / MODEL).resolve(),
+        (find_artifact("pvt_v2_b0", offline=True) / "config.json").resolve(),
+        kept / "checkpoints" / "weights.pdparams",
+    ):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = run("cache", "verify")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "1 of 5 ok, 4 FAILED"
+    assert result.stdout.count("was altered") + result.stdout.count("cannot be read") == 4
+    assert run("cache", "verify", "engines").exit_code == 0
+    find_artifact(REPO)
+    assert run("cache", "verify", REPO).exit_code == 0
+    (row,) = rows("cache", "verify", "weights.pdparams")
+    assert len(row["problems"]) == 1
+
+
+def test_cache_remove(kept: Path, hub: LoopbackHub) -> None:
+    hub.store.change(REPO, {"README.md": b"new"})
+    find_artifact(REPO)
+    assert len(rows("cache", "list")) == 6
+    old = hub.store.repos[REPO].branches["main"].parent
+    assert old is not None
+    result = run("cache", "remove", f"{REPO}@{old.sha[:8]}", "--dry-run")
+    assert "would remove 1 of the cache's entries" in result.stdout
+    assert run("cache", "remove", f"{REPO}@{old.sha[:8]}", "--yes").exit_code == 0
+    # The newer commit has the same model file: it stays.
+    assert find_artifact(REPO, offline=True).name == hub.store.repos[REPO].branches["main"].sha
+    assert run("cache", "remove", "pvt_v2_b0", "pvt_v2_b2", "weights.pdparams", "--yes").exit_code == 0
+    assert [row["kind"] for row in rows("cache", "list")] == ["hub", "engines"]
+    assert list((kept / "checkpoints").iterdir()) == []
+    result = run("cache", "remove", "--all")
+    assert result.exit_code == 2
+    assert "say --yes" in result.stderr
+    assert run("cache", "remove", "--all", "--yes").stdout.startswith("removed 2 of the cache's entries")
+    assert rows("cache", "list") == []
+    assert (Path(constants.HF_HUB_CACHE) / "models--other--bert").exists()
+
+
+def test_cache_of_what_is_not_there(kept: Path) -> None:
+    for arguments in (("remove", "pvt_v2_b5", "--yes"), ("verify", "no/body"), ("remove", f"{REPO}@v9", "--yes")):
+        result = run("cache", *arguments)
+        assert result.exit_code == 3
+        assert "nothing in the cache is called" in result.stderr
+    assert run("cache", "remove").exit_code == 2
+    assert len(rows("cache", "list")) == 5

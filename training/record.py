@@ -1,0 +1,77 @@
+"""Writing a measured accuracy into the artifact's config.json, where the model card finds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+
+from ..artifact import CONFIG_FILE, Artifact, EvaluationRecord, read_artifact
+from ..errors import ArtifactError, InputError
+from ..files import atomic_write
+from ..hub import require_own
+from ..registry import DATASET_IMAGES, DATASETS
+from .evaluate import Evaluation
+
+EVALUATIONS = "evaluations"
+MAX_WORDS = 200
+
+
+def data_in_words(data: str) -> str:
+    """What the card says the images are: a key of `DATASETS` stands for its description, other words for themselves.
+
+    Raises InputError for words that are none.
+    """
+    words = " ".join(data.split())
+    if not words or len(words) > MAX_WORDS or not words.isprintable():
+        raise InputError(f"say in 1 to {MAX_WORDS} letters what the images are, or name one of {', '.join(DATASETS)}")
+    return DATASETS.get(words, words)
+
+
+def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, data: str) -> EvaluationRecord:
+    """Write what was measured with the ONNX file of `precision` on `data` (see `data_in_words`) into config.json.
+
+    It replaces an earlier one of the same engine, device, precision and data; those of files that the artifact no
+    longer has go. Raises ArtifactError for an artifact that may not be written to or has changed since, InputError
+    for a result that says less than the record would.
+    """
+    require_own(artifact.folder)
+    words = data_in_words(data)
+    file = artifact.announced_model(precision)
+    if file is None or result.engine.name == "paddle" or result.engine.precision != precision:
+        raise InputError(
+            f"this ran as {result.engine.precision} on {result.engine.name}, not the artifact's {precision} ONNX file; "
+            "it is not recorded"
+        )
+    expected = {DATASETS[label_set]: images for label_set, images in DATASET_IMAGES.items()}.get(words, result.images)
+    if result.unreadable or result.images != expected:
+        left_out = f", {len(result.unreadable)} could not be read" if result.unreadable else ""
+        raise InputError(f"{result.images:,} images were measured{left_out}, expected {expected:,}; it is not recorded")
+    engine = result.engine
+    new = EvaluationRecord(
+        engine=engine.name,
+        version=engine.version,
+        device=engine.device,
+        precision=precision,
+        model_sha256=file.sha256,
+        dataset=words,
+        images=result.images,
+        top1=result.top1,
+        top5=result.top5,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    current = read_artifact(artifact.folder)
+    if current.files != artifact.files:
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} changed while this was measured; measure again")
+    kept = [old for known in current.precisions for old in current.evaluated(known) if _key(old) != _key(new)]
+    config = {**current.config, EVALUATIONS: [dataclasses.asdict(one) for one in (*kept, new)]}
+    try:
+        with atomic_write(artifact.folder / CONFIG_FILE) as stream:
+            stream.write((json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} cannot be written: {error.strerror}") from error
+    return new
+
+
+def _key(one: EvaluationRecord) -> tuple[str, str, str, str]:
+    return one.engine, one.device, one.precision, one.dataset
