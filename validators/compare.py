@@ -25,9 +25,9 @@ class Comparison:
 
     `problems`: what failed, a line each. `max_abs` and `mean_abs`: of |actual - expected| over all
     outputs. `worst_ratio`: the largest |actual - expected| / (tolerance + tolerance * |expected|), at most 1
-    when the tolerance holds. `top1_agreement`: fraction of the rows with the reference's best class, `top5_agreement`: with
-    its five best, in any order. `outputs`: all figures of each output. `row_ratios`: the worst ratio of every row, infinite
-    where it is not finite; `failed_rows`: the rows that are at fault, worst first, where it can be said.
+    when the tolerance holds. `top1_agreement`: fraction of the rows with the reference's best class,
+    `top5_agreement`: with its five best, in any order. `outputs`: all figures of each output. `row_ratios`:
+    the worst ratio of every row; `failed_rows`: the rows that are at fault, worst first, where it can be said.
     The figures are NaN, and `outputs` empty, when the outputs cannot be compared at all.
     """
 
@@ -64,8 +64,8 @@ def compare(
 
     Passes when names, shapes and dtypes match, nothing is NaN or infinite, every value is within
     `tolerance + tolerance * |expected|`, the noise is within the tolerance's limit if it has one, and the best class,
-    and the set of the five best, agree in every row whose margin in the reference (first minus second logit, fifth minus
-    sixth) exceeds that tolerance.
+    and the set of the five best, agree in every row whose margin in the reference (first minus second logit, fifth
+    minus sixth) exceeds that tolerance.
 
     Raises InputError for a tolerance that is not positive and finite, ValidationError when there is nothing to compare
     or the reference itself is not finite: a comparison that cannot fail proves nothing.
@@ -91,8 +91,8 @@ def compare(
         if ratio.max() > 1:
             row = int(np.unravel_index(int(ratio.argmax()), ratio.shape)[0])
             problems.append(
-                f"{name!r} differs by up to {error.max():.3g} ({ratio.max():.3g} times the tolerance {allowed.value:g}),"
-                f" worst in row {row} of {len(error)}{_named([row], names)}"
+                f"{name!r} differs by up to {error.max():.3g} ({ratio.max():.3g} times the tolerance "
+                f"{allowed.value:g}), worst in row {row} of {len(error)}{_named([row], names)}"
             )
         if allowed.snr_db is not None:
             noise_problems, noisy = _noise_problems(name, wanted, error, allowed.snr_db, names)

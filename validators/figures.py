@@ -10,7 +10,7 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 
 HISTOGRAM_EDGES = tuple(10.0 ** (power / 2) for power in range(-18, 3))
-"""Absolute errors are counted between these, two bins a decade from 1e-9 to 10; one bin below (with 0) and one above."""
+"""Absolute errors are counted between these, two bins a decade from 1e-9 to 10; one more below, one above."""
 
 RELATIVE_FLOOR = 1e-3
 """Relative errors divide by |reference|, but at least by this share of the output's rms: zero crossings say nothing."""
@@ -30,10 +30,10 @@ class Spread:
 class Figures:
     """One output of the engine against the reference's.
 
-    `absolute`: of |actual - expected|. `relative`: the same divided by |expected| (see RELATIVE_FLOOR). `worst_ratio`:
-    the largest error over what the tolerance allows there. `cosine`: the lowest cosine similarity of a row. `snr_db`: over
-    all rows (see `snr_db`), `worst_row_snr_db`: of the loudest row; infinite without any error.
-    `histogram`: numbers of absolute errors by HISTOGRAM_EDGES.
+    `absolute`: of |actual - expected|. `relative`: the same divided by |expected| (see RELATIVE_FLOOR).
+    `worst_ratio`: the largest error over what the tolerance allows there. `cosine`: the lowest cosine similarity of a
+    row. `snr_db`: over all rows (see the function), `worst_row_snr_db`: of the noisiest row; infinite without any
+    error. `histogram`: numbers of absolute errors by HISTOGRAM_EDGES.
     """
 
     absolute: Spread
