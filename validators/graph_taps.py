@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..artifact import INPUT_NAME
 from ..engines import create_engine
@@ -103,7 +101,7 @@ class OnnxLayers:
     """The layers of an ONNX model on an engine, as a source of their values.
 
     `found`: names of the taps that the graph has. After a run, `outputs` are the model's own outputs beside the
-    marked tensors, a dict for each of the runs, and `info` says what ran it.
+    tensors that were marked last, and `info` says what ran it.
     """
 
     def __init__(self, model_file: Path, taps: Sequence[Tap], engine: str) -> None:
@@ -122,32 +120,41 @@ class OnnxLayers:
         self._tensors = GraphTaps(self._model.graph, taps).tensors
         self.found = tuple(self._tensors)
         self.info: EngineInfo | None = None
-        self.outputs: list[dict[str, Array]] = []
+        self.outputs: dict[str, Array] = {}
+
+    def chunks(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """The layers among `names` that the graph has, as many at a time as are marked in one run."""
+        wanted = [name for name in names if name in self._tensors]
+        for start in range(0, len(wanted), TAPS_PER_RUN):
+            yield wanted[start : start + TAPS_PER_RUN]
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
         """See LayerSource; raises EngineError when the engine rejects or cannot run the model."""
-        wanted = [name for name in names if name in self._tensors]
         values: dict[str, Array] = {}
-        self.outputs = []
-        for start in range(0, len(wanted), TAPS_PER_RUN):
-            values |= self._run(images, wanted[start : start + TAPS_PER_RUN])
+        for chunk in self.chunks(names):
+            marks = {f"onnxzoo_tap_{number}": name for number, name in enumerate(chunk)}
+            results = self._run(images, {mark: self._tensors[name] for mark, name in marks.items()})
+            values |= {name: results[mark] for mark, name in marks.items()}
+            self.outputs = {name: value for name, value in results.items() if name not in marks}
         return values
 
-    def _run(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
-        marks = {f"onnxzoo_tap_{number}": name for number, name in enumerate(names)}
+    def run_outputs(self, images: Array) -> dict[str, Array]:
+        """The outputs of the model as it is; raises EngineError."""
+        self.outputs = self._run(images, {})
+        return self.outputs
+
+    def _run(self, images: Array, marks: Mapping[str, str]) -> dict[str, Array]:
         with tempfile.TemporaryDirectory(prefix="onnxzoo-layers-") as folder:
             path = Path(folder) / "model.onnx"
-            path.write_bytes(self._marked({mark: self._tensors[name] for mark, name in marks.items()}))
+            path.write_bytes(self._marked(marks))
             engine = create_engine(self._engine, path)
             try:
                 self.info = engine.info
-                results = engine.run({INPUT_NAME: images})
+                return engine.run({INPUT_NAME: images})
             finally:
                 engine.close()
-        self.outputs.append({name: value for name, value in results.items() if name not in marks})
-        return {name: np.asarray(results[mark]) for mark, name in marks.items() if mark in results}
 
-    def _marked(self, marks: dict[str, str]) -> bytes:
+    def _marked(self, marks: Mapping[str, str]) -> bytes:
         """The model with these further outputs, by the tensor that each shows, as float32."""
         from onnx import TensorProto, helper
 
