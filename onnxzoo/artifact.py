@@ -75,6 +75,10 @@ class ValidationRecord:
     top1_agreement: float
     date: str
 
+    def is_stale(self, files: Mapping[str, ArtifactFile]) -> bool:
+        """Whether it is about another ONNX file than that of its precision among an artifact's `files`."""
+        return self.model_sha256 not in {file.sha256 for file in files.values() if file.precision == self.precision}
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:

@@ -64,7 +64,9 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     current = read_artifact(artifact.folder)
     if current.files != artifact.files:
         raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed during the validation; validate again")
-    kept = [old for old in current.validations if _key(old) not in set(map(_key, new)) and not is_stale(current, old)]
+    kept = [
+        old for old in current.validations if _key(old) not in set(map(_key, new)) and not old.is_stale(current.files)
+    ]
     config = {**current.config, VALIDATIONS: [dataclasses.asdict(entry) for entry in (*kept, *new)]}
     try:
         with atomic_write(artifact.folder / CONFIG_FILE) as file:
@@ -74,19 +76,13 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     return new
 
 
-def is_stale(artifact: Artifact, entry: ValidationRecord) -> bool:
-    """Whether a record is about another ONNX file than the one that the artifact has now."""
-    now = {file.precision: file.sha256 for file in artifact.files.values() if file.precision}
-    return now.get(entry.precision) != entry.model_sha256
-
-
 def _records(validation: Validation) -> Iterable[ValidationRecord]:
     groups: dict[tuple[str, str, str, str], list[Check]] = {}
     for check in validation.checks:
         if check.reference in (CONFORMANCE, PADDLE):
             key = (check.engine.name, check.engine.device, check.precision, check.reference)
             groups.setdefault(key, []).append(check)
-    hashes = {file.precision: file.sha256 for file in validation.artifact.files.values()}
+    hashes = {file.precision: file.sha256 for file in validation.artifact.files.values() if file.precision}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for (engine, device, precision, reference), checks in groups.items():
         yield ValidationRecord(

@@ -58,8 +58,8 @@ class Validation:
     """One validation: prepared when it is made, carried out by `run`.
 
     `inputs`: what the engines are run on, the recorded ones first. `references`: what they are compared with, by
-    name. `model_files`: the ONNX file by precision. `unavailable`: why an engine was not checked, by its name.
-    `checks`: those done so far.
+    name. `tolerances` and `model_files`: what has to be met, and the ONNX file, by precision. `unavailable`: why an
+    engine was not checked, by its name. `checks`: those done so far.
     """
 
     def __init__(
@@ -86,29 +86,29 @@ class Validation:
         where they are named.
 
         Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
-        not as needed, InputError for a combination that makes no sense, ValidationError for an artifact without models.
+        not as needed, InputError for a combination that makes no sense, ValidationError where there is no model.
         """
         if weights is None and against is None:
             options = {"images": images, "samples": samples, "seed": seed}
             if given := [name for name, value in options.items() if value is not None]:
                 raise InputError(
-                    f"{' and '.join(given)} need a reference that can be run on them: name the checkpoint (--weights) or "
-                    "another artifact (--against); the recorded outputs in the artifact are for its own inputs"
+                    f"{' and '.join(given)}: there is nothing to compare such inputs with, as the artifact carries "
+                    "outputs for its own inputs only; name the checkpoint (--weights) or another artifact (--against)"
                 )
         if not batch_sizes or min(batch_sizes) < 1:
             raise InputError(f"batch sizes must be whole numbers from 1, got {list(batch_sizes)}")
         self.artifact = artifact
         self._engines = None if engines is None else tuple(engines)
         self._batch_sizes = tuple(dict.fromkeys(batch_sizes))
-        self._tolerances = {
+        self.tolerances = {
             precision: tolerance_of(precision, tolerance if precisions is not None or precision == "fp32" else None)
             for precision in precisions or artifact.precisions
         }
         # Each file is read and hashed once: those that are read below are verified there.
         for path, file in artifact.files.items():
-            if path != CONFORMANCE_FILE and file.precision not in self._tolerances:
+            if path != CONFORMANCE_FILE and file.precision not in self.tolerances:
                 artifact.verified(path)
-        self.model_files = {precision: artifact.model_file(precision) for precision in self._tolerances}
+        self.model_files = {precision: artifact.model_file(precision) for precision in self.tolerances}
         if not self.model_files:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
         self.references: dict[str, Reference] = {}
@@ -228,7 +228,7 @@ class Validation:
             return failed("the outputs do not have a row for every image of the batch")
         try:
             in_order = {name: values[back] for name, values in outputs.items()}
-            return compare(singles, in_order, self._tolerances[precision], names=self.inputs.names)
+            return compare(singles, in_order, self.tolerances[precision], names=self.inputs.names)
         except ValidationError as error:
             return failed(f"the runs of single images cannot serve as a reference: {error}")
 
@@ -249,12 +249,12 @@ class Validation:
         tolerance: Tolerance | None = None,
     ) -> Check:
         return Check(
-            info, batch_size, reference, samples, comparison, precision, tolerance or self._tolerances[precision]
+            info, batch_size, reference, samples, comparison, precision, tolerance or self.tolerances[precision]
         )
 
     def _tolerance(self, precision: str, reference: Reference) -> Tolerance:
         """That of the coarser precision, where the reference itself is of a low one; an explicit `value` stays."""
-        mine = self._tolerances[precision]
+        mine = self.tolerances[precision]
         worse = coarser(precision, reference.precision)
         if worse == precision or mine.value != tolerance_of(precision).value:
             return mine
