@@ -48,7 +48,7 @@ def plain_inputs(spec: Preprocess) -> Inputs:
     pixel, off the centre, in the lowest: an error in the order of tokens moves it.
     """
     size = spec.crop_size
-    low, high = ((np.float64(level) - spec.mean) / spec.std for level in (0, 1))
+    low, high = ((level - np.array(spec.mean)) / np.array(spec.std) for level in (0.0, 1.0))
     images = np.zeros((4, 3, size, size), np.float32)
     images[1] = low[:, None, None]
     images[2] = high[:, None, None]

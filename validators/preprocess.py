@@ -90,12 +90,12 @@ def _check(case: str, source: image.ImageInput, spec: Preprocess, golden: Array,
     if found.shape[1:] != golden.shape or found.dtype != np.float32:
         problem = f"is {found.dtype} {found.shape[1:]}, expected float32 {golden.shape}"
         return PreprocessCheck(case, float("nan"), golden.size, problem)
-    error = np.abs(found.astype(np.float64) - golden)
-    largest, moved = float(error.max()), int((error.max(axis=0) > TOLERANCE).sum())
+    errors = np.abs(found.astype(np.float64) - golden)
+    largest, moved = float(errors.max()), int((errors.max(axis=0) > TOLERANCE).sum())
     problem = ""
     if not largest <= TOLERANCE:
         # In levels of 0..255: what a pixel moved by, in the channel of the worst value.
-        worst = int(np.unravel_index(int(error.argmax()), error.shape)[1])
+        worst = int(np.unravel_index(int(errors.argmax()), errors.shape)[1])
         levels = largest * spec.std[worst] * LEVELS
         problem = (
             f"{moved} of {golden.size} values moved, by up to {largest:.3g} ({levels:.1f} of 255); "

@@ -64,13 +64,11 @@ def render(
     artifact = validation.artifact
     passed = bool(validation) and all(preprocess)
     title = f"Validation of {artifact.name}"
-    hashes = [
-        (f"ONNX file, {f.precision}", f"{path}, sha256 {f.sha256}") for path, f in artifact.files.items() if f.precision
-    ]
+    models = [file for file in artifact.files.values() if file.precision]
     about = [
         ("folder", str(artifact.folder)),
         ("date", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
-        *hashes,
+        *((f"ONNX file, {file.precision}", f"{file.path}, sha256 {file.sha256}") for file in models),
         *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in validation.tolerances.items()),
         ("inputs", ", ".join(validation.inputs.names)),
         *((f"{name}: not checked", reason) for name, reason in validation.unavailable.items()),
@@ -92,16 +90,15 @@ def render(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">"
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(sections)
-        + "\n</body></html>\n"
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{body}\n</body></html>\n"
     )
 
 
 def _checks(checks: Sequence[Check]) -> str:
     head = (
-        "engine", "version", "device", "arithmetic", "precision", "reference", "batch", "inputs", "output", "max", "mean",
-        "median", "99.9 %", "max, relative", "of tolerance", "cosine", "SNR, dB", "top-1", "top-5",
+        "engine", "version", "device", "arithmetic", "precision", "reference", "batch", "inputs", "output", "max",
+        "mean", "median", "99.9 %", "max, relative", "of tolerance", "cosine", "SNR, dB", "top-1", "top-5",
     )  # fmt: skip
     rows = []
     for check in checks:

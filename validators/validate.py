@@ -120,6 +120,7 @@ class Validation:
         if weights is not None:
             self._add(LivePaddle(artifact, weights))
         if against is not None:
+            self._refuse_itself(against, against_precision)
             self._add(OtherArtifact(artifact, against, against_precision))
         if weights is not None or against is not None:
             count = NOISE_SAMPLES if samples is None else samples
@@ -259,6 +260,15 @@ class Validation:
         if worse == precision or mine.value != tolerance_of(precision).value:
             return mine
         return tolerance_of(worse)
+
+    def _refuse_itself(self, against: Artifact, precision: str) -> None:
+        other = {file.sha256 for file in against.files.values() if file.precision == precision}
+        mine = {file.sha256 for file in self.artifact.files.values() if file.precision in self.model_files}
+        if mine <= other:
+            raise ValidationError(
+                f"{against.folder} has the same {precision} ONNX file as {self.artifact.folder}: a model always agrees "
+                "with itself; give another revision or precision (--against-precision)"
+            )
 
     def _add(self, reference: Reference) -> None:
         self.references[reference.name] = reference

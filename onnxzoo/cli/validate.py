@@ -56,7 +56,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def command(context: click.Context, **given: Any) -> None:
+def command(context: click.Context, /, **given: Any) -> None:
     """Compare a model on every engine with the outputs of the Paddle reference.
 
     By default with those that the artifact carries; with --weights or --against also with a reference that runs now,
