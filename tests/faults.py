@@ -161,7 +161,7 @@ def transposed_bias_index(block: str) -> Callable[[Any], None]:
         gather = node_of(graph, f"{block}.attn.position_bias", "Gather")
         # Blocks share the index: this one gets its own.
         index = numpy_helper.to_array(initializer(graph, gather.input[1]))
-        tokens = int(round(index.size**0.5))
+        tokens = round(index.size**0.5)
         wrong = np.ascontiguousarray(index.reshape(tokens, tokens).T).reshape(index.shape)
         graph.initializer.append(numpy_helper.from_array(wrong, f"{block}.wrong_index"))
         gather.input[1] = f"{block}.wrong_index"

@@ -32,18 +32,20 @@ class GraphTaps:
     """Where the taps of a model are in one ONNX graph."""
 
     def __init__(self, graph: Any, taps: Sequence[Tap]) -> None:
-        """`tensors`: the tensor of every tap that was found, by the tap's name."""
+        """`tensors`: the tensor of every tap that was found, by the tap's name. `anchors`: the nodes that use a layer's
+        weight, by the layer.
+        """
         self._consumers: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
             for name in dict.fromkeys(node.input):
                 self._consumers[name].append(node)
         self._parameters = self._parameter_names(graph)
-        self._anchors: dict[str, list[Any]] = defaultdict(list)
+        self.anchors: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
             for place in WEIGHT_INPUT.get(node.op_type, ()):
                 layer, _, kind = self._parameters.get(_at(node, place), "").rpartition(".")
                 if kind == "weight":
-                    self._anchors[layer].append(node)
+                    self.anchors[layer].append(node)
         places = ((tap.name, self._tensor(tap)) for tap in taps)
         self.tensors: dict[str, str] = {name: tensor for name, tensor in places if tensor}
 
@@ -58,7 +60,7 @@ class GraphTaps:
         return names
 
     def _tensor(self, tap: Tap) -> str:
-        nodes = self._anchors.get(tap.anchor, [])
+        nodes = self.anchors.get(tap.anchor, [])
         if len(nodes) != 1:
             # Equal parameters may be stored once and used by several layers: then the weight does not tell which.
             nodes = [node for node in nodes if self._parameters.get(_at(node, 2)) == f"{tap.anchor}.bias"]
@@ -116,6 +118,7 @@ class OnnxLayers:
             self._model = onnx.load(str(model_file), load_external_data=False)
         except Exception as error:
             raise ValidationError(f"{model_file} cannot be read: {error}") from error
+        self.model_file = model_file
         self._engine = engine
         self._tensors = GraphTaps(self._model.graph, taps).tensors
         self.found = tuple(self._tensors)

@@ -39,8 +39,8 @@ class Tap:
 
     `name`: of the layer, for a reference. `anchor`: the layer whose parameters show the place in a graph; the value
     is its output, its `input`, or the residual `sum` that its output is added to. `part`: what to call the place
-    in which an error that first shows here arose. `width`: number of channels. `block`: whether it ends a block: these taps
-    are compared first, the others only inside the first bad block.
+    in which an error that first shows here arose. `width`: number of channels. `block`: whether it ends a block: these
+    taps are compared first, the others only inside the first bad block.
     """
 
     name: str
@@ -67,7 +67,7 @@ def _swinv2(architecture: SwinV2Architecture) -> Iterator[Tap]:
         dim = architecture.embed_dim * 2**stage
         for index in range(depth):
             block = f"layers.{stage}.blocks.{index}"
-            # Queries, keys and values come from one product, which the reference calls as a function: its layer is attn.
+            # The reference calls the product with qkv's weight as a function: the layer that it enters is attn.
             yield Tap(f"{block}.attn{INPUT}", f"{block}.attn.qkv", "input", block, dim)
             yield Tap(f"{block}.attn.proj", f"{block}.attn.proj", "output", f"{block}.attn", dim)
             yield Tap(f"{block}.norm1", f"{block}.norm1", "output", f"{block}.norm1", dim)
@@ -116,15 +116,15 @@ def _pvt_v2(architecture: PvtV2Architecture) -> Iterator[Tap]:
 def token_orders(architecture: Architecture, image_size: int) -> dict[int, list[Permutation]]:
     """The permutations by which two runs may differ in the order of their tokens, by the number of tokens.
 
-    Swin blocks attend within windows, of the map or of the map rolled by half a window, and a graph may leave its tokens in
-    the order of either. That changes no value, so both are compared up to going from one such order to another;
-    the identity comes first. Numbers of tokens that are not named have no other order.
+    Swin blocks attend within windows, of the map or of the map rolled by half a window, and a graph may leave its
+    tokens in the order of either. That changes no value, so two runs are compared up to going from one such order to
+    another; the identity comes first. Numbers of tokens that are not named have no other order.
     """
     if not isinstance(architecture, SwinV2Architecture):
         return {}
     found: dict[int, list[Permutation]] = {}
     for stage, depth in enumerate(architecture.depths):
-        side = architecture_side(architecture, image_size, stage)
+        side = _side(architecture, image_size, stage)
         window = min(architecture.window_size, side)
         orders = [np.arange(side * side), _window_order(side, window, 0)]
         if depth > 1 and window < side:
@@ -134,7 +134,7 @@ def token_orders(architecture: Architecture, image_size: int) -> dict[int, list[
     return found
 
 
-def architecture_side(architecture: SwinV2Architecture, image_size: int, stage: int) -> int:
+def _side(architecture: SwinV2Architecture, image_size: int, stage: int) -> int:
     """Tokens along a side of the map in this stage."""
     return int(image_size // (architecture.patch_size * 2**stage))
 
@@ -151,9 +151,9 @@ def relative_error(
 ) -> tuple[float, str]:
     """How far one layer's values for `count` images are from another run's, and a word where no number says it.
 
-    The error is that of the worst image: rms of the difference over rms of the expected values. It is infinite for NaN, infinity
-    or another number of values. Values may be laid out as [N, tokens, width], in windows, or as a map [N, width, ...],
-    each run in its own way; tokens may be in any of `orders`.
+    The error is that of the worst image: rms of the difference over rms of the expected values. It is infinite for
+    NaN, infinity or another number of values. Values may be laid out as [N, tokens, width], in windows, or as a map
+    [N, width, ...], each run in its own way; tokens may be in any of `orders`.
     """
     wanted, found = _tokens(expected, count, width), _tokens(actual, count, width)
     if not wanted or not found or wanted[0].shape != found[0].shape:
