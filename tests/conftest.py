@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,3 +43,11 @@ def photos(tmp_path: Path) -> Path:
 def batch() -> np.ndarray:
     """Three different preprocessed images, float32 [3, 3, 32, 32]."""
     return np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """The seeded models of `faults.py` by name, each exported once; for tests that need Paddle."""
+    from faults import make_zoo
+
+    return functools.cache(lambda name: make_zoo(name, tmp_path_factory.mktemp("zoo")))

@@ -58,12 +58,15 @@ class Zoo:
         return read_artifact(folder)
 
 
-def make_zoo(name: str, folder: Path, change: Callable[[dict[str, Any]], None] = lambda _state: None) -> Zoo:
-    """Write a seeded checkpoint, its state put through `change`, and export it."""
+def make_zoo(
+    name: str, folder: Path, change: Callable[[dict[str, Any]], None] = lambda _state: None, **architecture: Any
+) -> Zoo:
+    """Write a seeded checkpoint, its state put through `change`, and export it; `architecture` changes fields of it."""
     import paddle
     from onnxzoo.exports.pipeline import export_model
 
     entry = find(name)
+    entry = dataclasses.replace(entry, architecture=dataclasses.replace(entry.architecture, **architecture))
     model = build_model(ModelSpec(entry.architecture, entry.image_size, CLASSES))
     state = dict(seeded_state(parameter_shapes(model), SEED))
     change(state)
@@ -185,3 +188,27 @@ def baked_batch(graph: Any) -> None:
     """The batch fixed to one."""
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def no_residual(block: str) -> Callable[[Any], None]:
+    """What enters the attention is not added to what leaves it."""
+
+    def fault(graph: Any) -> None:
+        names = {tensor.name for tensor in graph.initializer}
+        made_by = {name: node for node in graph.node for name in node.output}
+        swin = f"{block}.attn.qkv.weight" in names
+        # The addition feeds the MLP in the one family, its norm in the other.
+        following = node_of(graph, f"{block}.mlp.fc1.weight" if swin else f"{block}.norm2.weight")
+        addition = made_by[following.input[0]]
+        assert addition.op_type == "Add"
+        branch = [name for name in addition.input if name.startswith((f"{block}.norm1", f"{block}.attn.proj"))]
+        for node in graph.node:
+            node.input[:] = [branch[0] if name == addition.output[0] else name for name in node.input]
+        graph.node.remove(addition)
+
+    return fault
+
+
+def wrong_order(block: str) -> Callable[[Any], None]:
+    """The tokens that enter a block are in an order that no window explains."""
+    return edit(f"{block}.window_order", lambda index: np.roll(index, 1))

@@ -261,7 +261,7 @@ def _sentences(
 ) -> Iterator[str]:
     source = f"{before.error:.1e} after {before.name}" if before is not None else "nothing before it"
     size = f"the error jumps from {source} to {after.error:.1e}" if math.isfinite(after.error) else after.problem
-    yield f"first wrong in {after.part}: at {after.name} {size} (rounding makes {after.noise:.0e} there)"
+    yield f"{run.engine_name}: first wrong in {after.part}: at {after.name} {size} (rounding makes {after.noise:.0e} there)"
     if unseen := run.unseen(before.name if before is not None else None, after.name):
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         yield f"or before it in {', '.join(unseen[:3])}{more}, which the file lacks under the checkpoint's names"
@@ -280,16 +280,18 @@ def _without_jump(run: _Run, layers: Sequence[LayerError]) -> str:
     figures = f"the largest is {worst.error:.1e} at {worst.name}, where rounding makes {worst.noise:.0e}"
     if run.healed_by:
         return (
-            "the error is gone with tensors marked as outputs, so it arises in what the engine fuses around "
-            f"{', '.join(run.healed_by[:3])}"
+            f"{run.engine_name}: the error is gone with tensors marked as outputs, so it arises in what the engine fuses "
+            f"around {', '.join(run.healed_by[:3])}"
         )
     if worst.in_noise <= JUMP:
-        return f"no layer differs from the reference by more than rounding on these images: {figures}"
-    return f"the error grows from layer to layer without a jump: {figures}"
+        return (
+            f"{run.engine_name}: no layer differs from the reference by more than rounding on these images: {figures}"
+        )
+    return f"{run.engine_name}: the error grows from layer to layer without a jump: {figures}"
 
 
 def _not_compared(run: _Run, why: str) -> Bisection:
-    needed = (
-        "" if run.taps else f", such as {run.wanted[0].anchor}.weight: 'onnxzoo export' writes files that have them"
-    )
-    return Bisection(run.source.info, (), None, None, None, {}, (), f"layers cannot be compared: {why}{needed}")
+    example = f"{run.wanted[0].anchor}.weight"
+    needed = "" if run.taps else f", such as {example}: 'onnxzoo export' writes files that have them"
+    message = f"{run.engine_name}: layers cannot be compared: {why}{needed}"
+    return Bisection(run.source.info, (), None, None, None, {}, (), message)

@@ -41,9 +41,14 @@ class ParameterCheck:
 
 
 def check_parameters(
-    model_file: Path, state: Mapping[str, npt.NDArray[np.float32]], architecture: Architecture
+    model_file: Path,
+    state: Mapping[str, npt.NDArray[np.float32]],
+    architecture: Architecture,
+    epsilons: Mapping[str, float] | None = None,
 ) -> ParameterCheck:
     """Compare the initializers of an fp32 ONNX file with a checkpoint's `state` (Paddle's names and layouts).
+
+    `epsilons`: of the reference's norms by name, compared with those of the operators LayerNormalization.
 
     Weights may be laid out as the operator that uses them needs it (a linear layer as a product from either side, a
     convolution or a Gemm), but not otherwise: a square weight the wrong way round differs. Those of PVTv2's queries may
@@ -73,6 +78,10 @@ def check_parameters(
                 equal += 1
             else:
                 problems.append(_difference(name, found, wanted[0], factors))
+    for name, wanted_epsilon in (epsilons or {}).items():
+        for node in anchors.get(name, []):
+            if node.op_type == "LayerNormalization" and abs(_epsilon(node) / wanted_epsilon - 1) > ROUNDING:
+                problems.append(f"{name} has the epsilon {_epsilon(node):.3g}, expected {wanted_epsilon:.3g}")
     return ParameterCheck(equal, tuple(name for name in state if name not in stored), tuple(problems))
 
 
@@ -98,6 +107,11 @@ def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> lis
             # Through another operator, such as a Transpose of the constant.
             forms += [linear, linear.T]
     return forms or [exact]
+
+
+def _epsilon(node: Any) -> float:
+    """The epsilon of a LayerNormalization; 1e-5 is the operator's default."""
+    return next((float(attribute.f) for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
 
 
 def _folded_scale(name: str, architecture: Architecture) -> float:

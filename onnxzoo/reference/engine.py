@@ -41,6 +41,12 @@ class PaddleEngine:
         """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
         return {"image": TensorSpec((None, 3, self._side, self._side), "float32")}
 
+    @property
+    def epsilons(self) -> dict[str, float]:
+        """The epsilon of every LayerNorm by its name; empty when the engine is closed."""
+        layers = self._model.named_sublayers() if self._model is not None else ()
+        return {name: float(layer._epsilon) for name, layer in layers if hasattr(layer, "_epsilon")}
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
