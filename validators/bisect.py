@@ -261,7 +261,7 @@ def _sentences(
 ) -> Iterator[str]:
     source = f"{before.error:.1e} after {before.name}" if before is not None else "nothing before it"
     size = f"the error jumps from {source} to {after.error:.1e}" if math.isfinite(after.error) else after.problem
-    yield f"{run.engine_name}: first wrong in {after.part}: at {after.name} {size} (rounding makes {after.noise:.0e} there)"
+    yield f"{run.engine_name}: first wrong in {after.part}: at {after.name} {size} (rounding makes {after.noise:.0e})"
     if unseen := run.unseen(before.name if before is not None else None, after.name):
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         yield f"or before it in {', '.join(unseen[:3])}{more}, which the file lacks under the checkpoint's names"
@@ -280,8 +280,8 @@ def _without_jump(run: _Run, layers: Sequence[LayerError]) -> str:
     figures = f"the largest is {worst.error:.1e} at {worst.name}, where rounding makes {worst.noise:.0e}"
     if run.healed_by:
         return (
-            f"{run.engine_name}: the error is gone with tensors marked as outputs, so it arises in what the engine fuses "
-            f"around {', '.join(run.healed_by[:3])}"
+            f"{run.engine_name}: the error is gone with tensors marked as outputs, so it arises in what the engine "
+            f"fuses around {', '.join(run.healed_by[:3])}"
         )
     if worst.in_noise <= JUMP:
         return (

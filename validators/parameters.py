@@ -79,9 +79,12 @@ def check_parameters(
             else:
                 problems.append(_difference(name, found, wanted[0], factors))
     for name, wanted_epsilon in (epsilons or {}).items():
-        for node in anchors.get(name, []):
-            if node.op_type == "LayerNormalization" and abs(_epsilon(node) / wanted_epsilon - 1) > ROUNDING:
-                problems.append(f"{name} has the epsilon {_epsilon(node):.3g}, expected {wanted_epsilon:.3g}")
+        found_epsilons = [_epsilon(node) for node in anchors.get(name, []) if node.op_type == "LayerNormalization"]
+        problems += [
+            f"{name} has the epsilon {found_epsilon:.3g}, expected {wanted_epsilon:.3g}"
+            for found_epsilon in found_epsilons
+            if abs(found_epsilon / wanted_epsilon - 1) > ROUNDING
+        ]
     return ParameterCheck(equal, tuple(name for name in state if name not in stored), tuple(problems))
 
 

@@ -74,6 +74,7 @@ class LivePaddle:
         self.covers: int | None = None
         self.state = checkpoint.state
         self._engine = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
+        self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all

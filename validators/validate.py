@@ -234,7 +234,9 @@ class Validation:
             return failed(f"the runs of single images cannot serve as a reference: {error}")
 
     def _check_parameters(self, reference: LivePaddle) -> Check:
-        found = check_parameters(self.model_files["fp32"], reference.state, self.artifact.architecture)
+        found = check_parameters(
+            self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
+        )
         info = EngineInfo("-", "-", "fp32", "-", "the ONNX file itself")
         comparison = failed(*found.problems)  # without problems it passes, also without figures
         return self._check(info, 0, PARAMETERS, found.equal, comparison, "fp32")
