@@ -346,7 +346,7 @@ def test_another_precision_of_the_same_artifact_is_a_reference(quantised: Path) 
         assert all(check.tolerance == TOLERANCES["int8"] for check in against)
 
 
-@pytest.mark.parametrize("shape", [[10], [128, 10], [32, 128]])
+@pytest.mark.parametrize("shape", [[10], [128, 10], [32, 96], [64, 192], [128, 384]])
 def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[int]) -> None:
     import onnx
     from onnx import numpy_helper

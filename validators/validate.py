@@ -86,7 +86,8 @@ class Validation:
         where they are named.
 
         Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
-        not as needed, InputError for a combination that makes no sense, ValidationError where there is no model.
+        not as needed, InputError for a combination that makes no sense, EngineUnavailableError for an engine that this
+        version does not have, ValidationError where there is no model or the other artifact is the same.
         """
         if weights is None and against is None:
             options = {"images": images, "samples": samples, "seed": seed}
@@ -98,7 +99,7 @@ class Validation:
         if not batch_sizes or min(batch_sizes) < 1:
             raise InputError(f"batch sizes must be whole numbers from 1, got {list(batch_sizes)}")
         self.artifact = artifact
-        self._engines = None if engines is None else tuple(engines)
+        self._engines = None if engines is None else tuple(dict.fromkeys(engines))
         self._batch_sizes = tuple(dict.fromkeys(batch_sizes))
         self.tolerances = {
             precision: tolerance_of(precision, tolerance if precisions is not None or precision == "fp32" else None)
@@ -111,6 +112,9 @@ class Validation:
         self.model_files = {precision: artifact.model_file(precision) for precision in self.tolerances}
         if not self.model_files:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
+        for name in self._engines or ():
+            if name not in ENGINES:  # says so now, not after the other engines have run
+                create_engine(name, next(iter(self.model_files.values()))).close()
         self.references: dict[str, Reference] = {}
         parts: list[Inputs] = []
         if CONFORMANCE_FILE in artifact.files or (weights is None and against is None):
