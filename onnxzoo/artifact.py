@@ -75,10 +75,6 @@ class ValidationRecord:
     top1_agreement: float
     date: str
 
-    def is_stale(self, files: Mapping[str, ArtifactFile]) -> bool:
-        """Whether it is about another ONNX file than that of its precision among an artifact's `files`."""
-        return self.model_sha256 not in {file.sha256 for file in files.values() if file.precision == self.precision}
-
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -110,6 +106,11 @@ class Artifact:
     def precisions(self) -> tuple[str, ...]:
         """Precisions that there is an ONNX file for."""
         return tuple(file.precision for file in self.files.values() if file.precision)
+
+    def validated(self, precision: str) -> tuple[ValidationRecord, ...]:
+        """The validations that this precision's ONNX file passed as config.json lists it now."""
+        hashes = {file.sha256 for file in self.files.values() if file.precision == precision}
+        return tuple(one for one in self.validations if one.precision == precision and one.model_sha256 in hashes)
 
     def model_file(self, precision: str = "fp32") -> Path:
         """The verified ONNX file of this precision.

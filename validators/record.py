@@ -64,9 +64,8 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     current = read_artifact(artifact.folder)
     if current.files != artifact.files:
         raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed during the validation; validate again")
-    kept = [
-        old for old in current.validations if _key(old) not in set(map(_key, new)) and not old.is_stale(current.files)
-    ]
+    replaced = set(map(_key, new))
+    kept = [old for known in current.precisions for old in current.validated(known) if _key(old) not in replaced]
     config = {**current.config, VALIDATIONS: [dataclasses.asdict(entry) for entry in (*kept, *new)]}
     try:
         with atomic_write(artifact.folder / CONFIG_FILE) as file:

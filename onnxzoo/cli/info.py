@@ -65,7 +65,7 @@ def artifact_as_dict(artifact: Artifact) -> dict[str, Any]:
         "tools": dict(artifact.tools),
         "files": {path: dataclasses.asdict(file) for path, file in artifact.files.items()},
         "validations": [
-            {**dataclasses.asdict(entry), "stale": entry.is_stale(artifact.files)} for entry in artifact.validations
+            {**dataclasses.asdict(entry), "stale": _is_stale(entry, artifact)} for entry in artifact.validations
         ],
     }
 
@@ -106,8 +106,12 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
     return rows
 
 
+def _is_stale(entry: ValidationRecord, artifact: Artifact) -> bool:
+    return entry not in artifact.validated(entry.precision)
+
+
 def _validation(entry: ValidationRecord, artifact: Artifact) -> str:
-    stale = "STALE, about an ONNX file that was replaced: " if entry.is_stale(artifact.files) else ""
+    stale = "STALE, about an ONNX file that was replaced: " if _is_stale(entry, artifact) else ""
     batches = ", ".join(map(str, entry.batch_sizes))
     return (
         f"{stale}{entry.engine} {entry.version} on {entry.device}, {entry.precision}, against {entry.reference}: max "
