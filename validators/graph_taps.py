@@ -18,7 +18,7 @@ from ..errors import MissingDependencyError, ValidationError
 from ..results import Array, EngineInfo
 from .layers import Tap
 
-TAPS_PER_RUN = 8
+TAPS_PER_RUN = 16
 """Few, because a tensor that is an output cannot be fused away: marking all would run another program."""
 
 # The input that is the weight, by operator; either of a product, and of the scale of a norm made of single steps.
