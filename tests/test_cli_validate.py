@@ -217,6 +217,9 @@ def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
         (SWIN, 2, True),
     ]
     assert len(document["preprocess"]) == 27
+    result = run("--all", "--engine", "tensorrt")
+    assert result.exit_code == 3
+    assert "the engine 'tensorrt' is not part of this version" in result.stderr
     result = run("--all", "--engine", "onnxruntime", "--tol", "1e-9")
     assert result.exit_code == 1
     assert "FAILED: 0 of 2 models" in result.stdout

@@ -304,8 +304,8 @@ def _outputs(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]
         return run_batches(engine, images, batch_size)
     except (EngineError, InputError) as error:
         return failed(f"at batch size {batch_size}: {error}")
-    except ValueError as error:  # batches of different shapes
-        return failed(f"at batch size {batch_size} the outputs have other shapes from batch to batch: {error}")
+    except (ValueError, KeyError) as error:
+        return failed(f"at batch size {batch_size} the outputs differ in name or shape from batch to batch: {error}")
 
 
 def _exact(comparison: Comparison, info: EngineInfo, precision: str) -> Comparison:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,8 @@ class Options:
 def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]) -> bool:
     """Validate one model with everything that was asked for, print it and fill `document`; whether it passed."""
     from ..validators.environment import environment
-    from ..validators.locate import layered, locate
+    from ..validators.figures import HISTOGRAM_EDGES
+    from ..validators.locate import locate
     from ..validators.record import record, refuse_to_record
     from ..validators.report import write_report
     from ..validators.validate import Validation
@@ -150,13 +151,14 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
     say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
     bisections = list(locate(validation, every_layer=options.layers))
     say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
-    if not validation and layered(validation) is None:
-        say(f"to find the layer at fault: onnxzoo validate {options.model} --weights CHECKPOINT")
+    if not validation:
+        say(*_advice(validation, options))
     document |= {
         "model": artifact.name,
         "folder": str(artifact.folder),
         "tolerance": options.tolerance or DEFAULT_TOLERANCE,
         "inputs": list(validation.inputs.names),
+        "histogram_edges": list(HISTOGRAM_EDGES),
         "checks": [{**plain(check), "passed": bool(check)} for check in validation.checks],
         "unavailable": dict(validation.unavailable),
         "bisections": plain(bisections),
@@ -176,6 +178,20 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
         write_report(options.report, validation, pictures, bisections)
         say(f"report: {options.report}")
     return passed
+
+
+def _advice(validation: Validation, options: Options) -> Iterator[str]:
+    """What to do about a validation that failed, where the checks and bisections do not say it."""
+    from ..validators.locate import layered
+
+    if layered(validation) is None:
+        yield f"to find the layer at fault: onnxzoo validate {options.model} --weights CHECKPOINT"
+    failed = {check.reference for check in validation.checks if not check}
+    if options.weights is not None and failed == {"conformance"}:
+        yield (
+            "the model agrees with this checkpoint but not with the outputs recorded in the artifact, which are of "
+            f"another one; export it again: onnxzoo export {validation.artifact.name} --weights {options.weights}"
+        )
 
 
 def _check_preprocess(artifact: Artifact | None, options: Options, document: dict[str, Any]) -> list[PreprocessCheck]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..artifact import read_artifact
-from ..errors import ModelNotFoundError, OnnxzooError
+from ..errors import EngineUnavailableError, ModelNotFoundError, OnnxzooError
 from ..hub import SHIPPED_DIR, cached_models, shipped_models
 from . import one_line, report
 from .validate_text import plain
@@ -41,7 +41,8 @@ def validate_all(choices: Mapping[str, Any], document: dict[str, Any], *, quiet:
     """Validate what ships with the package and what is in the cache by its conformance vectors; whether all passed.
 
     `choices`: arguments of every Validation. Progress goes to stderr, the summary to stdout unless `quiet`, and into
-    `document`. Raises ModelNotFoundError when there is no model at all.
+    `document`. Raises ModelNotFoundError when there is no model at all, EngineUnavailableError when an engine that was
+    asked for, or every one, cannot be used here: that is no fault of a model.
     """
     folders = [*shipped_models(), *cached_models()]
     if not folders:
@@ -69,6 +70,8 @@ def _validate_one(folder: Path, choices: Mapping[str, Any]) -> Result:
     try:
         validation = Validation(read_artifact(folder), **choices)
         checks = [*validation.run()]
+    except EngineUnavailableError:
+        raise
     except OnnxzooError as problem:
         error = str(problem)
     failed = [check for check in checks if not check]
