@@ -165,3 +165,18 @@ def test_recorded_outputs_of_other_weights_are_told_from_a_wrong_model(tmp_path:
     result = CliRunner().invoke(main, ["validate", str(folder), "--weights", str(NANO_WEIGHTS)])
     assert result.exit_code == 1
     assert "the model agrees with this checkpoint but not with the outputs recorded in the artifact" in result.stdout
+
+
+def test_a_file_with_names_of_its_own_has_no_parameters_to_compare(tmp_path: Path) -> None:
+    def rename(model) -> None:
+        names = {tensor.name: f"weight_{number}" for number, tensor in enumerate(model.graph.initializer)}
+        for tensor in model.graph.initializer:
+            tensor.name = names[tensor.name]
+        for node in model.graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+
+    folder = copy_shipped(tmp_path / "copy")
+    alter(folder, rename)
+    checks = list(validate(read_artifact(folder), weights=NANO_WEIGHTS, engines=["onnxruntime"], batch_sizes=[1]))
+    assert [check.reference for check in checks] == ["conformance", "paddle"]
+    assert all(checks)

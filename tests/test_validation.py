@@ -232,6 +232,13 @@ def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
     assert "openvino computes in bf16, expected fp32" in problems(checks)
 
 
+def test_outputs_that_change_their_names_fail(with_fault) -> None:
+    first = Validation(read_artifact(SHIPPED_DIR / PVT)).inputs.images[0]
+    with_fault(lambda batch, out: out if np.array_equal(batch[0], first) else {"logits": out["logits"]})
+    checks = run(SHIPPED_DIR / PVT, engines=["any"], batch_sizes=[1])
+    assert "at batch size 1 the outputs differ in name or shape from batch to batch" in problems(checks)
+
+
 # Another artifact as the reference
 
 
