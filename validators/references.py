@@ -14,7 +14,7 @@ from ..engines.protocol import Engine
 from ..errors import InputError
 from ..registry import find
 from ..results import Array
-from .bisect import onnx_layers
+from .layer_errors import onnx_layers
 from .layers import LayerSource
 from .vectors import Vectors
 
