@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +96,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(file_download, "time", clock)
     monkeypatch.setattr(client, "time", clock)
     return waited
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """The seeded models of `faults.py` by name, each exported once; for tests that need Paddle."""
+    from faults import make_zoo
+
+    return functools.cache(lambda name: make_zoo(name, tmp_path_factory.mktemp("zoo")))

@@ -85,14 +85,15 @@ def test_the_file_is_little_larger_than_its_parameters(exported: Exported) -> No
 
 @pytest.mark.parametrize("exported", ALL, indirect=True)
 def test_every_engine_gives_the_references_numbers(exported: Exported) -> None:
-    checks = list(validate(exported.artifact, weights=exported.weights, tolerance=1e-4))
+    all_checks = list(validate(exported.artifact, weights=exported.weights, tolerance=1e-4))
+    assert all(all_checks), all_checks
+    checks = [check for check in all_checks if check.reference in ("conformance", "paddle")]
     assert {(check.engine.name, check.batch_size, check.reference) for check in checks} == {
         (engine, batch_size, reference)
         for engine in ("onnxruntime", "openvino")
         for batch_size in (1, 2, 3)
         for reference in ("conformance", "paddle")
     }
-    assert all(checks), checks
     assert max(check.comparison.max_abs for check in checks) <= 1e-4
 
 

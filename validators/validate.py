@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from ..artifact import INPUT_NAME, Artifact
+from ..artifact import CONFORMANCE_FILE, Artifact
 from ..engines import ENGINES, create_engine
 from ..engines.protocol import Engine
-from ..errors import EngineError, EngineUnavailableError, InputError
-from ..registry import find
-from ..results import EngineInfo
-from . import DEFAULT_TOLERANCE
+from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
+from ..image import ImageInput
+from ..results import Array, EngineInfo
 from .compare import Comparison, compare, failed
-from .vectors import Vectors, read_vectors
+from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
+from .parameters import check_parameters
+from .references import CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference, run_batches
+from .tolerances import Tolerance, coarser, tolerance_of
+from .vectors import read_vectors
 
 BATCH_SIZES = (1, 2, 3)
 """One, two and an odd size: a batch that is baked into the graph shows at one of them."""
 
-NOISE_SAMPLES = 3
-NOISE_SEED = 7
+ORDER, LOADING, PARAMETERS = "order", "loading", "parameters"
+"""What a check is about when it compares with no reference's outputs (see `Check`)."""
+
+ORDER_SEED = 11
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One engine at one batch size against one reference; true when it passed.
 
-    `reference`: `conformance` (recorded in the artifact) or `paddle` (run now, from a checkpoint).
+    `reference`: `conformance` (recorded in the artifact), `paddle` (run now, from a checkpoint) or `against` (another
+    artifact in the same engine). Or `order`: the engine's own runs of single images are the reference, and the batches
+    hold the images in another order; `loading`: the engine rejected the model, nothing ran; `parameters`: those in the
+    ONNX file are compared with the checkpoint's, in no engine. `samples`: number of inputs. `tolerance`: what had to
+    be met.
     """
 
     engine: EngineInfo
@@ -38,9 +47,240 @@ class Check:
     reference: str
     samples: int
     comparison: Comparison
+    precision: str = "fp32"
+    tolerance: Tolerance = dataclasses.field(default_factory=lambda: tolerance_of("fp32"))
 
     def __bool__(self) -> bool:
         return bool(self.comparison)
+
+
+class Validation:
+    """One validation: prepared when it is made, carried out by `run`.
+
+    `inputs`: what the engines are run on, the recorded ones first. `references`: what they are compared with, by
+    name. `tolerances` and `model_files`: what has to be met, and the ONNX file, by precision. `unavailable`: why an
+    engine was not checked, by its name. `checks`: those done so far.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        engines: Sequence[str] | None = None,
+        weights: Path | None = None,
+        against: Artifact | None = None,
+        against_precision: str = "fp32",
+        precisions: Sequence[str] | None = None,
+        tolerance: float | None = None,
+        batch_sizes: Sequence[int] = BATCH_SIZES,
+        images: Sequence[ImageInput] | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
+
+        `engines`: by default every one that works here; named ones must. `weights`: checkpoint for the live Paddle
+        model. `against`, `against_precision`: another artifact. With either, the inputs are also fresh noise (`seed`),
+        plain images and `images`; `samples`: number of noise images, and of `images` at most. `precisions`: by default
+        all that the artifact has. `tolerance`: instead of the default `value`; of precisions other than fp32 only
+        where they are named.
+
+        Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
+        not as needed, InputError for a combination that makes no sense, EngineUnavailableError for an engine that this
+        version does not have, ValidationError where there is no model or the other artifact is the same.
+        """
+        if weights is None and against is None:
+            options = {"images": images, "samples": samples, "seed": seed}
+            if given := [name for name, value in options.items() if value is not None]:
+                raise InputError(
+                    f"{' and '.join(given)}: there is nothing to compare such inputs with, as the artifact carries "
+                    "outputs for its own inputs only; name the checkpoint (--weights) or another artifact (--against)"
+                )
+        if not batch_sizes or min(batch_sizes) < 1:
+            raise InputError(f"batch sizes must be whole numbers from 1, got {list(batch_sizes)}")
+        self.artifact = artifact
+        self._engines = None if engines is None else tuple(dict.fromkeys(engines))
+        self._batch_sizes = tuple(dict.fromkeys(batch_sizes))
+        self.tolerances = {
+            precision: tolerance_of(precision, tolerance if precisions is not None or precision == "fp32" else None)
+            for precision in precisions or artifact.precisions
+        }
+        # Each file is read and hashed once: those that are read below are verified there.
+        for path, file in artifact.files.items():
+            if path != CONFORMANCE_FILE and file.precision not in self.tolerances:
+                artifact.verified(path)
+        self.model_files = {precision: artifact.model_file(precision) for precision in self.tolerances}
+        if not self.model_files:
+            raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
+        for name in self._engines or ():
+            if name not in ENGINES:  # says so now, not after the other engines have run
+                create_engine(name, next(iter(self.model_files.values()))).close()
+        self.references: dict[str, Reference] = {}
+        parts: list[Inputs] = []
+        if CONFORMANCE_FILE in artifact.files or (weights is None and against is None):
+            vectors = read_vectors(artifact)
+            parts.append(Inputs(vectors.names, vectors.images))
+            self.references[CONFORMANCE] = Recorded(vectors)
+        if weights is not None:
+            self._add(LivePaddle(artifact, weights))
+        if against is not None:
+            self._refuse_itself(against, against_precision)
+            self._add(OtherArtifact(artifact, against, against_precision))
+        if weights is not None or against is not None:
+            count = NOISE_SAMPLES if samples is None else samples
+            parts.append(noise_inputs(artifact.image_size, count, NOISE_SEED if seed is None else seed))
+            parts.append(plain_inputs(artifact.preprocess))
+            if images is not None:
+                parts.append(image_inputs(images, artifact.preprocess, IMAGE_SAMPLES if samples is None else samples))
+        self.inputs = joined(*parts)
+        self.unavailable: dict[str, str] = {}
+        self.checks: list[Check] = []
+
+    def __bool__(self) -> bool:
+        """Whether all checks passed, of which there must be some."""
+        return bool(self.checks) and all(self.checks)
+
+    def run(self) -> Iterator[Check]:
+        """Carry the checks out, one precision and engine after the other, and yield each as it is done.
+
+        Raises EngineUnavailableError when an engine that was asked for, or every one, cannot be used here;
+        ValidationError when a reference gives nothing to compare with.
+        """
+        self.checks.clear()
+        self.unavailable.clear()
+        for check in self._run():
+            self.checks.append(check)
+            yield check
+
+    def _run(self) -> Iterator[Check]:
+        for reference in self.references.values():
+            if isinstance(reference, LivePaddle) and "fp32" in self.model_files:
+                yield from self._check_parameters(reference)
+        names = tuple(ENGINES) if self._engines is None else self._engines
+        for precision, model_file in self.model_files.items():
+            for name in names:
+                if name in self.unavailable:
+                    continue
+                try:
+                    engine = create_engine(name, model_file)
+                except EngineUnavailableError as error:
+                    if self._engines is not None:
+                        raise
+                    self.unavailable[name] = str(error)
+                    continue
+                except EngineError as error:
+                    # A model that an engine rejects is a failed check; the other engines are of interest all the same.
+                    info = EngineInfo(name, "-", "-", "-", "requested")
+                    yield self._check(info, 0, LOADING, 0, failed(str(error)), precision)
+                    continue
+                try:
+                    yield from self._check_engine(engine, name, precision)
+                finally:
+                    engine.close()
+        if len(self.unavailable) == len(names):
+            raise EngineUnavailableError(f"no engine can be used here: {'; '.join(self.unavailable.values())}")
+
+    def _check_engine(self, engine: Engine, name: str, precision: str) -> Iterator[Check]:
+        images = self.inputs.images
+        expected: dict[str, Mapping[str, Array] | Comparison] = {}
+        for reference in self.references.values():
+            try:
+                expected[reference.name] = reference.outputs(name, images)
+            except EngineError as error:
+                expected[reference.name] = failed(f"the reference {reference.name!r} failed: {error}")
+        singles: dict[str, Array] | Comparison | None = None
+        for size in self._batch_sizes:
+            outputs = _outputs(engine, images, size)
+            if size == 1:
+                singles = outputs
+            for reference in self.references.values():
+                count = len(self.inputs) if reference.covers is None else reference.covers
+                tolerance = self._tolerance(precision, reference)
+                comparison = self._compare(expected[reference.name], outputs, count, tolerance)
+                comparison = _exact(comparison, engine.info, precision)
+                yield self._check(engine.info, size, reference.name, count, comparison, precision, tolerance)
+        size = max(self._batch_sizes)
+        if size > 1 and len(self.inputs) > 1:
+            if singles is None:
+                singles = _outputs(engine, images, 1)
+            comparison = self._compare_order(engine, singles, size, precision)
+            yield self._check(engine.info, size, ORDER, len(self.inputs), comparison, precision)
+
+    def _compare(
+        self,
+        expected: Mapping[str, Array] | Comparison,
+        outputs: Mapping[str, Array] | Comparison,
+        count: int,
+        tolerance: Tolerance,
+    ) -> Comparison:
+        if isinstance(outputs, Comparison):
+            return outputs
+        if isinstance(expected, Comparison):
+            return expected
+        first = {name: values[:count] for name, values in outputs.items()}
+        return compare(expected, first, tolerance, names=self.inputs.names[:count])
+
+    def _compare_order(
+        self, engine: Engine, singles: Mapping[str, Array] | Comparison, size: int, precision: str
+    ) -> Comparison:
+        """Row i of a batch must be what image i alone gives, whatever the other rows are."""
+        if isinstance(singles, Comparison):
+            return singles
+        order = np.random.RandomState(ORDER_SEED).permutation(len(self.inputs))
+        outputs = _outputs(engine, self.inputs.images[order], size)
+        if isinstance(outputs, Comparison):
+            return outputs
+        back = np.argsort(order)
+        if any(len(values) != len(order) for values in (*singles.values(), *outputs.values())):
+            return failed("the outputs do not have a row for every image of the batch")
+        try:
+            in_order = {name: values[back] for name, values in outputs.items()}
+            return compare(singles, in_order, self.tolerances[precision], names=self.inputs.names)
+        except ValidationError as error:
+            return failed(f"the runs of single images cannot serve as a reference: {error}")
+
+    def _check_parameters(self, reference: LivePaddle) -> Iterator[Check]:
+        found = check_parameters(
+            self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
+        )
+        info = EngineInfo("-", "-", "fp32", "-", "the ONNX file itself")
+        comparison = failed(*found.problems)  # without problems it passes, also without figures
+        if found.equal or found.problems:  # a file with names of its own has nothing to compare
+            yield self._check(info, 0, PARAMETERS, found.equal, comparison, "fp32")
+
+    def _check(
+        self,
+        info: EngineInfo,
+        batch_size: int,
+        reference: str,
+        samples: int,
+        comparison: Comparison,
+        precision: str,
+        tolerance: Tolerance | None = None,
+    ) -> Check:
+        return Check(
+            info, batch_size, reference, samples, comparison, precision, tolerance or self.tolerances[precision]
+        )
+
+    def _tolerance(self, precision: str, reference: Reference) -> Tolerance:
+        """That of the coarser precision, where the reference itself is of a low one; an explicit `value` stays."""
+        mine = self.tolerances[precision]
+        worse = coarser(precision, reference.precision)
+        if worse == precision or mine.value != tolerance_of(precision).value:
+            return mine
+        return tolerance_of(worse)
+
+    def _refuse_itself(self, against: Artifact, precision: str) -> None:
+        other = {file.sha256 for file in against.files.values() if file.precision == precision}
+        mine = {file.sha256 for file in self.artifact.files.values() if file.precision in self.model_files}
+        if mine <= other:
+            raise ValidationError(
+                f"{against.folder} has the same {precision} ONNX file as {self.artifact.folder}: a model always agrees "
+                "with itself; give another revision or precision (--against-precision)"
+            )
+
+    def _add(self, reference: Reference) -> None:
+        self.references[reference.name] = reference
 
 
 def validate(
@@ -48,78 +288,32 @@ def validate(
     *,
     engines: Sequence[str] | None = None,
     weights: Path | None = None,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Iterator[Check]:
-    """Check `artifact` and yield one `Check` per reference, engine and batch size as it is done.
+    """Check `artifact` and yield one `Check` after the other as it is done: `Validation` in one call.
 
-    `engines`: by default every one that is installed. The artifact's files are verified and its conformance vectors
-    compared always; with `weights` (the checkpoint) the Paddle reference also runs here and now, on those inputs and
-    on fresh noise. Raises EngineUnavailableError, ArtifactError, CheckpointError or ValidationError when a
-    check cannot be carried out.
+    Per engine, a check for every batch size and reference, and one of the order within a batch; with `weights`
+    one of the parameters. Raises as `Validation` and its `run` do.
     """
-    artifact.verify()
-    recorded = read_vectors(artifact)
-    references = {"conformance": recorded}
-    if weights is not None:
-        references["paddle"] = live_vectors(artifact, weights, recorded)
-    for engine in _engines(artifact, engines):
-        try:
-            for reference, vectors in references.items():
-                for batch_size in batch_sizes:
-                    comparison = _compare_run(engine, vectors, batch_size, tolerance)
-                    yield Check(engine.info, batch_size, reference, len(vectors.names), comparison)
-        finally:
-            engine.close()
+    yield from Validation(
+        artifact, engines=engines, weights=weights, tolerance=tolerance, batch_sizes=batch_sizes
+    ).run()
 
 
-def _engines(artifact: Artifact, names: Sequence[str] | None) -> Iterator[Engine]:
-    """The model in each of these engines, one after the other; by default in all that are installed."""
-    model_file = artifact.model_file()
-    if names is not None:
-        yield from (create_engine(name, model_file) for name in names)
-        return
-    unavailable = []
-    for name in ENGINES:
-        try:
-            engine = create_engine(name, model_file)
-        except EngineUnavailableError as error:
-            unavailable.append(str(error))
-            continue
-        yield engine
-    if len(unavailable) == len(ENGINES):
-        raise EngineUnavailableError(f"no engine can be used here: {'; '.join(unavailable)}")
-
-
-def live_vectors(artifact: Artifact, weights: Path, recorded: Vectors) -> Vectors:
-    """The recorded inputs and fresh noise with the outputs that the Paddle reference gives now.
-
-    Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model.
-    """
-    from ..reference.build import spec_of
-    from ..reference.checkpoint import read_checkpoint
-    from ..reference.engine import PaddleEngine
-
-    checkpoint = read_checkpoint(weights, find(artifact.name))
-    reference = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
-    noise = np.random.RandomState(NOISE_SEED).standard_normal((NOISE_SAMPLES, *recorded.images.shape[1:]))
-    images = np.concatenate([recorded.images, noise.astype(np.float32)])
-    names = (*recorded.names, *(f"fresh noise {i}" for i in range(NOISE_SAMPLES)))
-    return Vectors(names, images, reference.run_each(images))
-
-
-def _compare_run(engine: Engine, vectors: Vectors, batch_size: int, tolerance: float) -> Comparison:
+def _outputs(engine: Engine, images: Array, batch_size: int) -> dict[str, Array] | Comparison:
+    """The outputs, or a failed comparison: a model that cannot be run, or not at this batch size, is an answer."""
     try:
-        outputs = _run(engine, vectors.images, batch_size)
+        return run_batches(engine, images, batch_size)
     except (EngineError, InputError) as error:
-        # A model that cannot be run, or not at this batch size, is a failed check, not an aborted validation.
-        return failed(str(error))
-    return compare(vectors.outputs, outputs, tolerance)
+        return failed(f"at batch size {batch_size}: {error}")
+    except (ValueError, KeyError) as error:
+        return failed(f"at batch size {batch_size} the outputs differ in name or shape from batch to batch: {error}")
 
 
-def _run(engine: Engine, images: npt.NDArray[np.float32], batch_size: int) -> dict[str, npt.NDArray[np.float32]]:
-    # The last batch is filled up with the first images, so that every run has the batch size under test.
-    count = len(images)
-    rows = np.resize(np.arange(count), -(-count // batch_size) * batch_size)
-    parts = [engine.run({INPUT_NAME: images[rows[i : i + batch_size]]}) for i in range(0, len(rows), batch_size)]
-    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+def _exact(comparison: Comparison, info: EngineInfo, precision: str) -> Comparison:
+    """fp32 means fp32: an engine that says that it computes in less has failed, whatever the numbers."""
+    if precision != "fp32" or info.precision == "fp32":
+        return comparison
+    problem = f"{info.name} computes in {info.precision}, expected fp32; set its precision to fp32"
+    return dataclasses.replace(comparison, problems=(problem, *comparison.problems))

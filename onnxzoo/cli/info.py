@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .. import hub, registry
-from ..artifact import Artifact, read_artifact
+from ..artifact import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
 
@@ -71,6 +71,9 @@ def artifact_as_dict(artifact: Artifact) -> dict[str, Any]:
         "source": dict(artifact.source),
         "tools": dict(artifact.tools),
         "files": {path: dataclasses.asdict(file) for path, file in artifact.files.items()},
+        "validations": [
+            {**dataclasses.asdict(entry), "stale": _is_stale(entry, artifact)} for entry in artifact.validations
+        ],
     }
 
 
@@ -104,7 +107,24 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
         rows.append(("file", f"{path}, {file.bytes:,} bytes{state}, sha256 {file.sha256}"))
     rows += [(f"source {key}", str(value)) for key, value in artifact.source.items()]
     rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items())))
+    rows += [("validated", _validation(entry, artifact)) for entry in artifact.validations]
+    if not artifact.validations:
+        rows.append(("validated", "nothing recorded ('onnxzoo validate --record' does it)"))
     return rows
+
+
+def _is_stale(entry: ValidationRecord, artifact: Artifact) -> bool:
+    return entry not in artifact.validated(entry.precision)
+
+
+def _validation(entry: ValidationRecord, artifact: Artifact) -> str:
+    stale = "STALE, about an ONNX file that was replaced: " if _is_stale(entry, artifact) else ""
+    batches = ", ".join(map(str, entry.batch_sizes))
+    return (
+        f"{stale}{entry.engine} {entry.version} on {entry.device}, {entry.precision}, against {entry.reference}: max "
+        f"{entry.max_abs:.2e}, mean {entry.mean_abs:.2e}, top-1 {entry.top1_agreement:.0%} of {entry.inputs} inputs "
+        f"at batch {batches}, tolerance {entry.tolerance:g}, {entry.date}"
+    )
 
 
 def _preprocessing(spec: registry.Preprocess) -> str:

@@ -2,84 +2,229 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact import read_artifact
+from ..artifact import CONFIG_FILE, Artifact, read_artifact
 from ..hub import find_artifact
-from ..validators import DEFAULT_TOLERANCE
+from ..validators.tolerances import DEFAULT_TOLERANCE, TOLERANCES
+from . import one_line
+from .images import NoImages, find_images
+from .validate_all import validate_all
+from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
 if TYPE_CHECKING:
-    from ..validators.validate import Check
+    from ..validators.preprocess import PreprocessCheck
+    from ..validators.validate import Validation
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("validate", short_help="Compare every engine with the Paddle reference.")
-@click.argument("model")
-@click.option(
-    "--weights",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Checkpoint of the artifact: compare with the Paddle reference, run here and now, as well.",
-)
+@click.argument("model", metavar="[NAME|DIR]", required=False)
+@click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
+@click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
+@click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
+@click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
 @click.option(
     "--tol",
     "tolerance",
     type=click.FloatRange(min=0, min_open=True),
-    default=DEFAULT_TOLERANCE,
-    show_default=True,
-    help="Passes when |y - ref| <= tol + tol * |ref| for every value.",
+    help="Passes when |y - ref| <= tol + tol * |ref| for every value; for fp32, and for what --precision names.  "
+    f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
-@click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated. By default all installed.")
+@click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated.  [default: all that work]")
+@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
+@click.option(
+    "--batch-size", "batch_sizes", multiple=True, type=click.IntRange(min=1), help="May be repeated.  [default: 1 2 3]"
+)
+@click.option("--images", metavar="DIR", help="With --weights or --against: run on these images as well.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1000),
+    help="Number of noise inputs, and of --images at most, spread evenly.  [default: 3 and 32]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
+@click.option("--preprocess", is_flag=True, help="Check the image pipeline with golden images; needs no model.")
+@click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
+@click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def command(
-    context: click.Context, model: str, weights: Path | None, tolerance: float, engines: tuple[str, ...], as_json: bool
-) -> None:
-    """Compare MODEL (a name or an artifact folder) on every engine with the outputs of the Paddle reference."""
-    from ..validators.validate import validate
+def command(context: click.Context, /, **given: Any) -> None:
+    """Compare a model on every engine with the outputs of the Paddle reference.
 
-    artifact = read_artifact(find_artifact(model, files=None))
-    checks: list[Check] = []
-    if not as_json:
-        click.echo(f"{artifact.name} in {artifact.folder}, tolerance {tolerance:g}")
-        click.echo(
-            f"{'engine':<13}{'reference':<13}{'batch':>5}{'inputs':>8}{'max':>11}{'mean':>11}{'of tol':>9}{'top-1':>8}"
-        )
-    for check in validate(artifact, engines=engines or None, weights=weights, tolerance=tolerance):
-        checks.append(check)
-        if not as_json:
-            _print(check)
-    passed = all(checks)
-    if as_json:
-        document: dict[str, Any] = {
-            "model": artifact.name,
-            "folder": str(artifact.folder),
-            "tolerance": tolerance,
-            "passed": passed,
-            "checks": [_as_json(check) for check in checks],
-        }
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
-    else:
-        click.echo(f"{'passed' if passed else 'FAILED'}: {sum(map(bool, checks))} of {len(checks)} checks")
+    By default with those that the artifact carries; with --weights or --against also with a reference that runs now,
+    on noise, plain images and --images, and if they differ the first layer that does is named.
+    """
+    options = Options(**given)
+    options.refuse_nonsense()
+    document: dict[str, Any] = {}
+    passed = True
+    if options.every_model:
+        passed = validate_all(options.choices, document, quiet=options.as_json)
+    elif options.model is not None:
+        passed = _validate_one(read_artifact(find_artifact(options.model, files=None)), options, document)
+    if options.preprocess and options.model is None:
+        passed = all(_check_preprocess(None, options, document)) and passed
+    if options.as_json:
+        click.echo(json.dumps({**document, "passed": passed}, indent=2, allow_nan=False))
     context.exit(0 if passed else 1)
 
 
-def _as_json(check: Check) -> dict[str, Any]:
-    document = dataclasses.asdict(check)
-    # JSON has no NaN; null says that there is no figure.
-    figures = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in document["comparison"].items()}
-    return {**document, "comparison": figures, "passed": bool(check)}
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command's arguments as click gives them."""
+
+    model: str | None
+    every_model: bool
+    weights: Path | None
+    against: str | None
+    against_precision: str | None
+    tolerance: float | None
+    engines: tuple[str, ...]
+    precisions: tuple[str, ...]
+    batch_sizes: tuple[int, ...]
+    images: str | None
+    samples: int | None
+    seed: int | None
+    preprocess: bool
+    layers: bool
+    report: Path | None
+    recording: bool
+    as_json: bool
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What is given and concerns any model, as arguments of a Validation."""
+        names = ("tolerance", "engines", "precisions", "batch_sizes")
+        return {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
+
+    def refuse_nonsense(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        for_one = ("weights", "against", "images", "samples", "seed", "layers", "report", "recording")
+        given = [name for name in for_one if getattr(self, name) not in (None, False)]
+        flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
+        if self.every_model and (self.model is not None or given):
+            raise click.UsageError(f"--all is for every model there is: leave out {flags or self.model}")
+        if self.model is None and not self.every_model and not self.preprocess:
+            raise click.UsageError("name a model or an artifact folder, or give --all or --preprocess")
+        if self.model is None and given:
+            raise click.UsageError(f"{flags} need a model: name it, or its artifact folder")
+        if self.layers and self.weights is None and self.against is None:
+            raise click.UsageError("--layers needs a reference that has layers: give --weights or --against")
+        if self.against_precision is not None and self.against is None:
+            raise click.UsageError("--against-precision needs --against")
 
 
-def _print(check: Check) -> None:
-    figures = check.comparison
-    click.echo(
-        f"{check.engine.name:<13}{check.reference:<13}{check.batch_size:>5}{check.samples:>8}"
-        f"{figures.max_abs:>11.2e}{figures.mean_abs:>11.2e}{figures.worst_ratio:>8.1%}{figures.top1_agreement:>8.0%}"
+def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]) -> bool:
+    """Validate one model with everything that was asked for, print it and fill `document`; whether it passed."""
+    from ..validators.environment import environment
+    from ..validators.figures import HISTOGRAM_EDGES
+    from ..validators.locate import locate
+    from ..validators.record import record, refuse_to_record
+    from ..validators.report import write_report
+    from ..validators.validate import Validation
+
+    if options.recording:
+        refuse_to_record(artifact, options.tolerance)
+    validation = Validation(
+        artifact,
+        weights=options.weights,
+        against=None if options.against is None else read_artifact(find_artifact(options.against, files=None)),
+        against_precision=options.against_precision or "fp32",
+        images=_images(options.images),
+        samples=options.samples,
+        seed=options.seed,
+        **options.choices,
     )
-    for problem in figures.problems:
-        click.echo(f"  FAILED: {problem}")
+    say = _say(options)
+    say(f"{artifact.name} in {artifact.folder}, {_tolerances(validation)}")
+    say(HEADER)
+    for check in validation.run():
+        say(*check_lines(check))
+    say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
+    bisections = list(locate(validation, every_layer=options.layers))
+    say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
+    if not validation:
+        say(*_advice(validation, options))
+    document |= {
+        "model": artifact.name,
+        "folder": str(artifact.folder),
+        "tolerance": options.tolerance or DEFAULT_TOLERANCE,
+        "inputs": list(validation.inputs.names),
+        "histogram_edges": list(HISTOGRAM_EDGES),
+        "checks": [{**plain(check), "passed": bool(check)} for check in validation.checks],
+        "unavailable": dict(validation.unavailable),
+        "bisections": plain(bisections),
+    }
+    pictures = _check_preprocess(artifact, options, document) if options.preprocess else []
+    passed = bool(validation) and all(pictures)
+    say(f"{'passed' if passed else 'FAILED'}: {sum(map(bool, validation.checks))} of {len(validation.checks)} checks")
+    if options.recording and passed:
+        written = record(validation)
+        say(f"recorded in {artifact.folder / CONFIG_FILE}: {len(written)} validations")
+        document["recorded"] = plain(written)
+    elif options.recording:
+        say("not recorded: only a validation that passed is")
+    if options.as_json:
+        document["environment"] = environment()
+    if options.report is not None:
+        write_report(options.report, validation, pictures, bisections)
+        say(f"report: {options.report}")
+    return passed
+
+
+def _advice(validation: Validation, options: Options) -> Iterator[str]:
+    """What to do about a validation that failed, where the checks and bisections do not say it."""
+    from ..validators.locate import layered
+
+    if layered(validation) is None:
+        yield f"to find the layer at fault: onnxzoo validate {options.model} --weights CHECKPOINT"
+    failed = {check.reference for check in validation.checks if not check}
+    if options.weights is not None and failed == {"conformance"}:
+        yield (
+            "the model agrees with this checkpoint but not with the outputs recorded in the artifact, which are of "
+            f"another one; export it again: onnxzoo export {validation.artifact.name} --weights {options.weights}"
+        )
+
+
+def _check_preprocess(artifact: Artifact | None, options: Options, document: dict[str, Any]) -> list[PreprocessCheck]:
+    from ..validators.preprocess import check_description, check_preprocess
+
+    checks = [*check_preprocess(), *(check_description(artifact) if artifact is not None else ())]
+    _say(options)(*preprocess_lines(checks))
+    document["preprocess"] = [{**plain(check), "passed": bool(check)} for check in checks]
+    return checks
+
+
+def _images(argument: str | None) -> list[str] | None:
+    if argument is None:
+        return None
+    found = []
+    for image in find_images([argument]):
+        if isinstance(image, NoImages):
+            raise click.BadParameter(str(image), param_hint="--images")
+        found.append(image)
+    return found
+
+
+def _tolerances(validation: Validation) -> str:
+    return "tolerance " + ", ".join(
+        f"{tolerance.value:g} ({name})" for name, tolerance in validation.tolerances.items()
+    )
+
+
+def _say(options: Options) -> Callable[..., None]:
+    """Prints lines, unless JSON was asked for."""
+
+    def say(*lines: str) -> None:
+        for line in () if options.as_json else lines:
+            click.echo(one_line(line))
+
+    return say

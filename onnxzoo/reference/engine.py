@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,23 +41,20 @@ class PaddleEngine:
         """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
         return {"image": TensorSpec((None, 3, self._side, self._side), "float32")}
 
+    @property
+    def epsilons(self) -> dict[str, float]:
+        """The epsilon of every LayerNorm by its name; empty when the engine is closed."""
+        layers = self._model.named_sublayers() if self._model is not None else ()
+        return {name: float(layer._epsilon) for name, layer in layers if hasattr(layer, "_epsilon")}
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
         Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
         """
-        import paddle
-
         image = self._checked(feeds)
-        with self._lock, paddle.no_grad():
-            if self._model is None:
-                raise EngineError("the paddle engine was closed; load the model again")
-            try:
-                features = self._model.forward_features(paddle.to_tensor(image))
-                logits = self._model.head(features)
-                return {"logits": logits.numpy(), "embedding": features.numpy()}
-            except (RuntimeError, ValueError, MemoryError, OSError) as error:
-                raise EngineError(f"paddle failed to run the model: {error}") from error
+        with self._lock:
+            return self._forward(image)
 
     def run_each(self, images: Array) -> dict[str, Array]:
         """The outputs of images [K, 3, S, S], every image run alone: what no batch can have touched.
@@ -66,6 +63,38 @@ class PaddleEngine:
         """
         results = [self.run({"image": image[None]}) for image in images]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+
+    def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
+        """What comes out of the layers with these names (`layers.2.blocks.5.attn`), in their own shapes.
+
+        `NAME:input` is what goes into a layer (its first argument). Layers that the model does not have, or does not
+        call, are left out. Images: float32 [N, 3, S, S]. Raises as `run` does.
+        """
+        image = self._checked({"image": images})
+        values: dict[str, Array] = {}
+        with self._lock:
+            layers = dict(self._model.named_sublayers()) if self._model is not None else {}
+            hooks = [_record(layers[base], base, side, values) for base, side in map(_split, names) if base in layers]
+            try:
+                self._forward(image)
+            finally:
+                for remove in hooks:
+                    remove()
+        return values
+
+    def _forward(self, image: Array) -> dict[str, Array]:
+        """`run` on a checked input; the caller holds the lock."""
+        import paddle
+
+        if self._model is None:
+            raise EngineError("the paddle engine was closed; load the model again")
+        try:
+            with paddle.no_grad():
+                features = self._model.forward_features(paddle.to_tensor(image))
+                logits = self._model.head(features)
+                return {"logits": logits.numpy(), "embedding": features.numpy()}
+        except (RuntimeError, ValueError, MemoryError, OSError) as error:
+            raise EngineError(f"paddle failed to run the model: {error}") from error
 
     def close(self) -> None:
         """Free the model; calling it twice is allowed."""
@@ -81,3 +110,22 @@ class PaddleEngine:
                 f"image must be float32 [N, 3, {self._side}, {self._side}], got {image.dtype} {list(image.shape)}"
             )
         return image
+
+
+def _split(name: str) -> tuple[str, str]:
+    base, _, side = name.partition(":")
+    return base, side
+
+
+def _record(layer: Any, base: str, side: str, values: dict[str, Array]) -> Callable[[], None]:
+    """Have `layer` write what it takes or gives into `values`; returns what ends that."""
+
+    def before(_layer: Any, inputs: Any) -> None:
+        values[f"{base}:input"] = inputs[0].numpy()
+
+    def after(_layer: Any, _inputs: Any, output: Any) -> None:
+        values[base] = output.numpy()
+
+    hook = layer.register_forward_pre_hook(before) if side == "input" else layer.register_forward_post_hook(after)
+    remove: Callable[[], None] = hook.remove
+    return remove

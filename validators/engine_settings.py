@@ -1,0 +1,67 @@
+"""Which settings of an engine could explain an error of a certain size at a certain place."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..results import EngineInfo
+
+# Half a unit in the last place: the largest relative error of rounding one number.
+ROUNDING = {"tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+# How far from that the rms error of a layer whose inputs and weights are rounded was found to be, either way.
+SPREAD = 20.0
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of this CPU in Linux's words (`avx512_bf16`); empty where the system does not say."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def suspects(info: EngineInfo, part: str, error: float, *, from_the_start: bool) -> tuple[str, ...]:
+    """Settings of the engine `info` that could make an error of this size (relative, rms) in this part of a model.
+
+    `from_the_start`: whether it shows in the first layer already, as lower precision does and a faulty layer
+    does not. Empty when no setting known here fits.
+    """
+    return tuple(_suspects(info, part, error, from_the_start))
+
+
+def _suspects(info: EngineInfo, part: str, error: float, from_the_start: bool) -> Iterator[str]:
+    if info.precision != "fp32":
+        yield f"{info.name} says that it computes in {info.precision}, not in fp32"
+    elif from_the_start:
+        for kind, setting in _lower_precisions(info):
+            if ROUNDING[kind] / SPREAD < error < ROUNDING[kind] * SPREAD:
+                yield f"{kind} arithmetic, whose rounding is of this size: {setting}"
+    if part.endswith(".attn") and error < float("inf"):
+        yield f"fused attention: {_ATTENTION.get(info.name, 'the engine may compute attention in one piece')}"
+
+
+def _lower_precisions(info: EngineInfo) -> Iterator[tuple[str, str]]:
+    flags = cpu_flags()
+    if info.name == "openvino" and flags & {"avx512_bf16", "amx_bf16"}:
+        yield "bf16", "OpenVINO's own choice on this CPU unless INFERENCE_PRECISION_HINT is f32"
+    if info.name == "openvino" and platform.machine().lower() in ("arm64", "aarch64"):
+        yield "fp16", "OpenVINO's own choice on ARM unless INFERENCE_PRECISION_HINT is f32"
+    if info.name == "onnxruntime" and "bf16" in flags:
+        yield "bf16", "fast-math, mlas.enable_gemm_fastmath_arm64_bfloat16"
+    if info.name in ("cuda", "tensorrt"):
+        yield "tf32", "TF32, off with use_tf32=0 (cuda) or NVIDIA_TF32_OVERRIDE=0 (tensorrt)"
+    if info.name == "tensorrt":
+        yield "fp16", "trt_fp16_enable or trt_bf16_enable"
+
+
+_ATTENTION = {
+    "openvino": "OpenVINO fuses it into ScaledDotProductAttention or a snippet (SNIPPETS_MODE=DISABLE is the test)",
+    "onnxruntime": "ONNX Runtime's graph optimisation level (ORT_DISABLE_ALL is the test)",
+    "cuda": "flash and memory-efficient kernels (ORT_DISABLE_FUSED_ATTENTION=1 is the test)",
+    "tensorrt": "fused multi-head attention kernels",
+}

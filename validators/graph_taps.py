@@ -1,0 +1,174 @@
+"""Reading a layer's values out of an ONNX file: its tensor is found by the parameters, marked as an output, and run.
+
+The names of initializers follow the checkpoint: a LayerNormalization whose scale is `norm1.weight` computes the layer
+`norm1`, a product with `proj.weight` and the addition behind it compute `proj`. Nothing else of the graph is relied on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..artifact import INPUT_NAME
+from ..engines import create_engine
+from ..errors import MissingDependencyError, ValidationError
+from ..results import Array, EngineInfo
+from .layers import Tap
+
+TAPS_PER_RUN = 16
+"""Few, because a tensor that is an output cannot be fused away: marking all would run another program."""
+
+# The input that is the weight, by operator; either of a product, and of the scale of a norm made of single steps.
+WEIGHT_INPUT = {"LayerNormalization": (1,), "Conv": (1,), "Gemm": (1,), "MatMul": (0, 1), "Mul": (0, 1)}
+RELABELLING = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
+REARRANGING = (*RELABELLING, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+QUANTIZED = "_quantized"
+
+
+class GraphTaps:
+    """Where the taps of a model are in one ONNX graph."""
+
+    def __init__(self, graph: Any, taps: Sequence[Tap]) -> None:
+        """`tensors`: the tensor of every tap that was found, by the tap's name. `anchors`: the nodes that use a layer's
+        weight, by the layer.
+        """
+        self._consumers: dict[str, list[Any]] = defaultdict(list)
+        for node in graph.node:
+            for name in dict.fromkeys(node.input):
+                self._consumers[name].append(node)
+        self._parameters = self._parameter_names(graph)
+        self.anchors: dict[str, list[Any]] = defaultdict(list)
+        for node in graph.node:
+            for place in WEIGHT_INPUT.get(node.op_type, ()):
+                layer, _, kind = self._parameters.get(_at(node, place), "").rpartition(".")
+                if kind == "weight":
+                    self.anchors[layer].append(node)
+        places = ((tap.name, self._tensor(tap)) for tap in taps)
+        self.tensors: dict[str, str] = {name: tensor for name, tensor in places if tensor}
+
+    def _parameter_names(self, graph: Any) -> dict[str, str]:
+        """The name of the parameter in every constant tensor: of the constant that it was computed from."""
+        names = {tensor.name: tensor.name.removesuffix(QUANTIZED) for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                names[node.output[0]] = node.output[0]
+            elif node.op_type in REARRANGING and node.input and all(name in names for name in node.input if name):
+                names[node.output[0]] = names[node.input[0]]
+        return names
+
+    def _tensor(self, tap: Tap) -> str:
+        nodes = self.anchors.get(tap.anchor, [])
+        if len(nodes) != 1:
+            # Equal parameters may be stored once and used by several layers: then the weight does not tell which.
+            nodes = [node for node in nodes if self._parameters.get(_at(node, 2)) == f"{tap.anchor}.bias"]
+        if len(nodes) != 1:
+            return ""
+        node = nodes[0]
+        if tap.side == "input":
+            # A norm in single steps shows only where it ends.
+            return next((name for name in node.input if name not in self._parameters and node.op_type != "Mul"), "")
+        output = self._with_bias(node)
+        return output if tap.side == "output" else self._sum(output)
+
+    def _with_bias(self, node: Any) -> str:
+        """What `node` computes, behind the addition of a constant where there is one."""
+        output = str(node.output[0])
+        if node.op_type in ("MatMul", "Mul"):
+            addition = self._following(output, RELABELLING)
+            if addition is not None and any(name in self._parameters for name in addition.input):
+                return str(addition.output[0])
+        return output
+
+    def _sum(self, tensor: str) -> str:
+        addition = self._following(tensor, REARRANGING)
+        if addition is None or any(name in self._parameters for name in addition.input):
+            return ""
+        return str(addition.output[0])
+
+    def _following(self, tensor: str, passing: Sequence[str]) -> Any:
+        """The Add that alone uses a tensor, as it is or behind operators that pass it on."""
+        while len(users := self._consumers.get(tensor, [])) == 1:
+            if users[0].op_type == "Add":
+                return users[0]
+            if users[0].op_type not in passing:
+                return None
+            tensor = users[0].output[0]
+        return None
+
+
+class OnnxLayers:
+    """The layers of an ONNX model on an engine, as a source of their values.
+
+    `found`: names of the taps that the graph has. After a run, `outputs` are the model's own outputs beside the
+    tensors that were marked last, and `info` says what ran it.
+    """
+
+    def __init__(self, model_file: Path, taps: Sequence[Tap], engine: str) -> None:
+        """Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read."""
+        try:
+            import onnx
+        except ImportError as error:
+            raise MissingDependencyError(
+                "comparing layers needs the package onnx; install it: pip install 'onnxzoo[export]'"
+            ) from error
+        try:
+            self._model = onnx.load(str(model_file), load_external_data=False)
+        except Exception as error:
+            raise ValidationError(f"{model_file} cannot be read: {error}") from error
+        self.model_file = model_file
+        self._engine = engine
+        self._tensors = GraphTaps(self._model.graph, taps).tensors
+        self.found = tuple(self._tensors)
+        self.info: EngineInfo | None = None
+        self.outputs: dict[str, Array] = {}
+
+    def chunks(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """The layers among `names` that the graph has, as many at a time as are marked in one run."""
+        wanted = [name for name in names if name in self._tensors]
+        for start in range(0, len(wanted), TAPS_PER_RUN):
+            yield wanted[start : start + TAPS_PER_RUN]
+
+    def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
+        """See LayerSource; raises EngineError when the engine rejects or cannot run the model."""
+        values: dict[str, Array] = {}
+        for chunk in self.chunks(names):
+            marks = {f"onnxzoo_tap_{number}": name for number, name in enumerate(chunk)}
+            results = self._run(images, {mark: self._tensors[name] for mark, name in marks.items()})
+            values |= {name: results[mark] for mark, name in marks.items()}
+            self.outputs = {name: value for name, value in results.items() if name not in marks}
+        return values
+
+    def run_outputs(self, images: Array) -> dict[str, Array]:
+        """The outputs of the model as it is; raises EngineError."""
+        self.outputs = self._run(images, {})
+        return self.outputs
+
+    def _run(self, images: Array, marks: Mapping[str, str]) -> dict[str, Array]:
+        with tempfile.TemporaryDirectory(prefix="onnxzoo-layers-") as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(self._marked(marks))
+            engine = create_engine(self._engine, path)
+            try:
+                self.info = engine.info
+                return engine.run({INPUT_NAME: images})
+            finally:
+                engine.close()
+
+    def _marked(self, marks: Mapping[str, str]) -> bytes:
+        """The model with these further outputs, by the tensor that each shows, as float32."""
+        from onnx import TensorProto, helper
+
+        model = type(self._model)()
+        model.CopyFrom(self._model)
+        for mark, tensor in marks.items():
+            model.graph.node.append(helper.make_node("Cast", [tensor], [mark], name=mark, to=TensorProto.FLOAT))
+            model.graph.output.append(helper.make_tensor_value_info(mark, TensorProto.FLOAT, None))
+        content: bytes = model.SerializeToString()
+        return content
+
+
+def _at(node: Any, place: int) -> str:
+    return str(node.input[place]) if place < len(node.input) else ""

@@ -1,0 +1,71 @@
+"""What a model is run on: seeded noise, adversarially plain images, and images of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..image import ImageInput, describe, preprocess_batch
+from ..registry import Preprocess
+from ..results import Array
+
+NOISE_SAMPLES = 3
+NOISE_SEED = 7
+IMAGE_SAMPLES = 32
+"""Of a folder of images so many are taken, spread evenly, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """`names`: of the inputs. `images`: float32 [K, 3, S, S], RGB, normalised."""
+
+    names: tuple[str, ...]
+    images: Array
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def joined(*parts: Inputs) -> Inputs:
+    """All inputs in one, in this order."""
+    names = tuple(name for part in parts for name in part.names)
+    return Inputs(names, np.concatenate([part.images for part in parts]))
+
+
+def noise_inputs(size: int, count: int, seed: int) -> Inputs:
+    """`count` images of standard normal noise, fixed by the seed (0..2^32-1)."""
+    stream = np.random.RandomState(seed)
+    noise = np.empty((count, 3, size, size), np.float32)
+    for image in noise:  # one by one: the stream gives float64
+        image[...] = stream.standard_normal(image.shape)
+    return Inputs(tuple(f"noise {seed}.{number}" for number in range(count)), noise)
+
+
+def plain_inputs(spec: Preprocess) -> Inputs:
+    """Images on which a model has nothing to hold on to: variances of 0 before norms, softmaxes over equal scores.
+
+    All zero (the mean colour), all at the lowest and at the highest value that preprocessing gives, and one highest
+    pixel, off the centre, in the lowest: an error in the order of tokens moves it.
+    """
+    size = spec.crop_size
+    low, high = ((level - np.array(spec.mean)) / np.array(spec.std) for level in (0.0, 1.0))
+    images = np.zeros((4, 3, size, size), np.float32)
+    images[1] = low[:, None, None]
+    images[2] = high[:, None, None]
+    images[3] = low[:, None, None]
+    images[3, :, size // 3, size // 5] = high
+    return Inputs(("zero", "lowest", "highest", "one hot pixel"), images)
+
+
+def image_inputs(images: Sequence[ImageInput], spec: Preprocess, count: int = IMAGE_SAMPLES) -> Inputs:
+    """At most `count` of these images, spread evenly, through the model's preprocessing.
+
+    Raises ImageError naming one that cannot be read, InputError when there is none.
+    """
+    if not images:
+        raise InputError("there is no image to validate with; give a folder with images in it")
+    chosen = [images[index * len(images) // count] for index in range(count)] if len(images) > count else list(images)
+    return Inputs(tuple(describe(image) for image in chosen), preprocess_batch(chosen, spec))

@@ -1,0 +1,66 @@
+"""From a failed comparison to the layer: which inputs to bisect with, and against what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..errors import OnnxzooError
+from ..results import Array
+from .bisect import Bisection, bisect
+from .references import AGAINST, PADDLE, Reference
+from .validate import ORDER, Check, Validation
+
+MAX_IMAGES = 4
+"""Inputs to bisect with: all layers of all of them are held at once."""
+
+
+def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bisection]:
+    """Bisect every engine whose fp32 numbers differ from a reference that has layers, or from its own in other batches.
+
+    One bisection for each engine, with the inputs, and at least the batch size, of its first such check that failed.
+    With `every_layer` also engines and precisions where nothing failed, and every layer instead of one block.
+    A bisection that cannot be carried out is one whose `message` says why.
+    """
+    reference = layered(validation)
+    if reference is None:
+        return
+    done = set()
+    # A failure at batch 1 comes first: it is the simplest to look at.
+    for check in sorted(validation.checks, key=lambda check: (bool(check), check.batch_size)):
+        key = (check.engine.name, check.precision)
+        concerned = check.batch_size > 0 and check.reference in (reference.name, ORDER)
+        if not concerned or key in done or not (every_layer or (not check and check.precision == "fp32")):
+            continue
+        done.add(key)
+        try:
+            source = reference.layers(check.engine.name)
+            if source is None:
+                continue
+            yield bisect(
+                validation.artifact,
+                check.engine.name,
+                _images(validation, check),
+                source,
+                precision=check.precision,
+                every_layer=every_layer,
+            )
+        except OnnxzooError as error:
+            message = f"{check.engine.name}: the layers cannot be compared: {error}"
+            yield Bisection(check.engine, (), None, None, None, {}, (), message)
+
+
+def layered(validation: Validation) -> Reference | None:
+    """The reference whose layers can be compared; None without `weights` and `against`."""
+    return next((validation.references[name] for name in (PADDLE, AGAINST) if name in validation.references), None)
+
+
+def _images(validation: Validation, check: Check) -> Array:
+    """The inputs at fault, worst first, then others up to the batch size that failed."""
+    rows = list(check.comparison.failed_rows[:MAX_IMAGES])
+    others = (row for row in range(len(validation.inputs)) if row not in rows)
+    while len(rows) < max(check.batch_size, 1):
+        row = next(others, None)
+        rows.append(0 if row is None else row)
+    return np.ascontiguousarray(validation.inputs.images[rows])

@@ -1,0 +1,160 @@
+"""The parameters inside an ONNX file against the checkpoint's, by name.
+
+This sees what no output shows: one value of a million changed by 1 % is below the rounding of the logits. It sees only
+what stands in the file under its name; what a converter computed from several parameters is left to the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MissingDependencyError, ValidationError
+from ..registry import Architecture, PvtV2Architecture
+from .graph_taps import GraphTaps
+
+Values = npt.NDArray[np.float64]
+
+ROUNDING = 2.0**-22
+"""Largest relative difference of equal values: two roundings to float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCheck:
+    """`problems`: a line for every parameter that differs; true when there is none.
+
+    `equal`: number of parameters found under their name with the checkpoint's values. `absent`: names of those that
+    the file does not hold under their name, because they were folded into others, merged with equal ones, or renamed.
+    """
+
+    equal: int
+    absent: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+
+def check_parameters(
+    model_file: Path,
+    state: Mapping[str, npt.NDArray[np.float32]],
+    architecture: Architecture,
+    epsilons: Mapping[str, float] | None = None,
+) -> ParameterCheck:
+    """Compare the initializers of an fp32 ONNX file with a checkpoint's `state` (Paddle's names and layouts).
+
+    `epsilons`: of the reference's norms by name, compared with those of the operators LayerNormalization.
+
+    Weights may be laid out as the operator that uses them needs it (a linear layer as a product from either side, a
+    convolution or a Gemm), but not otherwise: a square weight the wrong way round differs. Those of PVTv2's queries may
+    carry the scale of the scores. Raises MissingDependencyError without onnx, ValidationError when the file cannot be
+    read.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingDependencyError(
+            "comparing parameters needs the package onnx; install it: pip install 'onnxzoo[export]'"
+        ) from error
+    try:
+        graph = onnx.load(str(model_file), load_external_data=False).graph
+        stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in state}
+    except Exception as error:
+        raise ValidationError(f"{model_file} cannot be read: {error}") from error
+    anchors = GraphTaps(graph, ()).anchors
+    problems, equal = [], 0
+    for name in state:
+        if name in stored:
+            wanted = _as_used(state[name], anchors.get(name.removesuffix(".weight"), []), name)
+            factors = (1.0, _folded_scale(name, architecture))
+            found = stored[name].astype(np.float64)
+            if any(_same(found, form * factor) for form in wanted for factor in factors):
+                equal += 1
+            else:
+                problems.append(_difference(name, found, wanted[0], factors))
+    for name, wanted_epsilon in (epsilons or {}).items():
+        found_epsilons = [_epsilon(node) for node in anchors.get(name, []) if node.op_type == "LayerNormalization"]
+        problems += [
+            f"{name} has the epsilon {found_epsilon:.3g}, expected {wanted_epsilon:.3g}"
+            for found_epsilon in found_epsilons
+            if abs(found_epsilon / wanted_epsilon - 1) > ROUNDING
+        ]
+    return ParameterCheck(equal, tuple(name for name in state if name not in stored), tuple(problems))
+
+
+def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> list[Values]:
+    """A parameter in the layouts in which the operators that use it take it; the checkpoint's where none is known."""
+    exact = value.astype(np.float64)
+    if value.ndim == 1:
+        return [exact]
+    if value.ndim == 4 and value.shape[2:] != (1, 1):
+        return [exact]
+    # [in, out], which a product from the right takes.
+    linear = exact if value.ndim == 2 else exact[:, :, 0, 0].T
+    forms = []
+    for node in nodes:
+        if node.op_type == "Conv":
+            forms.append(linear.T[:, :, None, None])
+        elif node.op_type == "Gemm":
+            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            forms.append(linear.T if transposed else linear)
+        elif name in node.input:
+            forms.append(linear if list(node.input).index(name) == 1 else linear.T)
+        else:
+            # Through another operator, such as a Transpose of the constant.
+            forms += [linear, linear.T]
+    return forms or [exact]
+
+
+def _epsilon(node: Any) -> float:
+    """The epsilon of a LayerNormalization; 1e-5 is the operator's default."""
+    return next((float(attribute.f) for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
+
+
+def _folded_scale(name: str, architecture: Architecture) -> float:
+    """The factor that a parameter may carry: 1 / sqrt(width of a head) for the queries of PVTv2, else 1."""
+    block, _, rest = name.partition(".attn.")
+    if isinstance(architecture, PvtV2Architecture) and rest in ("q.weight", "q.bias"):
+        stage = int(block.removeprefix("block").partition(".")[0]) - 1
+        return float((architecture.embed_dims[stage] // architecture.num_heads[stage]) ** -0.5)
+    return 1.0
+
+
+def _same(found: Values, wanted: Values) -> bool:
+    return _fits(found, wanted) and not _differing(found, wanted).any()
+
+
+def _fits(found: Values, wanted: Values) -> bool:
+    """Whether the shapes agree, but for axes of length one: a bias may be a column."""
+    return [size for size in found.shape if size != 1] == [size for size in wanted.shape if size != 1]
+
+
+def _differing(found: Values, wanted: Values) -> npt.NDArray[np.bool_]:
+    flat, expected = found.reshape(-1), wanted.reshape(-1)
+    # Negated, so that NaN differs.
+    return ~(np.abs(flat - expected) <= ROUNDING * np.abs(expected) + np.finfo(np.float32).tiny)
+
+
+def _difference(name: str, found: Values, wanted: Values, factors: tuple[float, ...]) -> str:
+    if not _fits(found, wanted):
+        return f"{name} has the shape {list(found.shape)} in the ONNX file, expected {list(wanted.shape)}"
+    factor = min(factors, key=lambda factor: int(_differing(found, wanted * factor).sum()))
+    expected = (wanted * factor).reshape(found.shape)
+    bad = _differing(found, expected)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (found / expected).reshape(-1)[bad]
+        distance = np.abs(found - expected).reshape(-1)
+    worst = int(np.where(np.isfinite(distance), distance, np.inf).argmax())
+    place = [int(index) for index in np.unravel_index(worst, found.shape)]
+    line = (
+        f"{name}: {int(bad.sum())} of {bad.size} values differ from the checkpoint's, most at {place}: "
+        f"{found.reshape(-1)[worst]:.7g}, expected {expected.reshape(-1)[worst]:.7g}"
+    )
+    constant = np.isfinite(ratios).all() and bad.sum() > 1 and np.ptp(ratios) <= 1e-4 * np.abs(ratios).max()
+    return f"{line}; all of them by a factor of {np.median(ratios):.4g}" if constant else line

@@ -1,0 +1,105 @@
+"""Writing a passed validation into the artifact's config.json, where `info` and the model card find it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..artifact import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
+from ..errors import ArtifactError, InputError, ValidationError
+from ..files import atomic_write
+from ..hub import require_own
+from .references import CONFORMANCE, PADDLE
+from .tolerances import tolerance_of
+from .validate import Check, Validation
+
+VALIDATIONS = "validations"
+
+
+def refuse_to_record(artifact: Artifact, tolerance: float | None = None) -> None:
+    """Say before a validation why it could not be recorded.
+
+    Raises InputError for a `tolerance` looser than fp32's, ArtifactError for an artifact that may not be written to.
+    """
+    if tolerance is not None and tolerance > tolerance_of("fp32").value:
+        raise InputError(
+            f"a validation is recorded only with its precision's tolerance or a smaller one: {tolerance:g} is more "
+            f"than {tolerance_of('fp32').value:g}; leave out --tol or --record"
+        )
+    path = artifact.folder.resolve() / CONFIG_FILE
+    require_own(artifact.folder)
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise ArtifactError(f"{path} cannot be written to; copy the folder, or change its permissions")
+
+
+def record(validation: Validation) -> tuple[ValidationRecord, ...]:
+    """Write a validation that has run into its artifact's config.json; returns the new records.
+
+    One record for each engine, device, precision and reference (`conformance` or `paddle`), which replaces an earlier
+    one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
+
+    Raises ValidationError when anything failed or a tolerance was looser than its precision's default, ArtifactError
+    when config.json cannot be written or has changed meanwhile.
+    """
+    if not validation:
+        raise ValidationError("the validation did not pass, so it is not recorded")
+    for check in validation.checks:
+        default = tolerance_of(check.precision).value
+        if check.tolerance.value > default:
+            raise ValidationError(
+                f"the tolerance {check.tolerance.value:g} is more than {default:g}, the default for {check.precision}, "
+                "so that the validation is not recorded"
+            )
+    artifact = validation.artifact
+    refuse_to_record(artifact)
+    new = tuple(_records(validation))
+    current = read_artifact(artifact.folder)
+    if current.files != artifact.files:
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed during the validation; validate again")
+    replaced = set(map(_key, new))
+    kept = [old for known in current.precisions for old in current.validated(known) if _key(old) not in replaced]
+    config = {**current.config, VALIDATIONS: [dataclasses.asdict(entry) for entry in (*kept, *new)]}
+    try:
+        with atomic_write(artifact.folder / CONFIG_FILE) as file:
+            file.write((json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} cannot be written: {error.strerror}") from error
+    return new
+
+
+def _records(validation: Validation) -> Iterable[ValidationRecord]:
+    groups: dict[tuple[str, str, str, str], list[Check]] = {}
+    for check in validation.checks:
+        if check.reference in (CONFORMANCE, PADDLE):
+            key = (check.engine.name, check.engine.device, check.precision, check.reference)
+            groups.setdefault(key, []).append(check)
+    hashes = {file.precision: file.sha256 for file in validation.artifact.files.values() if file.precision}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    for (engine, device, precision, reference), checks in groups.items():
+        yield ValidationRecord(
+            engine=engine,
+            version=checks[0].engine.version,
+            device=device,
+            precision=precision,
+            model_sha256=hashes[precision],
+            reference=reference,
+            tolerance=checks[0].tolerance.value,
+            inputs=checks[0].samples,
+            batch_sizes=tuple(check.batch_size for check in checks),
+            max_abs=max(check.comparison.max_abs for check in checks),
+            mean_abs=_mean([check.comparison.mean_abs for check in checks]),
+            top1_agreement=min(check.comparison.top1_agreement for check in checks),
+            date=date,
+        )
+
+
+def _key(entry: ValidationRecord) -> tuple[Any, ...]:
+    return entry.engine, entry.device, entry.precision, entry.reference
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

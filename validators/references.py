@@ -1,0 +1,134 @@
+"""What an engine's outputs are compared with: recorded outputs, the live Paddle model, another artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..artifact import INPUT_NAME, Artifact
+from ..engines import create_engine
+from ..engines.protocol import Engine
+from ..errors import InputError
+from ..registry import find
+from ..results import Array
+from .layer_errors import onnx_layers
+from .layers import LayerSource
+from .vectors import Vectors
+
+CONFORMANCE, PADDLE, AGAINST = "conformance", "paddle", "against"
+
+
+class Reference(Protocol):
+    """Gives the expected outputs.
+
+    `name`: CONFORMANCE, PADDLE or AGAINST. `precision`: of its arithmetic. `covers`: it is asked about the first
+    so many inputs, None for all.
+    """
+
+    name: str
+    precision: str
+    covers: int | None
+
+    def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
+        """The outputs by name for images float32 [K, 3, S, S], each run alone; `engine`: what is compared with them."""
+        ...
+
+    def layers(self, engine: str) -> LayerSource | None:
+        """Where the values between its layers come from, where it has them."""
+        ...
+
+
+class Recorded:
+    """The conformance vectors of the artifact: what Paddle gave at export. Knows the recorded inputs only."""
+
+    name, precision = CONFORMANCE, "fp32"
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.covers: int | None = len(vectors.names)
+        self._outputs = vectors.outputs
+
+    def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all
+        """What was recorded, for the recorded images."""
+        return self._outputs
+
+    def layers(self, engine: str) -> LayerSource | None:  # noqa: ARG002
+        """None: only outputs were recorded."""
+        return None
+
+
+class LivePaddle:
+    """The textbook Paddle model with the weights of a checkpoint, run here and now."""
+
+    name, precision = PADDLE, "fp32"
+
+    def __init__(self, artifact: Artifact, weights: Path) -> None:
+        """Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model."""
+        from ..reference.build import spec_of
+        from ..reference.checkpoint import read_checkpoint
+        from ..reference.engine import PaddleEngine
+
+        checkpoint = read_checkpoint(weights, find(artifact.name))
+        self.covers: int | None = None
+        self.state = checkpoint.state
+        self._engine = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
+        self.epsilons = self._engine.epsilons
+        self._last: tuple[Array, Mapping[str, Array]] | None = None
+
+    def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all
+        """What Paddle gives for each image alone; computed once for the same array."""
+        if self._last is None or self._last[0] is not images:
+            self._last = images, self._engine.run_each(images)
+        return self._last[1]
+
+    def layers(self, engine: str) -> LayerSource | None:  # noqa: ARG002
+        """The Paddle model itself."""
+        return self._engine
+
+
+class OtherArtifact:
+    """Another artifact, or another precision of the same one, run on the same inputs by the same engine."""
+
+    name = AGAINST
+
+    def __init__(self, artifact: Artifact, other: Artifact, precision: str) -> None:
+        """Raises InputError when the two cannot give comparable outputs, or `other` has no such precision."""
+        for what, mine, theirs in (
+            ("classes", artifact.num_classes, other.num_classes),
+            ("pixels a side", artifact.image_size, other.image_size),
+            ("features", artifact.architecture.num_features, other.architecture.num_features),
+        ):
+            if mine != theirs:
+                raise InputError(
+                    f"{artifact.folder} has {mine} {what}, {other.folder} has {theirs}: they cannot be compared; "
+                    "give an artifact of the same model"
+                )
+        self.precision = precision
+        self.covers: int | None = None
+        self._artifact = other
+        self._model_file = other.model_file(precision)
+
+    def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
+        """What the other artifact gives in this engine for each image alone. Raises EngineError when it cannot run."""
+        running = create_engine(engine, self._model_file)
+        try:
+            return run_batches(running, images, 1)
+        finally:
+            running.close()
+
+    def layers(self, engine: str) -> LayerSource | None:
+        """The other artifact's layers in this engine."""
+        return onnx_layers(self._artifact, engine, self.precision)
+
+
+def run_batches(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]:
+    """The outputs for images [K, 3, S, S], run in batches of exactly this size: the first images fill up the last.
+
+    Raises EngineError, InputError as `engine.run` does.
+    """
+    count = len(images)
+    rows = np.resize(np.arange(count), -(-count // batch_size) * batch_size)
+    parts = [engine.run({INPUT_NAME: images[rows[i : i + batch_size]]}) for i in range(0, len(rows), batch_size)]
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}

@@ -1,0 +1,239 @@
+"""The report of a validation: one page of HTML that needs nothing but itself, for reviews and archives."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import html
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import atomic_write
+from ..registry import Preprocess
+from ..results import Array
+from .bisect import Bisection
+from .environment import environment
+from .figures import HISTOGRAM_EDGES, Figures
+from .preprocess import PreprocessCheck
+from .validate import Check, Validation
+
+WORST_INPUTS = 8
+THUMBNAIL_PIXELS = 128
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2126 }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
+.verdict { display: inline-block; padding: .2rem .9rem; border-radius: .3rem; color: #fff; font-weight: 600 }
+.pass { background: #1b7a43 } .fail { background: #b3261e }
+table { border-collapse: collapse; font-size: .87rem } .wide { overflow-x: auto }
+th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #d9dee3; vertical-align: top }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+tr.bad td { background: #fbe9e7 } .problem { color: #b3261e } .grid { display: flex; flex-wrap: wrap; gap: 1rem }
+figure { margin: 0; font-size: .8rem; max-width: 19rem } figure img { display: block; width: 8rem;
+image-rendering: pixelated; border: 1px solid #d9dee3 } figcaption { overflow-wrap: anywhere }
+"""
+
+
+def write_report(
+    path: Path,
+    validation: Validation,
+    preprocess: Sequence[PreprocessCheck] = (),
+    bisections: Sequence[Bisection] = (),
+) -> None:
+    """Write the page, whole or not at all; its folder is made if need be.
+
+    Raises InputError when it cannot be written.
+    """
+    page = render(validation, preprocess, bisections)
+    try:
+        with atomic_write(path) as file:
+            file.write(page.encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def render(
+    validation: Validation, preprocess: Sequence[PreprocessCheck] = (), bisections: Sequence[Bisection] = ()
+) -> str:
+    """The page as text. Everything that is not made here, such as names and messages, is escaped."""
+    artifact = validation.artifact
+    passed = bool(validation) and all(preprocess)
+    title = f"Validation of {artifact.name}"
+    models = [file for file in artifact.files.values() if file.precision]
+    about = [
+        ("folder", str(artifact.folder)),
+        ("date", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
+        *((f"ONNX file, {file.precision}", f"{file.path}, sha256 {file.sha256}") for file in models),
+        *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in validation.tolerances.items()),
+        ("inputs", ", ".join(validation.inputs.names)),
+        *((f"{name}: not checked", reason) for name, reason in validation.unavailable.items()),
+    ]
+    sections = [
+        f'<h1>{_text(title)}</h1><p><span class="verdict {"pass" if passed else "fail"}">'
+        f"{'PASSED' if passed else 'FAILED'}</span> {sum(map(bool, validation.checks))} of "
+        f"{len(validation.checks)} checks</p>{_pairs(about)}",
+        f"<h2>Checks</h2>{_checks(validation.checks)}",
+        f"<h2>Where it differs</h2>{_bisections(bisections)}" if bisections else "",
+        f"<h2>Absolute errors</h2><p>Number of values by |engine &minus; reference|, two bins a decade, counts on a "
+        f'logarithmic scale.</p><div class="grid">{"".join(_histograms(validation.checks))}</div>',
+        f'<h2>Worst inputs</h2><div class="grid">{"".join(_worst_inputs(validation))}</div>',
+        f"<h2>Preprocessing</h2>{_preprocess(preprocess)}" if preprocess else "",
+        f"<h2>Environment</h2>{_pairs(environment().items())}",
+    ]
+    body = "\n".join(section for section in sections if section)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    head = (
+        "engine", "version", "device", "arithmetic", "precision", "reference", "batch", "inputs", "output", "max",
+        "mean", "median", "99.9 %", "max, relative", "of tolerance", "cosine", "SNR, dB", "top-1", "top-5",
+    )  # fmt: skip
+    rows = []
+    for check in checks:
+        about = (
+            check.engine.name, check.engine.version, check.engine.device, check.engine.precision, check.precision,
+            check.reference, str(check.batch_size or "-"), str(check.samples),
+        )  # fmt: skip
+        for name, output in check.comparison.outputs.items():
+            rows.append(_row([*about, name, *_figures(output, check)], bad=not check))
+        if not check.comparison.outputs:
+            rows.append(_row([*about, *["-"] * (len(head) - len(about))], bad=not check))
+        rows += [
+            f'<tr class="bad"><td class="problem" colspan="{len(head)}">{_text(problem)}</td></tr>'
+            for problem in check.comparison.problems
+        ]
+    titles = "".join(f"<th>{_text(name)}</th>" for name in head)
+    return f'<div class="wide"><table><tr>{titles}</tr>{"".join(rows)}</table></div>'
+
+
+def _figures(output: Figures, check: Check) -> list[str]:
+    spread = output.absolute
+    return [
+        *(f"{value:.2e}" for value in (spread.max, spread.mean, spread.median, spread.p999, output.relative.max)),
+        f"{output.worst_ratio:.1%}",
+        f"{output.cosine:.8f}",
+        f"{output.snr_db:.1f}",
+        f"{check.comparison.top1_agreement:.0%}",
+        f"{check.comparison.top5_agreement:.0%}",
+    ]
+
+
+def _histograms(checks: Sequence[Check]) -> Iterable[str]:
+    """One picture for each engine, precision, reference and output, at the first batch size."""
+    done = set()
+    for check in checks:
+        for name, output in check.comparison.outputs.items():
+            key = (check.engine.name, check.precision, check.reference, name)
+            if key not in done:
+                done.add(key)
+                yield f"<figure>{_histogram(output.histogram)}<figcaption>{_text(', '.join(key))}</figcaption></figure>"
+
+
+def _histogram(counts: Sequence[int]) -> str:
+    width, height, bar = 300, 90, 300 / len(counts)
+    tallest = math.log10(1 + max(counts))
+    bars = "".join(
+        f'<rect x="{number * bar:.1f}" y="{height - tall:.1f}" width="{bar - 1:.1f}" height="{tall:.1f}" '
+        f'fill="#3b6ea5"><title>{count} values</title></rect>'
+        for number, count in enumerate(counts)
+        if (tall := height * math.log10(1 + count) / tallest)
+    )
+    # The bin with this number begins at its edge, as the first one lies below all edges.
+    marks = "".join(
+        f'<text x="{(number + 1) * bar:.1f}" y="{height + 14}" font-size="10" text-anchor="middle">{edge:.0e}</text>'
+        for number, edge in enumerate(HISTOGRAM_EDGES)
+        if number % 4 == 2
+    )
+    return f'<svg viewBox="0 0 {width} {height + 18}" width="{width}" role="img">{bars}{marks}</svg>'
+
+
+def _worst_inputs(validation: Validation) -> Iterable[str]:
+    """The inputs with the largest errors in units of the tolerance, as pictures."""
+    worst: dict[int, tuple[float, str]] = {}
+    for check in validation.checks:
+        where = f"{check.engine.name}, {check.reference}, batch {check.batch_size}"
+        ratios = dict(enumerate(check.comparison.row_ratios))
+        if not ratios:
+            ratios = dict.fromkeys(check.comparison.failed_rows, math.inf)
+        for row, ratio in ratios.items():
+            worst[row] = max(worst.get(row, (-1.0, "")), (ratio, where))
+    ordered = sorted(worst.items(), key=lambda item: -item[1][0])[:WORST_INPUTS]
+    for row, (ratio, where) in ordered:
+        picture = thumbnail(validation.inputs.images[row], validation.artifact.preprocess)
+        size = "not finite" if math.isinf(ratio) else f"{ratio:.1%} of the tolerance"
+        caption = f"{validation.inputs.names[row]}: {size} ({where})"
+        data = base64.b64encode(picture).decode("ascii")
+        source = f"data:image/png;base64,{data}"
+        yield f'<figure><img alt="" src="{source}"><figcaption>{_text(caption)}</figcaption></figure>'
+
+
+def thumbnail(image: Array, spec: Preprocess) -> bytes:
+    """A PNG of a normalised image, float32 [3, S, S], at most THUMBNAIL_PIXELS a side; values outside are clipped."""
+    import PIL.Image
+
+    levels = (image.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean)) * 255
+    picture = PIL.Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _bisections(bisections: Sequence[Bisection]) -> str:
+    parts = []
+    for found in bisections:
+        rows = "".join(
+            _row([layer.name, f"{layer.error:.2e}", f"{layer.noise:.2e}", layer.problem], bad=layer is found.after)
+            for layer in found.layers
+        )
+        table = f"<table><tr><th>layer</th><th>error</th><th>noise</th><th></th></tr>{rows}</table>" if rows else ""
+        parts.append(f"<p>{_text(found.message)}</p>{table}")
+    return "".join(parts)
+
+
+def _preprocess(checks: Sequence[PreprocessCheck]) -> str:
+    rows = "".join(_row([c.case, f"{c.max_abs:.2e}", str(c.moved), c.problem], bad=not c) for c in checks)
+    return f"<table><tr><th>image</th><th>max</th><th>values moved</th><th></th></tr>{rows}</table>"
+
+
+def _row(cells: Sequence[str], *, bad: bool) -> str:
+    inner = "".join(f"<td{' class=n' if _is_number(cell) else ''}>{_text(cell)}</td>" for cell in cells)
+    return f"<tr{' class=bad' if bad else ''}>{inner}</tr>"
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    return (
+        "<table>"
+        + "".join(f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in pairs)
+        + "</table>"
+    )
+
+
+def _tolerance(value: float, snr_db: float | None) -> str:
+    return f"{value:g} + {value:g} * |reference|" + (
+        "" if snr_db is None else f", and noise {snr_db:g} dB below the signal"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.rstrip("%"))
+    except ValueError:
+        return text == "-"
+    return True
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)
