@@ -8,15 +8,9 @@ that the two transposes move C values per token and not 4 C to 8 C.
     here       transpose, 1 x 1 convolution, depthwise convolution, GELU, 1 x 1 convolution, transpose
 
 Keys and values are split by channel rather than indexed out of a fifth axis. A stage with one head needs no axis of
-heads, and none of the reshapes and transposes around it. What is constant is folded, in float64:
-
-- the scale of the scores into the queries' weights;
-- the bias of the keys nowhere: it adds q . b to all scores of a query, which softmax does not see;
-- the bias of the values into that of the projection: the weights of a query sum to 1, so that b comes through the
-  mixing unchanged.
-
-Average pooling of the linear variant is a product with a constant matrix of
-bin averages, which works for every map size and needs no map; its 1 x 1 convolution is a linear layer then.
+heads, and none of the reshapes and transposes around it. The scale of the scores is folded into the queries' weights
+(in float64). Average pooling of the linear variant is a product with a constant matrix of bin averages, which works for
+every map size and needs no map; its 1 x 1 convolution is a linear layer then.
 """
 
 from __future__ import annotations
@@ -51,14 +45,10 @@ class Attention(Form):
     def __init__(self, name: str, attn: Any) -> None:
         super().__init__()
         self.dim, self.heads, self.side = attn.dim, attn.heads, attn.side
-        weights, biases = (
-            {part: getattr(getattr(attn, part), kind).numpy().astype(np.float64) for part in ("q", "kv", "proj")}
-            for kind in ("weight", "bias")
-        )
-        self.q = Linear(f"{name}.q", weights["q"] * attn.scale, biases["q"] * attn.scale)
-        self.kv = Linear(f"{name}.kv", weights["kv"])
-        value_bias = biases["kv"][self.dim :]
-        self.proj = Linear(f"{name}.proj", weights["proj"], biases["proj"] + value_bias @ weights["proj"])
+        scaled = {part: getattr(attn.q, part).numpy().astype(np.float64) * attn.scale for part in ("weight", "bias")}
+        self.q = Linear(f"{name}.q", scaled["weight"], scaled["bias"])
+        self.kv = linear_of(f"{name}.kv", attn.kv)
+        self.proj = linear_of(f"{name}.proj", attn.proj)
         self.linear_variant, self.reduced = attn.linear_variant, attn.reduced
         self.pooled = self.linear_variant and self.side != POOLED_SIDE
         self.source_side = self.side
