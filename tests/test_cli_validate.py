@@ -11,11 +11,11 @@ from artifacts import PVT, SWIN, alter, copy_shipped, rename_producer, scale_ini
 from click.testing import CliRunner, Result
 from onnxzoo.validators import validate
 
-from onnxzoo import hub
 from onnxzoo import image as image_module
 from onnxzoo.cli import main, validate_all
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError
+from onnxzoo.hub import lookup
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
@@ -226,7 +226,7 @@ def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
 
 
 def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "SHIPPED_DIR", tmp_path / "none")
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path / "none")
     assert validate_all.cached_models() == []
     result = run("--all")
     assert result.exit_code == 3

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tiny import LABELS, write_artifact
 
-from onnxzoo import registry
+from onnxzoo import artifact, registry
 from onnxzoo.errors import EngineError
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "eval_imagenet.py"
@@ -23,6 +23,7 @@ COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue":
 def script(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, with ImageNet shrunk to four colours and two models of it in the cache."""
     monkeypatch.setattr(registry, "labels", lambda _: LABELS)
+    monkeypatch.setattr(artifact, "labels", lambda _: LABELS)
     for name in ("pvt_v2_b0", "pvt_v2_b1"):
         write_artifact(cache / "models" / name, name=name)
     for name, colour in COLOURS.items():

@@ -111,7 +111,7 @@ def test_nothing_is_recorded_in_the_package_itself(copy: Path, monkeypatch: pyte
     before = (SHIPPED_DIR / PVT / "config.json").read_bytes()
     result = cli("validate", PVT, "--record")
     assert result.exit_code == 1
-    assert "copy the folder and validate the copy" in result.stderr
+    assert "copy the folder and use the copy" in result.stderr
     assert (SHIPPED_DIR / PVT / "config.json").read_bytes() == before
     monkeypatch.setattr(record_module.os, "access", lambda *_: False)
     with pytest.raises(ArtifactError, match="cannot be written to; copy the folder, or change its permissions"):

@@ -27,7 +27,7 @@ from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Check, Validation
 from PIL import Image
 
-from onnxzoo import artifact as artifact_module
+from onnxzoo import artifact_file
 from onnxzoo.artifact import Artifact, read_artifact
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine
@@ -135,13 +135,13 @@ def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
 
 def test_every_file_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    original = artifact_module.sha256_of
+    original = artifact_file.sha256_of
 
     def counted(path: Path) -> str:
         hashed.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(artifact_module, "sha256_of", counted)
+    monkeypatch.setattr(artifact_file, "sha256_of", counted)
     run(SHIPPED_DIR / PVT)
     assert sorted(hashed) == ["conformance.npz", "model.onnx", "preprocessor_config.json"]
 
