@@ -155,12 +155,6 @@ def test_auto_blames_the_model_when_every_engine_rejects_it(tmp_path):
         create_engine("auto", broken)
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
-def test_an_engine_of_a_later_version_is_unavailable_in_this(model_file, name):
-    with pytest.raises(EngineUnavailableError, match=rf"'{name}' is not part of this version .*auto, openvino, onnx"):
-        create_engine(name, model_file)
-
-
 def test_the_reference_does_not_run_the_onnx_file(model_file):
     with pytest.raises(InputError, match=r"'paddle' is the reference, .*use onnxzoo\.load\(..., engine='paddle'\)"):
         create_engine("paddle", model_file)

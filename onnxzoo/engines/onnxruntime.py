@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, unavailable
-from .protocol import Array, TensorSpec
+from .options import EngineOptions
+from .protocol import Array, Choice, ModelFile, TensorSpec
 
 INSTALL = "pip install 'onnxzoo[cpu]'"
 PROVIDER = "CPUExecutionProvider"
@@ -31,8 +31,17 @@ class OnnxRuntimeEngine:
     Sessions may run in many threads at once; their outputs are arrays of their own.
     """
 
-    def __init__(self, model_file: Path, *, reason: str = "requested") -> None:
-        """Load the ONNX file; `reason` is passed on to `info`.
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": ("fp32",), "auto": ("fp32",)}
+
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        options: EngineOptions,  # noqa: ARG002
+        device: str | None,  # noqa: ARG002
+        choice: Choice,
+    ) -> None:
+        """Load the ONNX file; `choice` is passed on to `info`.
 
         Raises EngineUnavailableError when onnxruntime cannot be imported or does not offer its CPU
         provider, EngineError when it rejects the model.
@@ -47,9 +56,9 @@ class OnnxRuntimeEngine:
         # runs. Spinning during a run is worth its cost: without it, small graphs take half as long again.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            session = onnxruntime.InferenceSession(str(model_file), options, providers=[PROVIDER])
+            session = onnxruntime.InferenceSession(str(model.path), options, providers=[PROVIDER])
         except Exception as error:
-            raise failure(f"onnxruntime cannot load {model_file}", error) from error
+            raise failure(f"onnxruntime cannot load {model.path}", error) from error
         # A session asked for a provider that is absent comes up with other ones and no exception.
         if session.get_providers() != [PROVIDER]:
             raise EngineUnavailableError(f"onnxruntime runs on {session.get_providers()}, expected {[PROVIDER]}")
@@ -63,8 +72,18 @@ class OnnxRuntimeEngine:
         }
         self._outputs = tuple(node.name for node in session.get_outputs())
         self._info = EngineInfo(
-            name="onnxruntime", device="CPU", precision="fp32", version=onnxruntime.__version__, reason=reason
+            name="onnxruntime",
+            device="CPU",
+            precision="fp32",
+            version=onnxruntime.__version__,
+            reason=choice.reason,
+            considered=choice.considered,
         )
+
+    @staticmethod
+    def passed_over(_model: ModelFile, _options: EngineOptions, /) -> str | None:
+        """It can run on any machine: `auto` tries it."""
+        return None
 
     @property
     def info(self) -> EngineInfo:
@@ -75,6 +94,11 @@ class OnnxRuntimeEngine:
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The model's inputs by name."""
         return self._inputs
+
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits."""
+        return None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, unavailable
-from .protocol import Array, TensorSpec
+from .options import EngineOptions
+from .protocol import Array, Choice, ModelFile, TensorSpec
 
 INSTALL = "pip install openvino"
 DEVICE = "CPU"
@@ -27,8 +27,17 @@ class OpenVINOEngine:
     `run` may be called from many threads at once: every call in progress has an infer request of its own.
     """
 
-    def __init__(self, model_file: Path, *, reason: str = "requested") -> None:
-        """Load and compile the ONNX file; `reason` is passed on to `info`.
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": ("fp32",), "auto": ("fp32",)}
+
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        options: EngineOptions,  # noqa: ARG002
+        device: str | None,  # noqa: ARG002
+        choice: Choice,
+    ) -> None:
+        """Load and compile the ONNX file; `choice` is passed on to `info`.
 
         Raises EngineUnavailableError when openvino cannot be imported, EngineError when it rejects the model.
         """
@@ -37,7 +46,7 @@ class OpenVINOEngine:
         except (ImportError, OSError) as error:
             raise unavailable("openvino", error, INSTALL) from error
         try:
-            compiled = openvino.Core().compile_model(str(model_file), DEVICE, SETTINGS)
+            compiled = openvino.Core().compile_model(str(model.path), DEVICE, SETTINGS)
             self._inputs = {
                 node.any_name: TensorSpec(
                     shape=tuple(None if size.is_dynamic else size.get_length() for size in node.partial_shape),
@@ -48,7 +57,7 @@ class OpenVINOEngine:
             # What the plug-in made of the hint, not what was asked for.
             arithmetic = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except Exception as error:
-            raise failure(f"openvino cannot compile {model_file}", _message(error)) from error
+            raise failure(f"openvino cannot compile {model.path}", _message(error)) from error
         self._compiled: Any = compiled
         self._outputs = tuple(_output_name(node) for node in compiled.outputs)
         # Requests at rest. deque.pop and append are atomic, so no lock is needed around them.
@@ -58,8 +67,14 @@ class OpenVINOEngine:
             device=DEVICE,
             precision=PRECISIONS.get(arithmetic, arithmetic),
             version=openvino.__version__.split("-")[0],
-            reason=reason,
+            reason=choice.reason,
+            considered=choice.considered,
         )
+
+    @staticmethod
+    def passed_over(_model: ModelFile, _options: EngineOptions, /) -> str | None:
+        """It can run on any machine: `auto` tries it."""
+        return None
 
     @property
     def info(self) -> EngineInfo:
@@ -70,6 +85,11 @@ class OpenVINOEngine:
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The model's inputs by name."""
         return self._inputs
+
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits."""
+        return None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size.

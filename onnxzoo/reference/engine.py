@@ -41,6 +41,11 @@ class PaddleEngine:
         """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
         return {"image": TensorSpec((None, 3, self._side, self._side), "float32")}
 
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits."""
+        return None
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
