@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..files import sha256_of
 from ..results import Array, EngineInfo, TensorSpec
 from .options import EngineOptions
 
-__all__ = ["Array", "Choice", "Engine", "EngineClass", "EngineInfo", "ModelFile", "ModelFiles", "TensorSpec"]
+__all__ = [
+    "Array",
+    "Built",
+    "CachedEngine",
+    "Choice",
+    "Engine",
+    "EngineClass",
+    "EngineInfo",
+    "ModelFile",
+    "ModelFiles",
+    "TensorSpec",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,31 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model; calling it twice is allowed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A compiled model in the cache: for batches of up to `batch_size`, in `folder`.
+
+    `found`: it was there before. `seconds`: what building it took, or finding it.
+    """
+
+    batch_size: int
+    folder: Path
+    seconds: float
+    found: bool
+
+
+@runtime_checkable
+class CachedEngine(Engine, Protocol):
+    """An engine whose compiled models can be kept on disk: `onnxzoo warmup` asks it to."""
+
+    def warm(self) -> Sequence[Built]:
+        """Keep what batches of `options.batch_size` need in the cache folder, and say what it is.
+
+        Raises InputError or EngineError when it cannot be kept.
+        """
         ...
 
 
