@@ -110,7 +110,7 @@ def test_running_a_closed_engine_is_an_error(engine_name, model_file, batch):
 
 
 @pytest.mark.parametrize(
-    ("name", "install"), [("onnxruntime", r"pip install 'onnxzoo\[cpu\]'"), ("openvino", "pip install openvino")]
+    ("name", "install"), [("onnxruntime", r"(pip uninstall -y onnxruntime && )?pip install 'onnxzoo\[cpu\]'"), ("openvino", "pip install openvino")]
 )
 def test_a_named_engine_that_is_not_installed_says_how_to_get_it(monkeypatch, model_file, name, install):
     monkeypatch.setitem(sys.modules, name, None)

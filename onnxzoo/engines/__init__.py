@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InputError
 from .options import EngineOptions
-from .selection import AUTO, AUTO_ORDER, chosen_order, first_that_works
+from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
 
 if TYPE_CHECKING:
     from .protocol import Choice, Engine, EngineClass, ModelFile, ModelFiles
@@ -25,6 +27,9 @@ __all__ = ["AUTO", "AUTO_ORDER", "ENGINES", "PADDLE", "EngineOptions", "create_e
 ENGINES: Mapping[str, str] = {
     "openvino": "openvino:OpenVINOEngine",
     "onnxruntime": "onnxruntime:OnnxRuntimeEngine",
+    "cuda": "onnxruntime_cuda:CudaEngine",
+    "tensorrt": "onnxruntime_tensorrt:TensorRTEngine",
+    "tensorrt-rtx": "onnxruntime_tensorrt_rtx:TensorRTRTXEngine",
 }
 
 # The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
@@ -35,8 +40,6 @@ def create_engine(
     name: str,
     model: Path | ModelFile | ModelFiles,
     options: EngineOptions | None = None,
-    *,
-    choice: Choice | None = None,
 ) -> Engine:
     """Load a model into the engine of this name, or into the first of the order that takes it for `auto`.
 
@@ -50,25 +53,33 @@ def create_engine(
     EngineUnavailableError when the engine cannot be used here, with cause and cure; EngineError when it rejects the
     model.
     """
-    from .protocol import Choice
+    from .protocol import Choice, ModelFiles
 
     options = EngineOptions() if options is None else options
     if name != AUTO:
-        return _create(name, model, options, Choice() if choice is None else choice)
+        return _create(name, model, options, Choice())
     order = chosen_order(ENGINES)
 
-    def passed_over(engine: str) -> str | None:
+    if order is None:
         # An order that the user named is tried as it stands, even where an engine has to be built for it.
+        options = replace(options, build=False)
+
+    if isinstance(model, ModelFiles):
+        # Engines of the order that want the same file get it verified once.
+        model = replace(model, open=cache(model.open))
+
+    def passed_over(engine: str) -> str | None:
         if order is not None:
             return None
         kind = engine_class(engine)
-        return kind.passed_over(_file(engine, kind, model, options), options)
+        return kind.passed_over(lambda: _file(engine, kind, model, options), options)
 
     return first_that_works(
         order or AUTO_ORDER,
         lambda engine, choice: _create(engine, model, options, choice),
         passed_over,
-        _described(model),
+        what=_described(model),
+        source=f"{VARIABLE}=" if order else "",
     )
 
 

@@ -59,6 +59,10 @@ class Entry:
             raise ValueError(f"{MANIFEST} does not list files")
         return content
 
+    def exists(self) -> bool:
+        """Whether it was built once; a cheap look, which does not say that it is whole."""
+        return (self.folder / MANIFEST).is_file()
+
     def fault(self) -> str | None:
         """Why the folder cannot be used as it is; None: it is whole and belongs to these facts, "": it is absent."""
         try:

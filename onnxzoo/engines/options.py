@@ -30,6 +30,8 @@ class EngineOptions:
     `hint`: `latency` for one image at a time, `throughput` for many.
     `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
     writable; the default one may fail to be, which is warned about.
+    `build`: whether an engine that takes minutes to build may be built now; without, only one that was built before
+    will do. `auto` sets it to false.
 
     Raises InputError for a value that is none of these.
     """
@@ -40,6 +42,7 @@ class EngineOptions:
     strict: bool = False
     hint: Literal["latency", "throughput"] = "latency"
     cache: Path | None = None
+    build: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

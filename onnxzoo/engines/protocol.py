@@ -131,6 +131,9 @@ class EngineClass(Protocol):
         ...
 
     @staticmethod
-    def passed_over(model: ModelFile, options: EngineOptions, /) -> str | None:
-        """Why `auto` need not try this engine, found without importing its library; None: try it."""
+    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+        """Why `auto` need not try this engine, found without importing its library; None: try it.
+
+        `model` verifies and gives the file: not to be called before it is needed.
+        """
         ...

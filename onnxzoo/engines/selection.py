@@ -14,7 +14,7 @@ AUTO = "auto"
 # before (`onnxzoo warmup`): nobody waits minutes for a first prediction. TensorRT-RTX has to be asked for.
 # Measured on 2 cores, ms per image, OpenVINO against ONNX Runtime, both fp32: SwinV2-T w8 65 / 69, SwinV2-S w16
 # 139 / 143, PVT_V2_B0 8.9 / 8.7.
-AUTO_ORDER = ("openvino", "onnxruntime")
+AUTO_ORDER = ("tensorrt", "cuda", "openvino", "onnxruntime")
 
 # One engine, or several with commas in between, to be tried in the place of AUTO_ORDER.
 VARIABLE = "ONNXZOO_ENGINE"
@@ -40,29 +40,41 @@ def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
 
 
 def first_that_works(
-    order: Sequence[str], create: Callable[[str, Choice], Engine], passed_over: Callable[[str], str | None], what: str
+    order: Sequence[str],
+    create: Callable[[str, Choice], Engine],
+    passed_over: Callable[[str], str | None],
+    *,
+    what: str,
+    source: str = "",
 ) -> Engine:
     """The first engine of `order` that `create` can make; its `info` says what was passed over before it, and why.
 
-    `passed_over` tells cheaply why an engine need not be tried. `what` names the model in the error.
+    `passed_over` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
+    before the order in the reason.
     Raises InputError, EngineUnavailableError or EngineError when none works, with every cause.
     """
     considered: list[tuple[str, str]] = []
     errors: list[Exception] = []
-    source = f"{VARIABLE}=" if os.environ.get(VARIABLE) else ""
     for name in order:
-        why = passed_over(name)
-        if why is not None:
-            considered.append((name, why))
-            continue
-        causes = "".join(f"; passed over {other}: {why}" for other, why in considered)
+        causes = f"; passed over {_causes(considered)}" if considered else ""
         reason = f"auto: the first of {source}{', '.join(order)} that works here{causes}"
         try:
-            return create(name, Choice(reason, tuple(considered)))
+            why = passed_over(name)
+            if why is None:
+                return create(name, Choice(reason, tuple(considered)))
+            considered.append((name, why))
         except (EngineError, EngineUnavailableError, InputError) as error:
             considered.append((name, str(error)))
             errors.append(error)
-    raise _worst(errors)(f"no engine can run {what}: {'; '.join(f'{name}: {why}' for name, why in considered)}")
+    raise _worst(errors)(f"no engine of {source}{', '.join(order)} can run {what}: {_causes(considered)}")
+
+
+def _causes(considered: Sequence[tuple[str, str]]) -> str:
+    """The engines with the causes, one that several share named once."""
+    names: dict[str, list[str]] = {}
+    for name, why in considered:
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{' and '.join(those)}: {why}" for why, those in names.items())
 
 
 def _worst(errors: Sequence[Exception]) -> type[EngineError | EngineUnavailableError | InputError]:

@@ -1,0 +1,268 @@
+"""TensorRT: a plan built for one model, one GPU and a range of batch sizes, by ONNX Runtime's TensorRT provider.
+
+Building takes minutes, so the plan is cached (see `cache`) under all that it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+from ..errors import EngineError, EngineUnavailableError, InputError, one_line
+from ..files import CACHE_VARIABLE
+from . import nvidia
+from .cache import Entry, Fact, compiled, entry_for, has_entries
+from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
+from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
+from .onnxruntime_session import (
+    CPU_PROVIDER,
+    GpuSessionEngine,
+    open_session,
+    session_inputs,
+    session_options,
+)
+from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .progress import announced
+from .protocol import Built, Choice, ModelFile, TensorSpec
+
+ENGINE = "tensorrt"
+PROVIDER = "TensorrtExecutionProvider"
+DEFAULT_MAJOR = 10
+BF16_CAPABILITY = (8, 0)
+TIMING_FOLDER = "timing"
+PROFILE_FILE = "profile.json"
+# Settings of the environment that would change the arithmetic, and the precision that each fits.
+OVERRIDES: Mapping[str, str] = {
+    "ORT_TENSORRT_FP16_ENABLE": FP16,
+    "ORT_TENSORRT_BF16_ENABLE": BF16,
+    "ORT_TENSORRT_INT8_ENABLE": INT8,
+}
+
+PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
+    FP32: {},
+    # Layer norms and softmax of Swin overflow in fp16.
+    FP16: {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
+    BF16: {"trt_bf16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
+    INT8: {"trt_int8_enable": "1"},
+}
+
+
+class PlanEngine(GpuSessionEngine):
+    """A session whose compiled model is kept in the cache."""
+
+    _built: Built | None = None
+
+    def warm(self) -> Sequence[Built]:
+        """The compiled model for batches of 1 to `max_batch`, which opening the session built or found.
+
+        Raises InputError when it could not be kept.
+        """
+        if self._built is None:
+            raise InputError(f"the compiled model could not be kept in the cache folder; set {CACHE_VARIABLE} to yours")
+        return (self._built,)
+
+    def _keep(
+        self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
+    ) -> None:
+        """Open the session by `load` or `build` (see `cache.compiled`)."""
+        if not options.build and not entry.exists():
+            raise EngineUnavailableError(not_built(str(entry.facts["engine"]), options.largest_batch))
+        found = False
+
+        def noticed(folder: Path) -> None:
+            nonlocal found
+            load(folder)
+            found = True
+
+        started = time.monotonic()
+        compiled(entry, options, build=build, load=noticed)
+        if entry.exists():
+            self._built = Built(options.largest_batch, entry.folder, time.monotonic() - started, found)
+
+
+class TensorRTEngine(PlanEngine):
+    """A model as a TensorRT plan for batches of 1 to `options.largest_batch`; larger ones are refused.
+
+    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.forbid_tf32`). `auto` is fp16.
+    """
+
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        FP32: (FP32,),
+        AUTO_PRECISION: (FP16, FP32),
+        FP16: (FP16, FP32),
+        BF16: (FP32,),
+        INT8: (INT8,),
+    }
+
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load the plan for the GPU of number `device` (0 for None) from the cache, or build it, which is logged.
+
+        Raises EngineUnavailableError when the driver, the right onnxruntime package, a library of CUDA's or
+        TensorRT's right version is missing, or exact fp32 cannot be had any more; InputError for a device that is no
+        number or a named cache folder that cannot be written; EngineError when TensorRT rejects the model.
+        """
+        index = gpu_index(ENGINE, device)
+        nvidia.require_driver(ENGINE)
+        precision = FP16 if options.precision == AUTO_PRECISION else options.precision
+        if precision == FP32:
+            nvidia.forbid_tf32(ENGINE)
+        _check_environment(precision)
+        module = require_cuda(PROVIDER)
+        tensorrt = require_tensorrt(module)
+        found = nvidia.gpu(index)
+        nvidia.check_driver(found, cuda_version(module)[0])
+        if precision == BF16 and found.capability < BF16_CAPABILITY:
+            raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
+        largest = options.largest_batch
+        known = facts(found, f"TensorRT {tensorrt}", module, precision, largest)
+        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        timing = options.cache_folder / ENGINE / TIMING_FOLDER
+
+        def start(folder: Path | None) -> None:
+            settings = {"device_id": str(index), **PRECISION_FLAGS[precision]}
+            settings |= kept_profile(folder, "trt_profile", module, model, largest)
+            if folder is not None:
+                settings |= {
+                    "trt_engine_cache_enable": "1",
+                    "trt_engine_cache_path": str(folder),
+                    "trt_timing_cache_enable": "1",
+                    "trt_timing_cache_path": str(timing),
+                }
+            # What TensorRT cannot do is CUDA's to do before it is the CPU's.
+            then = [(CUDA_PROVIDER, provider_options(index))]
+            session = open_session(module, model, session_options(module, options), PROVIDER, settings, then=then)
+            GpuSessionEngine.__init__(
+                self,
+                session,
+                name=ENGINE,
+                provider=PROVIDER,
+                device=found.device,
+                precision=precision,
+                version=f"{tensorrt} (onnxruntime {module.__version__})",
+                options=options,
+                choice=choice,
+                max_batch=largest,
+            )
+
+        def build(folder: Path | None) -> None:
+            if not options.build:
+                raise EngineUnavailableError(not_built(ENGINE, largest))
+            what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
+            with announced(f"{what} on {found.device}"):
+                if folder is not None:
+                    timing.mkdir(parents=True, exist_ok=True)
+                start(folder)
+                # The plan is on disk at the latest when both ends of its range have run.
+                self.probe(largest, 1)
+
+        def load(folder: Path) -> None:
+            start(folder)
+            self.probe(1)
+
+        self._keep(entry, options, build, load)
+
+    @staticmethod
+    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+        """`auto` takes TensorRT where its engine was built before, so that nobody waits minutes unasked."""
+        fault = nvidia.driver_fault()
+        if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
+            return fault
+        return not_built(ENGINE, options.largest_batch)
+
+
+def not_built(engine: str, largest: int) -> str:
+    """What `auto` says where it would have to build an engine."""
+    return (
+        f"no {engine} engine was built for this model, GPU and batch size; build it ahead: "
+        f"onnxzoo warmup MODEL --engine {engine} --batch-size {largest}"
+    )
+
+
+def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:
+    """All that a plan depends on besides its model."""
+    return {
+        "gpu": found.name,
+        "compute_capability": list(found.capability),
+        "driver": found.driver,
+        "library": library,
+        "onnxruntime": str(module.__version__),
+        "precision": precision,
+        "profile": [1, largest, largest],
+        "tf32_override": os.environ.get(nvidia.TF32_VARIABLE),
+    }
+
+
+def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
+    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them."""
+    texts = {}
+    for what, batch in (("min", 1), ("opt", largest), ("max", largest)):
+        shapes = [
+            f"{name}:{'x'.join(str(side) for side in (batch, *(side or 1 for side in spec.shape[1:])))}"
+            for name, spec in inputs.items()
+        ]
+        texts[f"{prefix}_{what}_shapes"] = ",".join(shapes)
+    return texts
+
+
+def kept_profile(
+    folder: Path | None, prefix: str, module: ModuleType, model: ModelFile, largest: int
+) -> dict[str, str]:
+    """The profile settings, read from the cache entry where they were kept, else made from the model and kept there."""
+    file = None if folder is None else folder / PROFILE_FILE
+    if file is not None and file.is_file():
+        try:
+            kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise EngineError(f"{file} cannot be read: {one_line(error)}") from None
+        return kept
+    # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
+    chosen = session_options(module, EngineOptions(threads=1))
+    chosen.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
+    made = profile(prefix, session_inputs(open_session(module, model, chosen, CPU_PROVIDER)), largest)
+    if file is not None:
+        file.write_text(json.dumps(made, indent=2), encoding="utf-8")
+    return made
+
+
+def require_tensorrt(module: ModuleType) -> str:
+    """The version of TensorRT that this onnxruntime loads; its libraries are loaded by this.
+
+    Raises EngineUnavailableError when they did not load, saying when only another major version is there.
+    """
+    major = needed_major(module)
+    stems = ("nvinfer", "nvonnxparser")
+    names = [f"{stem}_{major}.dll" if nvidia.WINDOWS else f"lib{stem}.so.{major}" for stem in stems]
+    missing = nvidia.missing(names)
+    if missing:
+        cuda = cuda_version(module)[0]
+        others = [name for name in nvidia.other_versions("libnvinfer") if name not in names]
+        only = f"; only {', '.join(others)} is here" if others else ""
+        raise EngineUnavailableError(
+            f"TensorRT {major} is needed and did not load ({'; '.join(missing.values())}){only}: "
+            f"pip install 'tensorrt-cu{cuda}>={major},<{major + 1}'"
+        )
+    return nvidia.tensorrt_version(names[0])
+
+
+def needed_major(module: ModuleType) -> int:
+    """The major version of TensorRT that the provider's library is linked with."""
+    capi = Path(module.__file__ or "").parent / "capi"
+    for name in ("libonnxruntime_providers_tensorrt.so", "onnxruntime_providers_tensorrt.dll"):
+        if (capi / name).is_file():
+            found = re.search(rb"nvinfer(?:\.so\.|_)(\d+)", (capi / name).read_bytes())
+            if found:
+                return int(found.group(1))
+    return DEFAULT_MAJOR
+
+
+def _check_environment(precision: str) -> None:
+    """Raises InputError for settings that would change the arithmetic behind the options' back."""
+    for name, allowed in OVERRIDES.items():
+        if os.environ.get(name, "0") not in ("", "0") and precision != allowed:
+            raise InputError(f"the environment variable {name} is set, but {precision} was asked for: unset it")
