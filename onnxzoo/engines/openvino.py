@@ -5,6 +5,7 @@ Models are compiled for fixed batch sizes, a few of them (see `batches`), each w
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -64,7 +65,7 @@ class OpenVINOEngine:
             self._sizes = (compiler.fixed_batch,)
         self._cutter = Cutter(self._sizes)
         # Without a word about batches, the first run is likely to be of one image.
-        first = self._compiled(self._sizes[-1 if options == "latency" and options.batch_size is None else 0]).model
+        first = self._compiled(self._sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]).model
         free = compiler.fixed_batch is None
         self._inputs = {
             node.any_name: TensorSpec(
@@ -215,10 +216,8 @@ class _Run:
 
     def abandon(self) -> None:
         """Let it end; a request that may have failed is not used again."""
-        try:
+        with contextlib.suppress(RuntimeError):
             self.request.wait()
-        except RuntimeError:
-            pass
 
 
 def _nodes(model: Any, devices: Sequence[str]) -> dict[str, int]:
