@@ -35,6 +35,7 @@ Fact = str | int | float | bool | None | list[int]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+_warned_about: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +186,13 @@ def _write_manifest(folder: Path, facts: Mapping[str, Fact], seconds: float) -> 
 
 
 def _refuse(options: EngineOptions, error: OSError) -> None:
-    """An error where the user named the folder, else a warning."""
+    """An error where the user named the folder, else one warning per process and folder."""
     what = f"the cache folder {options.cache_folder} cannot be written ({one_line(error)})"
     if options.cache is not None:
         raise InputError(f"{what}; name another one, or free it") from error
-    logger.warning("%s: running without it; set %s to a folder of yours", what, CACHE_VARIABLE)
+    if options.cache_folder not in _warned_about:
+        _warned_about.add(options.cache_folder)
+        logger.warning("%s: running without it; set %s to a folder of yours", what, CACHE_VARIABLE)
 
 
 def _model_folder(cache: Path, engine: str, model_sha256: str) -> Path:

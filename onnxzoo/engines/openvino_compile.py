@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, EngineUnavailableError, InputError
+from ..errors import EngineError, EngineUnavailableError
 from ..files import sha256_of
 from .cache import Entry, compiled, entry_for, has_entries
 from .cpu import cpu
@@ -77,10 +78,11 @@ class Compiler:
         Raises EngineError when OpenVINO rejects the model, EngineUnavailableError when the arithmetic is not the one
         that was asked for.
         """
-        entry = self._entry(size)
-        # A folder that is there was wanted once: where it is damaged, it is built again.
-        if self._exports and (self._base in SLOW_TO_COMPILE or os.path.isdir(entry.folder)):  # noqa: PTH112 - never raises
-            return self._through_cache(entry, size)
+        if self._exports and self.fixed_batch is None:
+            entry = self._entry(size)
+            # A folder that is there was wanted once: where it is damaged, it is built again.
+            if self._base in SLOW_TO_COMPILE or os.path.isdir(entry.folder):  # noqa: PTH112 - never raises
+                return self._through_cache(entry, size, self._options)
         return self._build(size, None)
 
     def keep(self, size: int) -> tuple[Path, bool]:
@@ -89,18 +91,13 @@ class Compiler:
         Raises InputError when the cache cannot be written, EngineError when the model or device does not allow it.
         """
         if not self._exports or self.fixed_batch is not None:
-            what = (
-                f"the device {self._device}"
-                if self.fixed_batch is None
-                else f"{self._file.path}, of a fixed batch size,"
-            )
+            what = f"the device {self._device}" if self.fixed_batch is None else "graphs of a fixed batch size"
             raise EngineError(f"openvino keeps no compiled models for {what}")
         entry = self._entry(size)
         found = entry.fault() is None
         if not found:
-            self._through_cache(entry, size)
-        if entry.fault() is not None:
-            raise InputError(f"the compiled model could not be written to {entry.folder}; see the warning above")
+            # As if the user had named the folder: one that cannot be written is an error here.
+            self._through_cache(entry, size, replace(self._options, cache=self._options.cache_folder))
         return entry.folder, found
 
     def kept_before(self) -> bool:
@@ -111,10 +108,8 @@ class Compiler:
         """Free the model that the compiled ones were made from."""
         self._source = None
 
-    def _through_cache(self, entry: Entry, size: int) -> Any:
-        return compiled(
-            entry, self._options, build=lambda folder: self._build(size, folder), load=lambda folder: self._load(folder)
-        )
+    def _through_cache(self, entry: Entry, size: int, options: EngineOptions) -> Any:
+        return compiled(entry, options, build=lambda folder: self._build(size, folder), load=self._load)
 
     def _entry(self, size: int) -> Entry:
         processor = cpu()
@@ -204,8 +199,11 @@ class Compiler:
         if self._options.threads is not None and (self._base == CPU or self._combined):
             settings["INFERENCE_NUM_THREADS"] = self._options.threads
         if self._base == "AUTO":
-            # Else it begins on the CPU, and goes back to it when the device fails, without a word.
-            settings |= {"ENABLE_STARTUP_FALLBACK": False, "ENABLE_RUNTIME_FALLBACK": False}
+            # Else it begins on the CPU while it compiles for the device it names.
+            settings["ENABLE_STARTUP_FALLBACK"] = False
+        if self._device == "AUTO":
+            # Else it goes to another device when that fails. With a list of one device, OpenVINO then finds none at all.
+            settings["ENABLE_RUNTIME_FALLBACK"] = False
         return settings
 
     def _check_precision(self) -> None:
