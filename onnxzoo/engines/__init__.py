@@ -7,9 +7,9 @@ A library is imported when its engine is created, not before. A new engine is a 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,9 +27,10 @@ __all__ = ["AUTO", "AUTO_ORDER", "ENGINES", "PADDLE", "EngineOptions", "create_e
 ENGINES: Mapping[str, str] = {
     "openvino": "openvino:OpenVINOEngine",
     "onnxruntime": "onnxruntime:OnnxRuntimeEngine",
-    "cuda": "onnxruntime_cuda:CudaEngine",
+    # Whoever tries them all in one process: TensorRT can turn TF32 off only before CUDA is in use.
     "tensorrt": "onnxruntime_tensorrt:TensorRTEngine",
     "tensorrt-rtx": "onnxruntime_tensorrt_rtx:TensorRTRTXEngine",
+    "cuda": "onnxruntime_cuda:CudaEngine",
 }
 
 # The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
@@ -66,7 +67,7 @@ def create_engine(
 
     if isinstance(model, ModelFiles):
         # Engines of the order that want the same file get it verified once.
-        model = replace(model, open=cache(model.open))
+        model = replace(model, open=functools.cache(model.open))
 
     def passed_over(engine: str) -> str | None:
         if order is not None:

@@ -5,17 +5,20 @@ Building takes minutes, so the plan is cached (see `cache`) under all that it de
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
-from ..files import CACHE_VARIABLE
+from ..files import CACHE_VARIABLE, atomic_write
 from . import nvidia
 from .cache import Entry, Fact, compiled, entry_for, has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
@@ -122,18 +125,15 @@ class TensorRTEngine(PlanEngine):
         largest = options.largest_batch
         known = facts(found, f"TensorRT {tensorrt}", module, precision, largest)
         entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
-        timing = options.cache_folder / ENGINE / TIMING_FOLDER
+        timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 
-        def start(folder: Path | None) -> None:
+        def start(folder: Path | None, timing: Path | None = None) -> None:
             settings = {"device_id": str(index), **PRECISION_FLAGS[precision]}
             settings |= kept_profile(folder, "trt_profile", module, model, largest)
             if folder is not None:
-                settings |= {
-                    "trt_engine_cache_enable": "1",
-                    "trt_engine_cache_path": str(folder),
-                    "trt_timing_cache_enable": "1",
-                    "trt_timing_cache_path": str(timing),
-                }
+                settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+            if timing is not None:
+                settings |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(timing)}
             # What TensorRT cannot do is CUDA's to do before it is the CPU's.
             then = [(CUDA_PROVIDER, provider_options(index))]
             session = open_session(module, model, session_options(module, options), PROVIDER, settings, then=then)
@@ -154,10 +154,8 @@ class TensorRTEngine(PlanEngine):
             if not options.build:
                 raise EngineUnavailableError(not_built(ENGINE, largest))
             what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
-            with announced(f"{what} on {found.device}"):
-                if folder is not None:
-                    timing.mkdir(parents=True, exist_ok=True)
-                start(folder)
+            with announced(f"{what} on {found.device}"), private_copy(None if folder is None else timing) as own_timing:
+                start(folder, own_timing)
                 # The plan is on disk at the latest when both ends of its range have run.
                 self.probe(largest, 1)
 
@@ -174,6 +172,31 @@ class TensorRTEngine(PlanEngine):
         if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
             return fault
         return not_built(ENGINE, options.largest_batch)
+
+
+def timing_key(found: nvidia.Gpu, tensorrt: str) -> str:
+    """What measured times of kernels hold for, as a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{found.name} {found.capability} {found.driver} {tensorrt}")
+
+
+@contextlib.contextmanager
+def private_copy(folder: Path | None) -> Iterator[Path | None]:
+    """A copy of a folder of files for one build, which replaces the files when it succeeds; None for None.
+
+    Builds of several models may run at once, and TensorRT writes its timing cache in place.
+    """
+    if folder is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxzoo-") as scratch:
+        own = Path(scratch) / "timing"
+        if folder.is_dir():
+            shutil.copytree(folder, own)
+        own.mkdir(exist_ok=True)
+        yield own
+        for path in own.iterdir():
+            with atomic_write(folder / path.name) as file:
+                file.write(path.read_bytes())
 
 
 def not_built(engine: str, largest: int) -> str:
@@ -252,7 +275,9 @@ def require_tensorrt(module: ModuleType) -> str:
 
 def needed_major(module: ModuleType) -> int:
     """The major version of TensorRT that the provider's library is linked with."""
-    capi = Path(module.__file__ or "").parent / "capi"
+    if module.__file__ is None:
+        return DEFAULT_MAJOR
+    capi = Path(module.__file__).parent / "capi"
     for name in ("libonnxruntime_providers_tensorrt.so", "onnxruntime_providers_tensorrt.dll"):
         if (capi / name).is_file():
             found = re.search(rb"nvinfer(?:\.so\.|_)(\d+)", (capi / name).read_bytes())
