@@ -202,7 +202,7 @@ class Compiler:
             # Else it begins on the CPU while it compiles for the device it names.
             settings["ENABLE_STARTUP_FALLBACK"] = False
         if self._device == "AUTO":
-            # Else it goes to another device when that fails. With a list of one device, OpenVINO then finds none at all.
+            # Else it goes to another device when that fails. With AUTO:CPU, OpenVINO then finds none.
             settings["ENABLE_RUNTIME_FALLBACK"] = False
         return settings
 

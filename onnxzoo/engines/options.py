@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from .. import files
 from ..errors import InputError
 
 FP32, FP16, BF16, INT8, AUTO_PRECISION = "fp32", "fp16", "bf16", "int8", "auto"
 PRECISIONS = (FP32, AUTO_PRECISION, FP16, BF16, INT8)
-HINTS = ("latency", "throughput")
+Hint = Literal["latency", "throughput"]
+HINTS = get_args(Hint)
 
 # The largest batch that an engine prepares for where none is named; more is split.
 DEFAULT_BATCH_SIZE = 8
@@ -40,7 +41,7 @@ class EngineOptions:
     threads: int | None = None
     batch_size: int | None = None
     strict: bool = False
-    hint: Literal["latency", "throughput"] = "latency"
+    hint: Hint = "latency"
     cache: Path | None = None
     build: bool = True
 
