@@ -294,3 +294,19 @@ def test_a_model_that_onnxruntime_rejects_is_the_models_fault(tmp_path):
     with pytest.raises(EngineError, match=r"onnxruntime cannot load .*model\.onnx") as caught:
         create_engine("onnxruntime", broken)
     assert not isinstance(caught.value, EngineUnavailableError)
+
+
+def test_the_command_line_shows_what_the_engines_log():
+    """A cache folder that cannot be written, progress of a build: lines on stderr, results alone on stdout."""
+    script = (
+        "import logging, sys; from onnxzoo import cli; from onnxzoo.engines import cache, progress\n"
+        "def command(self, ctx):\n"
+        "    with progress.announced('building x'): cache.logger.warning('no\\nspace')\n"
+        "cli.LazyGroup.invoke = command; cli.main(['list'])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert lines[0] == "onnxzoo: building x: this may take minutes, once"
+    assert lines[1] == "onnxzoo: warning: no\\nspace"
+    assert lines[2].startswith("onnxzoo: building x: done after 0.")
+    assert done.stdout == ""

@@ -199,10 +199,10 @@ def tf32_is_off() -> bool:
 
 
 def cuda_is_loaded() -> str | None:
-    """A library of CUDA's that is in this process already (it may have read its settings); None when there is none."""
+    """A library that multiplies matrices with CUDA and is in this process already; None when there is none."""
     maps = Path("/proc/self/maps")
     if maps.is_file():
-        found = re.search(r"lib(?:cudart|cublas|cudnn|nvinfer)[^/\s]*", maps.read_text(errors="replace"))
+        found = re.search(r"lib(?:cublas|cudnn|nvinfer)[^/\s]*", maps.read_text(errors="replace"))
         return found.group() if found else None
     return next((name for name in ("torch", "cupy", "tensorflow", "jax") if name in sys.modules), None)
 
