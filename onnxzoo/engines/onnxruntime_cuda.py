@@ -77,11 +77,16 @@ def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
     convolution anew for each batch size.
     """
     return {
-        "device_id": str(index),
+        **device_id(index),
         "use_tf32": "1" if tf32 else "0",
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
     }
+
+
+def device_id(index: int) -> dict[str, str]:
+    """The setting for a GPU but the first, of which onnxruntime 1.31 would warn when it is named."""
+    return {"device_id": str(index)} if index else {}
 
 
 def require_cuda(provider: str) -> ModuleType:

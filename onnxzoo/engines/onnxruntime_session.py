@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -123,15 +125,34 @@ def open_session(
     running = session.get_providers()
     if not running or running[0] != provider:
         raise EngineUnavailableError(
-            f"{provider} did not start: onnxruntime would run on {', '.join(running) or 'nothing'} instead"
+            f"{provider} did not start{_why_not(module, provider)}: "
+            f"onnxruntime would run on {', '.join(running) or 'nothing'} instead"
         )
     return session
+
+
+def _why_not(module: ModuleType, provider: str) -> str:
+    """What the system says about the provider's library, in brackets; onnxruntime writes that to its log only."""
+    name = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}.get(provider)
+    if name is None or module.__file__ is None:
+        return ""
+    folder = Path(module.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+    except OSError as error:
+        return f" ({short_line(error)})"
+    return ""
 
 
 def rejected(provider: str, doing: str, error: Exception) -> EngineError | EngineUnavailableError:
     """The error for what a library said while `doing` something: the model's fault, or that of the hardware."""
     if PROVIDER_FAILURES.search(str(error)):
-        return EngineUnavailableError(f"{provider} does not work here: {short_line(error)}")
+        # The message itself, without the C++ signatures before it and the places in the source after it.
+        message = re.search(r"\w+ failure \d+: .*?(?= ; |$)", str(error))
+        return EngineUnavailableError(
+            f"{provider} does not work here: {short_line(message.group() if message else error)}"
+        )
     return failure(doing, error)
 
 

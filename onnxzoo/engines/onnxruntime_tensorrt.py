@@ -22,7 +22,7 @@ from ..files import CACHE_VARIABLE, atomic_write
 from . import nvidia
 from .cache import Entry, Fact, compiled, entry_for, has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
-from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
+from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
 from .onnxruntime_session import (
     CPU_PROVIDER,
     GpuSessionEngine,
@@ -128,7 +128,7 @@ class TensorRTEngine(PlanEngine):
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 
         def start(folder: Path | None, timing: Path | None = None) -> None:
-            settings = {"device_id": str(index), **PRECISION_FLAGS[precision]}
+            settings = {**device_id(index), **PRECISION_FLAGS[precision]}
             settings |= kept_profile(folder, "trt_profile", module, model, largest)
             if folder is not None:
                 settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
