@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "validate": "onnxzoo.cli.validate:command",
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
+    "warmup": "onnxzoo.cli.warmup:command",
+    "doctor": "onnxzoo.cli.doctor:command",
 }
 
 INTERRUPTED = 130

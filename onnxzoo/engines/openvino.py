@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,11 +48,7 @@ class OpenVINOEngine:
         Raises EngineUnavailableError when openvino cannot be imported or the device is not there or lacks the
         precision, EngineError when OpenVINO rejects the model.
         """
-        try:
-            import openvino
-        except Exception as error:
-            raise unavailable(NAME, error, INSTALL) from error
-        compiler = Compiler(openvino, model, options, device or CPU)
+        compiler = Compiler(_imported(), model, options, device or CPU)
         self._compiler = compiler
         self._compiling = threading.Lock()
         # Batch size -> compiled model; None once closed.
@@ -96,7 +92,7 @@ class OpenVINOEngine:
         )
 
     @staticmethod
-    def passed_over(_model: ModelFile, _options: EngineOptions, /) -> str | None:
+    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """It can run on any machine: `auto` tries it."""
         return None
 
@@ -229,3 +225,24 @@ def _output_name(node: Any) -> str:
     """The ONNX name of an output: a tensor that OpenVINO merged with others carries all their names."""
     friendly = str(node.get_node().get_friendly_name()).split("/sink_port_")[0]
     return friendly if friendly in node.get_names() else str(node.any_name)
+
+
+def devices() -> list[dict[str, Any]]:
+    """OpenVINO's devices here: `name`, `description`, `capabilities`. Raises EngineUnavailableError without openvino."""
+    core = _imported().Core()
+    return [
+        {
+            "name": str(name),
+            "description": str(core.get_property(name, "FULL_DEVICE_NAME")),
+            "capabilities": [str(each) for each in core.get_property(name, "OPTIMIZATION_CAPABILITIES")],
+        }
+        for name in core.available_devices
+    ]
+
+
+def _imported() -> Any:
+    try:
+        import openvino
+    except Exception as error:
+        raise unavailable(NAME, error, INSTALL) from error
+    return openvino

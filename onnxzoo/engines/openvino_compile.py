@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu import cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import sha256_of
 from .cache import Entry, compiled, entry_for, has_entries
-from .cpu import cpu
 from .libraries import failure
 from .options import AUTO_PRECISION, EngineOptions
 from .protocol import ModelFile
