@@ -17,7 +17,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -36,7 +35,7 @@ PACKAGES = (
 )  # fmt: skip
 # They install the same files, so that the last one wins and the next uninstall breaks what is left.
 SAME_FILES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
-# Names that need a graphics processor: nobody is told to install them where there is none.
+# Not read from onnxzoo.engines: importing that takes numpy, which may be what is broken.
 ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-rtx")
 AUTO = "auto"
 TIMEOUT_S = 60.0
@@ -66,7 +65,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Nvidia:
-    """NVIDIA's side: `driver` is its version, `fault` why no GPU can be used, `cuda` what `libraries` are needed for."""
+    """NVIDIA's side: the driver's version, why no GPU can be used, and the libraries needed for this CUDA version."""
 
     driver: str | None
     fault: str | None
@@ -186,33 +185,35 @@ def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S) -> Diagnosis:
 
 def _package(name: str) -> Package:
     try:
-        return Package(name, str(metadata.version(name)))
+        version = metadata.version(name)
+        if isinstance(version, str):  # None where the file has no such line
+            return Package(name, version)
+        cause = "it names no version"
     except metadata.PackageNotFoundError:
         return Package(name, None)
     except Exception as error:  # noqa: BLE001 - damaged metadata fails in every way
-        return Package(
-            name, None, f"its metadata cannot be read ({one_line(error)}); pip install --force-reinstall {name}"
-        )
+        cause = one_line(error)
+    return Package(name, None, f"its metadata cannot be read ({cause}); pip install --force-reinstall {name}")
 
 
 def _faults(packages: tuple[Package, ...]) -> list[str]:
     found = [f"{package.name}: {package.fault}" for package in packages if package.fault]
-    both = [
-        f"{package.name} {package.version}" for package in packages if package.name in SAME_FILES and package.version
-    ]
+    both = [package for package in packages if package.name in SAME_FILES and package.version]
     if len(both) > 1:
-        names = [one.partition(" ")[0] for one in both]
-        keep = "onnxzoo[gpu]" if "onnxruntime-gpu" in names else names[-1]
+        names = [package.name for package in both]
+        listed = " and ".join(f"{package.name} {package.version}" for package in both)
+        keep = "'onnxzoo[gpu]'" if "onnxruntime-gpu" in names else names[-1]
         found.insert(
             0,
-            f"{' and '.join(both)} are both installed: they overwrite each other's files; "
-            f"pip uninstall -y {' '.join(names)} && pip install '{keep}'",
+            f"{listed} are installed together and overwrite each other's files, whichever came last: "
+            f"pip uninstall -y {' '.join(names)} && pip install {keep}",
         )
     return found
 
 
 def _matters(name: str) -> bool:
-    return name.startswith(("ONNXZOO_", "CUDA_", "NVIDIA_", "ORT_", "OPENVINO_", "HF_")) and "TOKEN" not in name
+    secret = any(word in name for word in ("TOKEN", "KEY", "SECRET", "PASS"))
+    return name.startswith(("ONNXZOO_", "CUDA_", "NVIDIA_", "ORT_", "OPENVINO_", "HF_")) and not secret
 
 
 def _check_engine(name: str, timeout_s: float) -> EngineCheck:
@@ -309,5 +310,6 @@ def _hub() -> str:
         status = error.code
     except Exception as error:  # noqa: BLE001 - proxies and certificates fail in every way
         reason = getattr(error, "reason", error)
-        return f"{endpoint} cannot be reached: {one_line(reason)}; behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
+        cure = "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
+        return f"{endpoint} cannot be reached: {one_line(reason)}; {cure}"
     return f"{endpoint} answers ({status}, {time.monotonic() - started:.1f} s)"

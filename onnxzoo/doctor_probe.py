@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def main(arguments: list[str]) -> None:
     """Answer the question and write the answer."""
     target, question, *details = arguments
     try:
-        answer = {"openvino": openvino, "nvidia": nvidia, "engine": engine}[question](*details)
+        questions: dict[str, Callable[..., dict[str, Any]]] = {"openvino": openvino, "nvidia": nvidia, "engine": engine}
+        answer = questions[question](*details)
     except Exception as error:  # noqa: BLE001 - it is the answer
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         answer = {"works": False, "reason": text} if question == "engine" else {"fault": text}

@@ -50,8 +50,8 @@ def command(
 ) -> None:
     """Compile a model ahead and keep the result in the cache folder, where every later start finds it.
 
-    TensorRT takes minutes for that, OpenVINO on GPU and NPU seconds; for OpenVINO on the CPU it saves a part of the time
-    to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said.
+    TensorRT takes minutes for that, OpenVINO on GPU and NPU seconds; for OpenVINO on the CPU it saves a part of the
+    time to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said.
     """
     sizes = _checked_sizes(batch_sizes)
 

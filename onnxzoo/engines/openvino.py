@@ -228,7 +228,7 @@ def _output_name(node: Any) -> str:
 
 
 def devices() -> list[dict[str, Any]]:
-    """OpenVINO's devices here: `name`, `description`, `capabilities`. Raises EngineUnavailableError without openvino."""
+    """OpenVINO's devices: `name`, `description`, `capabilities`. Raises EngineUnavailableError without openvino."""
     core = _imported().Core()
     return [
         {
