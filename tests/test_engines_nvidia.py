@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -340,6 +341,15 @@ def test_timing_caches_are_shared_between_builds_but_never_written_in_place(ort,
     assert all(path is None or not Path(path).is_relative_to(cache) for path in used)
 
 
+def test_a_timing_cache_that_cannot_be_written_does_not_cost_the_build(ort, model_file, cache, caplog):
+    (cache / "engines" / "tensorrt").mkdir(parents=True)
+    (cache / "engines" / "tensorrt" / "timing").write_bytes(b"a file where the folder should be")
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    assert ort.builds == 1
+    assert built.folder.is_dir()
+    assert "the next build takes longer" in caplog.text
+
+
 def test_sessions_of_tensorrt_rtx_work_on_copies_of_the_cache(ort, model_file, cache):
     engine = create_engine("tensorrt-rtx", model_file)
     (built,) = engine.warm()  # type: ignore[attr-defined]
@@ -352,6 +362,18 @@ def test_sessions_of_tensorrt_rtx_work_on_copies_of_the_cache(ort, model_file, c
     (found,) = create_engine("tensorrt-rtx", model_file).warm()  # type: ignore[attr-defined]
     assert (found.folder, found.found) == (built.folder, True)
     assert ort.registered == [(RTX, "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so")]
+
+
+def test_tensorrt_rtx_runs_without_its_cache_where_that_cannot_be_copied(ort, model_file, monkeypatch, caplog):
+    create_engine("tensorrt-rtx", model_file).close()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    assert create_engine("tensorrt-rtx", model_file).info.name == "tensorrt-rtx"
+    assert "nv_runtime_cache_path" not in ort.sessions[-1].options.plugin_settings
+    assert "cannot be copied ([Errno 28] No space left on device)" in caplog.text
 
 
 def test_auto_takes_tensorrt_only_where_its_plan_is_built(ort, model_file):

@@ -129,6 +129,7 @@ def test_another_major_version_is_seen_and_a_version_is_read(packages):
 
 def test_libraries_of_cuda_follow_its_major_version():
     assert nvidia.cuda_libraries(12)[0] == "libcudart.so.12"
+    assert nvidia.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
     assert {"libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"} < set(nvidia.cuda_libraries(13))
 
 

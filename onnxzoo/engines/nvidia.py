@@ -132,6 +132,11 @@ def cuda_libraries(cuda_major: int) -> tuple[str, ...]:
     return (*(f"{name}.so.{cuda_major}" for name in names), "libcurand.so.10", "libcudnn.so.9")
 
 
+def optional_libraries(cuda_major: int) -> tuple[str, ...]:
+    """Those that cuDNN and a few operators ask for when they need them (Linux)."""
+    return (f"libnvJitLink.so.{cuda_major}", f"libnvrtc.so.{cuda_major}", f"libcufft.so.{cuda_major - 1}")
+
+
 def load(name: str) -> str | None:
     """Load a shared library from NVIDIA's Python packages or the system's own folders; what the system says if not.
 

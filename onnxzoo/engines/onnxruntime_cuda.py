@@ -107,6 +107,7 @@ def require_cuda(provider: str) -> ModuleType:
             f"libraries of CUDA {major}.{minor} and cuDNN 9 did not load ({'; '.join(missing.values())}): {INSTALL}, "
             f"or pip install 'onnxruntime-gpu[cuda,cudnn]=={module.__version__}'"
         )
+    nvidia.missing(nvidia.optional_libraries(major))
     return module
 
 

@@ -6,40 +6,37 @@ Building takes minutes, so the plan is cached (see `cache`) under all that it de
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
-from ..errors import EngineError, EngineUnavailableError, InputError, one_line
-from ..files import CACHE_VARIABLE, atomic_write
+from ..errors import EngineUnavailableError, InputError, one_line
+from ..files import atomic_write
 from . import nvidia
-from .cache import Entry, Fact, compiled, entry_for, has_entries
+from .cache import entry_for, has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built
 from .onnxruntime_session import (
-    CPU_PROVIDER,
     GpuSessionEngine,
     open_session,
-    session_inputs,
     session_options,
 )
 from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
 from .progress import announced
-from .protocol import Built, Choice, ModelFile, TensorSpec
+from .protocol import Choice, ModelFile
 
 ENGINE = "tensorrt"
 PROVIDER = "TensorrtExecutionProvider"
 DEFAULT_MAJOR = 10
 BF16_CAPABILITY = (8, 0)
 TIMING_FOLDER = "timing"
-PROFILE_FILE = "profile.json"
 # Settings of the environment that would change the arithmetic, and the precision that each fits.
 OVERRIDES: Mapping[str, str] = {
     "ORT_TENSORRT_FP16_ENABLE": FP16,
@@ -47,46 +44,15 @@ OVERRIDES: Mapping[str, str] = {
     "ORT_TENSORRT_INT8_ENABLE": INT8,
 }
 
+logger = logging.getLogger(__name__)
+
 PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
     FP32: {},
-    # Layer norms and softmax of Swin overflow in fp16.
+    # The sums of squares in layer norms are what overflows in fp16 first.
     FP16: {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
     BF16: {"trt_bf16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
     INT8: {"trt_int8_enable": "1"},
 }
-
-
-class PlanEngine(GpuSessionEngine):
-    """A session whose compiled model is kept in the cache."""
-
-    _built: Built | None = None
-
-    def warm(self) -> Sequence[Built]:
-        """The compiled model for batches of 1 to `max_batch`, which opening the session built or found.
-
-        Raises InputError when it could not be kept.
-        """
-        if self._built is None:
-            raise InputError(f"the compiled model could not be kept in the cache folder; set {CACHE_VARIABLE} to yours")
-        return (self._built,)
-
-    def _keep(
-        self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
-    ) -> None:
-        """Open the session by `load` or `build` (see `cache.compiled`)."""
-        if not options.build and not entry.exists():
-            raise EngineUnavailableError(not_built(str(entry.facts["engine"]), options.largest_batch))
-        found = False
-
-        def noticed(folder: Path) -> None:
-            nonlocal found
-            load(folder)
-            found = True
-
-        started = time.monotonic()
-        compiled(entry, options, build=build, load=noticed)
-        if entry.exists():
-            self._built = Built(options.largest_batch, entry.folder, time.monotonic() - started, found)
 
 
 class TensorRTEngine(PlanEngine):
@@ -183,7 +149,8 @@ def timing_key(found: nvidia.Gpu, tensorrt: str) -> str:
 def private_copy(folder: Path | None) -> Iterator[Path | None]:
     """A copy of a folder of files for one build, which replaces the files when it succeeds; None for None.
 
-    Builds of several models may run at once, and TensorRT writes its timing cache in place.
+    Builds of several models may run at once, and TensorRT writes its timing cache in place. A folder that cannot be
+    written afterwards costs time and nothing else: it is warned about.
     """
     if folder is None:
         yield None
@@ -194,63 +161,12 @@ def private_copy(folder: Path | None) -> Iterator[Path | None]:
             shutil.copytree(folder, own)
         own.mkdir(exist_ok=True)
         yield own
-        for path in own.iterdir():
-            with atomic_write(folder / path.name) as file:
-                file.write(path.read_bytes())
-
-
-def not_built(engine: str, largest: int) -> str:
-    """What `auto` says where it would have to build an engine."""
-    return (
-        f"no {engine} engine was built for this model, GPU and batch size; build it ahead: "
-        f"onnxzoo warmup MODEL --engine {engine} --batch-size {largest}"
-    )
-
-
-def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:
-    """All that a plan depends on besides its model."""
-    return {
-        "gpu": found.name,
-        "compute_capability": list(found.capability),
-        "driver": found.driver,
-        "library": library,
-        "onnxruntime": str(module.__version__),
-        "precision": precision,
-        "profile": [1, largest, largest],
-        "tf32_override": os.environ.get(nvidia.TF32_VARIABLE),
-    }
-
-
-def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
-    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them."""
-    texts = {}
-    for what, batch in (("min", 1), ("opt", largest), ("max", largest)):
-        shapes = [
-            f"{name}:{'x'.join(str(side) for side in (batch, *(side or 1 for side in spec.shape[1:])))}"
-            for name, spec in inputs.items()
-        ]
-        texts[f"{prefix}_{what}_shapes"] = ",".join(shapes)
-    return texts
-
-
-def kept_profile(
-    folder: Path | None, prefix: str, module: ModuleType, model: ModelFile, largest: int
-) -> dict[str, str]:
-    """The profile settings, read from the cache entry where they were kept, else made from the model and kept there."""
-    file = None if folder is None else folder / PROFILE_FILE
-    if file is not None and file.is_file():
         try:
-            kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise EngineError(f"{file} cannot be read: {one_line(error)}") from None
-        return kept
-    # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
-    chosen = session_options(module, EngineOptions(threads=1))
-    chosen.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
-    made = profile(prefix, session_inputs(open_session(module, model, chosen, CPU_PROVIDER)), largest)
-    if file is not None:
-        file.write_text(json.dumps(made, indent=2), encoding="utf-8")
-    return made
+            for path in own.iterdir():
+                with atomic_write(folder / path.name) as file:
+                    file.write(path.read_bytes())
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): the next build takes longer", folder, one_line(error))
 
 
 def require_tensorrt(module: ModuleType) -> str:

@@ -6,6 +6,7 @@ when a session ends, so that every session works on a copy of the cache entry.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -14,13 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from ..errors import EngineUnavailableError
+from ..errors import EngineUnavailableError, one_line
 from . import nvidia
 from .cache import entry_for
 from .libraries import short_line, unavailable
 from .onnxruntime_cuda import gpu_index
+from .onnxruntime_plan import PlanEngine, facts, kept_profile
 from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, reinstall, session_options
-from .onnxruntime_tensorrt import PlanEngine, facts, kept_profile
 from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
 from .progress import announced
 from .protocol import Choice, ModelFile
@@ -32,6 +33,7 @@ INSTALL = "pip install 'onnxzoo[rtx]'"
 CUDA_MAJOR = 13  # that the package is built for
 OLDEST_CAPABILITY = (8, 0)
 
+logger = logging.getLogger(__name__)
 _registering = threading.Lock()
 
 
@@ -100,9 +102,13 @@ class TensorRTRTXEngine(PlanEngine):
                 load(folder)  # and goes on with a copy, as every later session does
 
         def load(folder: Path) -> None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="onnxzoo-", ignore_cleanup_errors=True)
-            copy = Path(self._scratch.name) / "cache"
-            shutil.copytree(folder, copy)
+            try:
+                self._scratch = tempfile.TemporaryDirectory(prefix="onnxzoo-", ignore_cleanup_errors=True)
+                copy: Path | None = Path(self._scratch.name) / "cache"
+                shutil.copytree(folder, Path(self._scratch.name) / "cache")
+            except OSError as error:
+                logger.warning("%s runs without its cache, which cannot be copied (%s)", ENGINE, one_line(error))
+                copy = None
             start(folder, copy)
             self.probe(1)
 
