@@ -76,19 +76,32 @@ def test_a_few_sizes_down_to_one(largest, few, sizes):
     assert batch_sizes(largest, few=few) == sizes
 
 
+@pytest.mark.parametrize("first", [0, -1])
 @pytest.mark.parametrize("largest", [1, 2, 5, 8, 32])
-def test_the_pieces_make_up_the_batch_whatever_was_cut_before(largest):
-    cutter = Cutter(batch_sizes(largest))
+def test_the_pieces_make_up_the_batch_whatever_was_cut_before(largest, first):
+    sizes = batch_sizes(largest)
+    cutter, ready = Cutter(sizes), {sizes[first]}
     for count in (*range(1, 70), *range(69, 0, -1)):
-        pieces = list(cutter.cut(count))
-        assert [index for start, stop in pieces for index in range(start, stop)] == list(range(count))
-        assert {stop - start for start, stop in pieces} <= set(cutter.sizes)
+        pieces = list(cutter.cut(count, ready))
+        assert [index for piece in pieces for index in range(piece.start, piece.stop)] == list(range(count))
+        assert all(0 <= piece.size - (piece.stop - piece.start) <= 8 for piece in pieces)
+        assert {piece.size for piece in pieces} <= set(sizes)
+        ready |= {piece.size for piece in pieces}
 
 
-def test_a_size_between_is_used_when_it_comes_again():
+def sizes_of(cutter: Cutter, count: int, ready: set[int]) -> list[int]:
+    return [piece.size for piece in cutter.cut(count, ready)]
+
+
+def test_a_rest_is_filled_up_once_and_compiled_for_when_it_comes_again():
     cutter = Cutter((8, 2, 1))
-    assert [stop - start for start, stop in cutter.cut(11)] == [8, 1, 1, 1]
-    assert [stop - start for start, stop in cutter.cut(11)] == [8, 2, 1]
+    assert sizes_of(cutter, 11, {8}) == [8, 8]
+    assert sizes_of(cutter, 11, {8}) == [8, 2, 1]
+    # With the size 1 at hand, nothing is filled up.
+    assert sizes_of(Cutter((8, 2, 1)), 11, {1}) == [8, 1, 1, 1]
+    # One image is not worth 32.
+    assert sizes_of(Cutter((32, 8, 2, 1)), 1, {32}) == [1]
+    assert sizes_of(Cutter((32, 8, 2, 1)), 25, {32}) == [32]
 
 
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
@@ -135,6 +148,7 @@ def test_the_batch_size_that_is_expected_is_compiled_first(model_file, compiled_
     assert compiled_sizes == [6]
     engine.run({"image": images(6)})
     engine.run({"image": images(12)})
+    engine.run({"image": images(7)})  # the rest of a folder
     assert compiled_sizes == [6]
     engine.run({"image": images(1)})
     assert compiled_sizes == [6, 1]
@@ -377,12 +391,16 @@ def test_a_cache_that_cannot_be_written(model_file, cache, caplog, monkeypatch):
 
 def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(model_file, cache, caplog, monkeypatch):
     monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
-    engine_for(model_file, batch_size=2).run({"image": images(3)})
+    engine = engine_for(model_file, batch_size=2)
+    for _ in range(2):
+        engine.run({"image": images(3)})
     assert len(blobs(cache)) == 2
     monkeypatch.setenv("ONNXZOO_CACHE", str(cache / "file" / "below"))
     (cache / "file").write_text("in the way", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
-        outputs = engine_for(model_file, batch_size=2).run({"image": images(3)})
+        engine = engine_for(model_file, batch_size=2)
+        for _ in range(2):
+            outputs = engine.run({"image": images(3)})
     np.testing.assert_allclose(outputs["logits"], tiny_outputs(images(3))["logits"], rtol=1e-5, atol=1e-5)
     assert caplog.text.count("cannot be written") == 1
 

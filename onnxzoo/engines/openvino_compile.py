@@ -2,7 +2,7 @@
 
 Compiled models are kept where compiling is slow (GPU, NPU); for the CPU where `onnxzoo warmup` asked for it: there it
 saves a third of the time to the first prediction, and costs the model's size on disk per batch size
-(benchmarks/results/openvino_cache.md). OpenVINO's own CACHE_DIR is not used, because it takes damaged files for good:
+(benchmarks/results/compiled_cache.md). OpenVINO's own CACHE_DIR is not used, because it takes damaged files for good:
 with bytes of the weights overwritten, it loads one without a word and computes something else.
 """
 
