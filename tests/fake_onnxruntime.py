@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ class FakeOnnxRuntime(ModuleType):
         self.fails = ""
         self.fails_at: dict[int, str] = {}
         self.nodes: dict[str, int] | None = None
-        self.sessions: list[FakeSession] = []
+        self.sessions: list[Opened] = []
         self.builds = 0
         self.plugin_devices = 1
         self.registered: list[tuple[str, str]] = []
@@ -56,9 +57,8 @@ class FakeOnnxRuntime(ModuleType):
         for name, settings in wanted:
             assert name in self.providers or name == RTX
             assert all(isinstance(value, str) for value in settings.values()), "the real one takes only texts"
-        session = FakeSession(self, wanted, options)
-        self.sessions.append(session)
-        return session
+        self.sessions.append(Opened(dict(wanted), options))
+        return FakeSession(self, self.sessions[-1])
 
     def get_available_providers(self) -> list[str]:
         return list(self.providers)
@@ -94,19 +94,31 @@ class FakeSessionOptions:
         self.plugin_settings = dict(settings)
 
 
+@dataclass
+class Opened:
+    """What a session was asked for and did; it outlives the session."""
+
+    wanted: dict[str, dict[str, str]]
+    options: FakeSessionOptions
+    batches: list[int] = field(default_factory=list)
+    bound: int = 0
+
+
 class FakeSession:
-    def __init__(
-        self, module: FakeOnnxRuntime, wanted: Sequence[tuple[str, dict[str, str]]], options: FakeSessionOptions
-    ) -> None:
+    def __init__(self, module: FakeOnnxRuntime, opened: Opened) -> None:
         self.module = module
-        self.wanted = dict(wanted)
-        self.options = options
-        self.batches: list[int] = []
-        self.bound = 0
+        self.opened = opened
         self._cache_of_plans()
 
+    def __del__(self) -> None:
+        """TensorRT-RTX writes its cache when a session ends."""
+        folder = self.opened.wanted.get(RTX, {}).get("nv_runtime_cache_path")
+        if folder is not None and Path(folder).is_dir():
+            with (Path(folder) / "runtime.cache").open("ab") as file:
+                file.write(b"kernels")
+
     def get_providers(self) -> list[str]:
-        names = [] if self.module.falls_back else list(self.wanted)
+        names = [] if self.module.falls_back else list(self.opened.wanted)
         return names if CPU in names else [*names, CPU]
 
     def get_inputs(self) -> list[SimpleNamespace]:
@@ -116,7 +128,7 @@ class FakeSession:
         return [SimpleNamespace(name="logits"), SimpleNamespace(name="embedding")]
 
     def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
-        assert self.options.entries["session.record_ep_graph_assignment_info"] == "1"
+        assert self.opened.options.entries["session.record_ep_graph_assignment_info"] == "1"
         nodes = self.module.nodes or {self.get_providers()[0]: 10}
         return [
             SimpleNamespace(ep_name=name, get_nodes=lambda count=count: [None] * count)
@@ -128,7 +140,7 @@ class FakeSession:
         image = feeds["image"]
         if len(image) in self.module.fails_at:
             raise RuntimeError(self.module.fails_at[len(image)])
-        self.batches.append(len(image))
+        self.opened.batches.append(len(image))
         outputs = tiny_outputs(image)
         return [outputs[name] for name in names]
 
@@ -136,12 +148,12 @@ class FakeSession:
         return FakeBinding(self)
 
     def run_with_iobinding(self, binding: FakeBinding) -> None:
-        self.bound += 1
+        self.opened.bound += 1
         binding.values = self.run(binding.outputs, binding.feeds)
 
     def _cache_of_plans(self) -> None:
         """TensorRT loads the plan that it finds in the folder, or builds it and puts it there."""
-        settings = self.wanted.get(TENSORRT)
+        settings = self.opened.wanted.get(TENSORRT)
         if settings is None:
             return
         folder = settings.get("trt_engine_cache_path")

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from fake_onnxruntime import CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime
+from filelock import FileLock
 from tiny import tiny_outputs
 
 from onnxzoo.engines import create_engine, nvidia, onnxruntime_session
@@ -361,6 +363,8 @@ def test_sessions_of_tensorrt_rtx_work_on_copies_of_the_cache(ort, model_file, c
     assert not used.exists()
     (found,) = create_engine("tensorrt-rtx", model_file).warm()  # type: ignore[attr-defined]
     assert (found.folder, found.found) == (built.folder, True)
+    # What the first session wrote when it ended is in the entry, and later ones did not change it.
+    assert (built.folder / "runtime.cache").read_bytes() == b"kernels"
     assert ort.registered == [(RTX, "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so")]
 
 
@@ -400,6 +404,25 @@ def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatc
     info = create_engine("auto", model_file).info
     assert info.name == "cuda"
     assert "no tensorrt engine was built" in dict(info.considered)["tensorrt"]
+    assert ort.builds == 1
+
+
+def test_auto_does_not_build_in_the_place_of_a_damaged_plan(ort, model_file):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    next(built.folder.glob("*.engine")).write_bytes(b"plam")
+    assert create_engine("auto", model_file).info.name == "cuda"
+    assert ort.builds == 1
+
+
+def test_auto_does_not_wait_for_another_process_that_builds(ort, model_file, cache):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    another = next(built.folder.parent.glob("*.lock"))
+    shutil.copytree(built.folder, built.folder.parent / "of another driver")
+    shutil.rmtree(built.folder)
+    with ThreadPoolExecutor(1) as pool, FileLock(another):
+        # In a thread, so that waiting is an error and does not hang the test.
+        info = pool.submit(lambda: create_engine("auto", model_file).info).result(timeout=5)
+    assert info.name == "cuda"
     assert ort.builds == 1
 
 
