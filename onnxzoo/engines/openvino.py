@@ -18,7 +18,7 @@ from ..errors import EngineError, EngineUnavailableError, InputError
 from ..results import EngineInfo
 from .batches import Cutter, Piece, batch_sizes
 from .libraries import checked_feeds, closed, failure, unavailable
-from .openvino_compile import CPU, NAME, Compiler, arithmetic_of, message_of
+from .openvino_compile import CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
 from .options import EngineOptions
 from .protocol import Array, Built, Choice, ModelFile, TensorSpec
 
@@ -163,12 +163,12 @@ class OpenVINOEngine:
         if models is not None and size in models:
             return models[size]
         with self._compiling:
-            # Not `models`: it may have been closed while we waited.
-            if self._models is None:
+            models = self._models  # it may have been closed while we waited
+            if models is None:
                 raise closed(NAME)
-            if size not in self._models:
-                self._models[size] = _Compiled(self._compiler.compile(size), self._compiler.parallel)
-            return self._models[size]
+            if size not in models:
+                models[size] = _Compiled(self._compiler.compile(size), self._compiler.parallel)
+            return models[size]
 
     def _collect(self, run: _Run, count: int, outputs: dict[str, Array]) -> None:
         """Wait for a run and copy its outputs: the tensors are the request's memory, which its next run overwrites."""
@@ -189,11 +189,12 @@ class OpenVINOEngine:
 class _Compiled:
     """A model compiled for one batch size. `parallel`: how many requests run at a time to use the whole device."""
 
-    def __init__(self, model: Any, parallel: int) -> None:
-        self.model = model
-        self.parallel = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if parallel > 1 else 1
+    def __init__(self, compiled: CompiledModel, parallel: int) -> None:
+        self.model = compiled.model
+        self.parallel = int(self.model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if parallel > 1 else 1
         # Requests at rest. deque.pop and append are atomic, so no lock is needed around them.
         self.requests: deque[Any] = deque()
+        self.memory = compiled.memory  # the last attribute, so that it goes after the model and the requests
 
     def request(self) -> Any:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ CURES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """OpenVINO's compiled model, and the `memory` that its weights are in where that is not its own.
+
+    The memory must outlive every run: OpenVINO reads from it and does not hold it.
+    """
+
+    model: Any
+    memory: Any = None
+
+
 class Compiler:
     """Compiles one ONNX file for one device, for any batch size. Not safe for threads, but for `close`."""
 
@@ -72,7 +83,7 @@ class Compiler:
             self.fixed_batch = self._fixed_batch()
         self._loaded = True
 
-    def compile(self, size: int) -> Any:
+    def compile(self, size: int) -> CompiledModel:
         """The model for batches of exactly `size` images: from the cache where it is kept, else compiled now.
 
         Raises EngineError when OpenVINO rejects the model, EngineUnavailableError when the arithmetic is not the one
@@ -108,7 +119,7 @@ class Compiler:
         """Free the model that the compiled ones were made from."""
         self._source = None
 
-    def _through_cache(self, entry: Entry, size: int, options: EngineOptions) -> Any:
+    def _through_cache(self, entry: Entry, size: int, options: EngineOptions) -> CompiledModel:
         return compiled(entry, options, build=lambda folder: self._build(size, folder), load=self._load)
 
     def _entry(self, size: int) -> Entry:
@@ -132,7 +143,7 @@ class Compiler:
             },
         )
 
-    def _build(self, size: int, folder: Path | None) -> Any:
+    def _build(self, size: int, folder: Path | None) -> CompiledModel:
         """Compile for this batch size; with `folder`, leave the result in it."""
         source = self._read()
         try:
@@ -154,17 +165,21 @@ class Compiler:
         self._check_arithmetic(result)
         if folder is not None:
             (folder / BLOB).write_bytes(data.getbuffer())
-        return result
+        return CompiledModel(result)
 
-    def _load(self, folder: Path) -> Any:
+    def _load(self, folder: Path) -> CompiledModel:
         """The compiled model in a cache folder, whose checksums were found right."""
         try:
-            data = np.memmap(folder / BLOB, np.uint8, "r")
-            result = self._core.import_model(self._openvino.Tensor(data), self._device, self._settings)
+            # Mapped, weights are read where they lie: half the memory, and shared between processes. Privately, as
+            # OpenVINO wants memory that can be written. The file itself is replaced or removed, never written to.
+            data = np.memmap(folder / BLOB, np.uint8, "c")
+            result = self._core.import_model(
+                self._openvino.Tensor(data, shared_memory=True), self._device, self._settings
+            )
         except Exception as error:
             raise failure(f"openvino does not take {folder / BLOB}", message_of(error)) from error
         self._check_arithmetic(result)
-        return result
+        return CompiledModel(result, data)
 
     def _read(self) -> Any:
         """The model of the ONNX file, read once and kept for further batch sizes."""
