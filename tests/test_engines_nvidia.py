@@ -358,6 +358,7 @@ def test_sessions_of_tensorrt_rtx_work_on_copies_of_the_cache(ort, model_file, c
     used = Path(ort.sessions[-1].options.plugin_settings["nv_runtime_cache_path"])
     assert used.is_dir()
     assert not used.is_relative_to(cache)
+    assert (used / "runtime.cache").is_file(), "the session that compiled has ended before"
     (used / "more.cache").write_bytes(b"written when the session ends")
     engine.close()
     assert not used.exists()
