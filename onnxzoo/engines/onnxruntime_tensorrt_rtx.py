@@ -152,7 +152,10 @@ def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
             try:
                 module.register_execution_provider_library(PROVIDER, plugin.get_library_path())
             except Exception as error:
-                raise EngineUnavailableError(f"{PLUGIN} did not load: {short_line(error)}; {INSTALL}") from error
+                raise EngineUnavailableError(
+                    f"{PLUGIN} did not load: {short_line(error)}; reinstall it: {INSTALL} (libcuda and libnvidia-ml are "
+                    "the driver's)"
+                ) from error
     devices = found()
     if not devices:
         raise EngineUnavailableError(f"{PLUGIN} finds no GPU that it supports: it needs an RTX GPU, Ampere or newer")
