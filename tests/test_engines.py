@@ -188,3 +188,13 @@ def test_the_fake_runs_its_function_and_fails_like_an_engine(batch):
     fake.close()
     with pytest.raises(EngineError, match="closed"):
         fake.run({"image": batch})
+
+
+def test_a_graph_that_the_library_cannot_compile_is_an_engine_error_with_its_reason(engine_name, tmp_path):
+    model = tiny_graph()
+    model.graph.node[0].op_type = "Convolute"
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(EngineError, match=rf"^{engine_name} cannot .*model\.onnx.*Convolute") as caught:
+        create_engine(engine_name, file)
+    assert "\n" not in str(caught.value)

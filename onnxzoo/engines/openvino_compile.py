@@ -272,8 +272,9 @@ def arithmetic_of(model: Any) -> str:
 
 
 def message_of(error: Exception) -> str:
-    """OpenVINO's message without the lines of its source files that it passed through."""
-    return re.sub(r"Exception from \S+?:\d+:\s*", "", str(error)) or type(error).__name__
+    """OpenVINO's message without the places in its source that it passed through; only its summary if it has one."""
+    text = re.sub(r"Exception from \S+?:\d+:\s*|Check '.*?' failed at \S+?:\d+:\s*", "", str(error), flags=re.DOTALL)
+    return text.partition("Summary:")[2].strip() or text.strip() or type(error).__name__
 
 
 def _checked_device(core: Any, device: str) -> str:
