@@ -153,8 +153,8 @@ def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
                 module.register_execution_provider_library(PROVIDER, plugin.get_library_path())
             except Exception as error:
                 raise EngineUnavailableError(
-                    f"{PLUGIN} did not load: {short_line(error)}; reinstall it: {INSTALL} (libcuda and libnvidia-ml are "
-                    "the driver's)"
+                    f"{PLUGIN} did not load: {short_line(error)}; reinstall it: {INSTALL} (libcuda and libnvidia-ml "
+                    "are the driver's)"
                 ) from error
     devices = found()
     if not devices:
