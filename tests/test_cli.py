@@ -16,6 +16,8 @@ from tiny import LABELS, write_artifact
 from onnxzoo import hub, registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.engines import EngineOptions
+from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.model import BATCH_SIZE
 
 
@@ -313,6 +315,26 @@ def test_the_engine_is_run_as_the_options_say_and_the_document_says_how(tiny, ph
     assert engine["version"][0].isdigit()
     assert (engine["reason"], engine["considered"]) == ("requested", [])
     assert engine["nodes"]["CPU"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "batch_size", "hint"),
+    [([], None, "latency"), (["--batch-size", "4"], 4, "throughput"), (["--batch-size", "5"], 5, "latency")],
+)
+def test_a_folder_of_whole_batches_runs_for_throughput(tiny, photos, monkeypatch, options, batch_size, hint):
+    import onnxzoo.model
+
+    asked: list[EngineOptions] = []
+    create = onnxzoo.model.create_engine
+
+    def recorded(name: str, files: ModelFiles, chosen: EngineOptions) -> Engine:
+        asked.append(chosen)
+        return create(name, files, chosen)
+
+    monkeypatch.setattr(onnxzoo.model, "create_engine", recorded)
+    result = run("predict", tiny, photos, *options)
+    assert (result.exit_code, result.stdout.count("black.png")) == (0, 1)
+    assert [(one.batch_size, one.hint) for one in asked] == [(batch_size, hint)]
 
 
 def test_wrong_values_are_wrong_usage(tiny, photos):
