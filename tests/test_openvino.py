@@ -353,7 +353,8 @@ def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, a
         engine = engine_for(NANO, batch_size=1)
     assert f"the compiled model in {blob.parent} is thrown away and built again: {BLOB} was altered" in caplog.text
     np.testing.assert_array_equal(engine.run({"image": images(1)})["logits"], expected)
-    assert blob.stat().st_size == whole
+    # Not to the byte: OpenVINO numbers the operations of a process through, and writes the numbers.
+    assert blob.stat().st_size == pytest.approx(whole, rel=0.01)
     caplog.clear()
     engine_for(NANO, batch_size=1)
     assert caplog.text == ""
