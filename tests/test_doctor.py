@@ -243,3 +243,13 @@ def test_the_hub_is_asked_only_on_demand(monkeypatch):
     assert f"{endpoint} cannot be reached: " in doctor._hub()
     monkeypatch.setenv("HF_ENDPOINT", "nonsense")
     assert "nonsense cannot be reached: unknown url type" in doctor._hub()
+
+
+def test_the_names_that_cannot_be_imported_there_are_the_same():
+    """doctor.py repeats them, because importing the engines takes numpy, which may be what is broken."""
+    from onnxzoo.engines import AUTO, ENGINES
+    from onnxzoo.engines.onnxruntime_session import PACKAGES
+
+    assert set(doctor.ENGINES) == set(ENGINES)
+    assert doctor.AUTO == AUTO
+    assert doctor.SAME_FILES == PACKAGES
