@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import registry
-from .artifact import INPUT_NAME, OUTPUT_NAMES, Artifact, read_artifact
-from .engines import AUTO, PADDLE, create_engine
-from .engines.protocol import Engine
+from .artifact import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
+from .engines import AUTO, PADDLE, EngineOptions, create_engine
+from .engines.options import DEFAULT_BATCH_SIZE, FP32, Hint
+from .engines.protocol import Engine, ModelFile, ModelFiles
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
-from .hub import find_artifact
+from .hub import complete_artifact, find_artifact
 from .image import ImageInput, preprocess_batch
 from .results import Array, ClassScore, EngineInfo, Prediction
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
 # for swinv2_large_w24, eight images have 1 GB of attention scores per block (8 x 16 windows x 6 heads x 576 x 576).
-BATCH_SIZE = 8
+BATCH_SIZE = DEFAULT_BATCH_SIZE
 
 LOGITS, EMBEDDING = OUTPUT_NAMES
 
@@ -32,10 +33,14 @@ def load(
     model: str | os.PathLike[str],
     *,
     engine: str = AUTO,
-    precision: str = "fp32",
+    precision: str = FP32,
     weights: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     offline: bool | None = None,
+    threads: int | None = None,
+    batch_size: int | None = None,
+    hint: Hint = "latency",
+    strict: bool = False,
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
@@ -43,41 +48,76 @@ def load(
     Hub, which is asked for what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`:
     True makes no request, None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.hub.find_artifact`.
 
-    `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named
-    one (`openvino`, `onnxruntime`) is used or the call fails. `precision`: one of those that the artifact has.
+    `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
+    the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: of the arithmetic,
+    `fp32` being exact; `auto` is the fastest that the engine and the artifact's files offer. `threads`: of the CPU, by
+    default all cores. `batch_size`: the largest batch expected, and the size in which lists are run (BATCH_SIZE
+    without it); larger ones are cut. `hint`: `latency` for one image after another, `throughput` for batches.
+    `strict`: refuse an engine that would run a part of the model on the CPU where a GPU was asked for.
     The ONNX file's SHA-256 is checked before anything reads it.
 
     The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
     `weights` the numbers. Without `weights` it is the registry's checkpoint, downloaded if need be, which must be
     the file that the artifact was made from.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine or precision or for
-    `weights` with another engine than `paddle`, EngineUnavailableError, EngineError; for `paddle` also
-    MissingDependencyError, CheckpointError when the checkpoint is not this model's, and DownloadError; for models on
-    the Hub also HubError.
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine, a precision that
+    engine or artifact do not have or `weights` with another engine than `paddle`, EngineUnavailableError, EngineError;
+    for `paddle` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
+    DownloadError; for models on the Hub also HubError.
     """
-    needed = None if engine == PADDLE else precision
+    options = EngineOptions(precision, threads, batch_size, strict, hint)
+    # Of `auto` and bf16 the engine knows which file gives them: it is brought when it is opened.
+    needed = precision if precision in MODEL_FILES and engine != PADDLE else None
     artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=needed))
     if engine == PADDLE:
-        return Model(artifact, _reference(artifact, precision, None if weights is None else Path(weights)))
+        reference = _reference(artifact, precision, None if weights is None else Path(weights))
+        return Model(artifact, reference, batch_size=options.largest_batch)
     if weights is not None:
         raise InputError(
             f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
             f"file: leave them out, or make an artifact of them: onnxzoo export {artifact.name} --weights {weights}"
         )
-    return Model(artifact, create_engine(engine, artifact.model_file(precision)))
+
+    def bring(wanted: str) -> None:
+        complete_artifact(model, artifact.folder, wanted, revision=revision, offline=offline)
+
+    files = model_files(artifact, bring)
+    return Model(artifact, create_engine(engine, files, options), batch_size=options.largest_batch)
+
+
+def model_files(artifact: Artifact, bring: Callable[[str], object] | None = None) -> ModelFiles:
+    """The artifact's ONNX files for an engine to choose from; each is verified when it is opened.
+
+    `bring` is called with the precision of a file that is to be opened and is not there yet, as of Hub models.
+    """
+
+    def opened(precision: str) -> ModelFile:
+        announced = artifact.announced_model(precision)
+        if bring is not None and announced is not None and not (artifact.folder / announced.path).exists():
+            bring(precision)
+        return ModelFile(artifact.model_file(precision), announced.sha256 if announced else "", precision)
+
+    return ModelFiles(artifact.precisions, opened)
 
 
 class Model:
-    """An image classifier. Safe to use from many threads; close it, or use it in a `with` block, to free memory."""
+    """An image classifier. Safe to use from many threads; close it, or use it in a `with` block, to free memory.
 
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
-        """Tie an artifact to the engine that runs it; `load` does both.
+    It belongs to the process that loaded it. A process forked from that one has the memory but not the engine's
+    threads: running the model there is an EngineError. Load it in the child, which works, or start children with
+    `multiprocessing`'s method `spawn`. Models cannot be pickled.
+    """
+
+    def __init__(self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE) -> None:
+        """Tie an artifact to the engine that runs it; `load` does both. `batch_size`: images of one run for a list.
 
         Raises ArtifactError, and closes the engine, when its input is not the one that the artifact describes.
         """
         self._artifact = artifact
         self._engine = engine
+        self._process = os.getpid()
+        # No more than the engine takes at a time, or each batch of a list would be cut in two.
+        self._batch_size = min(batch_size, engine.max_batch or batch_size)
         try:
             _check_input(artifact, engine)
         except ArtifactError:
@@ -120,8 +160,8 @@ class Model:
         """The `top_k` best classes of one image, or of every image of a list or tuple, in its order.
 
         An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order.
-        A list runs in batches of `BATCH_SIZE`; an empty one gives []. `top_k` beyond the number of classes
-        gives all of them.
+        A list runs in batches of the size that the model was loaded for; an empty one gives []. `top_k` beyond the
+        number of classes gives all of them.
 
         Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1, EngineError.
         """
@@ -153,7 +193,8 @@ class Model:
         """The head's outputs for a preprocessed batch: float32 [N, 3, S, S] -> float32 [N, classes].
 
         S is `image_size`; channels are R, G, B, values normalised as `artifact.preprocess` says
-        (`onnxzoo.image.preprocess_batch` does it). The batch runs as one: memory grows with N. N may be 0.
+        (`onnxzoo.image.preprocess_batch` does it). N may be anything from 0: the engine, or this method for it, cuts
+        what is larger than it can run at a time.
 
         Raises InputError for another type, dtype or shape, EngineError when the engine fails or
         computes something that is not finite.
@@ -164,8 +205,13 @@ class Model:
         return self._run(batch, LOGITS)
 
     def close(self) -> None:
-        """Free the engine's memory. Calling it twice is allowed; running the model afterwards is an EngineError."""
-        self._engine.close()
+        """Free the engine's memory. Calling it twice is allowed; running the model afterwards is an EngineError.
+
+        Runs in progress in other threads come to their end, or raise EngineError.
+        """
+        # A forked child frees nothing: it would wait for threads that it does not have.
+        if self._process == os.getpid():
+            self._engine.close()
 
     def __enter__(self) -> Model:
         return self
@@ -175,13 +221,16 @@ class Model:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"the model {self.name!r} cannot be pickled: load it in the process that is to use it")
+
     def __repr__(self) -> str:
         info = self.engine
         return f"Model({self.name!r}, engine={info.name!r}, device={info.device!r}, precision={info.precision!r})"
 
     def _batches(self, images: Sequence[ImageInput]) -> Iterator[Array]:
-        for start in range(0, len(images), BATCH_SIZE):
-            yield preprocess_batch(images[start : start + BATCH_SIZE], self._artifact.preprocess)
+        for start in range(0, len(images), self._batch_size):
+            yield preprocess_batch(images[start : start + self._batch_size], self._artifact.preprocess)
 
     def _check_batch(self, batch: object) -> None:
         size = self.image_size
@@ -202,6 +251,15 @@ class Model:
             raise InputError(f"{expected}, got {batch.dtype}; call .astype(np.float32)")
 
     def _run(self, batch: Array, output: str) -> Array:
+        if self._process != os.getpid():
+            raise EngineError(
+                f"{self.name} was loaded by process {self._process}, and this one ({os.getpid()}) was forked from it, "
+                "without the engine's threads: load the model in the child, or start processes with the method 'spawn'"
+            )
+        limit = self._engine.max_batch
+        if limit is not None and len(batch) > limit:
+            cut = [self._run(batch[start : start + limit], output) for start in range(0, len(batch), limit)]
+            return np.concatenate(cut)
         outputs = self._engine.run({INPUT_NAME: batch})
         if output not in outputs:
             raise EngineError(f"{self.name} has no output {output!r}; it has {', '.join(outputs) or 'none'}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +56,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Which engine runs a model, and how.
+    """Which engine runs a model, and how; `dataclasses.asdict` of it is fit for JSON.
 
-    `name`: `openvino`, `onnxruntime`, ... `device`: what it runs on, such as `CPU`.
+    `name`: `openvino`, `onnxruntime`, `cuda`, ... `device`: what it runs on, such as `CPU`.
     `precision`: arithmetic in use, such as `fp32`. `version`: of the engine's library.
-    `reason`: why this engine was chosen.
+    `reason`: why this engine was chosen, in a sentence.
+    `nodes`: nodes of the graph per provider, as the library assigned them; empty where it does not say.
+    `considered`: (engine, why it was passed over) for those that `auto` would have preferred.
     """
 
     name: str
@@ -67,3 +70,5 @@ class EngineInfo:
     precision: str
     version: str
     reason: str
+    nodes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    considered: tuple[tuple[str, str], ...] = ()

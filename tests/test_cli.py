@@ -16,6 +16,8 @@ from tiny import LABELS, write_artifact
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.engines import EngineOptions
+from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.hub import lookup
 from onnxzoo.model import BATCH_SIZE
 
@@ -297,14 +299,53 @@ def test_a_pattern_without_images_among_good_ones(tiny, photos):
 
 
 def test_an_engine_that_is_not_here_is_something_missing(tiny, photos):
-    result = run("predict", tiny, photos / "red.png", "--engine", "cuda")
+    result = run("predict", tiny, photos / "red.png", "--engine", "openvino:GPU.7")
     assert result.exit_code == 3
-    assert "'cuda' is not part of this version" in result.stderr
+    assert "openvino finds no device GPU.7 here; it has CPU" in result.stderr
     assert is_one_error_line(result.stderr)
 
 
+def test_the_engine_is_run_as_the_options_say_and_the_document_says_how(tiny, photos):
+    options = ["--engine", "openvino:AUTO", "--threads", "1", "--batch-size", "3", "--precision", "fp32", "--strict"]
+    result = run("predict", tiny, *[photos] * 2, "--json", *options)
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert len(document["results"]) == 8
+    engine = document["engine"]
+    assert (engine["name"], engine["device"], engine["precision"]) == ("openvino", "CPU", "fp32")
+    assert engine["version"][0].isdigit()
+    assert (engine["reason"], engine["considered"]) == ("requested", [])
+    assert engine["nodes"]["CPU"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "batch_size", "hint"),
+    [([], None, "latency"), (["--batch-size", "4"], 4, "throughput"), (["--batch-size", "5"], 5, "latency")],
+)
+def test_a_folder_of_whole_batches_runs_for_throughput(tiny, photos, monkeypatch, options, batch_size, hint):
+    import onnxzoo.model
+
+    asked: list[EngineOptions] = []
+    create = onnxzoo.model.create_engine
+
+    def recorded(name: str, files: ModelFiles, chosen: EngineOptions) -> Engine:
+        asked.append(chosen)
+        return create(name, files, chosen)
+
+    monkeypatch.setattr(onnxzoo.model, "create_engine", recorded)
+    result = run("predict", tiny, photos, *options)
+    assert (result.exit_code, result.stdout.count("black.png")) == (0, 1)
+    assert [(one.batch_size, one.hint) for one in asked] == [(batch_size, hint)]
+
+
 def test_wrong_values_are_wrong_usage(tiny, photos):
-    for options, message in ((["--engine", "cudnn"], "'cudnn' is not an engine"), (["--top-k", "0"], "--top-k")):
+    for options, message in (
+        (["--engine", "cudnn"], "'cudnn' is not an engine"),
+        (["--precision", "fp64"], "'fp64' is not a precision"),
+        (["--threads", "0"], "--threads"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--top-k", "0"], "--top-k"),
+    ):
         result = run("predict", tiny, photos / "red.png", *options)
         assert result.exit_code == 2
         assert message in result.stderr

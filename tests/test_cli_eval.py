@@ -142,7 +142,7 @@ def test_numbers_in_a_list_are_the_models_ids(tiny, data):
         (["--data", "nowhere"], 1, "nowhere does not exist"),
         (["--data", "strange"], 1, "the data's 1 classes ('purple') are not the model's 4 ('black', 'red', 'green'"),
         (["--data", "data", "--engine", "padle"], 2, "did you mean 'paddle'?"),
-        (["--data", "data", "--precision", "fp16"], 2, "tiny has no 'fp16' model; it has fp32"),
+        (["--data", "data", "--precision", "int8"], 2, "from an ONNX file in int8; the model has fp32"),
         (["--data", "data", "--weights", "x.pdparams"], 2, "weights are for the engine 'paddle'"),
         (["--data", "data", "--batch-size", "0"], 2, "--batch-size"),
         (["--data", "data", "--limit", "0"], 2, "--limit"),

@@ -196,8 +196,10 @@ def test_an_altered_model_file_is_never_loaded(tiny):
 
 
 def test_a_precision_that_is_not_there_lists_those_that_are(tiny):
-    with pytest.raises(InputError, match="tiny has no 'fp16' model; it has fp32"):
-        load(tiny, precision="fp16")
+    with pytest.raises(InputError, match="'openvino' computes in int8 from an ONNX file in int8; the model has fp32"):
+        load(tiny, precision="int8", engine="openvino")
+    with pytest.raises(InputError, match=r"fp64' is not a precision \(there are fp32, auto, fp16, bf16, int8\)"):
+        load(tiny, precision="fp64")
 
 
 def test_a_model_is_loaded_by_its_name(cache, photos):

@@ -7,6 +7,7 @@ was rejected, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "publish": "onnxzoo.cli.publish:command",
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
+    "warmup": "onnxzoo.cli.warmup:command",
+    "doctor": "onnxzoo.cli.doctor:command",
 }
 
 INTERRUPTED = 130
@@ -47,6 +50,14 @@ def one_line(text: str) -> str:
 def report(message: str) -> None:
     """Write one line about something that went wrong to stderr."""
     click.echo(f"onnxzoo: error: {one_line(message)}", err=True)
+
+
+class StderrLines(logging.Handler):
+    """What the package logs (a compilation that takes minutes, a cache that cannot be written), as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        click.echo(f"onnxzoo: {kind}{one_line(record.getMessage())}", err=True)
 
 
 class LazyGroup(click.Group):
@@ -97,6 +108,10 @@ class LazyGroup(click.Group):
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         # Pillow warns of large images in two lines of its own; beyond our limit the error says it in one.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        package = logging.getLogger("onnxzoo")
+        package.setLevel(logging.INFO)
+        if not any(isinstance(handler, StderrLines) for handler in package.handlers):
+            package.addHandler(StderrLines())
         # Temporary files go when the program is told to end, as they do on Ctrl-C.
         with contextlib.suppress(ValueError):  # only the main thread may set this
             signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))

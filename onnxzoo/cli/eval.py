@@ -14,12 +14,12 @@ import click
 
 from ..artifact import documented_entry
 from . import one_line, report
+from .engine_options import batch_size_option, engine_options
 
 if TYPE_CHECKING:
     from ..registry import ModelEntry
     from ..training.evaluate import Evaluation, Progress
 
-DEFAULT_BATCH_SIZE = 8
 # A table of more classes than this is for programs (--json); people see those that go worst.
 SHOWN_CLASSES = 20
 
@@ -33,20 +33,13 @@ SHOWN_CLASSES = 20
     help="Folder with class folders, val/ with class folders, val_list.txt, or IDX files; or a list file.",
 )
 @click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino, onnxruntime or paddle.")
-@click.option("--precision", default="fp32", show_default=True, help="One that the artifact has.")
+@engine_options
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="With --engine paddle: the checkpoint; without it the registry's is used, downloaded if need be.",
+    help="With --engine paddle, the reference: its checkpoint; without it the registry's, downloaded if need be.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=DEFAULT_BATCH_SIZE,
-    show_default=True,
-    help="Images of one run of the engine.",
-)
+@batch_size_option
 @click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
 @click.option(
@@ -63,8 +56,10 @@ def command(
     split: str,
     engine: str,
     precision: str,
+    threads: int | None,
+    strict: bool,
     weights: Path | None,
-    batch_size: int,
+    batch_size: int | None,
     classes: str | None,
     limit: int | None,
     record: str | None,
@@ -76,7 +71,7 @@ def command(
     An image that cannot be read is reported on stderr and left out; the exit code is then 1.
     """
     from ..hub import require_own
-    from ..model import load
+    from ..model import BATCH_SIZE, load
     from ..registry import models
     from ..training.data import open_dataset
     from ..training.evaluate import evaluate
@@ -87,7 +82,17 @@ def command(
             raise click.UsageError("--record is for all validation images: not with --limit, --classes or --split")
         data_in_words(record)
 
-    with load(model, engine=engine, precision=precision, weights=weights) as loaded:
+    running = load(
+        model,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        threads=threads,
+        batch_size=batch_size,
+        hint="latency" if batch_size == 1 else "throughput",
+        strict=strict,
+    )
+    with running as loaded:
         if record is not None:
             require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
@@ -100,7 +105,7 @@ def command(
             label_set=None if named_by is None else named_by.labels,
         )
         with _progress() as progress:
-            result = evaluate(loaded, dataset, batch_size=batch_size, limit=limit, progress=progress)
+            result = evaluate(loaded, dataset, batch_size=batch_size or BATCH_SIZE, limit=limit, progress=progress)
     if classes is not None:
         entry = None  # what is documented is about all classes
     for image in result.unreadable:

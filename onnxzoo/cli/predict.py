@@ -13,9 +13,11 @@ import click
 
 from ..errors import ImageError, InputError
 from . import one_line, report
+from .engine_options import batch_size_option, engine_options
 from .images import NoImages, find_images
 
 if TYPE_CHECKING:
+    from ..engines.options import Hint
     from ..model import Model
     from ..results import Prediction
 
@@ -24,30 +26,50 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="NAME|DIR")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino or onnxruntime.")
+@engine_options
+@batch_size_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def command(ctx: click.Context, model: str, images: tuple[str, ...], top_k: int, engine: str, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    model: str,
+    images: tuple[str, ...],
+    top_k: int,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    strict: bool,
+    batch_size: int | None,
+    as_json: bool,
+) -> None:
     """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
 
     An image that cannot be read is reported on stderr; the others are classified and the exit code is 1.
     """
+    from ..engines.options import DEFAULT_BATCH_SIZE
+
+    size = batch_size or DEFAULT_BATCH_SIZE
     found = find_images(images)
-    ahead: list[str | NoImages] = []
-    for item in found:
+    # The first batch is looked for before anything is loaded: it tells whether there is one.
+    ahead = list(islice(found, size))
+    count = sum(isinstance(item, str) for item in ahead)
+    while not count and (item := next(found, None)) is not None:
         ahead.append(item)
-        if isinstance(item, str):
-            break
-    else:
+        count = int(isinstance(item, str))
+    if not count:
         # Nothing to do is wrong usage, and not worth loading a model for.
         raise InputError("; ".join(map(str, ahead)))
 
-    from ..model import BATCH_SIZE, load
+    from ..model import load
 
     failed = False
-    with load(model, engine=engine) as loaded, _progress() as progress:
+    hint: Hint = "throughput" if count == size > 1 else "latency"
+    running = load(
+        model, engine=engine, precision=precision, threads=threads, batch_size=batch_size, hint=hint, strict=strict
+    )
+    with running as loaded, _progress() as progress:
         writer = JsonWriter(loaded) if as_json else TextWriter()
-        for batch in _batched(chain(ahead, found), BATCH_SIZE):
+        for batch in _batched(chain(ahead, found), size):
             for item, outcome in _predict_each(loaded, batch, top_k):
                 if isinstance(outcome, Exception):
                     failed = True

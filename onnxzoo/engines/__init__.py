@@ -1,82 +1,136 @@
 """Engines: inference libraries behind one small protocol (see `onnxzoo.engines.protocol`).
 
-A library is imported when its engine is created, not before.
+A library is imported when its engine is created, not before. A new engine is a module with a class like
+`protocol.EngineClass`, and an entry in ENGINES.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from ..errors import EngineError, EngineUnavailableError, InputError
+from ..errors import InputError
+from .options import EngineOptions
+from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
 
 if TYPE_CHECKING:
-    from .protocol import Engine
+    from .protocol import Choice, Engine, EngineClass, ModelFile, ModelFiles
 
-# Name -> 'module:class'. The class takes (model_file, *, reason).
+__all__ = ["AUTO", "AUTO_ORDER", "ENGINES", "PADDLE", "EngineOptions", "create_engine", "engine_class"]
+
+# Name -> 'module:class'. A colon and a device may follow the name where the engine has several.
 ENGINES: Mapping[str, str] = {
     "openvino": "openvino:OpenVINOEngine",
     "onnxruntime": "onnxruntime:OnnxRuntimeEngine",
+    # Whoever tries them all in one process: TensorRT can turn TF32 off only before CUDA is in use.
+    "tensorrt": "onnxruntime_tensorrt:TensorRTEngine",
+    "tensorrt-rtx": "onnxruntime_tensorrt_rtx:TensorRTRTXEngine",
+    "cuda": "onnxruntime_cuda:CudaEngine",
 }
 
 # The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
 PADDLE = "paddle"
 
-# Engines of the design that are still to come: asking for one is no typing error.
-LATER = ("cuda", "tensorrt")
 
-# What `auto` tries, best first. Measured on 2 cores, ms per image, OpenVINO against ONNX Runtime, both fp32:
-# SwinV2-T w8 65 / 69, SwinV2-S w16 139 / 143, PVT_V2_B0 8.9 / 8.7.
-AUTO = "auto"
-AUTO_ORDER = ("openvino", "onnxruntime")
+def create_engine(
+    name: str,
+    model: Path | ModelFile | ModelFiles,
+    options: EngineOptions | None = None,
+) -> Engine:
+    """Load a model into the engine of this name, or into the first of the order that takes it for `auto`.
 
+    `name`: of ENGINES, with a device after a colon where one is wanted (`openvino:GPU`, `cuda:1`,
+    `onnxruntime:CoreMLExecutionProvider`). A named engine is strict: nothing else is tried. With `auto`, the order is
+    AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was passed over and why.
+    `model`: an fp32 ONNX file, or a described one, or those of an artifact, of which the engine takes the one that
+    gives the precision asked for. `options`: by default exact fp32, see EngineOptions.
 
-def create_engine(name: str, model_file: Path) -> Engine:
-    """Load an ONNX file into the engine of this name, or into the first of AUTO_ORDER that takes it for `auto`.
-
-    A named engine is strict: nothing else is tried. With `auto`, `info.reason` says which engines were
-    passed over and why.
-
-    Raises InputError for an unknown name and for PADDLE, EngineUnavailableError when the engine's library cannot be
-    used here, EngineError when it rejects the model.
+    Raises InputError for an unknown name, for PADDLE, and for a precision that the engine or the model does not have;
+    EngineUnavailableError when the engine cannot be used here, with cause and cure; EngineError when it rejects the
+    model.
     """
-    if name == AUTO:
-        return _create_first(model_file)
-    if name == PADDLE:
+    from .protocol import Choice, ModelFiles
+
+    options = EngineOptions() if options is None else options
+    if name != AUTO:
+        return _create(name, model, options, Choice())
+    order = chosen_order(ENGINES)
+
+    if order is None:
+        # An order that the user named is tried as it stands, even where an engine has to be built for it.
+        options = replace(options, build=False)
+
+    if isinstance(model, ModelFiles):
+        # Engines of the order that want the same file get it verified once.
+        model = replace(model, open=functools.cache(model.open))
+
+    def passed_over(engine: str) -> str | None:
+        if order is not None:
+            return None
+        kind = engine_class(engine)
+        return kind.passed_over(lambda: _file(engine, kind, model, options), options)
+
+    return first_that_works(
+        order or AUTO_ORDER,
+        lambda engine, choice: _create(engine, model, options, choice),
+        passed_over,
+        what=_described(model),
+        source=f"{VARIABLE}=" if order else "",
+    )
+
+
+def engine_class(name: str) -> EngineClass:
+    """The class behind a name, with or without a device; its library is not imported by this.
+
+    Raises InputError for an unknown name, with the closest known one, and for PADDLE.
+    """
+    base = name.partition(":")[0]
+    if base == PADDLE:
         raise InputError(
-            f"{PADDLE!r} is the reference, which runs the checkpoint and not {model_file.name}: use "
+            f"{PADDLE!r} is the reference, which runs the checkpoint and not an ONNX file: use "
             f"onnxzoo.load(..., engine={PADDLE!r}), 'onnxzoo eval --engine {PADDLE}' or 'onnxzoo validate --weights'"
         )
-    if name not in ENGINES:
+    if base not in ENGINES:
         known = [AUTO, *ENGINES, PADDLE]
-        if name in LATER:
-            raise EngineUnavailableError(
-                f"the engine {name!r} is not part of this version of onnxzoo; use one of {', '.join([AUTO, *ENGINES])}"
-            )
-        close = difflib.get_close_matches(name.casefold(), known, n=1)
+        close = difflib.get_close_matches(base.casefold(), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise InputError(f"{name!r} is not an engine of this version{hint} (there are {', '.join(known)})")
-    return _create(name, model_file, "requested")
+    module, _, class_name = ENGINES[base].partition(":")
+    return cast("EngineClass", getattr(import_module(f".{module}", __package__), class_name))
 
 
-def _create(name: str, model_file: Path, reason: str) -> Engine:
-    module, _, class_name = ENGINES[name].partition(":")
-    engine: Engine = getattr(import_module(f".{module}", __package__), class_name)(model_file, reason=reason)
-    return engine
+def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, choice: Choice) -> Engine:
+    kind = engine_class(name)
+    _, _, device = name.partition(":")
+    return kind(_file(name, kind, model, options), options=options, device=device or None, choice=choice)
 
 
-def _create_first(model_file: Path) -> Engine:
-    passed_over: list[tuple[str, EngineError | EngineUnavailableError]] = []
-    for name in AUTO_ORDER:
-        causes = "".join(f"; passed over {other}: {error}" for other, error in passed_over)
-        try:
-            return _create(name, model_file, f"auto: the first of {', '.join(AUTO_ORDER)} that works here{causes}")
-        except (EngineError, EngineUnavailableError) as error:
-            passed_over.append((name, error))
-    causes = "; ".join(f"{name}: {error}" for name, error in passed_over)
-    # With a library at hand that rejects the model, the model is the trouble, not the installation.
-    rejected = any(isinstance(error, EngineError) for _, error in passed_over)
-    raise (EngineError if rejected else EngineUnavailableError)(f"no engine can run {model_file}: {causes}")
+def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions) -> ModelFile:
+    """The ONNX file that gives the precision asked for on this engine."""
+    from .protocol import ModelFile, ModelFiles
+
+    usable = kind.FILES.get(options.precision)
+    if usable is None:
+        raise InputError(f"the engine {name!r} has no precision {options.precision!r} (it has {', '.join(kind.FILES)})")
+    given = ModelFile(model) if isinstance(model, Path) else model
+    precisions = given.precisions if isinstance(given, ModelFiles) else (given.precision,)
+    for precision in usable:
+        if precision in precisions:
+            return given.open(precision) if isinstance(given, ModelFiles) else given
+    raise InputError(
+        f"the engine {name!r} computes in {options.precision} from an ONNX file in {' or '.join(usable)}; "
+        f"{_described(model)} has {', '.join(precisions) or 'none'}"
+    )
+
+
+def _described(model: Path | ModelFile | ModelFiles) -> str:
+    from .protocol import ModelFiles
+
+    if isinstance(model, Path):
+        return str(model)
+    return "the model" if isinstance(model, ModelFiles) else str(model.path)

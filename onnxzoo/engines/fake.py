@@ -16,14 +16,18 @@ class FakeEngine:
 
     `compute` takes the image batch, float32 [N, 3, H, W], and returns the outputs by name, such as
     `logits` [N, classes] and `embedding` [N, features]. An exception that it raises arrives as an
-    EngineError, as with a real engine. `batches` records the batch size of every run.
+    EngineError, as with a real engine. `batches` records the batch size of every run; more than `max_batch` images
+    in one run are refused.
     """
 
-    def __init__(self, compute: Compute, *, input_name: str = "image", reason: str = "a test") -> None:
+    def __init__(
+        self, compute: Compute, *, input_name: str = "image", reason: str = "a test", max_batch: int | None = None
+    ) -> None:
         self._compute: Compute | None = compute
         self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
         self._input_name = input_name
         self._info = EngineInfo("fake", "CPU", "fp32", "0", reason)
+        self._max_batch = max_batch
         self.batches: list[int] = []
 
     @property
@@ -36,6 +40,11 @@ class FakeEngine:
         """The model's inputs by name."""
         return self._inputs
 
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch of one run; None: any."""
+        return self._max_batch
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """What `compute` returns for the image batch.
 
@@ -43,7 +52,7 @@ class FakeEngine:
         """
         if self._compute is None:
             raise closed("fake")
-        image = checked_feeds(feeds, self._inputs)[self._input_name]
+        image = checked_feeds(feeds, self._inputs, self._max_batch)[self._input_name]
         self.batches.append(len(image))
         try:
             return dict(self._compute(image))

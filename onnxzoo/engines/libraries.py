@@ -37,8 +37,12 @@ def short_line(error: object) -> str:
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 3] + "..."
 
 
-def checked_feeds(feeds: Mapping[str, Array], inputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+def checked_feeds(
+    feeds: Mapping[str, Array], inputs: Mapping[str, TensorSpec], max_batch: int | None = None
+) -> dict[str, Array]:
     """The feeds as C-contiguous arrays, once their names, dtypes and shapes are found to fit `inputs`.
+
+    `max_batch`: the largest size of the first axis where there is a limit.
 
     Raises InputError saying what was expected. Libraries would say it late, or convert silently.
     """
@@ -54,4 +58,6 @@ def checked_feeds(feeds: Mapping[str, Array], inputs: Mapping[str, TensorSpec]) 
         if not fits:
             shape = ", ".join("any" if size is None else str(size) for size in spec.shape)
             raise InputError(f"input {name!r} must have shape ({shape}), got {array.shape}")
+        if max_batch is not None and len(array) > max_batch:
+            raise InputError(f"the engine was built for batches of 1 to {max_batch}, got {len(array)}: split them")
     return {name: np.ascontiguousarray(array) for name, array in feeds.items()}

@@ -1,96 +1,140 @@
-"""ONNX Runtime on the CPU. The only module that imports onnxruntime."""
+"""ONNX Runtime on the CPU, or on another of its providers by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import platform
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import ClassVar
 
-from ..errors import EngineUnavailableError
-from ..results import EngineInfo
-from .libraries import checked_feeds, closed, failure, unavailable
-from .protocol import Array, TensorSpec
+from ..errors import EngineUnavailableError, InputError
+from .onnxruntime_session import (
+    CPU_PROVIDER,
+    SessionEngine,
+    import_onnxruntime,
+    open_session,
+    reinstall,
+    session_options,
+)
+from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .protocol import Choice, ModelFile
 
 INSTALL = "pip install 'onnxzoo[cpu]'"
-PROVIDER = "CPUExecutionProvider"
-LOG_ERRORS_ONLY = 3
 
-# ONNX Runtime's names of the element types that inputs of an image classifier may have.
-DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(uint8)": "uint8",
+# Providers with an engine of their own, which knows how to make them exact.
+OWN_ENGINES: Mapping[str, str] = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "tensorrt",
+    "NvTensorRTRTXExecutionProvider": "tensorrt-rtx",
 }
 
+# Options under which a provider computes in the precision of the ONNX file. CoreML's older format runs in fp16.
+EXACT: Mapping[str, Mapping[str, str]] = {
+    CPU_PROVIDER: {},
+    "AzureExecutionProvider": {},  # runs nothing itself
+    "CoreMLExecutionProvider": {"ModelFormat": "MLProgram"},
+    "DmlExecutionProvider": {},
+    "DnnlExecutionProvider": {},
+    "WebGpuExecutionProvider": {},
+    "XnnpackExecutionProvider": {},
+}
 
-class OnnxRuntimeEngine:
-    """A model in an ONNX Runtime session on the CPU, in fp32 arithmetic for an fp32 model.
+PACKAGES: Mapping[str, str] = {
+    "DmlExecutionProvider": "onnxruntime-directml",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "QNNExecutionProvider": "onnxruntime-qnn",
+}
 
-    Sessions may run in many threads at once; their outputs are arrays of their own.
+BF16_SETTING = "mlas.enable_gemm_fastmath_arm64_bfloat16"
+
+
+class OnnxRuntimeEngine(SessionEngine):
+    """A model in an ONNX Runtime session: on the CPU, or on the provider that follows the colon in the name.
+
+    On the CPU it computes in the precision of the ONNX file; `auto` prefers an INT8 file, which is twice as fast.
     """
 
-    def __init__(self, model_file: Path, *, reason: str = "requested") -> None:
-        """Load the ONNX file; `reason` is passed on to `info`.
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        FP32: (FP32,),
+        AUTO_PRECISION: (INT8, FP32),
+        FP16: (FP16,),
+        BF16: (FP32,),
+        INT8: (INT8,),
+    }
 
-        Raises EngineUnavailableError when onnxruntime cannot be imported or does not offer its CPU
-        provider, EngineError when it rejects the model.
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load the ONNX file; `device` is a provider's name (`CoreMLExecutionProvider`, or `coreml`), None the CPU.
+
+        Raises EngineUnavailableError when onnxruntime cannot be imported or the provider is not had, takes no part of
+        the graph, or not the whole of it with `options.strict`; InputError for a name that is no provider, or a
+        precision that it cannot promise; EngineError when ONNX Runtime rejects the model.
         """
-        try:
-            import onnxruntime
-        except (ImportError, OSError) as error:
-            raise unavailable("onnxruntime", error, INSTALL) from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = LOG_ERRORS_ONLY
-        # Worker threads spin on after a run, for 35 ms of CPU time here, and slow whatever else the process
-        # runs. Spinning during a run is worth its cost: without it, small graphs take half as long again.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            session = onnxruntime.InferenceSession(str(model_file), options, providers=[PROVIDER])
-        except Exception as error:
-            raise failure(f"onnxruntime cannot load {model_file}", error) from error
-        # A session asked for a provider that is absent comes up with other ones and no exception.
-        if session.get_providers() != [PROVIDER]:
-            raise EngineUnavailableError(f"onnxruntime runs on {session.get_providers()}, expected {[PROVIDER]}")
-        self._session: Any = session
-        self._inputs = {
-            node.name: TensorSpec(
-                shape=tuple(size if isinstance(size, int) else None for size in node.shape),
-                dtype=DTYPES.get(node.type, node.type),
+        module = import_onnxruntime(INSTALL)
+        provider = CPU_PROVIDER if device is None else _provider(module, device)
+        on_cpu = provider == CPU_PROVIDER
+        chosen = session_options(module, options)
+        precision = model.precision
+        if options.precision == BF16:
+            if not on_cpu or not arm_bf16():
+                raise InputError(
+                    f"the engine 'onnxruntime' has no precision {BF16!r} on {provider} of this machine "
+                    f"({platform.machine()}): it needs the CPU provider on an ARM processor with bf16 instructions"
+                )
+            chosen.add_session_config_entry(BF16_SETTING, "1")
+            precision = BF16
+        elif options.precision == AUTO_PRECISION and not on_cpu:
+            precision = f"{provider}'s choice"
+        elif provider not in EXACT:
+            raise InputError(
+                f"{provider} is not known to compute in {options.precision} exactly; ask for the precision "
+                f"{AUTO_PRECISION!r} to have what it does"
             )
-            for node in session.get_inputs()
-        }
-        self._outputs = tuple(node.name for node in session.get_outputs())
-        self._info = EngineInfo(
-            name="onnxruntime", device="CPU", precision="fp32", version=onnxruntime.__version__, reason=reason
+        exact = {} if options.precision == AUTO_PRECISION else EXACT[provider]
+        session = open_session(module, model, chosen, provider, exact)
+        super().__init__(
+            session,
+            name="onnxruntime",
+            provider=provider,
+            device="CPU" if on_cpu else provider,
+            precision=precision,
+            version=module.__version__,
+            options=options,
+            choice=choice,
         )
 
-    @property
-    def info(self) -> EngineInfo:
-        """What runs the model, and how."""
-        return self._info
+    @staticmethod
+    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+        """It can run on any machine: `auto` tries it."""
+        return None
 
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name; any batch size.
+def arm_bf16(information: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor is an ARM one with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
+    if sys.platform != "linux" or platform.machine() != "aarch64":
+        return False
+    return " bf16" in information.read_text(encoding="utf-8", errors="replace")
 
-        Raises InputError for inputs that do not fit, EngineError when ONNX Runtime fails or was closed.
-        """
-        session = self._session
-        if session is None:
-            raise closed("onnxruntime")
-        ready = checked_feeds(feeds, self._inputs)
-        try:
-            values = session.run(self._outputs, ready)
-        except Exception as error:
-            raise failure("onnxruntime failed while running the model", error) from error
-        return dict(zip(self._outputs, values, strict=True))
 
-    def close(self) -> None:
-        """Free the session; calling it twice is allowed."""
-        self._session = None
+def _provider(module: ModuleType, device: str) -> str:
+    """The full name of a provider that is installed. Raises as OnnxRuntimeEngine does."""
+    everywhere: list[str] = module.get_all_providers()
+    names = {name.casefold(): name for name in everywhere}
+    names |= {name.removesuffix("ExecutionProvider").casefold(): name for name in everywhere}
+    provider = names.get(device.casefold())
+    if provider is None:
+        close = difflib.get_close_matches(device.casefold(), names, n=1)
+        hint = f"; did you mean {names[close[0]]!r}?" if close else ""
+        raise InputError(f"{device!r} is not a provider of ONNX Runtime{hint} (there are {', '.join(everywhere)})")
+    if provider in OWN_ENGINES:
+        raise InputError(f"{provider} is the engine {OWN_ENGINES[provider]!r}: ask for that")
+    here = module.get_available_providers()
+    if provider not in here:
+        package = PACKAGES.get(provider)
+        cure = reinstall(f"pip install {package}") if package else "it comes with builds for other platforms"
+        raise EngineUnavailableError(
+            f"onnxruntime {module.__version__} has no {provider} here (it has {', '.join(here)}); {cure}"
+        )
+    return provider

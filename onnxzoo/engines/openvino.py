@@ -1,65 +1,101 @@
-"""OpenVINO on the CPU. The only module that imports openvino."""
+"""OpenVINO on the CPU, and on its GPU and NPU devices. The only module that imports openvino.
+
+Models are compiled for fixed batch sizes, a few of them (see `batches`), each when it is first needed.
+"""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import threading
+import time
 from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import EngineError, EngineUnavailableError, InputError
 from ..results import EngineInfo
+from .batches import Cutter, Piece, batch_sizes
 from .libraries import checked_feeds, closed, failure, unavailable
-from .protocol import Array, TensorSpec
+from .openvino_compile import CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
+from .options import EngineOptions
+from .protocol import Array, Built, Choice, ModelFile, TensorSpec
 
 INSTALL = "pip install openvino"
-DEVICE = "CPU"
-# fp32 means fp32: on CPUs with AVX512-BF16 or AMX, OpenVINO's own choice is bf16.
-SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+# Of larger files, fewer batch sizes are compiled: each holds the weights once or twice more (measured: SwinV2-S w16, a
+# file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all).
+LARGE_BYTES = 64 * 2**20
 
 
 class OpenVINOEngine:
-    """A model compiled by OpenVINO for the CPU, in fp32 arithmetic, for the lowest latency.
+    """A model compiled by OpenVINO, in exactly the arithmetic that was asked for.
 
-    `run` may be called from many threads at once: every call in progress has an infer request of its own.
+    `run` may be called from many threads at once: every call in progress has infer requests of its own.
     """
 
-    def __init__(self, model_file: Path, *, reason: str = "requested") -> None:
-        """Load and compile the ONNX file; `reason` is passed on to `info`.
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "fp32": ("fp32",),
+        "auto": ("int8", "fp32"),
+        "fp16": ("fp16", "fp32"),
+        "bf16": ("fp32",),
+        "int8": ("int8",),
+    }
 
-        Raises EngineUnavailableError when openvino cannot be imported, EngineError when it rejects the model.
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load and compile the ONNX file; `choice` is passed on to `info`.
+
+        Raises EngineUnavailableError when openvino cannot be imported or the device is not there or lacks the
+        precision, EngineError when OpenVINO rejects the model.
         """
-        try:
-            import openvino
-        except (ImportError, OSError) as error:
-            raise unavailable("openvino", error, INSTALL) from error
-        try:
-            compiled = openvino.Core().compile_model(str(model_file), DEVICE, SETTINGS)
-            self._inputs = {
-                node.any_name: TensorSpec(
-                    shape=tuple(None if size.is_dynamic else size.get_length() for size in node.partial_shape),
-                    dtype=np.dtype(node.element_type.to_dtype()).name,
-                )
-                for node in compiled.inputs
-            }
-            # What the plug-in made of the hint, not what was asked for.
-            arithmetic = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        except Exception as error:
-            raise failure(f"openvino cannot compile {model_file}", _message(error)) from error
-        self._compiled: Any = compiled
-        self._outputs = tuple(_output_name(node) for node in compiled.outputs)
-        # Requests at rest. deque.pop and append are atomic, so no lock is needed around them.
-        self._requests: deque[Any] = deque()
+        compiler = Compiler(_imported(), model, options, device or CPU)
+        self._compiler = compiler
+        self._compiling = threading.Lock()
+        # Batch size -> compiled model; None once closed.
+        self._models: dict[int, _Compiled] | None = {}
+        if compiler.fixed_batch is None:
+            # In throughput mode, a batch runs in several pieces at a time.
+            largest = -(-options.largest_batch // compiler.parallel)
+            self._sizes = batch_sizes(largest, few=model.path.stat().st_size > LARGE_BYTES)
+        else:
+            self._sizes = (compiler.fixed_batch,)
+        self._cutter = Cutter(self._sizes)
+        # Without a word about batches, the first run is likely to be of one image.
+        first = self._compiled(self._sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]).model
+        free = compiler.fixed_batch is None
+        self._inputs = {
+            node.any_name: TensorSpec(
+                shape=tuple(
+                    None if size.is_dynamic or (free and axis == 0) else size.get_length()
+                    for axis, size in enumerate(node.partial_shape)
+                ),
+                dtype=np.dtype(node.element_type.to_dtype()).name,
+            )
+            for node in first.inputs
+        }
+        self._outputs = tuple(_output_name(node) for node in first.outputs)
+        devices = [str(name) for name in first.get_property("EXECUTION_DEVICES")]
+        if options.strict and CPU in devices and len(devices) > 1:
+            raise EngineUnavailableError(
+                f"openvino would run the model on {', '.join(devices)}, and strict allows no part of it on the CPU; "
+                "name one device, or leave strict out"
+            )
+        arithmetic = arithmetic_of(first)
         self._info = EngineInfo(
-            name="openvino",
-            device=DEVICE,
-            precision=PRECISIONS.get(arithmetic, arithmetic),
-            version=openvino.__version__.split("-")[0],
-            reason=reason,
+            name=NAME,
+            device=",".join(devices),
+            precision="int8" if model.precision == "int8" else PRECISIONS.get(arithmetic, arithmetic),
+            version=compiler.version,
+            reason=choice.reason,
+            nodes=_nodes(first, devices),
+            considered=choice.considered,
         )
+
+    @staticmethod
+    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+        """It can run on any machine: `auto` tries it."""
+        return None
 
     @property
     def info(self) -> EngineInfo:
@@ -71,44 +107,152 @@ class OpenVINOEngine:
         """The model's inputs by name."""
         return self._inputs
 
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits: it is cut into the sizes that models are compiled for."""
+        return None
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name; any batch size.
+        """All outputs by name for these inputs by name; any batch size from 1.
 
         Raises InputError for inputs that do not fit, EngineError when OpenVINO fails or was closed.
         """
-        compiled = self._compiled
-        if compiled is None:
-            raise closed("openvino")
+        models = self._models
+        if models is None:
+            raise closed(NAME)
         ready = checked_feeds(feeds, self._inputs)
+        count = len(next(iter(ready.values())))
+        if count < 1 or any(len(array) != count for array in ready.values()):
+            raise InputError(f"a batch must have at least one image, got shapes {[a.shape for a in ready.values()]}")
+        outputs: dict[str, Array] = {}
+        running: deque[_Run] = deque()
         try:
-            request = self._requests.pop()
-        except IndexError:
-            request = None
-        try:
-            if request is None:
-                request = compiled.create_infer_request()
-            request.infer(ready)
-            # The tensors are the request's own memory, which the next run overwrites.
-            outputs = {name: np.array(request.get_output_tensor(i).data) for i, name in enumerate(self._outputs)}
+            for piece in self._cutter.cut(count, tuple(models)):
+                compiled = self._compiled(piece.size)
+                if len(running) == compiled.parallel:
+                    self._collect(running.popleft(), count, outputs)
+                running.append(_Run(compiled, ready, piece))
+            while running:
+                self._collect(running.popleft(), count, outputs)
+        except (EngineError, InputError):
+            raise
         except Exception as error:
-            # A request that failed is dropped: the next run starts from a fresh one.
-            raise failure("openvino failed while running the model", _message(error)) from error
-        if self._compiled is not None:
-            self._requests.append(request)
+            raise failure("openvino failed while running the model", message_of(error)) from error
+        finally:
+            for run in running:
+                run.abandon()
         return outputs
 
+    def warm(self) -> Sequence[Built]:
+        """Keep the models compiled for a batch of `options.batch_size`, and for one image, in the cache folder."""
+        built = []
+        for size in dict.fromkeys((self._sizes[0], self._sizes[-1])):
+            started = time.monotonic()
+            folder, found = self._compiler.keep(size)
+            built.append(Built(size, folder, time.monotonic() - started, found))
+        return built
+
     def close(self) -> None:
-        """Free the compiled model; calling it twice is allowed."""
-        self._compiled = None
-        self._requests.clear()
+        """Free the compiled models; calling it twice is allowed. Runs in progress come to their end."""
+        self._models = None
+        self._compiler.close()
+
+    def _compiled(self, size: int) -> _Compiled:
+        """The model for this batch size, compiled by whoever needs it first."""
+        models = self._models
+        if models is not None and size in models:
+            return models[size]
+        with self._compiling:
+            models = self._models  # it may have been closed while we waited
+            if models is None:
+                raise closed(NAME)
+            if size not in models:
+                models[size] = _Compiled(self._compiler.compile(size), self._compiler.parallel)
+            return models[size]
+
+    def _collect(self, run: _Run, count: int, outputs: dict[str, Array]) -> None:
+        """Wait for a run and copy its outputs: the tensors are the request's memory, which its next run overwrites."""
+        run.request.wait()
+        start, stop = run.piece.start, run.piece.stop
+        for index, name in enumerate(self._outputs):
+            value = run.request.get_output_tensor(index).data[: stop - start]
+            if stop - start == count:
+                outputs[name] = np.array(value)
+            else:
+                if name not in outputs:
+                    outputs[name] = np.empty((count, *value.shape[1:]), value.dtype)
+                outputs[name][start:stop] = value
+        if self._models is not None:
+            run.compiled.requests.append(run.request)
 
 
-def _message(error: Exception) -> str:
-    """OpenVINO's message without the lines of its source files that it passed through."""
-    return re.sub(r"Exception from \S+?:\d+:\s*", "", str(error)) or type(error).__name__
+class _Compiled:
+    """A model compiled for one batch size. `parallel`: how many requests run at a time to use the whole device."""
+
+    def __init__(self, compiled: CompiledModel, parallel: int) -> None:
+        self.model = compiled.model
+        self.parallel = int(self.model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if parallel > 1 else 1
+        # Requests at rest. deque.pop and append are atomic, so no lock is needed around them.
+        self.requests: deque[Any] = deque()
+        self.memory = compiled.memory  # the last attribute, so that it goes after the model and the requests
+
+    def request(self) -> Any:
+        try:
+            return self.requests.pop()
+        except IndexError:
+            return self.model.create_infer_request()
+
+
+class _Run:
+    """One piece of a batch, started. Holds what it runs on, whoever closes the engine."""
+
+    def __init__(self, compiled: _Compiled, feeds: Mapping[str, Array], piece: Piece) -> None:
+        self.compiled = compiled
+        self.piece = piece
+        self.request = compiled.request()
+        self.request.start_async(
+            {name: _filled(array[piece.start : piece.stop], piece) for name, array in feeds.items()}
+        )
+
+    def abandon(self) -> None:
+        """Let it end; a request that may have failed is not used again."""
+        with contextlib.suppress(RuntimeError):
+            self.request.wait()
+
+
+def _filled(images: Array, piece: Piece) -> Array:
+    """The images with as many zeros behind them as the batch size needs."""
+    missing = piece.size - len(images)
+    return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
+
+
+def _nodes(model: Any, devices: Sequence[str]) -> dict[str, int]:
+    """Operations of the compiled graph; OpenVINO puts all on one device, or does not say which are where."""
+    return {devices[0]: len(model.get_runtime_model().get_ops())} if len(devices) == 1 else {}
 
 
 def _output_name(node: Any) -> str:
     """The ONNX name of an output: a tensor that OpenVINO merged with others carries all their names."""
     friendly = str(node.get_node().get_friendly_name()).split("/sink_port_")[0]
     return friendly if friendly in node.get_names() else str(node.any_name)
+
+
+def devices() -> list[dict[str, Any]]:
+    """OpenVINO's devices: `name`, `description`, `capabilities`. Raises EngineUnavailableError without openvino."""
+    core = _imported().Core()
+    return [
+        {
+            "name": str(name),
+            "description": str(core.get_property(name, "FULL_DEVICE_NAME")),
+            "capabilities": [str(each) for each in core.get_property(name, "OPTIMIZATION_CAPABILITIES")],
+        }
+        for name in core.available_devices
+    ]
+
+
+def _imported() -> Any:
+    try:
+        import openvino
+    except Exception as error:
+        raise unavailable(NAME, error, INSTALL) from error
+    return openvino

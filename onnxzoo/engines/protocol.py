@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+from ..files import sha256_of
 from ..results import Array, EngineInfo, TensorSpec
+from .options import EngineOptions
 
-__all__ = ["Array", "Engine", "EngineInfo", "TensorSpec"]
+__all__ = [
+    "Array",
+    "Built",
+    "CachedEngine",
+    "Choice",
+    "Engine",
+    "EngineClass",
+    "EngineInfo",
+    "ModelFile",
+    "ModelFiles",
+    "TensorSpec",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """An ONNX file that may be read: `sha256` of its bytes ("" until known), `precision` of its weights."""
+
+    path: Path
+    sha256: str = ""
+    precision: str = "fp32"
+
+    def digest(self) -> str:
+        """The SHA-256, computed now if it was not known: for cache keys."""
+        return self.sha256 or sha256_of(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The ONNX files of an artifact, from which an engine takes the one that its arithmetic needs.
+
+    `precisions`: those that there is a file for. `open` gives the verified file of one of them; it may take a second
+    for a large model, so only the one that is needed is opened.
+    """
+
+    precisions: tuple[str, ...]
+    open: Callable[[str], ModelFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Why this engine: a sentence, and `considered`: (engine, why it was passed over), in the order of trying."""
+
+    reason: str = "requested"
+    considered: tuple[tuple[str, str], ...] = ()
 
 
 class Engine(Protocol):
@@ -23,8 +71,13 @@ class Engine(Protocol):
         """The model's inputs by name."""
         ...
 
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch that one `run` takes; None where any fits. Splitting is up to the caller."""
+        ...
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name; any batch size.
+        """All outputs by name for these inputs by name; a batch of 1 to `max_batch`.
 
         Raises EngineError when the library fails; the error carries the library's message.
         """
@@ -32,4 +85,55 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model; calling it twice is allowed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A compiled model in the cache: for batches of up to `batch_size`, in `folder`.
+
+    `found`: it was there before. `seconds`: what building it took, or finding it.
+    """
+
+    batch_size: int
+    folder: Path
+    seconds: float
+    found: bool
+
+
+@runtime_checkable
+class CachedEngine(Engine, Protocol):
+    """An engine whose compiled models can be kept on disk: `onnxzoo warmup` asks it to."""
+
+    def warm(self) -> Sequence[Built]:
+        """Keep what batches of `options.batch_size` need in the cache folder, and say what it is.
+
+        Raises InputError or EngineError when it cannot be kept.
+        """
+        ...
+
+
+class EngineClass(Protocol):
+    """What an entry of the registry names: a class of engines.
+
+    `FILES`: for each precision that may be asked for, the precisions of the ONNX files that give it, best first;
+    one that is missing here is refused. The class still checks what the device can do.
+    """
+
+    FILES: Mapping[str, tuple[str, ...]]
+
+    def __call__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> Engine:
+        """Load the model. `device`: what follows the colon in the engine's name (`openvino:GPU`), None without one.
+
+        Raises EngineUnavailableError with cause and cure when the library or device cannot be used here, InputError
+        for a device or precision that this engine never has, EngineError when the library rejects the model.
+        """
+        ...
+
+    @staticmethod
+    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+        """Why `auto` need not try this engine, found without importing its library; None: try it.
+
+        `model` verifies and gives the file: not to be called before it is needed.
+        """
         ...

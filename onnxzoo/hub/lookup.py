@@ -7,6 +7,7 @@ the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,25 @@ def find_artifact(
         if place.known_as is None or not is_artifact(Path(model)):
             raise
         raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+
+
+def complete_artifact(
+    model: str | os.PathLike[str],
+    folder: Path,
+    precision: str,
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+) -> None:
+    """Bring the ONNX file of `precision` into `folder`, which `find_artifact` gave for `model`, if that is on the Hub.
+
+    It comes from the commit that the folder is of, whatever the branch holds by now. Raises as `find_artifact` does.
+    """
+    place = locate(model, revision)
+    if isinstance(place, names.HubName):
+        from .download import fetch  # imports huggingface_hub
+
+        fetch(dataclasses.replace(place, revision=folder.name), offline=offline, precision=precision)
 
 
 def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:

@@ -42,6 +42,11 @@ class PaddleEngine:
         return {"image": TensorSpec((None, 3, self._side, self._side), "float32")}
 
     @property
+    def max_batch(self) -> int | None:
+        """Any batch fits."""
+        return None
+
+    @property
     def epsilons(self) -> dict[str, float]:
         """The epsilon of every LayerNorm by its name; empty when the engine is closed."""
         layers = self._model.named_sublayers() if self._model is not None else ()

@@ -1,0 +1,40 @@
+"""The options that say what runs a model and how, the same for every command that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ENGINE = click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU, cuda:1 for a device. Used or refused; "
+    "auto takes the first that works.",
+)
+_PRECISION = click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="Arithmetic: fp32 is exact; fp16, bf16, int8; auto: the fastest that engine and model offer.",
+)
+_THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of the CPU; all cores without it.")
+_STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
+
+
+def engine_options(command: Command) -> Command:
+    """Add --engine, --precision, --threads and --strict to a command, as parameters of these names."""
+    for option in (_STRICT, _THREADS, _PRECISION, _ENGINE):
+        command = option(command)
+    return command
+
+
+def batch_size_option(command: Command) -> Command:
+    """Add --batch-size, None without it."""
+    return click.option(
+        "--batch-size", type=click.IntRange(min=1), help="Images of one run of the engine; 8 without it."
+    )(command)

@@ -1,0 +1,108 @@
+"""`onnxzoo warmup`: have an engine's compiled models ready before they are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import InputError
+from . import one_line
+from .engine_options import engine_options
+
+if TYPE_CHECKING:
+    from ..engines.protocol import Built
+
+DEFAULT_BATCH_SIZES = "1,8"
+
+
+@click.command("warmup", short_help="Compile a model ahead, for engines that keep what they compiled.")
+@click.argument("model", metavar="NAME|DIR")
+@engine_options
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    default=DEFAULT_BATCH_SIZES,
+    show_default=True,
+    help="Largest batches to be ready for, with commas between them.",
+)
+@click.option(
+    "--hint",
+    type=click.Choice(["latency", "throughput"]),
+    default="latency",
+    show_default=True,
+    help="latency: one image after another; throughput: batches and folders.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(
+    model: str,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    strict: bool,
+    batch_sizes: str,
+    hint: str,
+    as_json: bool,
+) -> None:
+    """Compile a model ahead and keep the result in the cache folder, where every later start finds it.
+
+    TensorRT takes minutes for that, OpenVINO on GPU and NPU seconds; for OpenVINO on the CPU it saves a part of the
+    time to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said.
+    """
+    sizes = _checked_sizes(batch_sizes)
+
+    from ..artifact import read_artifact
+    from ..engines import EngineOptions, create_engine
+    from ..engines.protocol import CachedEngine
+    from ..hub import find_artifact
+    from ..model import model_files
+
+    artifact = read_artifact(find_artifact(model))
+    kept: dict[Path, Built] = {}
+    for size in sizes:
+        # The type of `hint` is Hint: click has checked it.
+        options = EngineOptions(precision, threads, size, strict, hint)  # type: ignore[arg-type]
+        started = time.monotonic()
+        running = create_engine(engine, model_files(artifact), options)
+        try:
+            info = running.info
+            # Several batch sizes may share a compiled model.
+            new = [one for one in running.warm() if one.folder not in kept] if isinstance(running, CachedEngine) else []
+        finally:
+            running.close()
+        kept.update((one.folder, one) for one in new)
+        if not as_json:
+            for one in new:
+                click.echo(one_line(_line(one)))
+            if new:
+                click.echo(f"batch size {size}: ready in {time.monotonic() - started:.1f} s", err=True)
+    if as_json:
+        document = {"model": artifact.name, "engine": dataclasses.asdict(info)}
+        entries = [
+            {**dataclasses.asdict(one), "folder": str(one.folder), "bytes": _bytes(one)} for one in kept.values()
+        ]
+        click.echo(json.dumps({**document, "kept": entries}, indent=2))
+        return
+    what = f"{artifact.name} on {info.name} {info.version} ({info.device}, {info.precision})"
+    outcome = f"{len(kept)} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
+    click.echo(one_line(f"{what}: {outcome}"))
+
+
+def _line(one: Built) -> str:
+    done = "was there already" if one.found else f"built in {one.seconds:.1f} s"
+    return f"batches of {one.batch_size}: {done}, {_bytes(one) / 2**20:.1f} MiB in {one.folder}"
+
+
+def _bytes(one: Built) -> int:
+    return sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
+
+
+def _checked_sizes(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--batch-size takes whole numbers from 1 with commas between them, got {text!r}")
+    return list(dict.fromkeys(int(part) for part in parts))

@@ -1,0 +1,315 @@
+"""What works on this machine and what does not, with the cure: `onnxzoo doctor`.
+
+Everything that could take the process with it, or hang, happens in a child process with a time limit
+(`onnxzoo.doctor_probe`): importing a library, loading a driver, running a model. A crash there is a line in the
+diagnosis. This module imports nothing but the standard library and what does the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .cpu import Cpu, cpu, implied_precisions
+from .errors import one_line
+from .files import CACHE_VARIABLE, cache_dir
+
+PACKAGES = (
+    "onnxzoo", "numpy", "pillow", "openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
+    "onnxruntime-openvino", "onnxruntime-qnn", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas",
+    "nvidia-cuda-runtime", "huggingface-hub", "click", "tqdm", "paddlepaddle", "paddle2onnx", "onnx", "onnxsim",
+)  # fmt: skip
+# They install the same files, so that the last one wins and the next uninstall breaks what is left.
+SAME_FILES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
+# Not read from onnxzoo.engines: importing that takes numpy, which may be what is broken.
+ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-rtx")
+AUTO = "auto"
+TIMEOUT_S = 60.0
+# TensorRT builds its engine first.
+BUILD_TIMEOUT_S = 600.0
+HUB = "https://huggingface.co"
+HUB_TIMEOUT_S = 10.0
+LAST_WORDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that matters here. `version`: None where it is absent; `fault`: its metadata cannot be read."""
+
+    name: str
+    version: str | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A shared library. `fault`: what the system said when it did not load; None: it loads."""
+
+    name: str
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nvidia:
+    """NVIDIA's side: the driver's version, why no GPU can be used, and the libraries needed for this CUDA version."""
+
+    driver: str | None
+    fault: str | None
+    gpus: tuple[str, ...]
+    cuda: str | None
+    libraries: tuple[Library, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of OpenVINO. `capabilities`: as OpenVINO names them, such as BF16."""
+
+    name: str
+    description: str
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of the cache. `bytes` and `files` are 0 where it is absent; `fault`: it, or a part, cannot be read."""
+
+    name: str
+    path: str
+    exists: bool
+    files: int
+    bytes: int
+    writable: bool
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCheck:
+    """An engine, tried out on a shipped model: `works` if its answers were right, else `reason` says why not.
+
+    `reason` of `auto` is that of the choice, in any case. `max_difference`: to the recorded outputs of the reference.
+    """
+
+    name: str
+    works: bool
+    reason: str
+    device: str | None = None
+    precision: str | None = None
+    version: str | None = None
+    load_s: float | None = None
+    run_ms: float | None = None
+    max_difference: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All of it. `faults`: what is wrong with the installation as a whole, with the command that cures it.
+
+    `precisions`: arithmetic that the processor does faster than fp32. `auto`: the engine that `auto` takes.
+    `hub`: whether the Hugging Face Hub was reached, or why not; None: not asked.
+    """
+
+    onnxzoo: str
+    python: str
+    executable: str
+    platform: str
+    packages: tuple[Package, ...]
+    faults: tuple[str, ...]
+    cpu: Cpu
+    precisions: tuple[str, ...]
+    nvidia: Nvidia
+    openvino_devices: tuple[Device, ...]
+    openvino_fault: str | None
+    caches: tuple[Folder, ...]
+    environment: dict[str, str]
+    engines: tuple[EngineCheck, ...]
+    auto: EngineCheck
+    hub: str | None
+
+    @property
+    def works(self) -> bool:
+        """Whether at least one engine works."""
+        return any(engine.works for engine in self.engines)
+
+
+def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S) -> Diagnosis:
+    """Find out everything; never raises for what is broken on the machine.
+
+    `hub`: also try to reach the Hugging Face Hub. `timeout_s`: for one child process; engines that are built first get
+    ten minutes at least.
+    """
+    packages = tuple(_package(name) for name in PACKAGES)
+    # Two at a time: they import large libraries, and a machine with more to do answers later for all.
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(_check_engine, name, timeout_s) for name in (*ENGINES, AUTO)]
+        openvino = pool.submit(_ask, "openvino", timeout_s)
+        nvidia = pool.submit(_ask, "nvidia", timeout_s)
+        *engines, auto = (each.result() for each in asked)
+    devices, openvino_fault = openvino.result()
+    processor = cpu()
+    return Diagnosis(
+        onnxzoo=next(package.version for package in packages if package.name == "onnxzoo") or "unknown",
+        python=platform.python_version(),
+        executable=sys.executable,
+        platform=platform.platform(),
+        packages=packages,
+        faults=tuple(_faults(packages)),
+        cpu=processor,
+        precisions=implied_precisions(processor.instruction_sets or ()),
+        nvidia=_nvidia(*nvidia.result()),
+        openvino_devices=tuple(
+            Device(each["name"], each["description"], tuple(each["capabilities"]))
+            for each in devices.get("devices", ())
+        ),
+        openvino_fault=openvino_fault or devices.get("fault"),
+        caches=_caches(),
+        environment={name: value for name, value in sorted(os.environ.items()) if _matters(name)},
+        engines=tuple(engines),
+        auto=auto,
+        hub=_hub() if hub else None,
+    )
+
+
+def _package(name: str) -> Package:
+    try:
+        version = metadata.version(name)
+        if isinstance(version, str):  # None where the file has no such line
+            return Package(name, version)
+        cause = "it names no version"
+    except metadata.PackageNotFoundError:
+        return Package(name, None)
+    except Exception as error:  # noqa: BLE001 - damaged metadata fails in every way
+        cause = one_line(error)
+    return Package(name, None, f"its metadata cannot be read ({cause}); pip install --force-reinstall {name}")
+
+
+def _faults(packages: tuple[Package, ...]) -> list[str]:
+    found = [f"{package.name}: {package.fault}" for package in packages if package.fault]
+    both = [package for package in packages if package.name in SAME_FILES and package.version]
+    if len(both) > 1:
+        names = [package.name for package in both]
+        listed = " and ".join(f"{package.name} {package.version}" for package in both)
+        keep = "'onnxzoo[gpu]'" if "onnxruntime-gpu" in names else names[-1]
+        found.insert(
+            0,
+            f"{listed} are installed together and overwrite each other's files, whichever came last: "
+            f"pip uninstall -y {' '.join(names)} && pip install {keep}",
+        )
+    return found
+
+
+def _matters(name: str) -> bool:
+    secret = any(word in name for word in ("TOKEN", "KEY", "SECRET", "PASS"))
+    return name.startswith(("ONNXZOO_", "CUDA_", "NVIDIA_", "ORT_", "OPENVINO_", "HF_")) and not secret
+
+
+def _check_engine(name: str, timeout_s: float) -> EngineCheck:
+    found, fault = _ask(name, max(timeout_s, BUILD_TIMEOUT_S) if name.startswith("tensorrt") else timeout_s, "engine")
+    if fault is not None:
+        return EngineCheck(name, False, fault)
+    try:
+        return EngineCheck(name=name, **found)
+    except TypeError as error:
+        return EngineCheck(name, False, f"the check gave no answer ({one_line(error)})")
+
+
+def _nvidia(found: dict[str, Any], fault: str | None) -> Nvidia:
+    libraries = tuple(Library(name, message) for name, message in found.get("libraries", {}).items())
+    gpus = tuple(found.get("gpus", ()))
+    return Nvidia(found.get("driver"), fault or found.get("fault"), gpus, found.get("cuda"), libraries)
+
+
+def _ask(what: str, timeout_s: float, *kind: str) -> tuple[dict[str, Any], str | None]:
+    """The answer of a child process to one question; without an answer {} and what became of the child."""
+    # Libraries print what they like to stdout: the answer comes in a file. What is built for a check is not kept.
+    with tempfile.TemporaryDirectory(prefix="onnxzoo-doctor-", ignore_cleanup_errors=True) as scratch:
+        answer, words = Path(scratch) / "answer.json", Path(scratch) / "words.txt"
+        command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *kind, what]
+        environment = {**os.environ, CACHE_VARIABLE: str(Path(scratch) / "cache")}
+        try:
+            with words.open("wb") as log:
+                code = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_s, check=False,
+                    env=environment,
+                ).returncode  # fmt: skip
+            if answer.is_file():
+                found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+                return found, None
+            return {}, f"{_ending(code)}{_last_words(words)}"
+        except subprocess.TimeoutExpired:
+            return {}, f"it hung: no answer in {timeout_s:.0f} s, and was ended{_last_words(words)}"
+        except (OSError, ValueError) as error:
+            return {}, f"the check could not be made: {one_line(error)}"
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"the check ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"it crashed ({name})"
+
+
+def _last_words(words: Path) -> str:
+    try:
+        text = words.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+    return f": ...{one_line(text)[-LAST_WORDS:]}" if text else ""
+
+
+def _caches() -> tuple[Folder, ...]:
+    root = cache_dir()
+    return tuple(_folder(name, root / name) for name in ("models", "checkpoints", "engines"))
+
+
+def _folder(name: str, path: Path) -> Folder:
+    faults: list[str] = []
+    count = size = 0
+
+    def noted(error: OSError) -> None:
+        faults.append(one_line(error))
+
+    exists = os.path.lexists(path)
+    for parent, _, files in os.walk(path, onerror=noted if exists else None):
+        for file in files:
+            try:
+                size += os.lstat(os.path.join(parent, file)).st_size  # noqa: PTH118
+                count += 1
+            except OSError as error:
+                noted(error)
+    nearest = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
+    return Folder(
+        name, str(path), exists, count, size, os.access(nearest, os.W_OK | os.X_OK), faults[0] if faults else None
+    )
+
+
+def _hub() -> str:
+    endpoint = os.environ.get("HF_ENDPOINT") or HUB
+    started = time.monotonic()
+    try:
+        request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "onnxzoo"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S) as reply:  # noqa: S310 - the user's own endpoint
+            status = reply.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except Exception as error:  # noqa: BLE001 - proxies and certificates fail in every way
+        reason = getattr(error, "reason", error)
+        cure = "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
+        return f"{endpoint} cannot be reached: {one_line(reason)}; {cure}"
+    return f"{endpoint} answers ({status}, {time.monotonic() - started:.1f} s)"

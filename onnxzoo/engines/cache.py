@@ -1,0 +1,199 @@
+"""Compiled models on disk: a folder per model, machine and options, which counts only once it is whole.
+
+    <cache>/<engine>/<model>/<key>/               what the library wrote, and manifest.json
+    <cache>/<engine>/<model>/<key>.lock           held while the folder is being built
+    <cache>/<engine>/<model>/.<key>.<random>.tmp  a build in progress, or what a killed one left
+
+The key is a hash of everything that the compiled model depends on (the facts). The manifest repeats the facts and
+has the size and SHA-256 of every file; it is written last and the folder renamed into place after that, so that a
+build that was killed never counts. Libraries crash on damaged files: they get none that does not fit its manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import EngineError, InputError, one_line
+from ..files import CACHE_VARIABLE, atomic_folder, sha256_of
+from .options import EngineOptions
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 2**20
+WAITING_SECONDS = 10.0
+
+Fact = str | int | float | bool | None | list[int]
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+_warned_about: set[Path] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A compiled model's place in the cache; it need not exist. `facts`: all that its content depends on."""
+
+    folder: Path
+    facts: Mapping[str, Fact]
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What the manifest says; None where there is none. Raises ValueError when it is damaged."""
+        path = self.folder / MANIFEST
+        try:
+            if path.stat().st_size > MAX_MANIFEST_BYTES:
+                raise ValueError(f"{MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, RecursionError) as error:
+            raise ValueError(f"{MANIFEST} cannot be read ({one_line(error)})") from None
+        if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+            raise ValueError(f"{MANIFEST} does not list files")
+        return content
+
+    def exists(self) -> bool:
+        """Whether it was built once; a cheap look, which does not say that it is whole."""
+        return (self.folder / MANIFEST).is_file()
+
+    def fault(self) -> str | None:
+        """Why the folder cannot be used as it is; None: it is whole and belongs to these facts, "": it is absent."""
+        try:
+            manifest = self.manifest()
+            if manifest is None:
+                return "it has no manifest" if self.folder.is_dir() else ""
+            if manifest.get("facts") != dict(self.facts):
+                return f"{MANIFEST} belongs to another model or machine"
+            found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
+            if found - {MANIFEST} != manifest["files"].keys():
+                return "its files are not those that were built"
+            for name, announced in manifest["files"].items():
+                path = self.folder / name
+                if path.stat().st_size != announced["bytes"] or sha256_of(path) != announced["sha256"]:
+                    return f"{name} was altered"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return one_line(error)
+        return None
+
+    def discard(self) -> None:
+        """Remove the folder and what killed builds left beside it; only while the lock is held."""
+        for path in (self.folder, *self.folder.parent.glob(f".{self.folder.name}.*")):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the entry's lock. The system frees it when the holder dies. Raises OSError where it cannot be made."""
+        from filelock import FileLock, Timeout
+
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+        started = time.monotonic()
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=WAITING_SECONDS)
+            except Timeout:
+                waited = time.monotonic() - started
+                logger.info("waiting for another process that is compiling the same model, %.0f s", waited)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def entry_for(cache: Path, engine: str, model_sha256: str, facts: Mapping[str, Fact]) -> Entry:
+    """The entry of a model under these facts, to which the names of engine and model are added."""
+    everything: dict[str, Fact] = {"engine": engine, "model_sha256": model_sha256, **facts}
+    key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    return Entry(_model_folder(cache, engine, model_sha256) / key[:32], everything)
+
+
+def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
+    """Whether this engine compiled this model before, under whatever facts: a cheap look without reading anything."""
+    try:
+        return any(_model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}"))
+    except OSError:
+        return False
+
+
+def compiled(
+    entry: Entry, options: EngineOptions, *, build: Callable[[Path | None], T], load: Callable[[Path], T]
+) -> T:
+    """The compiled model: `load` it from the entry's folder if that is whole, else `build` it there, once for all.
+
+    `build` gets an empty folder to write into, or None where the cache cannot be written: it then does without. Of
+    several processes one builds, the others wait and load. A damaged entry, or one that `load` rejects with
+    EngineError, is thrown away with a warning.
+
+    Raises InputError when the cache folder that the options name cannot be written (for the default one it is a
+    warning), and whatever `build` raises.
+    """
+    rejected = entry.fault()
+    if rejected is None:
+        try:
+            return load(entry.folder)
+        except EngineError as error:
+            rejected = one_line(error)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(entry.locked())
+        except OSError as error:
+            _refuse(options, error)
+            return build(None)
+        # Another process may have built it in the meantime.
+        if not rejected and entry.fault() is None:
+            with contextlib.suppress(EngineError):
+                return load(entry.folder)
+        if rejected:
+            logger.warning("the compiled model in %s is thrown away and built again: %s", entry.folder, rejected)
+        entry.discard()
+        return _build(entry, options, build)
+
+
+def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], T]) -> T:
+    started = time.monotonic()
+    done: list[T] = []
+    try:
+        with atomic_folder(entry.folder) as folder:
+            done.append(build(folder))
+            _write_manifest(folder, entry.facts, time.monotonic() - started)
+    except OSError as error:
+        _refuse(options, error)
+    # What was built is good even where it could not be kept.
+    return done[0] if done else build(None)
+
+
+def _write_manifest(folder: Path, facts: Mapping[str, Fact], seconds: float) -> None:
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {
+        "facts": dict(facts),
+        "files": files,
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def _refuse(options: EngineOptions, error: OSError) -> None:
+    """An error where the user named the folder, else one warning per process and folder."""
+    what = f"the cache folder {options.cache_folder} cannot be written ({one_line(error)})"
+    if options.cache is not None:
+        raise InputError(f"{what}; name another one, or free it") from error
+    if options.cache_folder not in _warned_about:
+        _warned_about.add(options.cache_folder)
+        logger.warning("%s: running without it; set %s to a folder of yours", what, CACHE_VARIABLE)
+
+
+def _model_folder(cache: Path, engine: str, model_sha256: str) -> Path:
+    return cache / engine / model_sha256[:16]

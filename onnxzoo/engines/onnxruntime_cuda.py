@@ -1,0 +1,127 @@
+"""CUDA: ONNX Runtime's own kernels on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import ClassVar
+
+from ..errors import EngineUnavailableError, InputError
+from . import nvidia
+from .onnxruntime_session import (
+    GpuSessionEngine,
+    import_onnxruntime,
+    open_session,
+    session_options,
+    wrong_package,
+)
+from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .protocol import Choice, ModelFile
+
+INSTALL = "pip install 'onnxzoo[gpu]'"
+PROVIDER = "CUDAExecutionProvider"
+TF32 = "tf32"
+TF32_CAPABILITY = (8, 0)
+DEFAULT_CUDA = "13.0"
+
+
+class CudaEngine(GpuSessionEngine):
+    """A model in an ONNX Runtime session on CUDA.
+
+    fp32 is exact: TF32 is off. `auto` takes an fp16 file where there is one, else fp32 with TF32 where the GPU has it.
+    """
+
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
+
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load the ONNX file onto the GPU of number `device` (0 for None) and run it once, to see it work.
+
+        Raises EngineUnavailableError when the driver, the right onnxruntime package or a library of CUDA's is missing
+        or the GPU fails; InputError for a device that is no number; EngineError when ONNX Runtime rejects the model.
+        """
+        index = gpu_index("cuda", device)
+        module = require_cuda(PROVIDER)
+        found = nvidia.gpu(index)
+        nvidia.check_driver(found, cuda_version(module)[0])
+        tf32 = (
+            options.precision == AUTO_PRECISION
+            and model.precision == FP32
+            and found.capability >= TF32_CAPABILITY
+            and not nvidia.tf32_is_off()
+        )
+        session = open_session(
+            module, model, session_options(module, options), PROVIDER, provider_options(index, tf32=tf32)
+        )
+        super().__init__(
+            session,
+            name="cuda",
+            provider=PROVIDER,
+            device=found.device,
+            precision=TF32 if tf32 else model.precision,
+            version=module.__version__,
+            options=options,
+            choice=choice,
+        )
+        self.probe(1)
+
+    @staticmethod
+    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
+        return nvidia.driver_fault()
+
+
+def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
+    """How the CUDA provider computes and takes memory.
+
+    Its own defaults would use TF32, double its memory whenever it needs more, and time every algorithm of every
+    convolution anew for each batch size.
+    """
+    return {
+        **device_id(index),
+        "use_tf32": "1" if tf32 else "0",
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+
+
+def device_id(index: int) -> dict[str, str]:
+    """The setting for a GPU but the first, of which onnxruntime 1.31 would warn when it is named."""
+    return {"device_id": str(index)} if index else {}
+
+
+def require_cuda(provider: str) -> ModuleType:
+    """onnxruntime with this provider and all of CUDA's libraries, which are loaded by this.
+
+    Raises EngineUnavailableError naming the first thing that is missing, from the driver upwards.
+    """
+    nvidia.require_driver("cuda")
+    module = import_onnxruntime(INSTALL)
+    if provider not in module.get_available_providers():
+        raise wrong_package(module, provider, INSTALL)
+    if nvidia.WINDOWS:
+        return module  # the installer or onnxruntime itself puts the libraries on the search path
+    major, minor = cuda_version(module)
+    missing = nvidia.missing(nvidia.cuda_libraries(major))
+    if missing:
+        raise EngineUnavailableError(
+            f"libraries of CUDA {major}.{minor} and cuDNN 9 did not load ({'; '.join(missing.values())}): {INSTALL}, "
+            f"or pip install 'onnxruntime-gpu[cuda,cudnn]=={module.__version__}'"
+        )
+    nvidia.missing(nvidia.optional_libraries(major))
+    return module
+
+
+def cuda_version(module: ModuleType) -> tuple[int, int]:
+    """The CUDA version that this onnxruntime was built for."""
+    text = str(getattr(module, "cuda_version", "") or DEFAULT_CUDA)
+    major, _, minor = text.partition(".")
+    return int(major), int(minor.partition(".")[0] or 0)
+
+
+def gpu_index(engine: str, device: str | None) -> int:
+    """The GPU's number in a name like `cuda:1`."""
+    if device is None:
+        return 0
+    if not device.isdecimal():
+        raise InputError(f"{engine}:{device}: the device must be a GPU's number from 0, as in {engine}:0")
+    return int(device)

@@ -1,0 +1,107 @@
+"""What TensorRT and TensorRT-RTX share: a compiled model for a range of batch sizes that is kept in the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import EngineError, EngineUnavailableError, InputError, one_line
+from ..files import CACHE_VARIABLE
+from . import nvidia
+from .cache import Entry, Fact, compiled
+from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
+from .options import EngineOptions
+from .protocol import Built, ModelFile, TensorSpec
+
+PROFILE_FILE = "profile.json"
+
+
+class PlanEngine(GpuSessionEngine):
+    """A session whose compiled model is kept in the cache."""
+
+    _built: Built | None = None
+
+    def warm(self) -> Sequence[Built]:
+        """The compiled model for batches of 1 to `max_batch`, which opening the session built or found.
+
+        Raises InputError when it could not be kept.
+        """
+        if self._built is None:
+            raise InputError(f"the compiled model could not be kept in the cache folder; set {CACHE_VARIABLE} to yours")
+        return (self._built,)
+
+    def _keep(
+        self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
+    ) -> None:
+        """Open the session by `load` or `build` (see `cache.compiled`)."""
+        if not options.build and not entry.exists():
+            raise EngineUnavailableError(not_built(str(entry.facts["engine"]), options.largest_batch))
+        found = False
+
+        def noticed(folder: Path) -> None:
+            nonlocal found
+            load(folder)
+            found = True
+
+        started = time.monotonic()
+        compiled(entry, options, build=build, load=noticed)
+        if entry.exists():
+            self._built = Built(options.largest_batch, entry.folder, time.monotonic() - started, found)
+
+
+def not_built(engine: str, largest: int) -> str:
+    """What `auto` says where it would have to build an engine."""
+    return (
+        f"no {engine} engine was built for this model, GPU and batch size; build it ahead: "
+        f"onnxzoo warmup MODEL --engine {engine} --batch-size {largest}"
+    )
+
+
+def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:
+    """All that a plan depends on besides its model."""
+    return {
+        "gpu": found.name,
+        "compute_capability": list(found.capability),
+        "driver": found.driver,
+        "library": library,
+        "onnxruntime": str(module.__version__),
+        "precision": precision,
+        "profile": [1, largest, largest],
+        "tf32_override": os.environ.get(nvidia.TF32_VARIABLE),
+    }
+
+
+def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
+    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them."""
+    texts = {}
+    for what, batch in (("min", 1), ("opt", largest), ("max", largest)):
+        shapes = [
+            f"{name}:{'x'.join(str(side) for side in (batch, *(side or 1 for side in spec.shape[1:])))}"
+            for name, spec in inputs.items()
+        ]
+        texts[f"{prefix}_{what}_shapes"] = ",".join(shapes)
+    return texts
+
+
+def kept_profile(
+    folder: Path | None, prefix: str, module: ModuleType, model: ModelFile, largest: int
+) -> dict[str, str]:
+    """The profile settings, read from the cache entry where they were kept, else made from the model and kept there."""
+    file = None if folder is None else folder / PROFILE_FILE
+    if file is not None and file.is_file():
+        try:
+            kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise EngineError(f"{file} cannot be read: {one_line(error)}") from None
+        return kept
+    # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
+    chosen = session_options(module, EngineOptions(threads=1))
+    chosen.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
+    made = profile(prefix, session_inputs(open_session(module, model, chosen, CPU_PROVIDER)), largest)
+    if file is not None:
+        file.write_text(json.dumps(made, indent=2), encoding="utf-8")
+    return made

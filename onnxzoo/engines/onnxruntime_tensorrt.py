@@ -1,0 +1,209 @@
+"""TensorRT: a plan built for one model, one GPU and a range of batch sizes, by ONNX Runtime's TensorRT provider.
+
+Building takes minutes, so the plan is cached (see `cache`) under all that it depends on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+from ..errors import EngineUnavailableError, InputError, one_line
+from ..files import atomic_write
+from . import nvidia
+from .cache import entry_for, has_entries
+from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
+from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built
+from .onnxruntime_session import (
+    GpuSessionEngine,
+    open_session,
+    session_options,
+)
+from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .progress import announced
+from .protocol import Choice, ModelFile
+
+ENGINE = "tensorrt"
+PROVIDER = "TensorrtExecutionProvider"
+DEFAULT_MAJOR = 10
+BF16_CAPABILITY = (8, 0)
+TIMING_FOLDER = "timing"
+# Settings of the environment that would change the arithmetic, and the precision that each fits.
+OVERRIDES: Mapping[str, str] = {
+    "ORT_TENSORRT_FP16_ENABLE": FP16,
+    "ORT_TENSORRT_BF16_ENABLE": BF16,
+    "ORT_TENSORRT_INT8_ENABLE": INT8,
+}
+
+logger = logging.getLogger(__name__)
+
+PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
+    FP32: {},
+    # The sums of squares in layer norms are what overflows in fp16 first.
+    FP16: {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
+    BF16: {"trt_bf16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
+    INT8: {"trt_int8_enable": "1"},
+}
+
+
+class TensorRTEngine(PlanEngine):
+    """A model as a TensorRT plan for batches of 1 to `options.largest_batch`; larger ones are refused.
+
+    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.forbid_tf32`). `auto` is fp16.
+    """
+
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        FP32: (FP32,),
+        AUTO_PRECISION: (FP16, FP32),
+        FP16: (FP16, FP32),
+        BF16: (FP32,),
+        INT8: (INT8,),
+    }
+
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load the plan for the GPU of number `device` (0 for None) from the cache, or build it, which is logged.
+
+        Raises EngineUnavailableError when the driver, the right onnxruntime package, a library of CUDA's or
+        TensorRT's right version is missing, or exact fp32 cannot be had any more; InputError for a device that is no
+        number or a named cache folder that cannot be written; EngineError when TensorRT rejects the model.
+        """
+        index = gpu_index(ENGINE, device)
+        nvidia.require_driver(ENGINE)
+        precision = FP16 if options.precision == AUTO_PRECISION else options.precision
+        if precision == FP32:
+            nvidia.forbid_tf32(ENGINE)
+        _check_environment(precision)
+        module = require_cuda(PROVIDER)
+        tensorrt = require_tensorrt(module)
+        found = nvidia.gpu(index)
+        nvidia.check_driver(found, cuda_version(module)[0])
+        if precision == BF16 and found.capability < BF16_CAPABILITY:
+            raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
+        largest = options.largest_batch
+        known = facts(found, f"TensorRT {tensorrt}", module, precision, largest)
+        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
+
+        def start(folder: Path | None, timing: Path | None = None) -> None:
+            settings = {**device_id(index), **PRECISION_FLAGS[precision]}
+            settings |= kept_profile(folder, "trt_profile", module, model, largest)
+            if folder is not None:
+                settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+            if timing is not None:
+                settings |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(timing)}
+            # What TensorRT cannot do is CUDA's to do before it is the CPU's.
+            then = [(CUDA_PROVIDER, provider_options(index))]
+            session = open_session(module, model, session_options(module, options), PROVIDER, settings, then=then)
+            GpuSessionEngine.__init__(
+                self,
+                session,
+                name=ENGINE,
+                provider=PROVIDER,
+                device=found.device,
+                precision=precision,
+                version=f"{tensorrt} (onnxruntime {module.__version__})",
+                options=options,
+                choice=choice,
+                max_batch=largest,
+            )
+
+        def build(folder: Path | None) -> None:
+            if not options.build:
+                raise EngineUnavailableError(not_built(ENGINE, largest))
+            what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
+            with announced(f"{what} on {found.device}"), private_copy(None if folder is None else timing) as own_timing:
+                start(folder, own_timing)
+                # The plan is on disk at the latest when both ends of its range have run.
+                self.probe(largest, 1)
+
+        def load(folder: Path) -> None:
+            start(folder)
+            self.probe(1)
+
+        self._keep(entry, options, build, load)
+
+    @staticmethod
+    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+        """`auto` takes TensorRT where its engine was built before, so that nobody waits minutes unasked."""
+        fault = nvidia.driver_fault()
+        if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
+            return fault
+        return not_built(ENGINE, options.largest_batch)
+
+
+def timing_key(found: nvidia.Gpu, tensorrt: str) -> str:
+    """What measured times of kernels hold for, as a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{found.name} {found.capability} {found.driver} {tensorrt}")
+
+
+@contextlib.contextmanager
+def private_copy(folder: Path | None) -> Iterator[Path | None]:
+    """A copy of a folder of files for one build, which replaces the files when it succeeds; None for None.
+
+    Builds of several models may run at once, and TensorRT writes its timing cache in place. A folder that cannot be
+    written afterwards costs time and nothing else: it is warned about.
+    """
+    if folder is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxzoo-") as scratch:
+        own = Path(scratch) / "timing"
+        if folder.is_dir():
+            shutil.copytree(folder, own)
+        own.mkdir(exist_ok=True)
+        yield own
+        try:
+            for path in own.iterdir():
+                with atomic_write(folder / path.name) as file:
+                    file.write(path.read_bytes())
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): the next build takes longer", folder, one_line(error))
+
+
+def require_tensorrt(module: ModuleType) -> str:
+    """The version of TensorRT that this onnxruntime loads; its libraries are loaded by this.
+
+    Raises EngineUnavailableError when they did not load, saying when only another major version is there.
+    """
+    major = needed_major(module)
+    stems = ("nvinfer", "nvonnxparser")
+    names = [f"{stem}_{major}.dll" if nvidia.WINDOWS else f"lib{stem}.so.{major}" for stem in stems]
+    missing = nvidia.missing(names)
+    if missing:
+        cuda = cuda_version(module)[0]
+        others = [name for name in nvidia.other_versions("libnvinfer") if name not in names]
+        only = f"; only {', '.join(others)} is here" if others else ""
+        raise EngineUnavailableError(
+            f"TensorRT {major} is needed and did not load ({'; '.join(missing.values())}){only}: "
+            f"pip install 'tensorrt-cu{cuda}>={major},<{major + 1}'"
+        )
+    return nvidia.tensorrt_version(names[0])
+
+
+def needed_major(module: ModuleType) -> int:
+    """The major version of TensorRT that the provider's library is linked with."""
+    if module.__file__ is None:
+        return DEFAULT_MAJOR
+    capi = Path(module.__file__).parent / "capi"
+    for name in ("libonnxruntime_providers_tensorrt.so", "onnxruntime_providers_tensorrt.dll"):
+        if (capi / name).is_file():
+            found = re.search(rb"nvinfer(?:\.so\.|_)(\d+)", (capi / name).read_bytes())
+            if found:
+                return int(found.group(1))
+    return DEFAULT_MAJOR
+
+
+def _check_environment(precision: str) -> None:
+    """Raises InputError for settings that would change the arithmetic behind the options' back."""
+    for name, allowed in OVERRIDES.items():
+        if os.environ.get(name, "0") not in ("", "0") and precision != allowed:
+            raise InputError(f"the environment variable {name} is set, but {precision} was asked for: unset it")

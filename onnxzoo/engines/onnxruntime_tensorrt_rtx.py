@@ -1,0 +1,162 @@
+"""TensorRT-RTX: NVIDIA's provider for RTX GPUs, a plugin of ONNX Runtime that carries its own libraries.
+
+It compiles for the GPU when a model first runs, in seconds, and keeps that in a runtime cache. It writes to this cache
+when a session ends, so that every session works on a copy of the cache entry.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from ..errors import EngineUnavailableError, one_line
+from . import nvidia
+from .cache import entry_for
+from .libraries import short_line, unavailable
+from .onnxruntime_cuda import gpu_index
+from .onnxruntime_plan import PlanEngine, facts, kept_profile
+from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, reinstall, session_options
+from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .progress import announced
+from .protocol import Choice, ModelFile
+
+ENGINE = "tensorrt-rtx"
+PROVIDER = "NvTensorRTRTXExecutionProvider"
+PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
+INSTALL = "pip install 'onnxzoo[rtx]'"
+CUDA_MAJOR = 13  # that the package is built for
+OLDEST_CAPABILITY = (8, 0)
+
+logger = logging.getLogger(__name__)
+_registering = threading.Lock()
+
+
+class TensorRTRTXEngine(PlanEngine):
+    """A model in a session on TensorRT-RTX, for batches of 1 to `options.largest_batch`; larger ones are refused.
+
+    It computes in the types of the ONNX file: fp16 needs an fp16 file, which `auto` prefers. fp32 is exact: TF32 is
+    turned off for the whole process (see `nvidia.forbid_tf32`).
+    """
+
+    FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
+
+    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+        """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
+
+        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is too old or exact
+        fp32 cannot be had any more; InputError for a device that is no number or a named cache folder that cannot be
+        written; EngineError when TensorRT-RTX rejects the model.
+        """
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        index = gpu_index(ENGINE, device)
+        nvidia.require_driver(ENGINE)
+        if model.precision == FP32:
+            nvidia.forbid_tf32(ENGINE)
+        module = import_onnxruntime(INSTALL)
+        plugin = _plugin(module)
+        found = nvidia.gpu(index)
+        nvidia.check_driver(found, CUDA_MAJOR)
+        if found.capability < OLDEST_CAPABILITY:
+            raise EngineUnavailableError(f"{found.device} is too old for {ENGINE}: it needs compute capability 8.0")
+        devices = _devices(module, plugin)
+        if index >= len(devices):
+            raise EngineUnavailableError(f"{ENGINE} supports {len(devices)} of this machine's GPUs, not {found.device}")
+        version = str(plugin.__version__)
+        largest = options.largest_batch
+        known = facts(found, f"{PLUGIN} {version}", module, model.precision, largest)
+        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+
+        def start(kept: Path | None, runtime_cache: Path | None) -> None:
+            settings = kept_profile(kept, "nv_profile", module, model, largest)
+            if runtime_cache is not None:
+                settings["nv_runtime_cache_path"] = str(runtime_cache)
+            chosen = session_options(module, options)
+            chosen.add_provider_for_devices([devices[index]], settings)
+            GpuSessionEngine.__init__(
+                self,
+                open_session(module, model, chosen, PROVIDER, plugin=True),
+                name=ENGINE,
+                provider=PROVIDER,
+                device=found.device,
+                precision=model.precision,
+                version=f"{version} (onnxruntime {module.__version__})",
+                options=options,
+                choice=choice,
+                max_batch=largest,
+            )
+
+        def build(folder: Path | None) -> None:
+            what = f"compiling {model.path.name} for batches of 1 to {largest} on {found.device}"
+            with announced(what):
+                start(folder, folder)
+                self.probe(largest, 1)
+                if folder is not None:
+                    self.close()  # writes the cache
+            if folder is not None:
+                load(folder)  # and goes on with a copy, as every later session does
+
+        def load(folder: Path) -> None:
+            try:
+                self._scratch = tempfile.TemporaryDirectory(prefix="onnxzoo-", ignore_cleanup_errors=True)
+                copy: Path | None = Path(self._scratch.name) / "cache"
+                shutil.copytree(folder, Path(self._scratch.name) / "cache")
+            except OSError as error:
+                logger.warning("%s runs without its cache, which cannot be copied (%s)", ENGINE, one_line(error))
+                copy = None
+            start(folder, copy)
+            self.probe(1)
+
+        self._keep(entry, options, build, load)
+
+    def close(self) -> None:
+        """Free the session and its copy of the cache; calling it twice is allowed."""
+        super().close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    @staticmethod
+    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
+        return nvidia.driver_fault()
+
+
+def _plugin(module: ModuleType) -> ModuleType:
+    """The plugin's Python package. Raises EngineUnavailableError when it or the plugin interface is not there."""
+    if not hasattr(module, "register_execution_provider_library"):
+        raise EngineUnavailableError(
+            f"onnxruntime {module.__version__} is too old for plugins, expected 1.24 or newer: {reinstall(INSTALL)}"
+        )
+    try:
+        import onnxruntime_ep_nv_tensorrt_rtx
+    except (ImportError, OSError) as error:
+        raise unavailable(PLUGIN, error, INSTALL) from error
+    plugin: ModuleType = onnxruntime_ep_nv_tensorrt_rtx
+    return plugin
+
+
+def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
+    """The plugin's devices, one per GPU; it is registered once per process."""
+
+    def found() -> list[Any]:
+        return [device for device in module.get_ep_devices() if device.ep_name == PROVIDER]
+
+    with _registering:
+        if not found():
+            try:
+                module.register_execution_provider_library(PROVIDER, plugin.get_library_path())
+            except Exception as error:
+                raise EngineUnavailableError(
+                    f"{PLUGIN} did not load: {short_line(error)}; reinstall it: {INSTALL} (libcuda and libnvidia-ml "
+                    "are the driver's)"
+                ) from error
+    devices = found()
+    if not devices:
+        raise EngineUnavailableError(f"{PLUGIN} finds no GPU that it supports: it needs an RTX GPU, Ampere or newer")
+    return devices

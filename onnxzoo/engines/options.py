@@ -1,0 +1,70 @@
+"""How a model shall run, whichever engine runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from .. import files
+from ..errors import InputError
+
+FP32, FP16, BF16, INT8, AUTO_PRECISION = "fp32", "fp16", "bf16", "int8", "auto"
+PRECISIONS = (FP32, AUTO_PRECISION, FP16, BF16, INT8)
+Hint = Literal["latency", "throughput"]
+HINTS = get_args(Hint)
+
+# The largest batch that an engine prepares for where none is named; more is split.
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What is asked of an engine; the defaults are exact, for one image at a time, on all cores.
+
+    `precision`: the arithmetic. `fp32` is exact: neither TF32 nor bf16 anywhere. `auto` is the fastest that the engine
+    and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are had or refused.
+    `threads`: of the CPU, for one run; None leaves it to the engine, which takes all cores.
+    `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
+    many images, OpenVINO compiles for exactly this many first; ONNX Runtime on the CPU ignores it.
+    `strict`: refuse a graph of which a part would run on the CPU, where a GPU was asked for.
+    `hint`: `latency` for one image at a time, `throughput` for many.
+    `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
+    writable; the default one may fail to be, which is warned about.
+    `build`: whether an engine that takes minutes to build may be built now; without, only one that was built before
+    will do. `auto` sets it to false.
+
+    Raises InputError for a value that is none of these.
+    """
+
+    precision: str = FP32
+    threads: int | None = None
+    batch_size: int | None = None
+    strict: bool = False
+    hint: Hint = "latency"
+    cache: Path | None = None
+    build: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"{self.precision!r} is not a precision (there are {', '.join(PRECISIONS)})")
+        if self.hint not in HINTS:
+            raise InputError(f"{self.hint!r} is not a performance hint (there are {', '.join(HINTS)})")
+        for name, value in (("threads", self.threads), ("batch_size", self.batch_size)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be a whole number from 1, got {value!r}")
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder for compiled models (not created here)."""
+        return engines_dir() if self.cache is None else self.cache
+
+    @property
+    def largest_batch(self) -> int:
+        """The largest batch to prepare for, where an engine has to."""
+        return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+
+def engines_dir() -> Path:
+    """Where compiled models live unless told otherwise."""
+    return files.cache_dir() / "engines"

@@ -1,0 +1,78 @@
+"""`onnxzoo warmup`: compiled models are kept, found again, and used by the next start."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("openvino")
+
+from onnxzoo.cli import main
+from onnxzoo.engines.openvino_compile import BLOB, Compiler
+from onnxzoo.model import load
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="onnxzoo")
+
+
+def test_what_was_built_where_and_that_it_is_found_again(tiny, cache):
+    result = run("warmup", tiny, "--engine", "openvino", "--batch-size", "1,8", "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (document["model"], document["engine"]["name"], document["engine"]["precision"]) == (
+        "tiny",
+        "openvino",
+        "fp32",
+    )
+    assert [(one["batch_size"], one["found"]) for one in document["kept"]] == [(1, False), (8, False)]
+    for one in document["kept"]:
+        assert (Path(one["folder"]) / BLOB).is_file()
+        assert one["bytes"] > 1000
+        assert one["seconds"] > 0
+    again = run("warmup", tiny, "--engine", "openvino", "--batch-size", "8,1,1")
+    lines = again.stdout.splitlines()
+    assert lines[0].startswith("batches of 8: was there already, ")
+    assert lines[1].startswith("batches of 1: was there already, ")
+    assert lines[2].startswith("tiny on openvino ")
+    assert lines[2].endswith("(CPU, fp32): 2 compiled models are kept")
+
+
+def test_the_next_start_compiles_nothing(tiny, photos, monkeypatch):
+    run("warmup", tiny, "--engine", "openvino")
+
+    def refuse(*_: object) -> object:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(Compiler, "_build", refuse)
+    with load(tiny, engine="openvino") as model:
+        assert model.predict(photos / "red.png").label == "red"
+        assert len(model.predict([photos / "red.png"] * 9)) == 9
+    assert run("predict", tiny, photos / "red.png", "--engine", "openvino").exit_code == 0
+
+
+def test_an_engine_without_a_cache_says_that_there_is_nothing_to_do(tiny, cache):
+    pytest.importorskip("onnxruntime")
+    result = run("warmup", tiny, "--engine", "onnxruntime")
+    assert result.exit_code == 0
+    assert result.stdout.rstrip().endswith("(CPU, fp32): nothing to do, it compiles nothing worth keeping")
+    assert not (cache / "engines").exists()
+
+
+@pytest.mark.parametrize("sizes", ["0", "1,x", "", "1,,2", "-1"])
+def test_wrong_batch_sizes_are_wrong_usage(tiny, sizes):
+    result = run("warmup", tiny, f"--batch-size={sizes}")
+    assert result.exit_code == 2
+    assert "--batch-size takes whole numbers from 1 with commas between them" in result.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_with_its_reason(tiny, cache):
+    (cache / "engines").write_text("in the way", encoding="utf-8")
+    result = run("warmup", tiny, "--engine", "openvino")
+    assert result.exit_code == 2
+    assert f"onnxzoo: error: the cache folder {cache}{os.sep}engines cannot be written (" in result.stderr
+    assert "name another one, or free it" in result.stderr

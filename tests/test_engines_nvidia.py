@@ -1,0 +1,547 @@
+"""CUDA, TensorRT and TensorRT-RTX up to the call of the provider: a fake onnxruntime and a pretended GPU."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from fake_onnxruntime import CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime
+from filelock import FileLock
+from tiny import tiny_outputs
+
+from onnxzoo.engines import create_engine, nvidia, onnxruntime_session
+from onnxzoo.engines.onnxruntime_tensorrt import needed_major
+from onnxzoo.engines.options import EngineOptions
+from onnxzoo.engines.protocol import CachedEngine, ModelFile, ModelFiles
+from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
+
+H200 = nvidia.Gpu(0, "NVIDIA H200", (9, 0), "580.65.06", (13, 0))
+GPU_ENGINES = ["cuda", "tensorrt", "tensorrt-rtx"]
+PROVIDERS = {"cuda": CUDA, "tensorrt": TENSORRT, "tensorrt-rtx": RTX}
+
+
+@pytest.fixture
+def model_file(tiny: Path) -> Path:
+    return tiny / "onnx" / "model.onnx"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a driver, a GPU and all libraries."""
+    monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
+    monkeypatch.setattr(nvidia, "gpu", lambda index=0: replace(H200, index=index))
+    monkeypatch.setattr(nvidia, "missing", lambda names: {})
+    monkeypatch.setattr(nvidia, "tensorrt_version", lambda name: "10.13.2")
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: None)
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "")  # so that it is put back after the test
+    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime-gpu": "1.31.1"})
+
+
+@pytest.fixture
+def ort(gpu: None, monkeypatch: pytest.MonkeyPatch) -> FakeOnnxRuntime:
+    fake = FakeOnnxRuntime(TENSORRT, CUDA)
+    plugin = ModuleType("onnxruntime_ep_nv_tensorrt_rtx")
+    plugin.__version__ = "0.5.0"
+    plugin.get_library_path = lambda: "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so"
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
+    return fake
+
+
+def files(tiny: Path, *precisions: str) -> ModelFiles:
+    """The tiny model, said to be there in these precisions."""
+    path = tiny / "onnx" / "model.onnx"
+    return ModelFiles(precisions, lambda precision: ModelFile(path, precision=precision))
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_runs_where_it_was_asked_to_and_says_so(ort, model_file, batch, name):
+    with_engine = create_engine(name, model_file)
+    info = with_engine.info
+    assert (info.name, info.device, info.precision, info.reason) == (name, "cuda:0 NVIDIA H200", "fp32", "requested")
+    assert info.nodes == {PROVIDERS[name]: 10}
+    assert info.version.startswith({"cuda": "1.31.1", "tensorrt": "10.13.2", "tensorrt-rtx": "0.5.0"}[name])
+    outputs = with_engine.run({"image": batch})
+    for output, expected in tiny_outputs(batch).items():
+        np.testing.assert_array_equal(outputs[output], expected)
+    assert ort.sessions[-1].batches[-1] == 3
+    assert ort.sessions[-1].bound == len(ort.sessions[-1].batches), "every run is bound"
+    with_engine.close()
+    with_engine.close()
+    with pytest.raises(EngineError, match=f"the {name} engine is closed"):
+        with_engine.run({"image": batch})
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_a_session_that_came_up_on_the_cpu_is_refused(ort, model_file, name):
+    ort.falls_back = True
+    with pytest.raises(EngineUnavailableError, match=f"{PROVIDERS[name]} did not start: onnxruntime would run on CPU"):
+        create_engine(name, model_file)
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_a_graph_of_which_nothing_runs_there_is_refused(ort, model_file, name):
+    ort.nodes = {CPU: 10}
+    with pytest.raises(EngineUnavailableError, match=f"{PROVIDERS[name]} takes none of the graph's 10 nodes"):
+        create_engine(name, model_file)
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, name):
+    ort.nodes = {PROVIDERS[name]: 8, CPU: 2}
+    assert create_engine(name, model_file).info.nodes == {PROVIDERS[name]: 8, CPU: 2}
+    with pytest.raises(EngineUnavailableError, match=r"does not take the whole graph: of 10 nodes, 2 on CPUExec"):
+        create_engine(name, model_file, EngineOptions(strict=True, batch_size=4))
+    ort.nodes = {PROVIDERS[name]: 10}
+    assert create_engine(name, model_file, EngineOptions(strict=True, batch_size=4)).info.name == name
+
+
+def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file):
+    ort.nodes = {TENSORRT: 8, CUDA: 2}
+    assert create_engine("tensorrt", model_file, EngineOptions(strict=True)).info.nodes == {TENSORRT: 8, CUDA: 2}
+    assert list(ort.sessions[-1].wanted) == [TENSORRT, CUDA]
+    assert ort.sessions[-1].wanted[CUDA]["use_tf32"] == "0"
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0", EngineUnavailableError),
+        ("CUDNN_STATUS_NOT_INITIALIZED", EngineUnavailableError),
+        ("CUDA error: no kernel image is available for execution on the device", EngineUnavailableError),
+        ("Type Error: Type parameter (T) of Optype (Conv) bound to different types", EngineError),
+    ],
+)
+def test_failures_of_the_hardware_are_told_from_those_of_the_model(ort, model_file, name, message, kind):
+    ort.fails_at = {1: message}
+    with pytest.raises(kind) as caught:
+        create_engine(name, model_file)
+    assert type(caught.value) is kind
+    assert message.partition(" ;")[0] in str(caught.value)
+    ort.fails_at, ort.fails = {}, message
+    with pytest.raises(kind):
+        create_engine(name, model_file)
+
+
+def test_a_message_of_cudas_is_freed_from_its_c_plus_plus(ort, model_file):
+    # What onnxruntime-gpu 1.31.1 said with a driver that was none.
+    ort.fails = (
+        "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 std::conditional_t<THRW, void, Status> "
+        "onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError; bool THRW = true] CUDA failure 36: API "
+        "call is not supported in the installed CUDA driver ; GPU=-1 ; hostname=vm ; file=/x.cc ; line=3 ; expr=y; \n\n"
+    )
+    with pytest.raises(EngineUnavailableError) as caught:
+        create_engine("cuda", model_file)
+    assert str(caught.value) == (
+        "CUDAExecutionProvider does not work here: CUDA failure 36: API call is not supported in the installed CUDA "
+        "driver"
+    )
+
+
+def test_fp32_on_cuda_has_no_tf32_and_auto_says_that_it_has(ort, model_file, monkeypatch):
+    assert create_engine("cuda", model_file).info.precision == "fp32"
+    assert ort.sessions[-1].wanted[CUDA] == {
+        "use_tf32": "0",
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    fast = EngineOptions(precision="auto")
+    assert create_engine("cuda:1", model_file, fast).info.precision == "tf32"
+    assert ort.sessions[-1].wanted[CUDA]["use_tf32"] == "1"
+    assert ort.sessions[-1].wanted[CUDA]["device_id"] == "1"
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "0")
+    assert create_engine("cuda", model_file, fast).info.precision == "fp32"
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "")
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, capability=(7, 5)))
+    assert create_engine("cuda", model_file, fast).info.precision == "fp32"
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt-rtx"])
+def test_fp16_needs_an_fp16_file(ort, tiny, name):
+    for precision in ("auto", "fp16"):
+        engine = create_engine(name, files(tiny, "fp32", "fp16"), EngineOptions(precision=precision))
+        assert engine.info.precision == "fp16"
+    with pytest.raises(InputError, match=r"computes in fp16 from an ONNX file in fp16; the model has fp32, int8"):
+        create_engine(name, files(tiny, "fp32", "int8"), EngineOptions(precision="fp16"))
+    for precision in ("bf16", "int8"):
+        with pytest.raises(InputError, match=rf"'{name}' has no precision '{precision}' \(it has fp32, auto, fp16\)"):
+            create_engine(name, files(tiny, "fp32", "int8"), EngineOptions(precision=precision))
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "flags", "stated"),
+    [
+        ("fp32", ["fp32"], set(), "fp32"),
+        ("auto", ["fp32"], {"trt_fp16_enable"}, "fp16"),
+        ("fp16", ["fp32", "fp16"], {"trt_fp16_enable"}, "fp16"),
+        ("bf16", ["fp32"], {"trt_bf16_enable"}, "bf16"),
+        ("int8", ["fp32", "int8"], {"trt_int8_enable"}, "int8"),
+    ],
+)
+def test_precisions_of_tensorrt(ort, tiny, asked, there, flags, stated):
+    engine = create_engine("tensorrt", files(tiny, *there), EngineOptions(precision=asked))
+    assert engine.info.precision == stated
+    settings = ort.sessions[-1].wanted[TENSORRT]
+    assert {name for name in settings if name.endswith(("16_enable", "int8_enable"))} == flags
+
+
+def test_bf16_needs_a_gpu_that_has_it(ort, model_file, monkeypatch):
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, name="Tesla T4", capability=(7, 5)))
+    with pytest.raises(EngineUnavailableError, match=r"Tesla T4 has no bf16: .* 8\.0"):
+        create_engine("tensorrt", model_file, EngineOptions(precision="bf16"))
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_fp32_turns_tf32_off_before_cuda_starts_or_refuses(ort, model_file, monkeypatch, name):
+    create_engine(name, model_file)
+    assert os.environ[nvidia.TF32_VARIABLE] == "0"
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "1")
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: "libcublas.so.13")
+    with pytest.raises(EngineUnavailableError, match=r"libcublas.so.13 was loaded before.*NVIDIA_TF32_OVERRIDE=0 bef"):
+        create_engine(name, model_file)
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "0")
+    assert create_engine(name, model_file).info.precision == "fp32"
+
+
+def test_precision_auto_leaves_the_process_alone(ort, model_file, monkeypatch):
+    monkeypatch.delenv(nvidia.TF32_VARIABLE)
+    create_engine("tensorrt", model_file, EngineOptions(precision="auto"))
+    assert not nvidia.tf32_is_off()
+
+
+def test_the_environment_cannot_change_the_arithmetic_behind_the_options(ort, model_file, monkeypatch):
+    monkeypatch.setenv("ORT_TENSORRT_FP16_ENABLE", "1")
+    with pytest.raises(InputError, match="ORT_TENSORRT_FP16_ENABLE is set, but fp32 was asked for"):
+        create_engine("tensorrt", model_file)
+    assert create_engine("tensorrt", model_file, EngineOptions(precision="fp16")).info.precision == "fp16"
+
+
+@pytest.mark.parametrize(("size", "largest"), [(None, 8), (1, 1), (32, 32)])
+@pytest.mark.parametrize(("name", "prefix"), [("tensorrt", "trt_profile"), ("tensorrt-rtx", "nv_profile")])
+def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
+    ort, model_file, batch, size, largest, name, prefix
+):
+    engine = create_engine(name, model_file, EngineOptions(batch_size=size))
+    session = ort.sessions[-1]
+    settings = session.wanted[PROVIDERS[name]]
+    assert {key: value for key, value in settings.items() if "shapes" in key} == {
+        f"{prefix}_min_shapes": "image:1x3x32x32",
+        f"{prefix}_opt_shapes": f"image:{largest}x3x32x32",
+        f"{prefix}_max_shapes": f"image:{largest}x3x32x32",
+    }
+    assert engine.max_batch == largest
+    ran = [size for session in ort.sessions for size in session.batches]
+    assert ran[:2] == [largest, 1]
+    with pytest.raises(InputError, match=rf"built for batches of 1 to {largest}, got {largest + 1}: split them"):
+        engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
+
+
+def test_cuda_takes_any_batch(ort, model_file):
+    assert create_engine("cuda", model_file).max_batch is None
+
+
+def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):
+    with caplog.at_level(logging.INFO):
+        first = create_engine("tensorrt", model_file)
+    assert (
+        "building the TensorRT engine of model.onnx in fp32 for batches of 1 to 8 on cuda:0 NVIDIA H200" in caplog.text
+    )
+    assert "done after" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        second = create_engine("tensorrt", model_file)
+    assert ort.builds == 1
+    assert not caplog.records
+    assert isinstance(first, CachedEngine)
+    (built,), (found,) = first.warm(), second.warm()
+    assert (built.batch_size, built.found, found.found) == (8, False, True)
+    assert built.folder == found.folder
+    facts = json.loads((built.folder / "manifest.json").read_text())["facts"]
+    assert facts["model_sha256"] == ModelFile(model_file).digest()
+    assert facts | {"model_sha256": ""} == {
+        "engine": "tensorrt",
+        "model_sha256": "",
+        "gpu": "NVIDIA H200",
+        "compute_capability": [9, 0],
+        "driver": "580.65.06",
+        "library": "TensorRT 10.13.2",
+        "onnxruntime": "1.31.1",
+        "precision": "fp32",
+        "profile": [1, 8, 8],
+        "tf32_override": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "NVIDIA L4"},
+        {"capability": (8, 9)},
+        {"driver": "590.1"},
+        "tensorrt",
+        "onnxruntime",
+        "model",
+        EngineOptions(batch_size=2),
+        EngineOptions(precision="fp16"),
+    ],
+)
+def test_a_plan_never_serves_anything_that_it_was_not_built_for(ort, model_file, monkeypatch, change):
+    create_engine("tensorrt", model_file)
+    options = change if isinstance(change, EngineOptions) else EngineOptions()
+    if isinstance(change, dict):
+        monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, **change))
+    elif change == "tensorrt":
+        monkeypatch.setattr(nvidia, "tensorrt_version", lambda name: "10.14.0")
+    elif change == "onnxruntime":
+        ort.__version__ = "1.32.0"
+    elif change == "model":
+        model_file.write_bytes(model_file.read_bytes() + b"\0")
+    create_engine("tensorrt", model_file, options)
+    assert ort.builds == 2
+
+
+def test_a_damaged_plan_is_built_again(ort, model_file, caplog):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    next(built.folder.glob("*.engine")).write_bytes(b"plam")
+    assert create_engine("tensorrt", model_file).info.name == "tensorrt"
+    assert ort.builds == 2
+    assert "thrown away and built again: TensorrtExecutionProvider_TRTKernel.engine was altered" in caplog.text
+
+
+def test_without_a_cache_folder_it_runs_and_warns(ort, model_file, monkeypatch, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    monkeypatch.setenv("ONNXZOO_CACHE", str(blocked))
+    for name in ("tensorrt", "tensorrt-rtx"):
+        engine = create_engine(name, model_file)
+        assert "cannot be written" in caplog.text
+        with pytest.raises(InputError, match="could not be kept in the cache folder"):
+            engine.warm()  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="name another one"):
+            create_engine(name, model_file, EngineOptions(cache=blocked / "mine"))
+    settings = ort.sessions[0].wanted
+    assert all("cache" not in key for session in ort.sessions for key in session.wanted.get(TENSORRT, {})), settings
+
+
+def test_timing_caches_are_shared_between_builds_but_never_written_in_place(ort, model_file, cache):
+    create_engine("tensorrt", model_file)
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=2))
+    found = list(cache.rglob("*.timing"))
+    assert [path.parent.name for path in found] == ["NVIDIA-H200-9-0-580.65.06-10.13.2"]
+    assert found[0].read_bytes() == b"tt"
+    used = [session.wanted.get(TENSORRT, {}).get("trt_timing_cache_path") for session in ort.sessions]
+    assert all(path is None or not Path(path).is_relative_to(cache) for path in used)
+
+
+def test_a_timing_cache_that_cannot_be_written_does_not_cost_the_build(ort, model_file, cache, caplog):
+    (cache / "engines" / "tensorrt").mkdir(parents=True)
+    (cache / "engines" / "tensorrt" / "timing").write_bytes(b"a file where the folder should be")
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    assert ort.builds == 1
+    assert built.folder.is_dir()
+    assert "the next build takes longer" in caplog.text
+
+
+def test_sessions_of_tensorrt_rtx_work_on_copies_of_the_cache(ort, model_file, cache):
+    engine = create_engine("tensorrt-rtx", model_file)
+    (built,) = engine.warm()  # type: ignore[attr-defined]
+    used = Path(ort.sessions[-1].options.plugin_settings["nv_runtime_cache_path"])
+    assert used.is_dir()
+    assert not used.is_relative_to(cache)
+    assert (used / "runtime.cache").is_file(), "the session that compiled has ended before"
+    (used / "more.cache").write_bytes(b"written when the session ends")
+    engine.close()
+    assert not used.exists()
+    (found,) = create_engine("tensorrt-rtx", model_file).warm()  # type: ignore[attr-defined]
+    assert (found.folder, found.found) == (built.folder, True)
+    # What the first session wrote when it ended is in the entry, and later ones did not change it.
+    assert (built.folder / "runtime.cache").read_bytes() == b"kernels"
+    assert ort.registered == [(RTX, "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so")]
+
+
+def test_tensorrt_rtx_runs_without_its_cache_where_that_cannot_be_copied(ort, model_file, monkeypatch, caplog):
+    create_engine("tensorrt-rtx", model_file).close()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    assert create_engine("tensorrt-rtx", model_file).info.name == "tensorrt-rtx"
+    assert "nv_runtime_cache_path" not in ort.sessions[-1].options.plugin_settings
+    assert "cannot be copied ([Errno 28] No space left on device)" in caplog.text
+
+
+def test_auto_takes_tensorrt_only_where_its_plan_is_built(ort, model_file):
+    info = create_engine("auto", model_file).info
+    assert info.name == "cuda"
+    assert info.considered == (
+        (
+            "tensorrt",
+            "no tensorrt engine was built for this model, GPU and batch size; build it ahead: onnxzoo warmup MODEL "
+            "--engine tensorrt --batch-size 8",
+        ),
+    )
+    assert ort.builds == 0
+    create_engine("tensorrt", model_file)
+    assert create_engine("auto", model_file).info.name == "tensorrt"
+    # Another batch size, a newer driver: not that plan.
+    assert create_engine("auto", model_file, EngineOptions(batch_size=2)).info.name == "cuda"
+    assert ort.builds == 1
+
+
+def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch):
+    create_engine("tensorrt", model_file)
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
+    info = create_engine("auto", model_file).info
+    assert info.name == "cuda"
+    assert "no tensorrt engine was built" in dict(info.considered)["tensorrt"]
+    assert ort.builds == 1
+
+
+def test_auto_does_not_build_in_the_place_of_a_damaged_plan(ort, model_file):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    next(built.folder.glob("*.engine")).write_bytes(b"plam")
+    assert create_engine("auto", model_file).info.name == "cuda"
+    assert ort.builds == 1
+
+
+def test_auto_does_not_wait_for_another_process_that_builds(ort, model_file, cache):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    another = next(built.folder.parent.glob("*.lock"))
+    shutil.copytree(built.folder, built.folder.parent / "of another driver")
+    shutil.rmtree(built.folder)
+    with ThreadPoolExecutor(1) as pool, FileLock(another):
+        # In a thread, so that waiting is an error and does not hang the test.
+        info = pool.submit(lambda: create_engine("auto", model_file).info).result(timeout=5)
+    assert info.name == "cuda"
+    assert ort.builds == 1
+
+
+def test_auto_goes_on_to_the_cpu_when_the_gpu_does_not_really_work(ort, model_file):
+    ort.fails_at = {1: "CUDNN_STATUS_EXECUTION_FAILED"}
+    pytest.importorskip("openvino")
+    info = create_engine("auto", model_file).info
+    assert (info.name, info.device) == ("openvino", "CPU")
+    assert "CUDNN_STATUS_EXECUTION_FAILED" in dict(info.considered)["cuda"]
+    assert "CUDNN_STATUS_EXECUTION_FAILED" in info.reason
+
+
+def test_an_order_named_by_the_user_builds(ort, model_file, monkeypatch):
+    monkeypatch.setenv("ONNXZOO_ENGINE", "tensorrt, cuda")
+    info = create_engine("auto", model_file).info
+    assert info.name == "tensorrt"
+    assert info.reason == "auto: the first of ONNXZOO_ENGINE=tensorrt, cuda that works here"
+
+
+def test_onnxruntime_without_cuda_is_named_as_the_wrong_package(ort, model_file, monkeypatch):
+    ort.providers = [CPU]
+    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
+    with pytest.raises(
+        EngineUnavailableError,
+        match=r"onnxruntime 1\.31\.1 has no CUDAExecutionProvider \(it has CPUExecutionProvider\); "
+        r"pip uninstall -y onnxruntime && pip install 'onnxzoo\[gpu\]'",
+    ):
+        create_engine("cuda", model_file)
+
+
+def test_both_packages_at_once_are_named_as_the_fault_that_they_are(ort, model_file, monkeypatch):
+    ort.providers = [CPU]
+    both = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.0"}
+    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: both)
+    with pytest.raises(
+        EngineUnavailableError,
+        match=r"onnxruntime 1\.31\.1 and onnxruntime-gpu 1\.31\.0 are both installed and overwrite each other's files"
+        r".*; pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxzoo\[gpu\]'",
+    ):
+        create_engine("cuda", model_file)
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_a_missing_library_is_named_with_the_systems_message(ort, model_file, monkeypatch, name):
+    message = "libcudnn.so.9: cannot open shared object file: No such file or directory"
+    monkeypatch.setattr(nvidia, "missing", lambda names: {n: message for n in names if "cudnn" in n})
+    with pytest.raises(
+        EngineUnavailableError, match=rf"CUDA 13\.0 and cuDNN 9 did not load \({message}\): pip install"
+    ):
+        create_engine(name, model_file)
+    assert not ort.sessions
+
+
+def test_an_old_driver_is_named_with_the_one_that_is_needed(ort, model_file, monkeypatch):
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="550.54.14", cuda=(12, 4)))
+    for name in GPU_ENGINES:
+        with pytest.raises(
+            EngineUnavailableError, match=r"550\.54\.14 is too old: .* up to 12\.4, CUDA 13 .*driver 580"
+        ):
+            create_engine(name, model_file)
+    ort.cuda_version = "12.8"
+    assert create_engine("cuda", model_file).info.name == "cuda"
+
+
+@pytest.mark.parametrize("others", [[], ["libnvinfer.so.11"]])
+def test_the_wrong_tensorrt_is_named(ort, model_file, monkeypatch, others):
+    message = "libnvinfer.so.10: cannot open shared object file"
+    monkeypatch.setattr(nvidia, "missing", lambda names: {n: message for n in names if n == "libnvinfer.so.10"})
+    monkeypatch.setattr(nvidia, "other_versions", lambda stem: others)
+    only = "; only libnvinfer.so.11 is here" if others else ""
+    with pytest.raises(EngineUnavailableError) as caught:
+        create_engine("tensorrt", model_file)
+    assert str(caught.value) == (
+        f"TensorRT 10 is needed and did not load ({message}){only}: pip install 'tensorrt-cu13>=10,<11'"
+    )
+
+
+def test_the_version_of_tensorrt_is_read_from_the_provider(tmp_path):
+    module = ModuleType("onnxruntime")
+    module.__file__ = str(tmp_path / "__init__.py")
+    assert needed_major(module) == 10
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi" / "libonnxruntime_providers_tensorrt.so").write_bytes(b"\0libnvinfer.so.12\0libc.so.6\0")
+    assert needed_major(module) == 12
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (
+            lambda ort, patch: patch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None),
+            "is not installed: pip",
+        ),
+        (lambda ort, patch: setattr(ort, "fails", "Failed to load library x"), "did not load: Failed to load library"),
+        (lambda ort, patch: setattr(ort, "plugin_devices", 0), "finds no GPU that it supports"),
+        (
+            lambda ort, patch: patch.delattr(FakeOnnxRuntime, "register_execution_provider_library"),
+            "too old for plugins",
+        ),
+        (lambda ort, patch: patch.setattr(nvidia, "gpu", lambda i: replace(H200, capability=(7, 5))), "is too old for"),
+    ],
+)
+def test_what_tensorrt_rtx_lacks_is_named(ort, model_file, monkeypatch, break_it, message):
+    break_it(ort, monkeypatch)
+    with pytest.raises(EngineUnavailableError, match=message):
+        create_engine("tensorrt-rtx", model_file)
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_a_device_is_a_number_that_exists(ort, model_file, monkeypatch, name):
+    with pytest.raises(InputError, match=f"{name}:first: the device must be a GPU's number"):
+        create_engine(f"{name}:first", model_file)
+    assert create_engine(f"{name}:0", model_file).info.device == "cuda:0 NVIDIA H200"
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_threads_and_quiet_logs_reach_the_session(ort, model_file, name):
+    create_engine(name, model_file, EngineOptions(threads=3))
+    options = ort.sessions[-1].options
+    assert (options.intra_op_num_threads, options.log_severity_level) == (3, 3)
+    assert options.entries["session.force_spinning_stop"] == "1"

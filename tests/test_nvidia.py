@@ -1,0 +1,162 @@
+"""NVIDIA's driver and libraries: found, asked and reported, with libraries compiled for the test in their place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onnxzoo.engines import nvidia
+from onnxzoo.errors import EngineUnavailableError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shared libraries of Linux")
+
+DRIVER = """
+#include <stdlib.h>
+#include <string.h>
+int cuInit(unsigned flags) { return atoi(getenv("FAKE_CUINIT")); }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDeviceGet(int *device, int index) { *device = 10 + index; return 0; }
+int cuDeviceGetName(char *name, int length, int device) {
+    strncpy(name, device == 11 ? "NVIDIA Second" : "NVIDIA First", length); return 0; }
+int cuDeviceGetAttribute(int *value, int what, int device) { *value = what == 75 ? 8 : 9; return device < 10; }
+int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+int cuGetErrorString(int code, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
+"""
+MANAGEMENT = """
+#include <string.h>
+int nvmlInit_v2(void) { return 0; }
+int nvmlSystemGetDriverVersion(char *text, unsigned length) { strncpy(text, "550.54.14", length); return 0; }
+int nvmlShutdown(void) { return 0; }
+"""
+
+
+def _compile(source: str, target: Path) -> Path:
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", str(target)]
+    subprocess.run(command, input=source.encode(), check=True)
+    return target
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A driver with two GPUs that runs CUDA 12.4, and the device files of both."""
+    monkeypatch.setattr(nvidia, "DRIVER_LIBRARY", str(_compile(DRIVER, tmp_path / "libcuda.so.1")))
+    monkeypatch.setattr(nvidia, "MANAGEMENT_LIBRARY", str(_compile(MANAGEMENT, tmp_path / "libnvidia-ml.so.1")))
+    monkeypatch.setattr(nvidia, "DEVICE_FOLDER", tmp_path / "dev")
+    monkeypatch.setenv("FAKE_CUINIT", "0")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia0").touch()
+    return tmp_path
+
+
+def test_a_gpu_is_described_in_cudas_words(driver):
+    assert nvidia.driver_fault() is None
+    second = nvidia.gpu(1)
+    assert second == nvidia.Gpu(1, "NVIDIA Second", (8, 9), "550.54.14", (12, 4))
+    assert second.device == "cuda:1 NVIDIA Second"
+    assert nvidia.gpu().name == "NVIDIA First"
+    with pytest.raises(EngineUnavailableError, match="there is no GPU 2: CUDA finds 2"):
+        nvidia.gpu(2)
+
+
+def test_a_driver_that_does_not_tell_its_version_goes_by_that_of_cuda(driver, monkeypatch):
+    monkeypatch.setattr(nvidia, "MANAGEMENT_LIBRARY", "no-such-library.so")
+    assert nvidia.gpu().driver == "of CUDA 12.4"
+
+
+def test_what_cuda_says_when_it_does_not_start_is_passed_on(driver, monkeypatch):
+    monkeypatch.setenv("FAKE_CUINIT", "100")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(EngineUnavailableError, match=r"no CUDA-capable device is detected \(error 100\) .*DEVICES='7'"):
+        nvidia.gpu()
+
+
+def test_an_old_driver_is_refused_with_the_one_that_is_needed(driver):
+    nvidia.check_driver(nvidia.gpu(), 12)
+    with pytest.raises(EngineUnavailableError, match=r"550\.54\.14 is too old: it runs CUDA up to 12\.4.*580 or newer"):
+        nvidia.check_driver(nvidia.gpu(), 13)
+    with pytest.raises(EngineUnavailableError, match="install driver of that version or newer"):
+        nvidia.check_driver(nvidia.gpu(), 14)
+
+
+def test_no_device_and_no_driver_library_are_told_apart(driver, monkeypatch):
+    monkeypatch.setattr(nvidia, "DRIVER_LIBRARY", "libno-such-driver.so.1")
+    assert nvidia.driver_fault() == (
+        "no NVIDIA driver (its library did not load: libno-such-driver.so.1: cannot open shared object file: No such "
+        "file or directory)"
+    )
+    (driver / "dev" / "nvidia0").unlink()
+    assert nvidia.driver_fault() == f"no NVIDIA driver (there is no {driver}/dev/nvidia0)"
+    with pytest.raises(
+        EngineUnavailableError, match=r"cuda cannot run here: no NVIDIA driver .*; install NVIDIA's driver"
+    ):
+        nvidia.require_driver("cuda")
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of Python packages like NVIDIA's: nvidia/*/lib and tensorrt_libs."""
+    folder = tmp_path / "site"
+    _compile("int here(void) { return 1; }", folder / "nvidia" / "cu13" / "lib" / "libonnxzootest.so.13")
+    libs = folder / "tensorrt_libs"
+    _compile("int getInferLibVersion(void) { return 101302; }", libs / "libonnxzooinfer.so.11")
+    (libs / "__init__.py").write_text("")
+    (libs / "libonnxzooinfer.so.11.0.3").touch()
+    (libs / "libonnxzoobroken.so.10").write_bytes(b"no library")
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def test_libraries_of_python_packages_are_loaded_and_the_rest_is_named_with_the_systems_message(packages):
+    missing = nvidia.missing(["libonnxzootest.so.13", "libonnxzooabsent.so.1", "libonnxzoobroken.so.10"])
+    assert list(missing) == ["libonnxzooabsent.so.1", "libonnxzoobroken.so.10"]
+    assert "libonnxzooabsent.so.1: cannot open shared object file" in missing["libonnxzooabsent.so.1"]
+    assert "libonnxzoobroken.so.10: file too short" in missing["libonnxzoobroken.so.10"]
+    assert "libonnxzootest.so.13" in Path("/proc/self/maps").read_text()
+
+
+def test_another_major_version_is_seen_and_a_version_is_read(packages):
+    assert nvidia.other_versions("libonnxzooinfer") == ["libonnxzooinfer.so.11"]
+    assert nvidia.tensorrt_version(str(packages / "tensorrt_libs" / "libonnxzooinfer.so.11")) == "10.13.2"
+
+
+def test_libraries_of_cuda_follow_its_major_version():
+    assert nvidia.cuda_libraries(12)[0] == "libcudart.so.12"
+    assert nvidia.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
+    assert {"libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"} < set(nvidia.cuda_libraries(13))
+
+
+def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.delenv(nvidia.TF32_VARIABLE, raising=False)
+    library = _compile("int here(void) { return 1; }", tmp_path / "libcublas.so.13")
+    script = (
+        "import ctypes, os, sys; from onnxzoo.engines import nvidia\n"
+        "nvidia.forbid_tf32('tensorrt'); print(os.environ['NVIDIA_TF32_OVERRIDE'])\n"
+        "del os.environ['NVIDIA_TF32_OVERRIDE']; ctypes.CDLL(sys.argv[1]); print(nvidia.cuda_is_loaded())\n"
+        "try: nvidia.forbid_tf32('tensorrt')\n"
+        "except Exception as error: print(error)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != nvidia.TF32_VARIABLE}
+    output = subprocess.run(
+        [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True, env=environment
+    ).stdout.splitlines()
+    assert output[:2] == ["0", "libcublas.so.13"]
+    assert output[2].startswith(
+        "tensorrt cannot promise exact fp32: libcublas.so.13 was loaded before, too late to turn"
+    )
+
+
+def test_it_looks_at_this_machine_without_failing():
+    fault = nvidia.driver_fault()
+    assert fault is None or fault.startswith("no NVIDIA driver (")
+    assert nvidia.driver_version() is None or nvidia.driver_version()[0].isdigit()  # type: ignore[index]
+    if fault:
+        with pytest.raises(EngineUnavailableError, match="no NVIDIA driver"):
+            nvidia.gpu()
