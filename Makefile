@@ -15,7 +15,7 @@ demo: install
 test: check
 	$(BIN)/pytest
 
-# All models at their real sizes: an hour, 24 GB of memory, 5 GB of disk.
+# All models at their real sizes: 25 minutes, 24 GB of memory, 5 GB of disk.
 test-large: install
 	$(BIN)/pytest -m large
 

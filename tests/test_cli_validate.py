@@ -105,12 +105,13 @@ def test_against_another_revision_the_layer_is_found_without_paddle(broken: Path
 
 
 def test_json_has_every_figure_and_no_nan(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_openvino(name: str, model_file: Path) -> object:
+    def without_openvino(name: str, model_file: Path, *_: object) -> object:
         if name == "openvino":
             raise EngineUnavailableError("openvino is not installed")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "create_engine", without_openvino)
+    monkeypatch.setattr(validate, "open_engine", without_openvino)
+    monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
     result = run(PVT, "--json", "--preprocess")
     assert result.exit_code == 0
     document = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -132,10 +133,10 @@ def test_json_has_every_figure_and_no_nan(broken: Path, monkeypatch: pytest.Monk
 
 
 def test_unavailable_engines_are_named_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate, "ENGINES", {"onnxruntime": "", "cuda": ""})
+    monkeypatch.setattr(validate, "ENGINES", {"onnxruntime": "", "openvino:GPU.7": ""})
     result = run(PVT)
     assert result.exit_code == 0
-    assert "cuda: not checked: the engine 'cuda' is not part of this version" in result.stdout
+    assert "openvino:GPU.7: not checked: openvino finds no device GPU.7 here" in result.stdout
 
 
 def test_images_and_a_report(tmp_path: Path, photos: Path) -> None:
@@ -217,9 +218,9 @@ def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
         (SWIN, 2, True),
     ]
     assert len(document["preprocess"]) == 27
-    result = run("--all", "--engine", "tensorrt")
+    result = run("--all", "--engine", "openvino:GPU.7")
     assert result.exit_code == 3
-    assert "the engine 'tensorrt' is not part of this version" in result.stderr
+    assert "openvino finds no device GPU.7 here" in result.stderr
     result = run("--all", "--engine", "onnxruntime", "--tol", "1e-9")
     assert result.exit_code == 1
     assert "FAILED: 0 of 2 models" in result.stdout

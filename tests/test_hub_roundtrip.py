@@ -62,7 +62,7 @@ def test_published_then_loaded_by_name_elsewhere(
         assert model.predict(PHOTO, top_k=10).top == found
     assert loopback.log.all() == []
 
-    result = CliRunner().invoke(main, ["validate", name, "--engine", "openvino"], prog_name="onnxzoo")
+    result = CliRunner().invoke(main, ["validate", "--all", "--engine", "openvino"], prog_name="onnxzoo")
     assert result.exit_code == 0, result.output
     assert (there / "conformance.npz").read_bytes() == (folder / "conformance.npz").read_bytes()
     loopback.log.clear()

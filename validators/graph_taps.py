@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import INPUT_NAME
-from ..engines import create_engine
 from ..errors import MissingDependencyError, ValidationError
 from ..results import Array, EngineInfo
 from .layers import Tap
+from .running import open_engine
 
 TAPS_PER_RUN = 16
 """Few, because a tensor that is an output cannot be fused away: marking all would run another program."""
@@ -106,8 +106,11 @@ class OnnxLayers:
     tensors that were marked last, and `info` says what ran it.
     """
 
-    def __init__(self, model_file: Path, taps: Sequence[Tap], engine: str) -> None:
-        """Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read."""
+    def __init__(self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = "fp32") -> None:
+        """`precision`: of the file's weights.
+
+        Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read.
+        """
         try:
             import onnx
         except ImportError as error:
@@ -119,7 +122,7 @@ class OnnxLayers:
         except Exception as error:
             raise ValidationError(f"{model_file} cannot be read: {error}") from error
         self.model_file = model_file
-        self._engine = engine
+        self._engine, self._precision = engine, precision
         self._tensors = GraphTaps(self._model.graph, taps).tensors
         self.found = tuple(self._tensors)
         self.info: EngineInfo | None = None
@@ -150,7 +153,7 @@ class OnnxLayers:
         with tempfile.TemporaryDirectory(prefix="onnxzoo-layers-") as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(self._marked(marks))
-            engine = create_engine(self._engine, path)
+            engine = open_engine(self._engine, path, self._precision, len(images))
             try:
                 self.info = engine.info
                 return engine.run({INPUT_NAME: images})

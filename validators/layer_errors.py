@@ -56,7 +56,7 @@ class LayerError:
 def onnx_layers(artifact: Artifact, engine: str, precision: str = "fp32") -> OnnxLayers:
     """The layers of an artifact's ONNX file on an engine: what `bisect` tests, and what it can take as a reference."""
     taps = taps_of(artifact.architecture, artifact.num_classes)
-    return OnnxLayers(artifact.model_file(precision), taps, engine)
+    return OnnxLayers(artifact.model_file(precision), taps, engine, precision)
 
 
 class LayerErrors:

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from ..artifact import INPUT_NAME, Artifact
-from ..engines import create_engine
-from ..engines.protocol import Engine
+from ..artifact import Artifact
 from ..errors import InputError
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
 from .layers import LayerSource
+from .running import open_engine, run_batches
 from .vectors import Vectors
 
 CONFORMANCE, PADDLE, AGAINST = "conformance", "paddle", "against"
@@ -112,7 +109,7 @@ class OtherArtifact:
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
         """What the other artifact gives in this engine for each image alone. Raises EngineError when it cannot run."""
-        running = create_engine(engine, self._model_file)
+        running = open_engine(engine, self._model_file, self.precision)
         try:
             return run_batches(running, images, 1)
         finally:
@@ -121,14 +118,3 @@ class OtherArtifact:
     def layers(self, engine: str) -> LayerSource | None:
         """The other artifact's layers in this engine."""
         return onnx_layers(self._artifact, engine, self.precision)
-
-
-def run_batches(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]:
-    """The outputs for images [K, 3, S, S], run in batches of exactly this size: the first images fill up the last.
-
-    Raises EngineError, InputError as `engine.run` does.
-    """
-    count = len(images)
-    rows = np.resize(np.arange(count), -(-count // batch_size) * batch_size)
-    parts = [engine.run({INPUT_NAME: images[rows[i : i + batch_size]]}) for i in range(0, len(rows), batch_size)]
-    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}

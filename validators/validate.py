@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..artifact import CONFORMANCE_FILE, Artifact
-from ..engines import ENGINES, create_engine
+from ..engines import AUTO, ENGINES, engine_class
 from ..engines.protocol import Engine
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
 from ..image import ImageInput
@@ -18,7 +18,8 @@ from ..results import Array, EngineInfo
 from .compare import Comparison, compare, failed
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
 from .parameters import check_parameters
-from .references import CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference, run_batches
+from .references import CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference
+from .running import open_engine, outputs_at
 from .tolerances import Tolerance, coarser, tolerance_of
 from .vectors import read_vectors
 
@@ -113,8 +114,8 @@ class Validation:
         if not self.model_files:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
         for name in self._engines or ():
-            if name not in ENGINES:  # says so now, not after the other engines have run
-                create_engine(name, next(iter(self.model_files.values()))).close()
+            if name != AUTO:
+                engine_class(name)  # an unknown one is said now, not after the others have run
         self.references: dict[str, Reference] = {}
         parts: list[Inputs] = []
         if CONFORMANCE_FILE in artifact.files or (weights is None and against is None):
@@ -157,30 +158,44 @@ class Validation:
             if isinstance(reference, LivePaddle) and "fp32" in self.model_files:
                 yield from self._check_parameters(reference)
         names = tuple(ENGINES) if self._engines is None else self._engines
+        checked = False
         for precision, model_file in self.model_files.items():
             for name in names:
                 if name in self.unavailable:
                     continue
                 try:
-                    engine = create_engine(name, model_file)
-                except EngineUnavailableError as error:
+                    yield from self._check_on(name, model_file, precision)
+                    checked = True
+                except (EngineUnavailableError, InputError) as error:
                     if self._engines is not None:
                         raise
-                    self.unavailable[name] = str(error)
-                    continue
-                except EngineError as error:
-                    # A model that an engine rejects is a failed check; the other engines are of interest all the same.
-                    info = EngineInfo(name, "-", "-", "-", "requested")
-                    yield self._check(info, 0, LOADING, 0, failed(str(error)), precision)
-                    continue
-                try:
-                    yield from self._check_engine(engine, name, precision)
-                finally:
-                    engine.close()
-        if len(self.unavailable) == len(names):
+                    # An engine that lacks one precision may have the next.
+                    missing = name if isinstance(error, EngineUnavailableError) else f"{name} in {precision}"
+                    self.unavailable[missing] = str(error)
+        if not checked:
             raise EngineUnavailableError(f"no engine can be used here: {'; '.join(self.unavailable.values())}")
 
-    def _check_engine(self, engine: Engine, name: str, precision: str) -> Iterator[Check]:
+    def _check_on(self, name: str, model_file: Path, precision: str) -> Iterator[Check]:
+        """The checks of one engine; a model that it rejects has failed, and the other engines are of interest still."""
+        rejected = ""
+        try:
+            engine = open_engine(name, model_file, precision, max(self._batch_sizes))
+        except EngineError as error:
+            rejected = str(error)
+            try:
+                # Engines that compile for a batch size reject a baked batch only now: does the model run at all?
+                engine = open_engine(name, model_file, precision, 1)
+            except EngineError as other:
+                info = EngineInfo(name, "-", "-", "-", "requested")
+                yield self._check(info, 0, LOADING, 0, failed(str(other)), precision)
+                return
+        try:
+            yield from self._check_engine(engine, name, precision, rejected)
+        finally:
+            engine.close()
+
+    def _check_engine(self, engine: Engine, name: str, precision: str, rejected: str) -> Iterator[Check]:
+        """`rejected`: why the engine does not take more than one image at a time; "" when it does."""
         images = self.inputs.images
         expected: dict[str, Mapping[str, Array] | Comparison] = {}
         for reference in self.references.values():
@@ -190,7 +205,7 @@ class Validation:
                 expected[reference.name] = failed(f"the reference {reference.name!r} failed: {error}")
         singles: dict[str, Array] | Comparison | None = None
         for size in self._batch_sizes:
-            outputs = _outputs(engine, images, size)
+            outputs = outputs_at(engine, images, size, rejected)
             if size == 1:
                 singles = outputs
             for reference in self.references.values():
@@ -202,8 +217,8 @@ class Validation:
         size = max(self._batch_sizes)
         if size > 1 and len(self.inputs) > 1:
             if singles is None:
-                singles = _outputs(engine, images, 1)
-            comparison = self._compare_order(engine, singles, size, precision)
+                singles = outputs_at(engine, images, 1)
+            comparison = self._compare_order(engine, singles, size, precision, rejected)
             yield self._check(engine.info, size, ORDER, len(self.inputs), comparison, precision)
 
     def _compare(
@@ -221,13 +236,13 @@ class Validation:
         return compare(expected, first, tolerance, names=self.inputs.names[:count])
 
     def _compare_order(
-        self, engine: Engine, singles: Mapping[str, Array] | Comparison, size: int, precision: str
+        self, engine: Engine, singles: Mapping[str, Array] | Comparison, size: int, precision: str, rejected: str
     ) -> Comparison:
         """Row i of a batch must be what image i alone gives, whatever the other rows are."""
         if isinstance(singles, Comparison):
             return singles
         order = np.random.RandomState(ORDER_SEED).permutation(len(self.inputs))
-        outputs = _outputs(engine, self.inputs.images[order], size)
+        outputs = outputs_at(engine, self.inputs.images[order], size, rejected)
         if isinstance(outputs, Comparison):
             return outputs
         back = np.argsort(order)
@@ -299,16 +314,6 @@ def validate(
     yield from Validation(
         artifact, engines=engines, weights=weights, tolerance=tolerance, batch_sizes=batch_sizes
     ).run()
-
-
-def _outputs(engine: Engine, images: Array, batch_size: int) -> dict[str, Array] | Comparison:
-    """The outputs, or a failed comparison: a model that cannot be run, or not at this batch size, is an answer."""
-    try:
-        return run_batches(engine, images, batch_size)
-    except (EngineError, InputError) as error:
-        return failed(f"at batch size {batch_size}: {error}")
-    except (ValueError, KeyError) as error:
-        return failed(f"at batch size {batch_size} the outputs differ in name or shape from batch to batch: {error}")
 
 
 def _exact(comparison: Comparison, info: EngineInfo, precision: str) -> Comparison:

@@ -12,7 +12,7 @@ import click
 
 from ..artifact import read_artifact
 from ..errors import EngineUnavailableError, ModelNotFoundError, OnnxzooError
-from ..hub import SHIPPED_DIR, cached_models, shipped_models
+from ..hub import cached_models, find_artifact, shipped_models
 from . import one_line, report
 from .validate_text import plain
 
@@ -21,11 +21,13 @@ from .validate_text import plain
 class Result:
     """How one model fared; true when it passed.
 
-    `checks`, `failed`: their numbers. `max_abs`: largest difference from the recorded outputs, of those that could be
-    compared. `error`: one line, the first problem or what kept the model from being checked; "" when it passed.
+    `origin`: `package`, `cache` (exported) or `hub`. `checks`, `failed`: their numbers. `max_abs`: largest difference
+    from the recorded outputs, of those that could be compared. `error`: one line, the first problem or what kept the
+    model from being checked; "" when it passed.
     """
 
     model: str
+    origin: str
     folder: str
     checks: int
     failed: int
@@ -38,36 +40,42 @@ class Result:
 
 
 def validate_all(choices: Mapping[str, Any], document: dict[str, Any], *, quiet: bool) -> bool:
-    """Validate what ships with the package and what is in the cache by its conformance vectors; whether all passed.
+    """Validate what ships, was exported or came from the Hub, by its conformance vectors; whether all passed.
 
+    What a model from the Hub lacks for that in the cache is downloaded.
     `choices`: arguments of every Validation. Progress goes to stderr, the summary to stdout unless `quiet`, and into
     `document`. Raises ModelNotFoundError when there is no model at all, EngineUnavailableError when an engine that was
     asked for, or every one, cannot be used here: that is no fault of a model.
     """
-    folders = [*shipped_models(), *cached_models()]
-    if not folders:
+    from ..hub import cache
+
+    found: list[tuple[str, str, str | Path]] = [("package", folder.name, folder) for folder in shipped_models()]
+    found += [("cache", folder.name, folder) for folder in cached_models()]
+    found += [("hub", one.name, f"{one.name}@{one.revision}") for one in cache.entries() if one.kind == cache.HUB]
+    if not found:
         raise ModelNotFoundError(
             "there is no model on this machine to validate: none ships with this package and none is in the cache; "
             "make one: onnxzoo export NAME"
         )
     results = []
-    for number, folder in enumerate(folders, start=1):
-        click.echo(f"{folder.name} ({number} of {len(folders)})", err=True)
-        results.append(_validate_one(folder, choices))
+    for number, (origin, name, place) in enumerate(found, start=1):
+        click.echo(f"{name} ({number} of {len(found)})", err=True)
+        results.append(_validate_one(origin, name, place, choices))
         if results[-1].error:
-            report(f"{folder}: {results[-1].error}")
+            report(f"{results[-1].folder}: {results[-1].error}")
     if not quiet:
         _print(results)
     document["models"] = [{**plain(result), "passed": bool(result)} for result in results]
     return all(results)
 
 
-def _validate_one(folder: Path, choices: Mapping[str, Any]) -> Result:
+def _validate_one(origin: str, name: str, place: str | Path, choices: Mapping[str, Any]) -> Result:
     from ..validators.validate import Validation
 
     started = time.perf_counter()
-    checks, error = [], ""
+    checks, error, folder = [], "", Path(place)
     try:
+        folder = find_artifact(place, files=None)
         validation = Validation(read_artifact(folder), **choices)
         checks = [*validation.run()]
     except EngineUnavailableError:
@@ -81,16 +89,15 @@ def _validate_one(folder: Path, choices: Mapping[str, Any]) -> Result:
     values = [check.comparison.max_abs for check in checks if check.comparison.outputs]
     largest = max(values, default=float("nan"))
     seconds = time.perf_counter() - started
-    return Result(folder.name, str(folder), len(checks), len(failed), largest, seconds, one_line(error))
+    return Result(name, origin, str(folder), len(checks), len(failed), largest, seconds, one_line(error))
 
 
 def _print(results: list[Result]) -> None:
     click.echo(f"{'model':<24}{'from':<9}{'checks':>7}{'failed':>8}{'max':>11}{'seconds':>9}  result")
     for result in results:
-        origin = "package" if Path(result.folder).parent == SHIPPED_DIR else "cache"
         largest = "-" if result.max_abs != result.max_abs else f"{result.max_abs:.2e}"
         click.echo(
-            f"{result.model:<24}{origin:<9}{result.checks:>7}{result.failed:>8}{largest:>11}{result.seconds:>9.1f}"
+            f"{result.model:<24}{result.origin:<9}{result.checks:>7}{result.failed:>8}{largest:>11}{result.seconds:>9.1f}"
             f"  {result.error and 'FAILED: '}{result.error or 'passed'}"
         )
     failed = sum(not result for result in results)
