@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cold_start import PHOTO, core_count, cpu_model, log, measure
+from seeded_artifact import exported
 
 MODELS = ("pvt_v2_b0", "swinv2_small_w16")
 HERE = Path(__file__).resolve().parent
@@ -36,23 +37,6 @@ top = [float(one.score) for one in best.top]
 times = {"import_s": imported - started, "load_s": loaded - imported, "first_s": done - loaded}
 print(json.dumps({**times, "top": top}))
 """
-EXPORT = """
-import sys
-from pathlib import Path
-from onnxzoo.reference.seeded import save_seeded_checkpoint
-from onnxzoo.registry import find
-save_seeded_checkpoint(find(sys.argv[1]), Path(sys.argv[2]), 1)
-"""
-
-
-def exported(name: str, folder: Path) -> Path:
-    """An artifact of this model with seeded weights."""
-    log(f"{name}: exporting with seeded weights")
-    weights = folder / f"{name}.pdparams"
-    measure([sys.executable, "-P", "-c", EXPORT, name, str(weights)])
-    out = folder / name
-    measure([sys.executable, "-P", "-m", "onnxzoo", "export", name, "--weights", str(weights), "--out", str(out)])
-    return out
 
 
 def compare(artifact: Path, runs: int) -> dict[str, Any]:

@@ -7,16 +7,18 @@ fastest of the whole session.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -56,33 +58,55 @@ class Contender:
         return f"{self.graph}, {self.engine}" if self.engine else self.graph
 
 
-class Worker:
-    """The process of a contender, loaded and waiting. Raises SystemExit with its last words when it fails."""
+class WorkerError(SystemExit):
+    """A contender's process ended or did not get ready; the message has its last words. `contender`: its name."""
 
-    def __init__(self, contender: Contender, out: Path, threads: int) -> None:
+    def __init__(self, contender: str, message: str) -> None:
+        super().__init__(message)
+        self.contender = contender
+
+
+class Worker:
+    """The process of a contender, loaded and waiting. Raises WorkerError with its last words when it fails.
+
+    `timeout_s`: it is killed when it is not ready after that.
+    """
+
+    def __init__(self, contender: Contender, out: Path, threads: int, timeout_s: float = LOAD_TIMEOUT_S) -> None:
         self._name = contender.name
+        self._late = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2", **contender.environment}
         self._process = subprocess.Popen(
             [*contender.command, str(out), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment,
         )  # fmt: skip
-        if self._answer() != "ready":
+        timer = threading.Timer(timeout_s, self._give_up)
+        timer.start()
+        try:
+            answer = self._answer()
+        finally:
+            timer.cancel()
+        if answer != "ready":
             self._fail()
 
     def run(self, warm_ms: float, count: int) -> list[float]:
         """Seconds of `count` inferences, after unmeasured ones for `warm_ms` milliseconds."""
         if self._process.stdin is None:
             self._fail()
-        self._process.stdin.write(f"run {warm_ms} {count}\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
+        try:
+            self._process.stdin.write(f"run {warm_ms} {count}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
         seconds: list[float] = json.loads(self._answer())
         return seconds
 
     def close(self) -> None:
         """End the process by ending its input."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -96,11 +120,16 @@ class Worker:
             self._fail()
         return line
 
-    def _fail(self) -> None:
+    def _give_up(self) -> None:
+        self._late = True
+        self._process.kill()
+
+    def _fail(self) -> NoReturn:
         code = self._process.wait(timeout=30)
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip()[-2000:]
-        raise SystemExit(f"{self._name} ended with exit code {code}\n{words}")
+        ended = "was not ready in time and was killed" if self._late else f"ended with exit code {code}"
+        raise WorkerError(self._name, f"{self._name} {ended}\n{words}")
 
 
 class Gate:
@@ -119,15 +148,33 @@ class Gate:
 
     def check(self) -> float:
         """Seconds of one product after a rest and one unmeasured product; keeps the best of the session."""
-        time.sleep(SETTLE_S)
+        self.settle()
         self.seconds()
         found = self.seconds()
         self.best = min(self.best, found)
         return found
 
+    def settle(self) -> None:
+        """Let the threads of the contender that ran last come to rest."""
+        time.sleep(SETTLE_S)
+
     def healthy(self, sample: Sample) -> bool:
         """Whether both products around the sample were near the best of the session."""
         return max(sample.gates) <= GATE_TOLERANCE * self.best
+
+
+class OpenGate(Gate):
+    """For work on a GPU, of whose health the processor's matrix product says nothing: every sample counts."""
+
+    def __init__(self) -> None:
+        self.best = 0.0
+
+    def check(self) -> float:
+        """Takes no time."""
+        return 0.0
+
+    def settle(self) -> None:
+        """Takes no time."""
 
 
 def interleave(
@@ -138,15 +185,19 @@ def interleave(
     rounds: int,
     runs: int,
     log: Callable[[str], None],
+    warm_ms: float | None = None,
 ) -> None:
-    """Take `rounds` samples of `runs` inferences of every contender in turn; each round starts with another one."""
+    """Take `rounds` samples of `runs` inferences of every contender in turn; each round starts with another one.
+
+    `warm_ms`: milliseconds of unmeasured inferences before each sample, by default WARM_MS.
+    """
     pairs = list(zip(contenders, workers, strict=True))
     for turn in range(rounds):
         start = turn % len(pairs)
         for contender, worker in pairs[start:] + pairs[:start]:
             before = gate.check()
-            time.sleep(SETTLE_S)
-            seconds = worker.run(WARM_MS, runs)
+            gate.settle()
+            seconds = worker.run(WARM_MS if warm_ms is None else warm_ms, runs)
             contender.samples.append(Sample(seconds, (before, gate.check())))
         healthy = sum(gate.healthy(sample) for contender in contenders for sample in contender.samples)
         log(f"  round {turn + 1} of {rounds}: {healthy} of {(turn + 1) * len(pairs)} samples from healthy moments")

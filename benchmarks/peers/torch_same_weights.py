@@ -1,7 +1,11 @@
 """transformers' implementation in PyTorch with the benchmark's own weights, as a contender or as an ONNX file.
 
     python torch_same_weights.py serve NAME SEED IMAGE.npy OUT.npy THREADS      eager mode, see serve.py
+    python torch_same_weights.py start NAME SEED DEVICE MODE VECTORS.npz BATCH REPORT OUT.npy THREADS
+                                                                                see serve.py and conformance.py
     python torch_same_weights.py export NAME SEED OUT.onnx                      by PyTorch's exporter
+
+DEVICE is `cpu` or `cuda`; MODE is `eager`, `compile` (torch.compile) or `compile-graphs` (that with CUDA graphs).
 
 Names and weights come from tests/oracle/record.py, so that the outputs can be compared with the reference. Needs
 torch, transformers and an importable onnxzoo (PYTHONPATH); the export also whatever PyTorch's exporter asks for.
@@ -16,12 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from conformance import Outputs, start
 from serve import serve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "oracle"))
 import record
 
 from onnxzoo.registry import find
+
+# Of torch.compile; shapes are fixed in all of them.
+MODES = {"compile": "default", "compile-graphs": "reduce-overhead"}
 
 
 class Logits(torch.nn.Module):
@@ -44,33 +52,63 @@ def build(name: str, seed: int) -> torch.nn.Module:
     return Logits(model).eval()
 
 
-def main(action: str, name: str, seed: str, *rest: str) -> None:
+def runner(model: torch.nn.Module, device: str, mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The model on a device, eager or compiled, from images to logits in the processor's memory; exact fp32."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    model = model.to(device)
+    if mode != "eager":
+        model = torch.compile(model, dynamic=False, mode=MODES[mode])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(images).to(device)).cpu().numpy()
+
+    return run
+
+
+def describe(device: str, mode: str) -> dict[str, Any]:
+    """What computes, in the words of onnxzoo's EngineInfo."""
+    gpu = device.startswith("cuda")
+    name = f"{device} {torch.cuda.get_device_name(device)}" if gpu else device
+    info = {"name": "torch", "device": name, "precision": "fp32", "version": torch.__version__, "nodes": {}}
+    return {"info": info, "max_batch": None, "kept": None if mode == "eager" else {}}
+
+
+def export(name: str, seed: int, file: str) -> None:
+    """Write the ONNX file of PyTorch's TorchScript exporter."""
+    size = find(name).image_size
+    with torch.no_grad():
+        torch.onnx.export(
+            build(name, seed), (torch.zeros(1, 3, size, size),), file, input_names=["image"], output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+
+
+def main() -> None:
     """Serve or export."""
+    action, name, seed, *rest = sys.argv[1:]
     if action == "export":
-        size = find(name).image_size
-        model = build(name, int(seed))
-        axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
-        with torch.no_grad():
-            torch.onnx.export(
-                model, (torch.zeros(1, 3, size, size),), rest[0], input_names=["image"], output_names=["logits"],
-                dynamic_axes=axes, opset_version=17, dynamo=False,
-            )  # fmt: skip
+        export(name, int(seed), *rest)
         return
-    image, out, threads = rest
+    *given, out, threads = rest
 
     def load() -> Callable[[], Any]:
         torch.set_num_threads(int(threads))
         model = build(name, int(seed))
-        batch = torch.from_numpy(np.load(image))
+        if action == "serve":
+            batch, run = np.load(given[0]), runner(model, "cpu", "eager")
+            return lambda: run(batch)
+        device, mode, vectors, size, report = given
 
-        def infer() -> Any:
-            with torch.inference_mode():
-                return model(batch).numpy()
+        def create() -> Callable[[np.ndarray], Outputs]:
+            run = runner(model, device, mode)
+            return lambda images: {"logits": run(images)}
 
-        return infer
+        return start(create, Path(vectors), int(size), Path(report), lambda: describe(device, mode))
 
     serve(load, out)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

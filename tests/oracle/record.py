@@ -88,7 +88,8 @@ def build(entry: registry.ModelEntry) -> torch.nn.Module:
         )  # fmt: skip
         return Swinv2ForImageClassification(config).eval()
     config = PvtV2Config(
-        image_size=entry.image_size, hidden_sizes=list(arch.embed_dims), depths=list(arch.depths),
+        image_size=entry.image_size, num_encoder_blocks=len(arch.depths), hidden_sizes=list(arch.embed_dims),
+        depths=list(arch.depths),
         num_attention_heads=list(arch.num_heads), sr_ratios=list(arch.sr_ratios), mlp_ratios=list(arch.mlp_ratios),
         linear_attention=arch.linear, layer_norm_eps=1e-6, num_labels=CLASSES,
     )  # fmt: skip
