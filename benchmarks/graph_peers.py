@@ -43,7 +43,9 @@ def command(arguments: Sequence[str | Path], environment: dict[str, str] | None 
     return done.stdout
 
 
-def build(model: str, folder: Path, torch_python: str | None, environment: dict[str, str]) -> Built:
+def build(
+    model: str, folder: Path, torch_python: str | None, environment: dict[str, str], torch_environment: dict[str, str]
+) -> Built:
     """Make seeded weights, the reference's numbers, our artifact and the peers' files of one model."""
     command([sys.executable, HERE / "prepare_model.py", model, folder], environment)
     image, logits = folder / "image.npy", folder / "logits.npy"
@@ -60,7 +62,7 @@ def build(model: str, folder: Path, torch_python: str | None, environment: dict[
         exported = folder / "torch.onnx"
         torch: list[str | Path] = [torch_python, PEERS / "torch_same_weights.py", "export", model, str(SEED), exported]
         try:
-            command(torch, environment)
+            command(torch, torch_environment)
             command([sys.executable, PEERS / "onnxsim_defaults.py", exported], environment)
             graphs[TORCH_EXPORT] = exported
         except SystemExit as error:

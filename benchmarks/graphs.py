@@ -116,7 +116,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
         environment = {**os.environ, "ONNXZOO_CACHE": str(folder / "cache"), "GLOG_minloglevel": "2"}
         torch_environment = {**environment, "PYTHONPATH": str(HERE.parent)}
         log(f"{model}: building the graphs")
-        built = build(model, folder, options.torch_python, torch_environment)
+        built = build(model, folder, options.torch_python, environment, torch_environment)
         entry = find(model)
         result: dict[str, Any] = {"skipped": built.skipped}
         result["graphs"] = [graph_row(graph, file, entry.params_m) for graph, file in built.graphs.items()]
