@@ -21,6 +21,7 @@ from .errors import RegistryError, UnknownModelError
 T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
+MAX_STAGES = 16
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -348,4 +349,6 @@ def _require(condition: bool, expected: str, got: object) -> None:
 
 def _require_stages(architecture: Any, names: tuple[str, ...]) -> None:
     lengths = {name: len(getattr(architecture, name)) for name in names}
+    # Sizes double at every stage.
+    _require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
     _require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)

@@ -582,7 +582,7 @@ def test_a_huge_config_is_not_downloaded(hub: LoopbackHub, tiny: Path) -> None:
     config["id2label"] = {str(i): "x" * 100 for i in range(200_000)}
     hub.store.change(REPO, {"config.json": json.dumps(config).encode()})
     with pytest.raises(
-        ArtifactError, match=r"config.json of someone/tiny has \d+ bytes on the Hub, 16777216 are allowed"
+        ArtifactError, match=r"config.json of someone/tiny has \d+ bytes on the Hub, 2097152 are allowed"
     ):
         onnxzoo.load(REPO)
     assert not hub.log.all("^GET .*(config|objects)")
