@@ -12,7 +12,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -145,11 +145,13 @@ FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
 class Source:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
-    Both are None for a model that this project trained itself: its weights ship with it.
+    Both are None for a model that this project trained itself: its weights ship with it. `sha256` of the `.pdparams`
+    is known for these only.
     """
 
     url: str | None
     timm_repo: str | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,8 +337,9 @@ def _entries(document: Any) -> list[dict[str, Any]]:
 
 
 def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    missing, unknown = known - values.keys(), values.keys() - known
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    required = {name for name, field in known.items() if field.default is MISSING}
+    missing, unknown = required - values.keys(), values.keys() - known.keys()
     if missing or unknown:
         raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

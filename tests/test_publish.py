@@ -341,7 +341,7 @@ def test_a_repository_with_something_else_stays_as_it_is(folder: Path, loopback:
         result = run(folder, "--repo-id", REPO, *options)
         assert result.exit_code == 2
         assert (
-            f"{REPO} has no artifact of onnxzoo, but files that publishing {NAME} would overwrite: README.md, "
+            f"{REPO} has no artifact of onnxzoo; publishing {NAME} would overwrite what it has: README.md, "
             "config.json, onnx/model.onnx; publish to another repository, or give --replace"
         ) in error_line(result)
     assert loopback.store.repos[REPO].branches["main"] is before
@@ -367,7 +367,7 @@ def test_a_repository_of_another_model(
     loopback.store.add_repo(REPO, SHIPPED[there] if isinstance(there, str) else there)
     result = run(folder, "--repo-id", REPO)
     assert result.exit_code == 2
-    assert f"{REPO} has {has}, but files" in error_line(result)
+    assert f"{REPO} has {has}; publishing" in error_line(result)
     assert run(folder, "--repo-id", REPO, "--replace").exit_code == 0
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -201,8 +202,8 @@ def _require_same(
         return
     has = "no artifact of onnxzoo" if before is None else f"the model {before.name}"
     raise InputError(
-        f"{repo_id} has {has}, but files that publishing {package.artifact.name} would overwrite: "
-        f"{', '.join(overwritten)}; publish to another repository, or give --replace to overwrite them"
+        f"{repo_id} has {has}; publishing {package.artifact.name} would overwrite what it has: "
+        f"{', '.join(overwritten)}; publish to another repository, or give --replace"
     )
 
 
@@ -275,7 +276,9 @@ def _quietly() -> Iterator[None]:
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Warnings while validating metadata")  # of a card without licence
+            yield
     finally:
         huggingface_hub.logging.set_verbosity(level)
         if not bars:
