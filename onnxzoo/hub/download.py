@@ -128,7 +128,7 @@ class _Download:
         with contextlib.suppress(FileNotFoundError):  # another process may be replacing it
             if found is not None and problem(found) is None:
                 return found
-        with _alone(self.repo_id):
+        with alone(self.repo_id):
             # Another process may have brought it meanwhile.
             found = client.cached_file(self.repo_id, path, self.commit)
             wrong = None if found is None else problem(found)
@@ -257,12 +257,12 @@ def _etag_in_cache(found: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _alone(repo_id: str) -> Iterator[None]:
-    """One process at a time downloads a repo: huggingface_hub's own lock does not suffice in a cache without links.
+def alone(repo_id: str) -> Iterator[None]:
+    """One process at a time changes a repo: huggingface_hub's own lock does not suffice in a cache without links.
 
     Where the file system has no locks, each downloads for itself, which is slower and no less right.
     """
-    path = _locks(repo_id) / "onnxzoo.lock"
+    path = lock_file(repo_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -288,6 +288,11 @@ def _remove_leftovers(repo_id: str) -> None:
         lock = FileLock(_locks(repo_id) / f"{part.name.partition('.')[0]}.lock", timeout=0)
         with contextlib.suppress(Timeout, OSError, NotImplementedError), lock:
             part.unlink(missing_ok=True)
+
+
+def lock_file(repo_id: str) -> Path:
+    """What `alone` locks, and leaves behind: a sign that onnxzoo has downloaded from this repo."""
+    return _locks(repo_id) / "onnxzoo.lock"
 
 
 def _locks(repo_id: str) -> Path:
