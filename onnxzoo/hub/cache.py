@@ -174,11 +174,8 @@ def _refs(repo: Path) -> dict[str, str]:
 
 
 def _refs_to_nothing(repo: Path) -> list[Path]:
-    return [
-        repo / "refs" / ref
-        for ref, commit in _refs(repo).items()
-        if not commit or not (repo / "snapshots" / commit).is_dir()
-    ]
+    refs, commits = _refs(repo), {path.name for path in (repo / "snapshots").glob("*")}
+    return [repo / "refs" / ref for ref, commit in refs.items() if commit not in commits]
 
 
 def _checkpoints() -> Iterator[CacheEntry]:
