@@ -152,12 +152,16 @@ class Artifact:
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
         missing, is not the one that config.json announces, or refers to data in other files.
         """
+        found = self.verified(self.required_model(precision).path)
+        refuse_external_data(found)
+        return found
+
+    def required_model(self, precision: str) -> ArtifactFile:
+        """The ONNX file of this precision as config.json announces it; raises InputError where there is none."""
         file = self.announced_model(precision)
-        if file is not None:
-            found = self.verified(file.path)
-            refuse_external_data(found)
-            return found
-        raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+        if file is None:
+            raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+        return file
 
     def verified(self, path: str) -> Path:
         """The file at this relative path, once its size and SHA-256 are found to be as announced.

@@ -90,12 +90,29 @@ def test_a_dry_run_brings_nothing(hub: LoopbackHub, tiny: Path) -> None:
     size = sum((tiny / path).stat().st_size for path in ("config.json", MODEL))
     (row,) = rows("download", REPO, "--dry-run")
     assert (row["bytes"], row["missing"], row["folder"]) == (size, size, None)
-    assert hub.log.sent("GET /") == hub.log.sent("GET /api/agent")
+    config = (tiny / "config.json").stat().st_size
+    assert hub.log.sent("GET /") == hub.log.sent("GET /api/agent") + config
+    assert not hub.log.all("GET /objects/")
     assert not (Path(constants.HF_HUB_CACHE) / "models--someone--tiny").exists()
     assert run("download", REPO).exit_code == 0
     assert rows("download", REPO, "--dry-run")[0]["missing"] == 0
     assert run("download", REPO, "pvt_v2_nano_fashion", "--dry-run").stdout.endswith("0.0 MB to download\n")
-    assert "FAILED: someone/tiny has no int8 model" in run("download", REPO, "--dry-run", "--precision", "int8").stdout
+    for options in ((), ("--dry-run",)):
+        result = run("download", REPO, *options, "--precision", "int8")
+        assert "FAILED: tiny has no 'int8' model; it has fp32" in result.stdout
+        assert result.exit_code == 2
+
+
+def test_a_dry_run_takes_the_path_from_config(loopback: LoopbackHub, tiny: Path) -> None:
+    config = json.loads((tiny / "config.json").read_text())
+    config["files"]["onnx/other.onnx"] = config["files"].pop(MODEL)
+    (tiny / MODEL).rename(tiny / "onnx" / "other.onnx")
+    (tiny / "config.json").write_text(json.dumps(config))
+    loopback.store.add_repo(REPO, tiny)
+    (planned,) = rows("download", REPO, "--dry-run")
+    assert run("download", REPO).exit_code == 0
+    (done,) = rows("download", REPO)
+    assert (planned["error"], planned["bytes"]) == ("", done["bytes"])
 
 
 def test_download_of_a_revision_asks_the_hub_also_for_what_is_here(hub: LoopbackHub) -> None:

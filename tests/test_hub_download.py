@@ -19,7 +19,7 @@ import onnxzoo
 from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import client, find_artifact, lookup
+from onnxzoo.hub import client, complete_artifact, find_artifact, lookup
 
 REPO = "someone/tiny"
 MODEL = "onnx/model.onnx"
@@ -64,7 +64,6 @@ def test_the_requests_of_a_first_and_a_second_load(hub: LoopbackHub) -> None:
         f"HEAD {at}/{MODEL}",
         f"HEAD {at}/{MODEL}",
         f"GET /objects/{REPO}/{large}",
-        f"HEAD /{REPO}/resolve/main/config.json",
     ]
     assert len(hub.log.all("GET .*config.json")) == 1
     hub.log.clear()
@@ -278,6 +277,117 @@ def test_a_new_commit_is_followed_and_the_old_one_stays_until_it_is_whole(
     new = find_artifact(REPO)
     assert new.name == head(hub) != old.name
     assert find_artifact(REPO, offline=True) == new
+
+
+def test_the_note_of_a_branch_is_written_without_a_request_and_of_the_commit_that_came(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody commits between the question for the commit and the end of the download."""
+    bring = client.download_file
+
+    def and_commit(repo_id: str, path: str, *arguments: Any, **options: Any) -> Path:
+        if path == MODEL:
+            hub.store.change(REPO, {"README.md": b"new"})
+        return bring(repo_id, path, *arguments, **options)
+
+    monkeypatch.setattr(client, "download_file", and_commit)
+    folder = find_artifact(REPO)
+    assert folder.name != head(hub)
+    assert find_artifact(REPO, offline=True) == folder
+    assert (client.repo_folder(REPO) / "refs" / "main").read_text() == folder.name
+
+
+@pytest.mark.parametrize("options", [{"precision": None}, {"precision": "int8"}])
+def test_config_alone_does_not_take_the_place_of_a_commit_that_is_whole(
+    hub: LoopbackHub, options: dict[str, Any]
+) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, {"README.md": b"new"})
+    new = find_artifact(REPO, **options)
+    assert new.name == head(hub)
+    assert find_artifact(REPO, offline=True) == old
+    onnxzoo.load(REPO, offline=True).close()
+    # Once a model came for it, it does.
+    complete_artifact(REPO, new, "fp32")
+    assert find_artifact(REPO, offline=True) == new
+
+
+def test_the_branch_is_noted_when_the_engine_has_its_file(hub: LoopbackHub) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, {"README.md": b"new"})
+    onnxzoo.load(REPO, precision="auto").close()
+    assert find_artifact(REPO, offline=True).name == head(hub) != old.name
+    onnxzoo.load(REPO, precision="auto", offline=True).close()
+
+
+def test_offline_an_older_whole_copy_serves_with_a_warning(
+    hub: LoopbackHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, two_precisions(tmp_path / "two"))
+    new = find_artifact(REPO, precision="fp16")
+    assert find_artifact(REPO, precision="fp16", offline=True) == new
+    assert caplog.records == []
+    assert find_artifact(REPO, offline=True) == old
+    (warned,) = caplog.records
+    assert warned.message.endswith(f"; using another copy that is whole, commit {old.name}")
+    # What was asked for by its revision is that or nothing.
+    with pytest.raises(ModelNotFoundError, match=r"model\.onnx of .* is not on this machine"):
+        find_artifact(REPO, offline=True, revision=new.name)
+
+
+# Files that come when the engine opens them
+
+
+@pytest.fixture
+def with_int8(loopback: LoopbackHub, tmp_path: Path) -> Path:
+    """someone/two, of which `auto` takes the int8 file; its folder."""
+    folder = two_precisions(tmp_path / "two", "int8")
+    loopback.store.add_repo("someone/two", folder)
+    return folder
+
+
+def test_a_damaged_file_that_the_engine_opens_is_fetched_again(loopback: LoopbackHub, with_int8: Path) -> None:
+    with onnxzoo.load("someone/two", precision="auto") as model:
+        blob = blob_of(model.artifact.folder, "onnx/model_int8.onnx")
+        assert not (model.artifact.folder / MODEL).exists()
+    spoil(blob, "altered")
+    loopback.log.clear()
+    onnxzoo.load("someone/two", precision="auto").close()
+    assert blob.read_bytes() == (with_int8 / "onnx/model_int8.onnx").read_bytes()
+    assert len(loopback.log.all("GET /objects/")) == 1
+
+
+def test_offline_auto_takes_what_is_here(loopback: LoopbackHub, with_int8: Path) -> None:
+    find_artifact("someone/two")
+    loopback.log.clear()
+    onnxzoo.load("someone/two", precision="auto", offline=True).close()
+    assert loopback.log.all() == []
+    with pytest.raises(ModelNotFoundError, match=r"model_int8\.onnx of someone/two.* is not on this machine"):
+        onnxzoo.load("someone/two", precision="int8", offline=True)
+
+
+def test_offline_without_any_file_auto_says_how_to_get_one(loopback: LoopbackHub, with_int8: Path) -> None:
+    find_artifact("someone/two", precision=None)
+    with pytest.raises(ModelNotFoundError, match=r"download it when online: onnxzoo download someone/two@\w+ --prec"):
+        onnxzoo.load("someone/two", precision="auto", offline=True, engine="openvino")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "opnvino"}, "'opnvino' is not an engine .*did you mean 'openvino'"),
+        ({"engine": "cuda", "precision": "bf16"}, "the engine 'cuda' has no precision 'bf16'"),
+        ({"precision": "fp12"}, "'fp12' is not a precision"),
+        ({"weights": "x.pdparams"}, "weights are for the engine 'paddle'"),
+        ({"engine": "paddle", "precision": "int8"}, "computes in fp32 only"),
+        ({"threads": 0}, "threads must be"),
+    ],
+)
+def test_a_wrong_request_downloads_nothing(hub: LoopbackHub, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        onnxzoo.load(REPO, **options)
+    assert hub.log.all() == []
 
 
 # Offline
@@ -538,6 +648,18 @@ def test_a_pickle_is_neither_downloaded_nor_read(hub: LoopbackHub, tiny: Path) -
     assert not hub.log.all(r"pkl|pytorch_model|model\.py")
 
 
+def test_of_what_config_lists_only_the_files_of_an_artifact_come(hub: LoopbackHub, tiny: Path) -> None:
+    for path in ("w.pkl", "evil.py", "onnx/unnamed.onnx"):
+        (tiny / path).write_bytes(b"evil")
+        announce(tiny, path)
+    hub.store.change(REPO, tiny)
+    folder = find_artifact(REPO, files=None)
+    find_artifact(REPO, files=["w.pkl", "evil.py"])
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert there == {"config.json", MODEL, "preprocessor_config.json"}
+    assert not hub.log.all(r"pkl|evil|unnamed")
+
+
 def test_external_data_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
     import onnx
     from tiny import tiny_graph
@@ -665,16 +787,16 @@ def announce(folder: Path, path: str, precision: str | None = None) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def two_precisions(folder: Path, *, fp32_at_opset: int = 17) -> Path:
-    """A tiny artifact with another ONNX file as fp16."""
+def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 17) -> Path:
+    """A tiny artifact with another ONNX file, as if in the second precision."""
     from tiny import tiny_graph
 
     graph = tiny_graph()
     graph.opset_import[0].version = fp32_at_opset
     write_artifact(folder, model=graph, name="two")
-    graph.doc_string = "as if fp16"
-    (folder / "onnx" / "model_fp16.onnx").write_bytes(graph.SerializeToString())
-    announce(folder, "onnx/model_fp16.onnx", "fp16")
+    graph.doc_string = f"as if {second}"
+    (folder / "onnx" / f"model_{second}.onnx").write_bytes(graph.SerializeToString())
+    announce(folder, f"onnx/model_{second}.onnx", second)
     return folder
 
 

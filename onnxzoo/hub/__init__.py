@@ -12,13 +12,23 @@
 Only this package imports huggingface_hub.
 """
 
-from .lookup import SHIPPED_DIR, cached_models, complete_artifact, find_artifact, locate, require_own, shipped_models
+from .lookup import (
+    SHIPPED_DIR,
+    cached_models,
+    complete_artifact,
+    find_artifact,
+    is_offline,
+    locate,
+    require_own,
+    shipped_models,
+)
 
 __all__ = [
     "SHIPPED_DIR",
     "cached_models",
     "complete_artifact",
     "find_artifact",
+    "is_offline",
     "locate",
     "require_own",
     "shipped_models",

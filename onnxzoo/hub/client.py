@@ -10,7 +10,7 @@ import contextlib
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -105,12 +105,9 @@ def download_file(repo_id: str, path: str, revision: str, *, force: bool = False
     return Path(api().hf_hub_download(repo_id, path, revision=revision, cache_dir=cache_folder(), force_download=force))
 
 
-def sizes(repo_id: str, paths: Sequence[str], revision: str) -> dict[str, int]:
-    """Bytes of those of the files that the repo has: one request. The client's errors, as above."""
-    from huggingface_hub.hf_api import RepoFile  # slow to import
-
-    found = api().get_paths_info(repo_id, list(paths), revision=revision)
-    return {file.path: file.size for file in found if isinstance(file, RepoFile)}
+def download_to(folder: Path, repo_id: str, path: str, revision: str) -> None:
+    """Download the file into `folder`, past the cache. The client's errors, as above."""
+    api().hf_hub_download(repo_id, path, revision=revision, local_dir=folder)
 
 
 def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:

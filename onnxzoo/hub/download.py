@@ -2,25 +2,27 @@
 
 How it goes: one request finds the commit that the revision means now; everything else is asked for at that commit.
 What is in the cache and right is not asked for. config.json comes first, then what it lists; the cache's note of the
-branch's commit is renewed last, so that whatever it names offline is whole. A file that is wrong is fetched once more.
+branch's commit is renewed last, so that what it names offline has a model. A file that is wrong is fetched once more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILES, Artifact, read_artifact
+from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..artifact_file import ArtifactFile
 from ..errors import ArtifactError, InputError, ModelNotFoundError
-from ..files import git_blob_id, models_dir, sha256_of
+from ..files import atomic_write, git_blob_id, models_dir, sha256_of
 from . import client
-from .names import HubName
+from .names import DEFAULT_REVISION, HubName
 
 log = logging.getLogger("onnxzoo")
 
@@ -43,27 +45,42 @@ class PlannedFile:
     cached: bool
 
 
-def fetch(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] | None = ()) -> Path:
-    """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`."""
+def fetch(
+    name: HubName,
+    *,
+    offline: bool | None,
+    precision: str | None,
+    files: Sequence[str] | None = (),
+    commit: str | None = None,
+) -> Path:
+    """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`.
+
+    `commit`: the one that the branch or tag of `name` is known to have, or had; the Hub is not asked for another.
+    """
     if is_offline(offline):
-        return _from_cache(name, precision, files, why="offline, the Hub is not asked")
+        here = name if commit is None else dataclasses.replace(name, revision=commit)
+        return _from_cache(here, precision, files, why="offline, the Hub is not asked")
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        return _Download(name).run(precision, files)
+        return _Download(name, commit).run(precision, files)
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
-    """The commit and the files that `fetch` would bring, without bringing them.
+    """The commit and the files that `fetch` would bring, without bringing more than config.json, to a temporary place.
 
-    Raises what `fetch` raises for a repo that cannot be asked.
+    Raises what `fetch` raises for a repo that cannot be asked, InputError when it has no such precision.
     """
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        commit = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted)).commit
-        paths = [CONFIG_FILE, MODEL_FILES[precision]]
-        sizes = client.patiently(lambda: client.sizes(name.repo_id, paths, commit))
-    if paths[1] not in sizes:
-        raise ArtifactError(f"{name} has no {precision} model: there is no {paths[1]} in it")
-    cached = {path: client.cached_file(name.repo_id, path, commit) is not None for path in paths}
-    return commit, [PlannedFile(path, size, cached[path]) for path, size in sizes.items()]
+        config = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted))
+        _check_size(f"{CONFIG_FILE} of {name}", config.size, None, MAX_CONFIG_BYTES)
+        with tempfile.TemporaryDirectory() as folder:
+            client.patiently(lambda: client.download_to(Path(folder), name.repo_id, CONFIG_FILE, config.commit))
+            artifact = read_artifact(Path(folder))
+            model = artifact.required_model(precision)
+            size = (Path(folder) / CONFIG_FILE).stat().st_size
+    return config.commit, [
+        PlannedFile(path, size, client.cached_file(name.repo_id, path, config.commit) is not None)
+        for path, size in ((CONFIG_FILE, size), (model.path, model.bytes))
+    ]
 
 
 def is_offline(offline: bool | None) -> bool:
@@ -76,23 +93,27 @@ def is_offline(offline: bool | None) -> bool:
 class _Download:
     """One call of `fetch` that may make requests."""
 
-    def __init__(self, name: HubName) -> None:
+    def __init__(self, name: HubName, commit: str | None) -> None:
         self.name = name
         self.repo_id = name.repo_id
-        self.commit = name.wanted
+        self.is_commit_known = name.pinned or commit is not None
+        self.commit = name.wanted if commit is None else commit
 
     def run(self, precision: str | None, files: Sequence[str] | None) -> Path:
         facts = None
-        if not self.name.pinned:
+        if not self.is_commit_known:
             facts = self.ask()
             if facts is None:
                 return _from_cache(self.name, precision, files, why="the Hub cannot be reached")
             self.commit = facts.commit
         config = self.bring(CONFIG_FILE, lambda path: _config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
         artifact = read_artifact(config.parent)
-        for file in _needed(artifact, precision, files):
+        needed = _needed(artifact, precision, files)
+        for file in needed:
             self.bring(file.path, file.problem, size=file.bytes)
-        self.note_commit()
+        if needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
+            # A config.json alone does not take the place of an older commit that can be run.
+            self.note_commit()
         return artifact.folder
 
     def ask(self) -> client.RemoteFile | None:
@@ -169,14 +190,14 @@ class _Download:
             )
 
     def note_commit(self) -> None:
-        """Let the cache know which commit the branch or tag has, now that all of it is here."""
-        known = client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted)
-        if self.name.pinned or (known is not None and known.parent.name == self.commit):
-            return
+        """Let the cache know that the branch or tag has this commit, in the way of huggingface_hub."""
+        note = client.repo_folder(self.repo_id) / "refs" / self.name.wanted
         try:
-            client.download_file(self.repo_id, CONFIG_FILE, self.name.wanted)
-        except (client.HttpError, OSError) as error:  # all files are here; the note serves the next time, offline
-            log.debug("the cache of %s keeps its old commit: %s", self.name, client.redacted(str(error)))
+            if not self.name.pinned and not (note.is_file() and note.read_text(encoding="utf-8") == self.commit):
+                with atomic_write(note) as file:
+                    file.write(self.commit.encode())
+        except OSError as error:  # all files are here; the note serves the next time, offline
+            log.debug("the cache of %s keeps its old commit: %s", self.name, error)
 
 
 def _check_size(what: str, offered: int | None, size: int | None, limit: int | None) -> None:
@@ -201,6 +222,30 @@ def _from_cache(name: HubName, precision: str | None, files: Sequence[str] | Non
     wrong = _config_problem(config, None)
     if wrong is not None:
         raise ArtifactError(f"{config} {wrong}, and {why}; load the model online to have it fetched again")
+    try:
+        return _checked_in_cache(name, config, precision, files, why=why)
+    except ModelNotFoundError as error:
+        if name.wanted != DEFAULT_REVISION:
+            raise
+        for older in _others_by_age(config):
+            with contextlib.suppress(ArtifactError, ModelNotFoundError):
+                if precision is None or read_artifact(older.parent).announced_model(precision) is not None:
+                    folder = _checked_in_cache(name, older, precision, files, why=why)
+                    log.warning("%s; using another copy that is whole, commit %s", error, folder.name)
+                    return folder
+        raise
+
+
+def _others_by_age(config: Path) -> list[Path]:
+    """The config.json of the repo's other commits in the cache, the one that came last first."""
+    found = [path for path in config.parent.parent.glob(f"*/{CONFIG_FILE}") if path != config]
+    return sorted(found, key=lambda path: path.parent.stat().st_mtime, reverse=True)
+
+
+def _checked_in_cache(
+    name: HubName, config: Path, precision: str | None, files: Sequence[str] | None, *, why: str
+) -> Path:
+    """The folder of this config.json; ModelNotFoundError when it lacks a file, ArtifactError when one is wrong."""
     artifact = read_artifact(config.parent)
     for file in _needed(artifact, precision, files):
         if client.cached_file(name.repo_id, file.path, config.parent.name) is None:
@@ -220,9 +265,9 @@ def _command(name: HubName, precision: str | None = None) -> str:
 
 def _needed(artifact: Artifact, precision: str | None, files: Sequence[str] | None) -> list[ArtifactFile]:
     if files is None:
-        return list(artifact.files.values())
+        return list(artifact.fetched_files)
     model = None if precision is None else artifact.announced_model(precision)
-    return [*([] if model is None else [model]), *(artifact.files[path] for path in files if path in artifact.files)]
+    return [*([] if model is None else [model]), *(file for file in artifact.fetched_files if file.path in files)]
 
 
 def _config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:

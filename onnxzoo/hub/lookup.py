@@ -7,7 +7,6 @@ the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +72,16 @@ def complete_artifact(
     if isinstance(place, names.HubName):
         from .download import fetch  # imports huggingface_hub
 
-        fetch(dataclasses.replace(place, revision=folder.name), offline=offline, precision=precision)
+        fetch(place, offline=offline, precision=precision, commit=folder.name)
+
+
+def is_offline(model: str | os.PathLike[str], *, revision: str | None = None, offline: bool | None = None) -> bool:
+    """Whether `model` is on the Hub, which may not be asked: of its files, those count that are here."""
+    if isinstance(locate(model, revision), Path):
+        return False
+    from . import download  # imports huggingface_hub
+
+    return download.is_offline(offline)
 
 
 def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:

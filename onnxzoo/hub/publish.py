@@ -102,7 +102,7 @@ def publish(
             there = _info(repo_id, branch)
         remote = {one.rfilename: one for one in (there.siblings or [] if there else [])}
         uploads = {path: file for path, file in package.files.items() if not _is_there(remote.get(path), file)}
-        before = _published_before(repo_id, there, remote.get(CONFIG_FILE), package)
+        before = _published_before(repo_id, branch, there, remote.get(CONFIG_FILE), package)
         if not replace:
             _require_same(repo_id, package, before, remote, uploads)
         listed = () if before is None else before.files
@@ -170,7 +170,7 @@ def _info(repo_id: str, branch: str) -> ModelInfo:
 
 
 def _published_before(
-    repo_id: str, there: ModelInfo | None, config: RepoSibling | None, package: Package
+    repo_id: str, branch: str, there: ModelInfo | None, config: RepoSibling | None, package: Package
 ) -> Artifact | None:
     """The artifact that the repo has; None where there is none, or none that can be read."""
     if there is None or config is None:
@@ -180,9 +180,7 @@ def _published_before(
     if config.size is None or config.size > MAX_CONFIG_BYTES:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        client.patiently(
-            lambda: client.api().hf_hub_download(repo_id, CONFIG_FILE, revision=there.sha, local_dir=folder)
-        )
+        client.patiently(lambda: client.download_to(Path(folder), repo_id, CONFIG_FILE, there.sha or branch))
         try:
             return read_artifact(Path(folder))
         except ArtifactError:
