@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
 MAX_STAGES = 16
+MAX_SHOWN = 80
+"""Characters of a name in an error."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -292,7 +294,8 @@ def find(name: str) -> ModelEntry:
     close = difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
     suggestions = list(dict.fromkeys(names[key].name for key in close))[:3]
     hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
-    raise UnknownModelError(f"unknown model {name!r}{hint} ('onnxzoo list' shows all {len(models())})")
+    shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+    raise UnknownModelError(f"unknown model {shown!r}{hint} ('onnxzoo list' shows all {len(models())})")
 
 
 @functools.cache

@@ -11,12 +11,14 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from huggingface_hub import constants
 from tiny import tiny_logits, write_artifact
 
 import onnxzoo
 from onnxzoo.artifact import read_artifact
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of
 from onnxzoo.hub import client, complete_artifact, find_artifact, lookup
@@ -455,6 +457,66 @@ def test_where_the_hub_cannot_be_reached_the_cache_serves_with_a_warning(
     assert len(hub.log.all()) <= 1
     assert len(caplog.records) == 1
     assert caplog.records[0].message.endswith("; using the copy in the cache, which may be an old one")
+
+
+@pytest.mark.parametrize("pattern", ["HEAD", "GET|HEAD"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"html": True},
+        {"html": True, "status": 401},
+        {"html": True, "status": 403},
+        {"html": True, "status": 407},
+        {"html": True, "status": 511},
+    ],
+)
+def test_behind_a_login_page_or_proxy_the_cache_serves_with_a_warning(
+    hub: LoopbackHub, caplog: pytest.LogCaptureFixture, fault: dict[str, Any], pattern: str
+) -> None:
+    with pytest.raises(OnnxzooError) as caught:  # nothing is cached yet
+        hub.fail(pattern, times=99, **fault)
+        find_artifact(REPO)
+    assert "token" not in str(caught.value)
+    hub.faults.clear()
+    folder = find_artifact(REPO)
+    hub.fail(pattern, times=99, **fault)
+    assert find_artifact(REPO) == folder
+    (warned,) = caplog.records
+    assert warned.message.endswith("; using the copy in the cache, which may be an old one")
+    assert "token" not in warned.message
+
+
+def test_a_refusal_of_the_hub_itself_is_told_also_with_a_copy_in_the_cache(hub: LoopbackHub) -> None:
+    find_artifact(REPO)
+    hub.fail("HEAD", times=99, status=403, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(HubError, match="agreed to its conditions"):
+        find_artifact(REPO)
+
+
+def test_the_password_in_the_endpoint_is_not_told(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 0.0)
+    address = "http://me:pa@ss@127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
+    assert client.web_address("a/b") == "http://127.0.0.1:9/a/b"
+    with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 cannot be reached") as caught:
+        find_artifact("a/b")
+    assert "ss@" not in str(caught.value)
+    assert client.redacted(f"for url {address}/x 'https://u:p@h/y'") == "for url http://127.0.0.1:9/x 'https://h/y'"
+
+
+@pytest.mark.parametrize(
+    "command", [["download", "a/b"], ["info", "a/b", "--hub"], ["cache", "list"], ["predict", "a/b", "x"]]
+)
+@pytest.mark.parametrize("address", ["http://[bad", "http://me:secret@h:99999", "ftp://h", "", "huggingface.co"])
+def test_an_endpoint_that_is_no_address(address: str, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    result = CliRunner().invoke(main, command, prog_name="onnxzoo")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "onnxzoo: error: HF_ENDPOINT is no address of a Hub; expected one like https://HOST, or unset it\n"
+    )
 
 
 def test_a_load_from_the_cache_writes_nothing(hub: LoopbackHub) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ArtifactError, InputError, OnnxzooError
+from ..hub.names import require_endpoint
 from . import one_line, report
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def command(
         raise click.UsageError("give --repo-id USER/NAME for one artifact, or --all and --namespace NS for many")
     if message is not None and not message.strip():
         raise click.UsageError("--message is empty")
+    require_endpoint()
     from ..hub.publish import publish
 
     options["message"] = message

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import registry
 from ..artifact import CONFIG_FILE, is_artifact
-from ..errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
+from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
 from . import names
 
@@ -98,7 +98,14 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
             return place
     if revision is not None:
         raise InputError(f"{model} is a folder, which has no revisions; leave revision={revision!r} out")
-    return _artifact_at(Path(model).expanduser())
+    try:
+        return _artifact_at(Path(model).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OnnxzooError):
+            raise
+        shown = str(model)
+        shown = shown if len(shown) <= registry.MAX_SHOWN else f"{shown[: registry.MAX_SHOWN]}..."
+        raise InputError(f"{shown!r} is neither a model nor a folder: {_reason(error)}") from None
 
 
 def require_own(folder: Path) -> None:
@@ -126,18 +133,29 @@ def cached_models() -> list[Path]:
 def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
     """Where a name leads; None: it can only be that of a folder."""
     if _has_separator(text):
-        return None if revision is None and Path(text).exists() else names.parse(text, revision)
+        return None if revision is None and _exists(text) else names.parse(text, revision)
     name, at, stated = text.partition("@")
     try:
         entry = registry.find(name)
     except UnknownModelError:
-        if not text or not Path(text).exists():
+        if not text or not _exists(text):
             raise
         return None
     revision = names.one_revision(stated if at else None, revision)
     here = (SHIPPED_DIR / entry.name, models_dir() / entry.name)
     found = None if revision is not None else next((folder for folder in here if is_artifact(folder)), None)
     return names.of_known_model(entry.name, revision) if found is None else found
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # no file system has such names
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or one_line(error)
 
 
 def _artifact_at(folder: Path) -> Path:
