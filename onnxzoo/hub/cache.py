@@ -28,7 +28,8 @@ from ..artifact import (
 )
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from . import client
-from .download import alone, blob_problem, lock_file
+from .cached import blob_problem
+from .download import alone, lock_file
 from .lookup import cached_models
 from .names import namespace
 

@@ -17,20 +17,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
-from ..artifact_file import ArtifactFile
-from ..errors import ArtifactError, InputError, ModelNotFoundError
-from ..files import atomic_write, git_blob_id, models_dir, sha256_of
+from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, read_artifact
+from ..errors import ArtifactError, InputError
+from ..files import atomic_write
 from . import client
-from .names import DEFAULT_REVISION, HubName
+from .cached import config_problem, from_cache, needed
+from .names import HubName
 
 log = logging.getLogger("onnxzoo")
 
 QUIET_WAIT_S = 5.0
 """For another process that downloads the same model, before the user is told."""
-
-HASH_LENGTHS = (40, 64)
-"""Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
 
 Problem = Callable[[Path], str | None]
 """What is wrong with a file, as the end of a sentence; None when it is right."""
@@ -59,7 +56,7 @@ def fetch(
     """
     if is_offline(offline):
         here = name if commit is None else dataclasses.replace(name, revision=commit)
-        return _from_cache(here, precision, files, why="offline, the Hub is not asked")
+        return from_cache(here, precision, files, why="offline, the Hub is not asked")
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
         return _Download(name, commit).run(precision, files)
 
@@ -104,14 +101,14 @@ class _Download:
         if not self.is_commit_known:
             facts = self.ask()
             if facts is None:
-                return _from_cache(self.name, precision, files, why="the Hub cannot be reached")
+                return from_cache(self.name, precision, files, why="the Hub cannot be reached")
             self.commit = facts.commit
-        config = self.bring(CONFIG_FILE, lambda path: _config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
+        config = self.bring(CONFIG_FILE, lambda path: config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
         artifact = read_artifact(config.parent)
-        needed = _needed(artifact, precision, files)
-        for file in needed:
+        files_needed = needed(artifact, precision, files)
+        for file in files_needed:
             self.bring(file.path, file.problem, size=file.bytes)
-        if needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
+        if files_needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
             # A config.json alone does not take the place of an older commit that can be run.
             self.note_commit()
         return artifact.folder
@@ -208,97 +205,6 @@ def _check_size(what: str, offered: int | None, size: int | None, limit: int | N
         )
     if offered is not None and limit is not None and offered > limit:
         raise ArtifactError(f"{what} has {offered} bytes on the Hub, {limit} are allowed; it was not downloaded")
-
-
-def _from_cache(name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str) -> Path:
-    """What `fetch` returns, from the cache alone."""
-    config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
-    if config is None:
-        places = [str(client.repo_folder(name.repo_id))]
-        if name.known_as is not None and name.revision is None:
-            places.insert(0, str(models_dir() / name.known_as))
-        cure = f"download it when online: {_command(name)}" + (f"; or {name.otherwise}" if name.otherwise else "")
-        raise ModelNotFoundError(f"{name} is not on this machine (not in {' nor in '.join(places)}), and {why}; {cure}")
-    wrong = _config_problem(config, None)
-    if wrong is not None:
-        raise ArtifactError(f"{config} {wrong}, and {why}; load the model online to have it fetched again")
-    try:
-        return _checked_in_cache(name, config, precision, files, why=why)
-    except ModelNotFoundError as error:
-        if name.wanted != DEFAULT_REVISION:
-            raise
-        for older in _others_by_age(config):
-            with contextlib.suppress(ArtifactError, ModelNotFoundError):
-                if precision is None or read_artifact(older.parent).announced_model(precision) is not None:
-                    folder = _checked_in_cache(name, older, precision, files, why=why)
-                    log.warning("%s; using another copy that is whole, commit %s", error, folder.name)
-                    return folder
-        raise
-
-
-def _others_by_age(config: Path) -> list[Path]:
-    """The config.json of the repo's other commits in the cache, the one that came last first."""
-    found = [path for path in config.parent.parent.glob(f"*/{CONFIG_FILE}") if path != config]
-    return sorted(found, key=lambda path: path.parent.stat().st_mtime, reverse=True)
-
-
-def _checked_in_cache(
-    name: HubName, config: Path, precision: str | None, files: Sequence[str] | None, *, why: str
-) -> Path:
-    """The folder of this config.json; ModelNotFoundError when it lacks a file, ArtifactError when one is wrong."""
-    artifact = read_artifact(config.parent)
-    for file in _needed(artifact, precision, files):
-        if client.cached_file(name.repo_id, file.path, config.parent.name) is None:
-            command = _command(name, precision if file.precision else None)
-            raise ModelNotFoundError(
-                f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
-                f"download it when online: {command}"
-            )
-        artifact.verified(file.path)
-    return artifact.folder
-
-
-def _command(name: HubName, precision: str | None = None) -> str:
-    revision = f" --revision {name.revision}" if name.known_as and name.revision else ""
-    return f"onnxzoo download {name.argument}{revision}" + (f" --precision {precision}" if precision else "")
-
-
-def _needed(artifact: Artifact, precision: str | None, files: Sequence[str] | None) -> list[ArtifactFile]:
-    if files is None:
-        return list(artifact.fetched_files)
-    model = None if precision is None else artifact.announced_model(precision)
-    return [*([] if model is None else [model]), *(file for file in artifact.fetched_files if file.path in files)]
-
-
-def _config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
-    """Nothing announces config.json but its etag, which the Hub says and the cache names its blob by."""
-    etag = facts.etag if facts else _etag_in_cache(found)
-    if etag is not None and len(etag) in HASH_LENGTHS:
-        return etag_problem(found, etag)
-    try:
-        read_artifact(found.parent)
-    except ArtifactError as error:
-        return f"cannot be read ({error})"
-    return None
-
-
-def blob_problem(found: Path) -> str | None:
-    """What is wrong with a file of huggingface_hub's cache, which knows it by its hash; None also where it does not."""
-    etag = _etag_in_cache(found)
-    return None if etag is None else etag_problem(found, etag)
-
-
-def etag_problem(found: Path, etag: str) -> str | None:
-    """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
-    if len(etag) not in HASH_LENGTHS:
-        return None
-    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found.read_bytes())
-    return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
-
-
-def _etag_in_cache(found: Path) -> str | None:
-    """The name of the blob that a snapshot's file links to; None in a cache without links."""
-    return found.readlink().name if found.is_symlink() else None
 
 
 @contextlib.contextmanager
