@@ -32,11 +32,11 @@ def find_artifact(
     """The artifact folder of a registry name, an alias, a Hub repo `USER/NAME[@REVISION]`, or the path of a folder.
 
     From the Hub come config.json, the ONNX file of `precision` (None: none) and those of `files` that the artifact has
-    (None: all that an artifact may have), each checked against its size and SHA-256 in config.json; another precision than the
-    artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is asked
-    for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all. `offline`:
-    True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a
-    warning; where the newest copy of main lacks a file, another one that has all, with a warning, too.
+    (None: all that an artifact may have), each checked against its size and SHA-256 in config.json; another precision
+    than the artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is
+    asked for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all.
+    `offline`: True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache
+    serves, with a warning; where the newest copy of main lacks a file, another one that has all, with a warning, too.
 
     Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
     not on this machine) or a path where nothing is, ArtifactError for a path that is no artifact and for a file from
