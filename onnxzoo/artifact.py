@@ -44,7 +44,7 @@ MODEL_FILES: Mapping[str, str] = {
 }
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "embedding")
-MAX_CONFIG_BYTES = 16 * 2**20
+MAX_CONFIG_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,12 @@ class Artifact:
         hashes = {file.sha256 for file in self.files.values() if file.precision == precision}
         return record.precision == precision and record.model_sha256 in hashes
 
+    @property
+    def fetched_files(self) -> tuple[ArtifactFile, ...]:
+        """Of what config.json lists, the files that an artifact has by its format: no others leave or enter here."""
+        known = (PREPROCESSOR_FILE, CONFORMANCE_FILE)
+        return tuple(file for file in self.files.values() if file.precision or file.path in known)
+
     def announced_model(self, precision: str) -> ArtifactFile | None:
         """The ONNX file of this precision as config.json announces it; None when the artifact has no such precision."""
         return next((file for file in self.files.values() if file.precision == precision), None)
@@ -146,12 +152,16 @@ class Artifact:
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
         missing, is not the one that config.json announces, or refers to data in other files.
         """
+        found = self.verified(self.required_model(precision).path)
+        refuse_external_data(found)
+        return found
+
+    def required_model(self, precision: str) -> ArtifactFile:
+        """The ONNX file of this precision as config.json announces it; raises InputError where there is none."""
         file = self.announced_model(precision)
-        if file is not None:
-            found = self.verified(file.path)
-            refuse_external_data(found)
-            return found
-        raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+        if file is None:
+            raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+        return file
 
     def verified(self, path: str) -> Path:
         """The file at this relative path, once its size and SHA-256 are found to be as announced.
@@ -168,7 +178,10 @@ class Artifact:
             )
         if not may_lie_at(found, self.folder):
             raise ArtifactError(f"{found} leads outside the artifact's folder")
-        problem = announced.problem(found)
+        try:
+            problem = announced.problem(found)
+        except OSError as error:
+            raise ArtifactError(f"{found} cannot be read: {error}") from None
         if problem is not None:
             raise ArtifactError(f"{found} {problem}; export or download the model again")
         return found
@@ -195,16 +208,30 @@ def read_artifact(folder: Path) -> Artifact:
 
     Raises ArtifactError when there is none, or it is malformed, unsafe or of a newer schema.
     """
+    return parse_config(folder, config_bytes(folder))
+
+
+def config_bytes(folder: Path) -> bytes:
+    """The config.json of an artifact folder as it is; raises ArtifactError when there is none of a sensible size."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ArtifactError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, ArtifactError):
-            raise
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ArtifactError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
+    return data
+
+
+def parse_config(folder: Path, data: bytes) -> Artifact:
+    """The artifact in `folder` as these bytes of its config.json describe it; raises as `read_artifact` does."""
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("schema_version"), int):
         raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
@@ -224,11 +251,11 @@ def read_artifact(folder: Path) -> Artifact:
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of config.json. Of two equal keys readers take one or the other: nobody knows what was checked."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in values if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:80]!r} is in one object twice")
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {key[:80]!r} is in one object twice")
+        values[key] = value
     return values
 
 

@@ -17,7 +17,12 @@ from .files import sha256_of
 MAX_FILE_BYTES = 2**31
 """Of any file: an ONNX model that is one file is a Protocol Buffers message, which cannot be longer."""
 
+MAX_PATH_BYTES = 255
+"""Of a path in config.json: what every file system takes as a single name."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Later versions may have further precisions than this one: they are listed, and not run.
+_PRECISION = re.compile(r"[a-z][a-z0-9_]{0,15}")
 # Besides what leads elsewhere (\\ and : on Windows), what Windows has no names for.
 _NOT_IN_NAMES = frozenset('\\:*?"<>|')
 
@@ -56,11 +61,15 @@ def parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
         raise ArtifactError(f"the file name {path!r} in config.json leads outside the artifact's folder")
     if not path.isprintable() or any(part.endswith((".", " ")) for part in parts):
         raise ArtifactError(f"the file name {path!r} in config.json is not allowed; expected plain names and /")
+    if len(path.encode("utf-8")) > MAX_PATH_BYTES:
+        raise ArtifactError(f"the file name {path[:40]!r}... in config.json has more than {MAX_PATH_BYTES} bytes")
     sha256, size, precision = values["sha256"], values["bytes"], values.get("precision")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise ValueError(f"{path}: sha256 must be 64 lower-case hexadecimal digits, got {str(sha256)[:80]!r}")
     if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
         raise ValueError(f"{path}: bytes must be a whole number up to {MAX_FILE_BYTES}, got {str(size)[:80]}")
+    if precision is not None and not (isinstance(precision, str) and _PRECISION.fullmatch(precision)):
+        raise ValueError(f"{path}: precision must be a word like fp32, or null, got {str(precision)[:80]!r}")
     if precision is not None and not path.endswith(".onnx"):
         raise ValueError(f"{path}: a file with a precision must be an ONNX file, named *.onnx")
     return ArtifactFile(path, sha256, size, precision)

@@ -192,7 +192,10 @@ def _provenance(artifact: Artifact) -> Iterator[str]:
 def _licence_and_citation(artifact: Artifact) -> Iterator[str]:
     license_id = license_of(artifact)
     yield from ("", "## Licence and citation", "")
-    yield "Apache License 2.0, as PaddleClas." if license_id == LICENSE else f"{_text(license_id)}."
+    if license_id is None:
+        yield "The licence of these weights is not stated."
+    else:
+        yield "Apache License 2.0, as PaddleClas." if license_id == LICENSE else f"{_text(license_id)}."
     yield from ("", "```bibtex", CITATIONS[artifact.family], "```")
 
 
@@ -213,8 +216,9 @@ def _text(value: object) -> str:
 
 
 def _code(value: object) -> str:
-    """Text as a code span, whatever backticks it has; bars are escaped, as spans may stand in tables."""
-    text = clean(value)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    pad = " " if "`" in text else ""
-    return f"{fence}{pad}{text}{pad}{fence}".replace("|", r"\|")
+    """Text as a code span, its backticks as apostrophes; bars are escaped, as spans may stand in tables.
+
+    All fences have one length: one that is longer or empty would open a span that swallows what follows.
+    """
+    text = clean(value).replace("`", "'").replace("|", r"\|")
+    return f"`{text or '(empty)'}`"

@@ -6,7 +6,6 @@ do not hold. Everything in config.json is untrusted: text is cleaned here and qu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,23 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # in its API, not in its __all__
 
-from .artifact import MODEL_FILES, Artifact, documented_entry
-from .registry import DATASETS, ModelEntry
+from .artifact import CONFIG_FILE, MODEL_FILES, Artifact, documented_entry
+from .errors import ArtifactError
+from .registry import DATASET_IMAGES, DATASETS, ModelEntry, labels
 
 LICENSE = "apache-2.0"
+# The identifiers of https://huggingface.co/docs/hub/repositories-licenses.
+LICENSES = """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+    cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0
+    etalab-2.0 eupl-1.1 eupl-1.2 fair-noncommercial-research-license gemma gfdl gpl gpl-2.0 gpl-3.0 grok2-community
+    h-research intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4
+    lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openmdw-1.0 openrail openrail++ osl-3.0 other pddl
+    postgresql unknown unlicense wtfpl zlib
+"""
 PIPELINE_TAG = "image-classification"
 LIBRARY = "onnx"
 EVAL_RESULTS_PREFIX = ".eval_results/onnxzoo-"
@@ -61,28 +73,40 @@ def clean(value: object) -> str:
 def registered(artifact: Artifact) -> ModelEntry | None:
     """The registry's entry, if this artifact is that model: same classes, input and checkpoint.
 
-    The checkpoint is known by the address that it was downloaded from, or by its file name where it was at hand.
+    The checkpoint is known by the address that it was downloaded from, or by its hash where it ships with the project.
     """
     entry = documented_entry(artifact)
     if entry is None or (artifact.preprocess, artifact.architecture) != (entry.preprocess, entry.architecture):
         return None
-    url, file = artifact.source.get("url"), str(artifact.source.get("file"))
-    if entry.source.url is None:
-        return entry if url is None and file == f"{entry.name}.pdparams" else None
-    return entry if url == entry.source.url or entry.source.url.endswith(f"/{file}") else None
+    key = "sha256" if entry.source.url is None else "url"
+    return entry if artifact.source.get(key) == getattr(entry.source, key) else None
 
 
-def license_of(artifact: Artifact) -> str:
-    """The licence by its identifier on the Hub: config.json's `license`, else that of PaddleClas's weights."""
-    named = artifact.config.get("license")
-    return named if isinstance(named, str) and re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,40}", named) else LICENSE
+def license_of(artifact: Artifact) -> str | None:
+    """The licence by its identifier on the Hub: config.json's `license`, else that of the registry's weights.
+
+    None where nothing is stated about other weights. Raises ArtifactError for what is no such identifier.
+    """
+    if "license" not in artifact.config:
+        return LICENSE if registered(artifact) else None
+    named = artifact.config["license"]
+    if not isinstance(named, str) or named.lower() not in LICENSES.split():
+        raise ArtifactError(
+            f"the license in {artifact.folder / CONFIG_FILE} must be an identifier of the Hub (apache-2.0, mit, "
+            f"cc-by-nc-4.0, other ...: https://huggingface.co/docs/hub/repositories-licenses), got {clean(named)!r}"
+        )
+    return named.lower()
 
 
 def accuracies(artifact: Artifact) -> list[Accuracy]:
     """The documented accuracy, where there is one for this checkpoint, then those measured with the files at hand."""
     stated = []
     if entry := registered(artifact):
-        by = "PaddleClas, for this checkpoint" if entry.source.url else "the onnxzoo project, when it was trained"
+        by = (
+            "PaddleClas, for the checkpoint that it publishes"
+            if entry.source.url
+            else "the onnxzoo project, when it was trained"
+        )
         stated.append(Accuracy(entry.accuracy.top1, entry.accuracy.top5, entry.dataset, entry.labels, by))
     words = {description: label_set for label_set, description in DATASETS.items()}
     for precision in MODEL_FILES:
@@ -90,6 +114,9 @@ def accuracies(artifact: Artifact) -> list[Accuracy]:
             dataset = clean(one.dataset)
             by = f"{clean(one.engine)} {clean(one.version)} ({clean(one.device)}), {one.images:,} images"
             label_set = words.get(dataset)
+            # Of a part of the images, or of other classes, it is not the figure that people compare.
+            if label_set and (one.images, artifact.id2label) != (DATASET_IMAGES[label_set], labels(label_set)):
+                label_set = None
             stated.append(Accuracy(one.top1, one.top5, dataset, label_set, by, precision, clean(one.date)))
     return stated
 

@@ -15,9 +15,10 @@ from .errors import ArtifactError
 
 # Field numbers of onnx.proto that lead to tensors: message -> {field: message}.
 CHILDREN: dict[str, dict[int, str]] = {
-    "Model": {7: "Graph", 25: "Function"},
+    "Model": {7: "Graph", 20: "TrainingInfo", 25: "Function"},
+    "TrainingInfo": {1: "Graph", 2: "Graph"},
     "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
-    "Function": {7: "Node"},
+    "Function": {7: "Node", 11: "Attribute"},
     "Node": {5: "Attribute"},
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
@@ -60,6 +61,9 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
     position = start
     while position < end:
         key, position = _varint(data, position)
+        if key >= 1 << 32 or not key >> 3:
+            # Engines' readers drop the bits beyond: what looks like another field here is one of theirs.
+            raise ValueError("a field number that cannot be")
         kind = key & 7
         if kind == VARINT:
             last = _varint(data, position)[1]
@@ -81,6 +85,8 @@ def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and value < 1 << 64:
             return value, position
-    raise ValueError("a number of more than ten bytes")
+        if byte < 0x80:
+            break
+    raise ValueError("a number of more than 64 bits")

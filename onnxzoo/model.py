@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, overload
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from . import registry
 from .artifact import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
-from .engines import AUTO, PADDLE, EngineOptions, create_engine
-from .engines.options import DEFAULT_BATCH_SIZE, FP32, Hint
+from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
+from .engines.options import AUTO_PRECISION, DEFAULT_BATCH_SIZE, FP32, Hint
 from .engines.protocol import Engine, ModelFile, ModelFiles
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
-from .hub import complete_artifact, find_artifact
+from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
 from .results import Array, ClassScore, EngineInfo, Prediction
 
@@ -66,38 +66,50 @@ def load(
     DownloadError; for models on the Hub also HubError.
     """
     options = EngineOptions(precision, threads, batch_size, strict, hint)
-    # Of `auto` and bf16 the engine knows which file gives them: it is brought when it is opened.
-    needed = precision if precision in MODEL_FILES and engine != PADDLE else None
-    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=needed))
     if engine == PADDLE:
-        reference = _reference(artifact, precision, None if weights is None else Path(weights))
+        if precision != FP32:
+            raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
+        artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=None))
+        reference = _reference(artifact, None if weights is None else Path(weights))
         return Model(artifact, reference, batch_size=options.largest_batch)
     if weights is not None:
         raise InputError(
             f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
-            f"file: leave them out, or make an artifact of them: onnxzoo export {artifact.name} --weights {weights}"
+            f"file: leave them out, or make an artifact of them: onnxzoo export NAME --weights {weights}"
         )
-
-    def bring(wanted: str) -> None:
-        complete_artifact(model, artifact.folder, wanted, revision=revision, offline=offline)
-
-    files = model_files(artifact, bring)
+    artifact, files = find_model(model, engine, options, revision=revision, offline=offline)
     return Model(artifact, create_engine(engine, files, options), batch_size=options.largest_batch)
 
 
-def model_files(artifact: Artifact, bring: Callable[[str], object] | None = None) -> ModelFiles:
-    """The artifact's ONNX files for an engine to choose from; each is verified when it is opened.
+def find_model(
+    model: str | os.PathLike[str],
+    engine: str,
+    options: EngineOptions,
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+) -> tuple[Artifact, ModelFiles]:
+    """The artifact and its ONNX files for the engine to choose from; each is verified when it is opened.
 
-    `bring` is called with the precision of a file that is to be opened and is not there yet, as of Hub models.
+    Of a Hub model a file comes when it is opened, if it is not here or damaged. Offline, precision `auto` chooses among
+    the files that are here. Raises as `load` does for all but the engine itself.
     """
+    require_possible(engine, options)
+    # Of `auto` and bf16 the engine knows which file gives them.
+    first = options.precision if options.precision in MODEL_FILES else None
+    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=first))
 
     def opened(precision: str) -> ModelFile:
-        announced = artifact.announced_model(precision)
-        if bring is not None and announced is not None and not (artifact.folder / announced.path).exists():
-            bring(precision)
-        return ModelFile(artifact.model_file(precision), announced.sha256 if announced else "", precision)
+        announced = artifact.required_model(precision)
+        if precision != first:
+            complete_artifact(model, artifact.folder, precision, revision=revision, offline=offline)
+        return ModelFile(artifact.model_file(precision), announced.sha256, precision)
 
-    return ModelFiles(artifact.precisions, opened)
+    precisions = artifact.precisions
+    if options.precision == AUTO_PRECISION and is_offline(model, revision=revision, offline=offline):
+        here = [one for one in precisions if (artifact.folder / artifact.required_model(one).path).exists()]
+        precisions = tuple(here) or precisions  # without any, the error says how to get them
+    return artifact, ModelFiles(precisions, opened)
 
 
 class Model:
@@ -303,7 +315,7 @@ def _checked_top_k(top_k: int) -> int:
     return count
 
 
-def _reference(artifact: Artifact, precision: str, weights: Path | None) -> Engine:
+def _reference(artifact: Artifact, weights: Path | None) -> Engine:
     """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
     from .reference._paddle import require_paddle
     from .reference.build import spec_of
@@ -311,8 +323,6 @@ def _reference(artifact: Artifact, precision: str, weights: Path | None) -> Engi
     from .reference.download import checkpoint_path
     from .reference.engine import PaddleEngine
 
-    if precision != "fp32":
-        raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
     require_paddle()  # before anything is downloaded for it
     entry = registry.find(artifact.name)
     checkpoint = read_checkpoint(checkpoint_path(entry) if weights is None else weights, entry)

@@ -12,7 +12,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ from .errors import RegistryError, UnknownModelError
 T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
+MAX_STAGES = 16
+MAX_SHOWN = 80
+"""Characters of a name in an error."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -144,11 +147,13 @@ FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
 class Source:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
-    Both are None for a model that this project trained itself: its weights ship with it.
+    Both are None for a model that this project trained itself: its weights ship with it. `sha256` of the `.pdparams`
+    is known for these only.
     """
 
     url: str | None
     timm_repo: str | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +294,8 @@ def find(name: str) -> ModelEntry:
     close = difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
     suggestions = list(dict.fromkeys(names[key].name for key in close))[:3]
     hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
-    raise UnknownModelError(f"unknown model {name!r}{hint} ('onnxzoo list' shows all {len(models())})")
+    shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
+    raise UnknownModelError(f"unknown model {shown!r}{hint} ('onnxzoo list' shows all {len(models())})")
 
 
 @functools.cache
@@ -334,8 +340,9 @@ def _entries(document: Any) -> list[dict[str, Any]]:
 
 
 def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    missing, unknown = known - values.keys(), values.keys() - known
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    required = {name for name, field in known.items() if field.default is MISSING}
+    missing, unknown = required - values.keys(), values.keys() - known.keys()
     if missing or unknown:
         raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
@@ -348,4 +355,6 @@ def _require(condition: bool, expected: str, got: object) -> None:
 
 def _require_stages(architecture: Any, names: tuple[str, ...]) -> None:
     lengths = {name: len(getattr(architecture, name)) for name in names}
+    # Sizes double at every stage.
+    _require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
     _require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)

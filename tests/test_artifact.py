@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,10 @@ def test_a_config_of_absurd_size_is_not_read(tiny, monkeypatch):
         ("files", {MODEL: {"sha256": "0", "bytes": "many"}}, "malformed"),
         ("files", {MODEL: {"sha256": "0", "bytes": float("inf")}}, "malformed"),
         ("files", {MODEL: "0"}, "malformed"),
+        *(
+            ("files", {MODEL: {"sha256": "0" * 64, "bytes": 1, "precision": wrong}}, "precision must be a word like")
+            for wrong in (5, True, "", "../x", "FP32", ["fp32"], "x" * 17)
+        ),
         ("model_type", "resnet", "unknown model family 'resnet'"),
         ("architecture", {}, "PvtV2Architecture: missing"),
         ("architecture", None, "'architecture' is missing"),
@@ -162,6 +167,34 @@ def test_a_malformed_config_says_what_is_wrong(tmp_path, key, value, message):
     with pytest.raises(ArtifactError, match=rf"config\.json.* malformed.*|{message}") as caught:
         read_artifact(folder)
     assert message in str(caught.value)
+
+
+def test_a_key_twice_among_many_is_found_at_once(tiny):
+    keys = ",".join(f'"k{i}":0' for i in range(60_000))
+    (tiny / "config.json").write_text(f'{{{keys},"k59999":1}}', encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(ArtifactError, match="the key 'k59999' is in one object twice"):
+        read_artifact(tiny)
+    assert time.monotonic() - started < 5
+
+
+def test_stages_without_end_are_refused(tiny):
+    config = config_of(tiny)
+    stages = 17
+    for key in ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"):
+        config["architecture"][key] = [2] * stages
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match="there may be up to 16 stages, got 17"):
+        read_artifact(tiny)
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "a/" * 200 + "x", "\u00e4" * 128])
+def test_names_that_no_file_system_takes_are_refused(tiny, path):
+    config = config_of(tiny)
+    config["files"][path] = {"sha256": "0" * 64, "bytes": 1}
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match=r"in config\.json has more than 255 bytes"):
+        read_artifact(tiny)
 
 
 def test_an_architecture_of_zeros_is_malformed(tiny):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hub_server import LoopbackHub
 from huggingface_hub import ModelCard
-from recorded import SHIPPED, evaluation, validation, with_config
+from recorded import SHIPPED, copy, evaluation, validation, with_config
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
@@ -19,6 +19,8 @@ from onnxzoo.artifact import CARD_FILE, read_artifact
 from onnxzoo.card import model_card, unvalidated
 from onnxzoo.card_metadata import accuracies, eval_result_files, registered
 from onnxzoo.errors import ArtifactError
+from onnxzoo.files import sha256_of
+from onnxzoo.hub.package import pack
 
 REPO = "someone/model"
 EVIL = "x\n---\nlicense: mit\n# <script>alert(1)</script> [a](http://b.c) `**|**` www.example.org \ud800\u202e\"'{{: #"
@@ -116,6 +118,9 @@ def test_the_results_are_what_the_client_parses(tmp_path: Path) -> None:
     "changes",
     [
         {"source": {"url": None, "file": "my_own.pdparams", "sha256": "2" * 64}},
+        {"source": {"url": None, "file": "PVT_V2_B0_pretrained.pdparams", "sha256": "2" * 64}},
+        {"source": {"url": "http://x.org/PVT_V2_B0_pretrained.pdparams", "file": "PVT_V2_B0_pretrained.pdparams"}},
+        {"source": {"file": "", "sha256": None}},
         {"source": {"url": "https://example.org/other.pdparams", "file": "other.pdparams", "sha256": "2" * 64}},
         {"id2label": {str(i): f"thing {i}" for i in range(1000)}},
         {"id2label": {str(i): label for i, label in enumerate(LABELS)}},
@@ -132,13 +137,24 @@ def test_nothing_is_claimed_for_other_weights_or_classes(tmp_path: Path, changes
     assert "documented" not in card
 
 
-def test_the_registrys_checkpoint_is_known_by_its_file_name(tmp_path: Path) -> None:
-    source = {"url": None, "file": "PVT_V2_B0_pretrained.pdparams", "sha256": "1" * 64}
-    assert registered(read_artifact(imagenet_artifact(tmp_path / "b0", source=source))) is registry.find("pvt_v2_b0")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_our_own_checkpoint_is_known_by_its_hash(name: str, tmp_path: Path) -> None:
+    artifact = read_artifact(copy(name, tmp_path / "a"))
+    assert registered(artifact) is registry.find(name)
+    altered = with_config(artifact.folder, source=dict(artifact.source) | {"sha256": "0" * 64})
+    assert registered(altered) is None
+    assert accuracies(altered) == []
+    assert "The licence of these weights is not stated." in model_card(altered)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_registrys_hashes_are_those_of_the_checkpoints(name: str) -> None:
+    checkpoint = Path(__file__).parent.parent / "training" / "checkpoints" / f"{name}.pdparams"
+    assert registry.find(name).source.sha256 == sha256_of(checkpoint)
 
 
 def test_measured_accuracies_are_of_the_file_at_hand(tmp_path: Path) -> None:
-    folder = write_artifact(tmp_path / "tiny")
+    folder = imagenet_artifact(tmp_path / "mine", source={})
     old = evaluation(folder, model_sha256="0" * 64, top1=0.99, top5=0.99)
     other = evaluation(folder, dataset="400 photos of mine", images=400, top1=0.5, top5=0.6)
     artifact = with_config(folder, evaluations=[old, other, evaluation(folder)])
@@ -150,6 +166,20 @@ def test_measured_accuracies_are_of_the_file_at_hand(tmp_path: Path) -> None:
     assert "99.00%" not in card
     assert "No accuracy is recorded" not in card
     assert list(eval_result_files(artifact)) == [".eval_results/onnxzoo-imagenet1k-measured-fp32.yaml"]
+
+
+@pytest.mark.parametrize("case", ["one image", "other classes"])
+def test_an_accuracy_on_a_part_or_other_classes_is_not_one_on_the_data_set(case: str, tmp_path: Path) -> None:
+    if case == "one image":
+        folder = imagenet_artifact(tmp_path / "a", source={})
+        artifact = with_config(folder, evaluations=[evaluation(folder, images=1, top1=1, top5=1)])
+    else:
+        folder = write_artifact(tmp_path / "a")
+        artifact = with_config(folder, evaluations=[evaluation(folder)])
+    (stated,) = accuracies(artifact)
+    assert stated.label_set is None
+    assert eval_result_files(artifact) == {}
+    assert "model-index" not in front(model_card(artifact))
 
 
 @pytest.mark.parametrize("wrong", [{"top1": 0.95}, {"top5": 1.5}, {"top1": float("nan")}, {"images": 0}])
@@ -191,22 +221,20 @@ def test_the_card_of_a_folder_and_that_of_a_repo_differ_in_what_they_load(tiny: 
 
 
 def test_what_a_config_says_cannot_break_out(tmp_path: Path, loopback: LoopbackHub) -> None:
-    folder = write_artifact(tmp_path / "evil", name=EVIL)
+    folder = imagenet_artifact(tmp_path / "evil")
     hostile = dict.fromkeys(("engine", "version", "device", "date"), EVIL)
     artifact = with_config(
         folder,
-        id2label={str(i): EVIL for i in range(len(LABELS))},
+        name=EVIL,
         source={"url": EVIL, "file": EVIL, "sha256": EVIL},
         tools={EVIL: EVIL},
         opset=EVIL,
-        license=EVIL,
         validations=[validation(folder, **hostile, reference=EVIL)],
         evaluations=[evaluation(folder, **hostile), evaluation(folder, **hostile, dataset=EVIL)],
     )
     card = model_card(artifact, REPO)
     data = front(card)
-    assert data["license"] == "apache-2.0"
-    assert set(data) == {"library_name", "license", "metrics", "pipeline_tag", "tags", "model-index"}
+    assert set(data) == {"library_name", "metrics", "pipeline_tag", "tags", "model-index"}
     assert card.encode("utf-8").decode("utf-8") == card
     ModelCard(card).validate()
     assert str(ModelCard(card)) == card
@@ -218,16 +246,17 @@ def test_what_a_config_says_cannot_break_out(tmp_path: Path, loopback: LoopbackH
     tables = [line for line in body.splitlines() if line.startswith("|")]
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
     assert columns <= {5, 6, 10}
+    assert eval_result_files(artifact)
     for path, text in eval_result_files(artifact).items():
         assert re.fullmatch(r"\.eval_results/onnxzoo-[\w.-]+\.yaml", path)
         assert len(yaml.safe_load(text)) == 1
 
 
-def test_a_precision_of_an_evil_name_makes_no_file(tmp_path: Path) -> None:
+def test_a_precision_of_a_later_version_makes_no_file(tmp_path: Path) -> None:
     folder = write_artifact(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
-    config["files"]["onnx/model.onnx"]["precision"] = "../../x"
-    artifact = with_config(folder, files=config["files"], evaluations=[evaluation(folder, precision="../../x")])
+    config["files"]["onnx/model.onnx"]["precision"] = "bf16"
+    artifact = with_config(folder, files=config["files"], evaluations=[evaluation(folder, precision="bf16")])
     assert eval_result_files(artifact) == {}
 
 
@@ -235,3 +264,42 @@ def test_another_licence_is_taken_over(tmp_path: Path) -> None:
     card = model_card(read_artifact(write_artifact(tmp_path / "tiny", changes={"license": "cc-by-4.0"})))
     assert front(card)["license"] == "cc-by-4.0"
     assert "Apache" not in card
+
+
+@pytest.mark.parametrize("named", ["CC-BY-NC-4.0", "AGPL-3.0"])
+def test_a_licence_in_capitals_is_that_licence(named: str, tmp_path: Path) -> None:
+    folder = copy("pvt_v2_nano_fashion", tmp_path / "a", license=named)
+    assert front(model_card(read_artifact(folder)))["license"] == named.lower()
+
+
+@pytest.mark.parametrize("named", ["Proprietary", ["mit"], "", None, 3, EVIL, "cc-by-nc-5.0"])
+def test_what_is_no_licence_of_the_hub_is_refused(named: Any, tmp_path: Path) -> None:
+    folder = copy("pvt_v2_nano_fashion", tmp_path / "a", license=named)
+    with pytest.raises(ArtifactError, match=r"the license in .*config\.json must be an identifier of the Hub .*, got "):
+        model_card(read_artifact(folder))
+    with pytest.raises(ArtifactError, match="must be an identifier of the Hub"):
+        pack(folder, REPO)
+
+
+def test_no_licence_is_claimed_for_other_weights(tmp_path: Path) -> None:
+    card = model_card(read_artifact(write_artifact(tmp_path / "tiny")))
+    assert "license" not in front(card)
+    assert "The licence of these weights is not stated." in card
+    assert "Apache" not in card
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("", "`(empty)`"),
+        ("``", "`''`"),
+        ("a`[x](http://b.c)`", "`a'[x](http://b.c)'`"),
+        ("``` x", "`''' x`"),
+        ("a|b", r"`a\|b`"),
+        ("<b>", "`<b>`"),
+    ],
+)
+def test_labels_stay_in_their_code_spans(value: str, shown: str, tmp_path: Path) -> None:
+    labels = {"0": value, "1": "x", "2": "", "3": "y"}
+    card = model_card(read_artifact(write_artifact(tmp_path / "a", changes={"id2label": labels})))
+    assert f"Classes: {shown}, `x`, `(empty)`, `y`." in card.splitlines()

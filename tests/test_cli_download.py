@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,29 @@ def test_a_dry_run_brings_nothing(hub: LoopbackHub, tiny: Path) -> None:
     size = sum((tiny / path).stat().st_size for path in ("config.json", MODEL))
     (row,) = rows("download", REPO, "--dry-run")
     assert (row["bytes"], row["missing"], row["folder"]) == (size, size, None)
-    assert hub.log.sent("GET /") == hub.log.sent("GET /api/agent")
+    config = (tiny / "config.json").stat().st_size
+    assert hub.log.sent("GET /") == hub.log.sent("GET /api/agent") + config
+    assert not hub.log.all("GET /objects/")
     assert not (Path(constants.HF_HUB_CACHE) / "models--someone--tiny").exists()
     assert run("download", REPO).exit_code == 0
     assert rows("download", REPO, "--dry-run")[0]["missing"] == 0
     assert run("download", REPO, "pvt_v2_nano_fashion", "--dry-run").stdout.endswith("0.0 MB to download\n")
-    assert "FAILED: someone/tiny has no int8 model" in run("download", REPO, "--dry-run", "--precision", "int8").stdout
+    for options in ((), ("--dry-run",)):
+        result = run("download", REPO, *options, "--precision", "int8")
+        assert "FAILED: tiny has no 'int8' model; it has fp32" in result.stdout
+        assert result.exit_code == 2
+
+
+def test_a_dry_run_takes_the_path_from_config(loopback: LoopbackHub, tiny: Path) -> None:
+    config = json.loads((tiny / "config.json").read_text())
+    config["files"]["onnx/other.onnx"] = config["files"].pop(MODEL)
+    (tiny / MODEL).rename(tiny / "onnx" / "other.onnx")
+    (tiny / "config.json").write_text(json.dumps(config))
+    loopback.store.add_repo(REPO, tiny)
+    (planned,) = rows("download", REPO, "--dry-run")
+    assert run("download", REPO).exit_code == 0
+    (done,) = rows("download", REPO)
+    assert (planned["error"], planned["bytes"]) == ("", done["bytes"])
 
 
 def test_download_of_a_revision_asks_the_hub_also_for_what_is_here(hub: LoopbackHub) -> None:
@@ -218,6 +236,79 @@ def test_cache_remove(kept: Path, hub: LoopbackHub) -> None:
     assert run("cache", "remove", "--all", "--yes").stdout.startswith("removed 2 of the cache's entries")
     assert rows("cache", "list") == []
     assert (Path(constants.HF_HUB_CACHE) / "models--other--bert").exists()
+
+
+def test_cache_verify_names_what_cannot_be_read(kept: Path) -> None:
+    tiny = find_artifact(REPO, offline=True)
+    (tiny / "config.json").resolve().write_text("{ damaged")
+    gone = (find_artifact("pvt_v2_b0", offline=True) / MODEL).resolve()
+    gone.unlink()
+    assert len(rows("cache", "list")) == 5
+    result = run("cache", "verify")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "3 of 5 ok, 2 FAILED"
+    assert f"{tiny / 'config.json'} cannot be read" in result.stdout
+    assert "onnx/model.onnx is a link to a file that is gone" in result.stdout
+    assert run("cache", "verify", REPO).exit_code == 1
+    (tiny / "config.json").resolve().unlink()
+    assert "config.json is a link to a file that is gone" in run("cache", "verify", REPO).stdout
+    assert run("cache", "remove", "pvt_v2_b0", REPO, "--yes").exit_code == 0
+    assert [row["kind"] for row in rows("cache", "list")] == ["export", "checkpoint", "engines"]
+    assert not list(Path(constants.HF_HUB_CACHE).glob("models--someone--*"))
+    assert find_artifact(REPO).is_dir()
+
+
+def test_cache_remove_takes_the_link_and_not_what_is_behind(kept: Path, tmp_path: Path) -> None:
+    mine = write_artifact(tmp_path / "mine", name="pvt_v2_b1")
+    (kept / "models" / "pvt_v2_b1").symlink_to(mine)
+    blobs = tmp_path / "engines"
+    (kept / "engines").rename(blobs)
+    (kept / "engines").symlink_to(blobs)
+    assert run("cache", "remove", "pvt_v2_b1", "engines", "--yes").exit_code == 0
+    assert not (kept / "models" / "pvt_v2_b1").is_symlink()
+    assert not (kept / "engines").is_symlink()
+    assert (mine / "config.json").is_file()
+    assert (blobs / "openvino" / "one.blob").read_bytes() == b"compiled"
+
+
+def test_cache_remove_says_what_cannot_be_removed(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("onnxzoo.hub.cache.shutil.rmtree", refuse)
+    for name in ("pvt_v2_b2", "engines", REPO):
+        result = run("cache", "remove", name, "--yes")
+        assert result.exit_code == 1
+        assert "cannot be removed" in result.stderr
+
+
+def test_cache_remove_keeps_the_same_commit_of_another_repo(kept: Path, hub: LoopbackHub) -> None:
+    cache = Path(constants.HF_HUB_CACHE)
+    shutil.copytree(cache / "models--someone--tiny", cache / "models--renamed--tiny", symlinks=True)
+    shutil.copytree(cache / "models--someone--tiny", cache / "datasets--someone--tiny", symlinks=True)
+    assert run("cache", "remove", REPO, "--yes").exit_code == 0
+    assert not (cache / "models--someone--tiny").exists()
+    assert find_artifact("renamed/tiny", offline=True).is_dir()
+    assert (cache / "datasets--someone--tiny" / "snapshots").is_dir()
+    left = [row["name"] for row in rows("cache", "list") if row["kind"] == "hub"]
+    assert left == ["onnxzoo/pvt_v2_b0", "renamed/tiny"]
+
+
+@pytest.mark.parametrize("name", ["other--bert", "other--pvt_v2_b1", "other--tiny"])
+def test_models_of_other_tools_are_left_alone_whoever_they_are_of(
+    name: str, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in our own namespace, with the files of an artifact, and when onnxzoo was asked for them once."""
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "other")
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{name}" / "snapshots" / ("0" * 40)
+    (folder / "onnx").mkdir(parents=True)
+    (folder / MODEL).write_bytes(b"theirs")
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    lock = Path(constants.HF_HUB_CACHE) / ".locks" / f"models--{name}" / "onnxzoo.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    assert run("cache", "remove", "--all", "--yes").exit_code == 0
+    assert (folder / MODEL).read_bytes() == b"theirs"
 
 
 def test_cache_of_what_is_not_there(kept: Path) -> None:

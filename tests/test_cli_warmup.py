@@ -63,6 +63,23 @@ def test_an_engine_without_a_cache_says_that_there_is_nothing_to_do(tiny, cache)
     assert not (cache / "engines").exists()
 
 
+@pytest.mark.parametrize("precision", ["auto", "int8", "bf16"])
+def test_a_model_on_the_hub_in_every_precision(precision, loopback, tiny):
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "onnx" / "model_int8.onnx").write_bytes((tiny / "onnx" / "model.onnx").read_bytes())
+    config["files"]["onnx/model_int8.onnx"] = config["files"]["onnx/model.onnx"] | {"precision": "int8"}
+    (tiny / "config.json").write_text(json.dumps(config))
+    loopback.store.add_repo("someone/two", tiny)
+    result = run("warmup", "someone/two", "--engine", "openvino", "--precision", precision, "--batch-size", "1")
+    if result.exit_code:  # a CPU without bf16 says so, once the file is here
+        assert "bf16" in result.stderr
+        assert "is missing" not in result.stderr
+    loopback.log.clear()
+    wrong = run("warmup", "someone/two", "--engine", "opnvino")
+    assert wrong.exit_code == 2
+    assert loopback.log.all() == []
+
+
 @pytest.mark.parametrize("sizes", ["0", "1,x", "", "1,,2", "-1"])
 def test_wrong_batch_sizes_are_wrong_usage(tiny, sizes):
     result = run("warmup", tiny, f"--batch-size={sizes}")

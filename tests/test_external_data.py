@@ -59,6 +59,56 @@ def test_a_location_alone_is_refused_too(tmp_path: Path) -> None:
         refuse_external_data(file)
 
 
+def varint(value: int) -> bytes:
+    """A number as Protocol Buffers write it: seven bits a byte, the lowest first."""
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def field(number: int, content: bytes, high_bits: int = 0) -> bytes:
+    return varint((number << 3 | 2) | high_bits << 32) + varint(len(content)) + content
+
+
+@pytest.mark.parametrize(("number", "high_bits"), [(13, 1), (13, 1 << 31), (0, 0)])
+def test_field_numbers_of_which_engines_drop_bits_are_refused(number: int, high_bits: int, tmp_path: Path) -> None:
+    location = field(number, onnx.StringStringEntryProto(key="location", value="w.bin").SerializeToString(), high_bits)
+    weights = tensor(external=False).SerializeToString() + location
+    graph = field(5, weights)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(field(7, graph))
+    with pytest.raises(ArtifactError, match=r"its structure is damaged|keeps data in other files"):
+        refuse_external_data(file)
+
+
+@pytest.mark.parametrize("number", [b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x01"])
+def test_numbers_of_more_than_64_bits_are_refused(number: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(varint(1 << 3) + number)  # ir_version
+    with pytest.raises(ArtifactError, match="its structure is damaged"):
+        refuse_external_data(file)
+    file.write_bytes(varint(1 << 3) + b"\xff" * 9 + b"\x01")  # -1
+    refuse_external_data(file)
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("place", ["default of a function", "initialization", "algorithm"])
+def test_functions_and_training_are_looked_into(place: str, external: bool, tmp_path: Path) -> None:
+    built = model("initializer", external=False)
+    if place == "default of a function":
+        built.functions.add(name="f", domain="d").attribute_proto.append(
+            helper.make_attribute("value", tensor(external=external))
+        )
+    else:
+        getattr(built.training_info.add(), place).initializer.append(tensor(external=external))
+    file = tmp_path / "model.onnx"
+    file.write_bytes(built.SerializeToString())
+    if external:
+        with pytest.raises(ArtifactError, match="keeps data in other files"):
+            refuse_external_data(file)
+    else:
+        refuse_external_data(file)
+
+
 def test_damaged_files_are_refused_and_nothing_else_is_raised(tmp_path: Path) -> None:
     whole = model("branch", external=False).SerializeToString()
     file = tmp_path / "model.onnx"

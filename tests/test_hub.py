@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tiny import write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact import read_artifact
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
 from onnxzoo.hub import cached_models, find_artifact, lookup, shipped_models
 
@@ -67,6 +69,19 @@ def test_a_path_that_is_no_artifact(tmp_path, tiny):
         find_artifact(tmp_path)
     with pytest.raises(ArtifactError, match="is a file; give the artifact's folder"):
         find_artifact(tiny / "config.json")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "./" + "x" * 300, "~nouser/x", "a\0b", "./a\0b"])
+def test_names_that_no_file_system_takes(name):
+    with pytest.raises((InputError, UnknownModelError, ModelNotFoundError)) as caught:
+        find_artifact(name)
+    assert len(str(caught.value)) < 300
+    result = CliRunner().invoke(main, ["info", name], prog_name="onnxzoo")
+    assert result.exit_code == caught.value.exit_code
+    assert result.stderr.count("\n") == 1
+    assert "bug" not in result.stderr
+    if len(name) >= 300 or name.startswith("~"):
+        assert result.exit_code == 2
 
 
 def test_something_that_is_no_name():

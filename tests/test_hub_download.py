@@ -11,15 +11,17 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from huggingface_hub import constants
 from tiny import tiny_logits, write_artifact
 
 import onnxzoo
 from onnxzoo.artifact import read_artifact
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import client, find_artifact, lookup
+from onnxzoo.hub import client, complete_artifact, find_artifact, lookup
 
 REPO = "someone/tiny"
 MODEL = "onnx/model.onnx"
@@ -64,7 +66,6 @@ def test_the_requests_of_a_first_and_a_second_load(hub: LoopbackHub) -> None:
         f"HEAD {at}/{MODEL}",
         f"HEAD {at}/{MODEL}",
         f"GET /objects/{REPO}/{large}",
-        f"HEAD /{REPO}/resolve/main/config.json",
     ]
     assert len(hub.log.all("GET .*config.json")) == 1
     hub.log.clear()
@@ -280,6 +281,117 @@ def test_a_new_commit_is_followed_and_the_old_one_stays_until_it_is_whole(
     assert find_artifact(REPO, offline=True) == new
 
 
+def test_the_note_of_a_branch_is_written_without_a_request_and_of_the_commit_that_came(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody commits between the question for the commit and the end of the download."""
+    bring = client.download_file
+
+    def and_commit(repo_id: str, path: str, *arguments: Any, **options: Any) -> Path:
+        if path == MODEL:
+            hub.store.change(REPO, {"README.md": b"new"})
+        return bring(repo_id, path, *arguments, **options)
+
+    monkeypatch.setattr(client, "download_file", and_commit)
+    folder = find_artifact(REPO)
+    assert folder.name != head(hub)
+    assert find_artifact(REPO, offline=True) == folder
+    assert (client.repo_folder(REPO) / "refs" / "main").read_text() == folder.name
+
+
+@pytest.mark.parametrize("options", [{"precision": None}, {"precision": "int8"}])
+def test_config_alone_does_not_take_the_place_of_a_commit_that_is_whole(
+    hub: LoopbackHub, options: dict[str, Any]
+) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, {"README.md": b"new"})
+    new = find_artifact(REPO, **options)
+    assert new.name == head(hub)
+    assert find_artifact(REPO, offline=True) == old
+    onnxzoo.load(REPO, offline=True).close()
+    # Once a model came for it, it does.
+    complete_artifact(REPO, new, "fp32")
+    assert find_artifact(REPO, offline=True) == new
+
+
+def test_the_branch_is_noted_when_the_engine_has_its_file(hub: LoopbackHub) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, {"README.md": b"new"})
+    onnxzoo.load(REPO, precision="auto").close()
+    assert find_artifact(REPO, offline=True).name == head(hub) != old.name
+    onnxzoo.load(REPO, precision="auto", offline=True).close()
+
+
+def test_offline_an_older_whole_copy_serves_with_a_warning(
+    hub: LoopbackHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = find_artifact(REPO)
+    hub.store.change(REPO, two_precisions(tmp_path / "two"))
+    new = find_artifact(REPO, precision="fp16")
+    assert find_artifact(REPO, precision="fp16", offline=True) == new
+    assert caplog.records == []
+    assert find_artifact(REPO, offline=True) == old
+    (warned,) = caplog.records
+    assert warned.message.endswith(f"; using another copy that is whole, commit {old.name}")
+    # What was asked for by its revision is that or nothing.
+    with pytest.raises(ModelNotFoundError, match=r"model\.onnx of .* is not on this machine"):
+        find_artifact(REPO, offline=True, revision=new.name)
+
+
+# Files that come when the engine opens them
+
+
+@pytest.fixture
+def with_int8(loopback: LoopbackHub, tmp_path: Path) -> Path:
+    """someone/two, of which `auto` takes the int8 file; its folder."""
+    folder = two_precisions(tmp_path / "two", "int8")
+    loopback.store.add_repo("someone/two", folder)
+    return folder
+
+
+def test_a_damaged_file_that_the_engine_opens_is_fetched_again(loopback: LoopbackHub, with_int8: Path) -> None:
+    with onnxzoo.load("someone/two", precision="auto") as model:
+        blob = blob_of(model.artifact.folder, "onnx/model_int8.onnx")
+        assert not (model.artifact.folder / MODEL).exists()
+    spoil(blob, "altered")
+    loopback.log.clear()
+    onnxzoo.load("someone/two", precision="auto").close()
+    assert blob.read_bytes() == (with_int8 / "onnx/model_int8.onnx").read_bytes()
+    assert len(loopback.log.all("GET /objects/")) == 1
+
+
+def test_offline_auto_takes_what_is_here(loopback: LoopbackHub, with_int8: Path) -> None:
+    find_artifact("someone/two")
+    loopback.log.clear()
+    onnxzoo.load("someone/two", precision="auto", offline=True).close()
+    assert loopback.log.all() == []
+    with pytest.raises(ModelNotFoundError, match=r"model_int8\.onnx of someone/two.* is not on this machine"):
+        onnxzoo.load("someone/two", precision="int8", offline=True)
+
+
+def test_offline_without_any_file_auto_says_how_to_get_one(loopback: LoopbackHub, with_int8: Path) -> None:
+    find_artifact("someone/two", precision=None)
+    with pytest.raises(ModelNotFoundError, match=r"download it when online: onnxzoo download someone/two@\w+ --prec"):
+        onnxzoo.load("someone/two", precision="auto", offline=True, engine="openvino")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "opnvino"}, "'opnvino' is not an engine .*did you mean 'openvino'"),
+        ({"engine": "cuda", "precision": "bf16"}, "the engine 'cuda' has no precision 'bf16'"),
+        ({"precision": "fp12"}, "'fp12' is not a precision"),
+        ({"weights": "x.pdparams"}, "weights are for the engine 'paddle'"),
+        ({"engine": "paddle", "precision": "int8"}, "computes in fp32 only"),
+        ({"threads": 0}, "threads must be"),
+    ],
+)
+def test_a_wrong_request_downloads_nothing(hub: LoopbackHub, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        onnxzoo.load(REPO, **options)
+    assert hub.log.all() == []
+
+
 # Offline
 
 
@@ -345,6 +457,66 @@ def test_where_the_hub_cannot_be_reached_the_cache_serves_with_a_warning(
     assert len(hub.log.all()) <= 1
     assert len(caplog.records) == 1
     assert caplog.records[0].message.endswith("; using the copy in the cache, which may be an old one")
+
+
+@pytest.mark.parametrize("pattern", ["HEAD", "GET|HEAD"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"html": True},
+        {"html": True, "status": 401},
+        {"html": True, "status": 403},
+        {"html": True, "status": 407},
+        {"html": True, "status": 511},
+    ],
+)
+def test_behind_a_login_page_or_proxy_the_cache_serves_with_a_warning(
+    hub: LoopbackHub, caplog: pytest.LogCaptureFixture, fault: dict[str, Any], pattern: str
+) -> None:
+    hub.fail(pattern, times=99, **fault)
+    with pytest.raises(OnnxzooError) as caught:  # nothing is cached yet
+        find_artifact(REPO)
+    assert "token" not in str(caught.value)
+    hub.faults.clear()
+    folder = find_artifact(REPO)
+    hub.fail(pattern, times=99, **fault)
+    assert find_artifact(REPO) == folder
+    (warned,) = caplog.records
+    assert warned.message.endswith("; using the copy in the cache, which may be an old one")
+    assert "token" not in warned.message
+
+
+def test_a_refusal_of_the_hub_itself_is_told_also_with_a_copy_in_the_cache(hub: LoopbackHub) -> None:
+    find_artifact(REPO)
+    hub.fail("HEAD", times=99, status=403, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(HubError, match="agreed to its conditions"):
+        find_artifact(REPO)
+
+
+def test_the_password_in_the_endpoint_is_not_told(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 0.0)
+    address = "http://me:pa@ss@127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
+    assert client.web_address("a/b") == "http://127.0.0.1:9/a/b"
+    with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 cannot be reached") as caught:
+        find_artifact("a/b")
+    assert "ss@" not in str(caught.value)
+    assert client.redacted(f"for url {address}/x 'https://u:p@h/y'") == "for url http://127.0.0.1:9/x 'https://h/y'"
+
+
+@pytest.mark.parametrize(
+    "command", [["download", "a/b"], ["info", "a/b", "--hub"], ["cache", "list"], ["predict", "a/b", "x"]]
+)
+@pytest.mark.parametrize("address", ["http://[bad", "http://me:secret@h:99999", "ftp://h", "", "huggingface.co"])
+def test_an_endpoint_that_is_no_address(address: str, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    result = CliRunner().invoke(main, command, prog_name="onnxzoo")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "onnxzoo: error: HF_ENDPOINT is no address of a Hub; expected one like https://HOST, or unset it\n"
+    )
 
 
 def test_a_load_from_the_cache_writes_nothing(hub: LoopbackHub) -> None:
@@ -538,6 +710,18 @@ def test_a_pickle_is_neither_downloaded_nor_read(hub: LoopbackHub, tiny: Path) -
     assert not hub.log.all(r"pkl|pytorch_model|model\.py")
 
 
+def test_of_what_config_lists_only_the_files_of_an_artifact_come(hub: LoopbackHub, tiny: Path) -> None:
+    for path in ("w.pkl", "evil.py", "onnx/unnamed.onnx"):
+        (tiny / path).write_bytes(b"evil")
+        announce(tiny, path)
+    hub.store.change(REPO, tiny)
+    folder = find_artifact(REPO, files=None)
+    find_artifact(REPO, files=["w.pkl", "evil.py"])
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert there == {"config.json", MODEL, "preprocessor_config.json"}
+    assert not hub.log.all(r"pkl|evil|unnamed")
+
+
 def test_external_data_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
     import onnx
     from tiny import tiny_graph
@@ -582,7 +766,7 @@ def test_a_huge_config_is_not_downloaded(hub: LoopbackHub, tiny: Path) -> None:
     config["id2label"] = {str(i): "x" * 100 for i in range(200_000)}
     hub.store.change(REPO, {"config.json": json.dumps(config).encode()})
     with pytest.raises(
-        ArtifactError, match=r"config.json of someone/tiny has \d+ bytes on the Hub, 16777216 are allowed"
+        ArtifactError, match=r"config.json of someone/tiny has \d+ bytes on the Hub, 2097152 are allowed"
     ):
         onnxzoo.load(REPO)
     assert not hub.log.all("^GET .*(config|objects)")
@@ -665,16 +849,16 @@ def announce(folder: Path, path: str, precision: str | None = None) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def two_precisions(folder: Path, *, fp32_at_opset: int = 17) -> Path:
-    """A tiny artifact with another ONNX file as fp16."""
+def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 17) -> Path:
+    """A tiny artifact with another ONNX file, as if in the second precision."""
     from tiny import tiny_graph
 
     graph = tiny_graph()
     graph.opset_import[0].version = fp32_at_opset
     write_artifact(folder, model=graph, name="two")
-    graph.doc_string = "as if fp16"
-    (folder / "onnx" / "model_fp16.onnx").write_bytes(graph.SerializeToString())
-    announce(folder, "onnx/model_fp16.onnx", "fp16")
+    graph.doc_string = f"as if {second}"
+    (folder / "onnx" / f"model_{second}.onnx").write_bytes(graph.SerializeToString())
+    announce(folder, f"onnx/model_{second}.onnx", second)
     return folder
 
 

@@ -76,7 +76,7 @@ def test_an_edition_of_a_branch(tmp_path: Path, loopback: LoopbackHub, monkeypat
     repo = "someone/two"
     one = publish(copy("pvt_v2_nano_fashion", tmp_path / "one"), repo)
     loopback.store.repos[repo].branches["next"] = loopback.store.repos[repo].branches["main"]
-    publish(copy("swinv2_nano_fashion", tmp_path / "two"), repo, revision="next")
+    publish(copy("swinv2_nano_fashion", tmp_path / "two"), repo, revision="next", replace=True)
     batch = np.zeros((1, 3, 32, 32), dtype=np.float32)
     for wanted, name in ((repo, "pvt_v2"), (f"{repo}@{one.commit}", "pvt_v2"), (f"{repo}@next", "swinv2")):
         with onnxzoo.load(wanted, engine="openvino") as model:

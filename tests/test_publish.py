@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, copy, set_config, validation
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact import Artifact, read_artifact
 from onnxzoo.card import model_card
 from onnxzoo.cli import main
-from onnxzoo.hub import find_artifact
+from onnxzoo.hub import find_artifact, package
+from onnxzoo.hub.package import Package
 from onnxzoo.hub.publish import Publication, publish
 
 NAME = "swinv2_nano_fashion"
@@ -148,11 +149,18 @@ def test_what_the_artifact_no_longer_has_is_removed_and_what_others_added_stays(
 ) -> None:
     publish(folder, REPO)
     ours = {"onnx/model_int8.onnx": b"old", ".eval_results/onnxzoo-imagenet1k-documented.yaml": b"[]"}
-    theirs = {"NOTES.md": b"mine", ".eval_results/somebody.yaml": b"[]", "onnx/other.onnx": b"mine"}
-    loopback.store.change(REPO, ours | theirs)
+    theirs = {"NOTES.md": b"mine", ".eval_results/somebody.yaml": b"[]", "onnx/model_fp16.onnx": b"mine"}
+    older = json.loads((folder / "config.json").read_text())
+    listed = {"sha256": hashlib.sha256(b"old").hexdigest(), "bytes": 3}
+    older["files"]["onnx/model_int8.onnx"] = {**listed, "precision": "int8"}
+    older["files"]["NOTES.md"] = listed  # whatever else it lists is none of ours
+    loopback.store.change(REPO, ours | theirs | {"config.json": json.dumps(older).encode()})
+    plan = run(folder, "--repo-id", REPO, "--dry-run").stdout.splitlines()
+    assert "  to remove onnx/model_int8.onnx" in plan
+    assert "  to send  config.json" in plan
     done = publish(folder, REPO)
     assert set(done.removed) == set(ours)
-    assert done.uploaded == ()
+    assert done.uploaded == ("config.json",)
     assert set(theirs) <= set(loopback.store.repos[REPO].branches["main"].files)
     assert publish(folder, REPO).changed is False
 
@@ -245,7 +253,7 @@ def test_a_dry_run_changes_nothing(folder: Path, loopback: LoopbackHub, monkeypa
     assert "  to send  onnx/model.onnx" in result.stdout
     assert loopback.store.repos == {}
     assert {one.method for one in loopback.log.all()} == {"GET"}
-    loopback.store.add_repo(REPO, folder)
+    loopback.store.add_repo(REPO, {**state(folder), "README.md": b"an older card"})
     done = publish(folder, REPO, dry_run=True)
     assert set(done.uploaded) == GENERATED - {"config.json"}
     assert {one.method for one in loopback.log.all()} == {"GET"}
@@ -316,14 +324,125 @@ def test_every_precision_is_to_be_validated(folder: Path, loopback: LoopbackHub)
     assert publish(folder, REPO).unvalidated == ()
 
 
-@pytest.mark.parametrize("path", ["README.md", ".gitattributes", ".eval_results/x.yaml"])
-def test_a_list_of_files_that_would_overwrite_ours(path: str, folder: Path, loopback: LoopbackHub) -> None:
+FOREIGN = {
+    "README.md": b"their card",
+    "config.json": b'{"model_type": "swinv2", "num_classes": 1000}',
+    "onnx/model.onnx": b"their model",
+    "onnx/model_fp16.onnx": b"their fp16",
+    "onnx/model_int8.onnx": b"their int8",
+    "model.safetensors": b"their weights",
+}
+
+
+def test_a_repository_with_something_else_stays_as_it_is(folder: Path, loopback: LoopbackHub) -> None:
+    loopback.store.add_repo(REPO, FOREIGN)
+    before = loopback.store.repos[REPO].branches["main"]
+    for options in ([], ["--dry-run"], ["--create-pr"]):
+        result = run(folder, "--repo-id", REPO, *options)
+        assert result.exit_code == 2
+        assert (
+            f"{REPO} has no artifact of onnxzoo; publishing {NAME} would overwrite what it has: README.md, "
+            "config.json, onnx/model.onnx; publish to another repository, or give --replace"
+        ) in error_line(result)
+    assert loopback.store.repos[REPO].branches["main"] is before
+    assert not loopback.log.all("POST|PUT")
+    assert run(folder, "--repo-id", REPO, "--replace").exit_code == 0
+    files = loopback.store.repos[REPO].branches["main"].files
+    assert files["onnx/model.onnx"].content == (folder / "onnx/model.onnx").read_bytes()
+    kept = {"onnx/model_fp16.onnx", "onnx/model_int8.onnx", "model.safetensors"}
+    assert {path: files[path].content for path in kept} == {path: FOREIGN[path] for path in kept}
+
+
+@pytest.mark.parametrize(
+    ("there", "has"),
+    [
+        ("pvt_v2_nano_fashion", "the model pvt_v2_nano_fashion"),
+        ({"README.md": b"a card"}, "no artifact of onnxzoo"),
+        ({"config.json": b"{" * 3_000_000}, "no artifact of onnxzoo"),
+    ],
+)
+def test_a_repository_of_another_model(
+    there: str | dict[str, bytes], has: str, folder: Path, loopback: LoopbackHub
+) -> None:
+    loopback.store.add_repo(REPO, SHIPPED[there] if isinstance(there, str) else there)
+    result = run(folder, "--repo-id", REPO)
+    assert result.exit_code == 2
+    assert f"{REPO} has {has}; publishing" in error_line(result)
+    assert run(folder, "--repo-id", REPO, "--replace").exit_code == 0
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "conformance.npz", "preprocessor_config.json", "config.json"])
+def test_what_was_checked_is_what_goes_up(
+    name: str, large: bool, folder: Path, tmp_path: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is replaced by a link to a secret of the same size between the check and the upload."""
+    content = (folder / name).read_bytes()
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * len(content))
+
+    def pack_and_change(*arguments: Any, **options: Any) -> Package:
+        packed = package.pack(*arguments, **options)
+        (folder / name).unlink()
+        (folder / name).symlink_to(secret)
+        return packed
+
+    monkeypatch.setattr("onnxzoo.hub.publish.pack", pack_and_change)
+    if large:
+        monkeypatch.setattr(package, "ALWAYS_LARGE", 0)
+    result = run(folder, "--repo-id", REPO)
+    there = loopback.store.repos[REPO].branches["main"].files
+    assert all(blob.content != secret.read_bytes() for blob in there.values())
+    assert secret.read_bytes() not in loopback.store.repos[REPO].objects.values()
+    if large and name != "config.json":
+        assert result.exit_code == 1
+        assert f"{name} was changed while it was being published; nothing was published" in error_line(result)
+        assert name not in there
+    else:
+        assert there[name].content == content
+
+
+def test_a_file_that_changes_while_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.joinpath("README.md").write_text("something else")
+    verified = Artifact.verified
+    calls: list[str] = []
+
+    def then_another(self: Artifact, path: str) -> Path:
+        calls.append(path)
+        is_last = path == "preprocessor_config.json" and calls.count(path) > 1
+        return folder / "README.md" if is_last else verified(self, path)
+
+    monkeypatch.setattr(Artifact, "verified", then_another)
+    result = run(folder, "--repo-id", REPO)
+    assert result.exit_code == 1
+    assert "was changed while it was being published" in error_line(result)
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", ".gitattributes", ".eval_results/x.yaml", "w.pkl", "evil.py", "id_rsa", "onnx/other.onnx"]
+)
+def test_a_list_of_files_that_are_none_of_an_artifact(path: str, folder: Path, loopback: LoopbackHub) -> None:
+    list_also(folder, path)
+    assert f"lists {path}, which is no file of an artifact; take it off" in error_line(run(folder, "--repo-id", REPO))
+    assert loopback.log.all() == []
+
+
+def test_a_precision_belongs_to_its_file(folder: Path, loopback: LoopbackHub) -> None:
+    shutil.copy(folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx")
+    files = json.loads((folder / "config.json").read_text())["files"]
+    files["onnx/model_int8.onnx"] = files["onnx/model.onnx"] | {"precision": "bf16"}
+    set_config(folder, files=files)
+    line = error_line(run(folder, "--repo-id", REPO, "--allow-unvalidated"))
+    assert "lists onnx/model_int8.onnx with the precision bf16, which is no file of an artifact" in line
+
+
+def list_also(folder: Path, path: str) -> None:
+    """Write a file and list it in config.json."""
     (folder / path).parent.mkdir(exist_ok=True)
     (folder / path).write_text("theirs")
     files = json.loads((folder / "config.json").read_text())["files"]
     files[path] = {"sha256": hashlib.sha256(b"theirs").hexdigest(), "bytes": 6}
     set_config(folder, files=files)
-    assert f"lists {path}, which publishing would overwrite" in error_line(run(folder, "--repo-id", REPO))
 
 
 @pytest.mark.parametrize(
@@ -555,6 +674,30 @@ def test_a_name_that_is_no_repository(many: Path, loopback: LoopbackHub) -> None
     result = run("--all", many, "--namespace", "onnxzoo")
     assert result.exit_code == 1
     assert "'onnxzoo/../../etc' is no name of a Hub repository" in result.stderr
+    assert set(loopback.store.repos) == {REPO}
+
+
+def test_a_name_that_no_file_system_takes_stops_nothing_else(many: Path, loopback: LoopbackHub) -> None:
+    files = json.loads((many / "pvt_v2_nano_fashion" / "config.json").read_text())["files"]
+    set_config(many / "pvt_v2_nano_fashion", files=files | {"x" * 300: files["conformance.npz"]})
+    result = run("--all", many, "--namespace", "onnxzoo")
+    assert result.exit_code == 1
+    assert "in config.json has more than 255 bytes" in result.stderr
+    assert set(loopback.store.repos) == {REPO}
+
+
+def test_an_artifact_that_cannot_be_read_stops_nothing_else(
+    many: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path, *arguments: Any, **options: Any) -> Package:
+        if folder.name == "pvt_v2_nano_fashion":
+            raise OSError(5, "Input/output error")
+        return package.pack(folder, *arguments, **options)
+
+    monkeypatch.setattr("onnxzoo.hub.publish.pack", broken)
+    result = run("--all", many, "--namespace", "onnxzoo")
+    assert result.exit_code == 1
+    assert "onnxzoo: error: pvt_v2_nano_fashion: [Errno 5] Input/output error" in result.stderr
     assert set(loopback.store.repos) == {REPO}
 
 

@@ -88,6 +88,7 @@ def test_our_own_models_are_not_mistaken_for_imagenet_ones(name):
     assert len(registry.labels(entry.labels)) == 10
     assert entry.source.url is None
     assert entry.source.timm_repo is None
+    assert entry.source.sha256 is not None
     assert entry.params_m <= 0.5
     assert entry.preprocess.resize_size == entry.preprocess.crop_size == entry.image_size
 

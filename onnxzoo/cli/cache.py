@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..hub.names import require_endpoint
 from . import one_line
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def command() -> None:
     That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
     huggingface_hub's cache (HF_HOME). Models of other tools in that cache are left alone.
     """
+    require_endpoint()
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

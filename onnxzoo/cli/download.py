@@ -59,7 +59,8 @@ def command(
 
     NAME is a name that 'onnxzoo list' shows, or USER/NAME[@REVISION] on the Hugging Face Hub. Models that ship with
     onnxzoo or were exported here are there already. Goes on after a failure and ends with a table; the exit code is
-    that of the failures: 1 when a file was rejected, 3 when only the network, the Hub or a model was missing.
+    that of the failures: 1 when a file was rejected, 2 for a precision that a model does not have, 3 when only the
+    network, the Hub or a model was missing.
     """
     if every == bool(names):
         raise click.UsageError("give names of models, or --all")

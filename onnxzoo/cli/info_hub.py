@@ -21,9 +21,10 @@ SHOWN_COMMITS = 10
 
 def print_published(model: str, *, as_json: bool) -> None:
     """Print the revisions of a registry model or USER/NAME on the Hub; raises as `onnxzoo.hub.listing.published`."""
+    name = _on_the_hub(model)
     from ..hub.listing import published
 
-    listing = published(_on_the_hub(model))
+    listing = published(name)
     if as_json:
         click.echo(json.dumps(_as_dict(listing), indent=2))
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ArtifactError, InputError, OnnxzooError
+from ..hub.names import require_endpoint
 from . import one_line, report
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ SHOWN_FILES = 5
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would go up, without changing anything.")
 @click.option("--message", metavar="M", help="The commit's message.")
 @click.option("--allow-unvalidated", is_flag=True, help="Publish what has not passed a validation; the card says so.")
+@click.option("--replace", is_flag=True, help="Overwrite files of a repository that has something else.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -54,6 +56,7 @@ def command(
         raise click.UsageError("give --repo-id USER/NAME for one artifact, or --all and --namespace NS for many")
     if message is not None and not message.strip():
         raise click.UsageError("--message is empty")
+    require_endpoint()
     from ..hub.publish import publish
 
     options["message"] = message
@@ -97,7 +100,7 @@ def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[
             if (other := taken.setdefault(repo_id.casefold(), one)) != one:
                 raise ArtifactError(f"{one.name} and {other.name} have one name, for which there is one repository")
             outcomes.append(Outcome(one, repo_id, publish(one, repo_id, **options)))
-        except OnnxzooError as error:
+        except (OnnxzooError, OSError) as error:
             report(f"{one.name}: {error}")
             outcomes.append(Outcome(one, repo_id, error=str(error)))
     return outcomes
@@ -118,7 +121,7 @@ def _lines(done: Publication) -> list[str]:
         lines = [f"{made} {done.repo_id}, {done.revision}: {goes}", f"  commit   {done.commit}"]
     lines += [f"  url      {done.url}", f"  there    {_count(done.unchanged)} that did not change"]
     sent, removed = ("to send", "to remove") if done.dry_run else ("sent", "removed")
-    lines += [f"  {sent:<9}{path}" for path in done.uploaded] + [f"  {removed:<9}{path}" for path in done.removed]
+    lines += [f"  {sent:<8} {path}" for path in done.uploaded] + [f"  {removed:<8} {path}" for path in done.removed]
     if done.left_out:
         more = f" and {len(done.left_out) - SHOWN_FILES} more" if len(done.left_out) > SHOWN_FILES else ""
         lines.append(f"  left out {', '.join(done.left_out[:SHOWN_FILES])}{more}: not of the artifact")

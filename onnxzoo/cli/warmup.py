@@ -55,19 +55,17 @@ def command(
     """
     sizes = _checked_sizes(batch_sizes)
 
-    from ..artifact import read_artifact
     from ..engines import EngineOptions, create_engine
     from ..engines.protocol import CachedEngine
-    from ..hub import find_artifact
-    from ..model import model_files
+    from ..model import find_model
 
-    artifact = read_artifact(find_artifact(model))
+    # The type of `hint` is Hint: click has checked it.
+    options = EngineOptions(precision, threads, strict=strict, hint=hint)  # type: ignore[arg-type]
+    artifact, files = find_model(model, engine, options)
     kept: dict[Path, Built] = {}
     for size in sizes:
-        # The type of `hint` is Hint: click has checked it.
-        options = EngineOptions(precision, threads, size, strict, hint)  # type: ignore[arg-type]
         started = time.monotonic()
-        running = create_engine(engine, model_files(artifact), options)
+        running = create_engine(engine, files, dataclasses.replace(options, batch_size=size))
         try:
             info = running.info
             # Several batch sizes may share a compiled model.

@@ -21,7 +21,16 @@ from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_work
 if TYPE_CHECKING:
     from .protocol import Choice, Engine, EngineClass, ModelFile, ModelFiles
 
-__all__ = ["AUTO", "AUTO_ORDER", "ENGINES", "PADDLE", "EngineOptions", "create_engine", "engine_class"]
+__all__ = [
+    "AUTO",
+    "AUTO_ORDER",
+    "ENGINES",
+    "PADDLE",
+    "EngineOptions",
+    "create_engine",
+    "engine_class",
+    "require_possible",
+]
 
 # Name -> 'module:class'. A colon and a device may follow the name where the engine has several.
 ENGINES: Mapping[str, str] = {
@@ -104,6 +113,14 @@ def engine_class(name: str) -> EngineClass:
     return cast("EngineClass", getattr(import_module(f".{module}", __package__), class_name))
 
 
+def require_possible(name: str, options: EngineOptions) -> None:
+    """Refuse what no model can change, before one is looked for: raises InputError as `create_engine` does."""
+    if name == AUTO:
+        chosen_order(ENGINES)
+    else:
+        _usable(name, engine_class(name), options)
+
+
 def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, choice: Choice) -> Engine:
     kind = engine_class(name)
     _, _, device = name.partition(":")
@@ -114,9 +131,7 @@ def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, op
     """The ONNX file that gives the precision asked for on this engine."""
     from .protocol import ModelFile, ModelFiles
 
-    usable = kind.FILES.get(options.precision)
-    if usable is None:
-        raise InputError(f"the engine {name!r} has no precision {options.precision!r} (it has {', '.join(kind.FILES)})")
+    usable = _usable(name, kind, options)
     given = ModelFile(model) if isinstance(model, Path) else model
     precisions = given.precisions if isinstance(given, ModelFiles) else (given.precision,)
     for precision in usable:
@@ -126,6 +141,14 @@ def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, op
         f"the engine {name!r} computes in {options.precision} from an ONNX file in {' or '.join(usable)}; "
         f"{_described(model)} has {', '.join(precisions) or 'none'}"
     )
+
+
+def _usable(name: str, kind: EngineClass, options: EngineOptions) -> tuple[str, ...]:
+    """The precisions of ONNX files that give the precision asked for, best first."""
+    usable = kind.FILES.get(options.precision)
+    if usable is None:
+        raise InputError(f"the engine {name!r} has no precision {options.precision!r} (it has {', '.join(kind.FILES)})")
+    return usable
 
 
 def _described(model: Path | ModelFile | ModelFiles) -> str:

@@ -3,6 +3,7 @@
     lookup      a name, a folder or USER/NAME[@REVISION] to the folder of an artifact; imports nothing heavy
     names       USER/NAME[@REVISION], the namespace of the registry's models
     client      huggingface_hub's client: every request, and its errors as ours
+    cached      what is in huggingface_hub's cache already, checked, offline
     download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
     cache       what is kept on this machine: listed, verified, removed
     package     what of an artifact goes up
@@ -12,13 +13,23 @@
 Only this package imports huggingface_hub.
 """
 
-from .lookup import SHIPPED_DIR, cached_models, complete_artifact, find_artifact, locate, require_own, shipped_models
+from .lookup import (
+    SHIPPED_DIR,
+    cached_models,
+    complete_artifact,
+    find_artifact,
+    is_offline,
+    locate,
+    require_own,
+    shipped_models,
+)
 
 __all__ = [
     "SHIPPED_DIR",
     "cached_models",
     "complete_artifact",
     "find_artifact",
+    "is_offline",
     "locate",
     "require_own",
     "shipped_models",

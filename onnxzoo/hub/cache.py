@@ -6,21 +6,35 @@ artifacts of onnxzoo are looked at: other tools keep their models there, too.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub.errors import CacheNotFound
 
 from .. import files, registry
-from ..artifact import CONFIG_FILE, read_artifact
-from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError
+from ..artifact import (
+    CARD_FILE,
+    CONFIG_FILE,
+    CONFORMANCE_FILE,
+    MODEL_FILES,
+    PREPROCESSOR_FILE,
+    config_bytes,
+    read_artifact,
+)
+from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from . import client
-from .download import blob_problem
+from .cached import blob_problem
+from .download import alone, lock_file
 from .lookup import cached_models
 from .names import namespace
+
+LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
+"""What there may be of an artifact in the Hub's cache."""
 
 EXPORT, HUB, CHECKPOINT, ENGINES = "export", "hub", "checkpoint", "engines"
 
@@ -71,11 +85,11 @@ def verify(entry: CacheEntry) -> list[str]:
         return _verify_checkpoint(entry.path)
     if entry.kind == ENGINES:
         return []
+    problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
     try:
         artifact = read_artifact(entry.path)
     except ArtifactError as error:
-        return [str(error)]
-    problems = []
+        return [*problems, str(error)]
     for path in artifact.files:
         if entry.kind == HUB and not (entry.path / path).exists():
             continue  # only what was needed has been downloaded
@@ -92,19 +106,46 @@ def verify(entry: CacheEntry) -> list[str]:
 
 
 def remove(doomed: Iterable[CacheEntry]) -> None:
-    """Delete entries; the blobs of the Hub's cache that no other revision needs go, too."""
-    commits = []
+    """Delete entries; the blobs of the Hub's cache that no other revision needs go, too. Links go, not what is behind.
+
+    Raises ArtifactError naming what cannot be deleted.
+    """
+    from_hub: dict[str, list[CacheEntry]] = {}
     for entry in doomed:
-        if entry.kind == HUB and entry.revision is not None:
-            commits.append(entry.revision)
-        elif entry.kind == CHECKPOINT:
-            for suffix in ("", *COMPANIONS):
-                entry.path.with_name(entry.path.name + suffix).unlink(missing_ok=True)
-        else:
-            (entry.path / CONFIG_FILE).unlink(missing_ok=True)  # first: no half of an artifact passes for one
-            shutil.rmtree(entry.path)
-    if commits:
-        huggingface_hub.scan_cache_dir(client.cache_folder()).delete_revisions(*commits).execute()
+        try:
+            if entry.kind == HUB:
+                from_hub.setdefault(entry.name, []).append(entry)
+            elif entry.kind == CHECKPOINT:
+                for suffix in ("", *COMPANIONS):
+                    entry.path.with_name(entry.path.name + suffix).unlink(missing_ok=True)
+            elif entry.path.is_symlink():
+                entry.path.unlink()
+            else:
+                (entry.path / CONFIG_FILE).unlink(missing_ok=True)  # first: no half of an artifact passes for one
+                shutil.rmtree(entry.path)
+        except OSError as error:
+            raise ArtifactError(f"{entry.path} cannot be removed: {one_line(error)}") from None
+    for repo_id, revisions in from_hub.items():
+        try:
+            with alone(repo_id):
+                _remove_from_hub(repo_id, revisions)
+        except OSError as error:
+            raise ArtifactError(f"{repo_id} cannot be removed from the cache: {one_line(error)}") from None
+
+
+def _remove_from_hub(repo_id: str, revisions: Sequence[CacheEntry]) -> None:
+    """Delete revisions of one repo: other repos may have commits of the same name."""
+    repo = client.repo_folder(repo_id)
+    # What the client takes for damage, and leaves all of the repo alone for.
+    for path in [*_dangling(repo / "snapshots"), *_refs_to_nothing(repo)]:
+        path.unlink(missing_ok=True)
+    found = huggingface_hub.scan_cache_dir(client.cache_folder())
+    this = frozenset(one for one in found.repos if (one.repo_id, one.repo_type) == (repo_id, "model"))
+    commits = [entry.revision for entry in revisions if entry.revision is not None]
+    dataclasses.replace(found, repos=this).delete_revisions(*commits).execute()
+    for entry in revisions:
+        if entry.path.exists():  # the client only logs why
+            raise ArtifactError(f"{entry.path} cannot be removed; delete the folder {repo}")
 
 
 def _exports() -> Iterator[CacheEntry]:
@@ -113,23 +154,29 @@ def _exports() -> Iterator[CacheEntry]:
 
 
 def _from_hub() -> Iterator[CacheEntry]:
-    try:
-        found = huggingface_hub.scan_cache_dir(client.cache_folder())
-    except CacheNotFound:
-        return
-    for repo in sorted(found.repos, key=lambda repo: repo.repo_id):
-        if repo.repo_type != "model":
-            continue
-        for revision in sorted(repo.revisions, key=lambda revision: revision.last_modified):
-            if repo.repo_id.startswith(f"{namespace()}/") or _is_ours(revision.snapshot_path):
-                yield CacheEntry(
-                    HUB,
-                    repo.repo_id,
-                    revision.snapshot_path,
-                    revision.size_on_disk,
-                    revision.commit_hash,
-                    tuple(sorted(revision.refs)),
-                )
+    """Looked up here and not by the client's scan, which passes over a repo in which anything is damaged."""
+    for repo in sorted(client.cache_folder().glob("models--*--*")):
+        repo_id = repo.name.removeprefix("models--").replace("--", "/")
+        refs = _refs(repo)
+        snapshots = [path for path in (repo / "snapshots").glob("*") if path.is_dir()]
+        for folder in sorted(snapshots, key=lambda path: path.stat().st_mtime):
+            if _is_ours(repo_id, folder):
+                called = tuple(sorted(ref for ref, commit in refs.items() if commit == folder.name))
+                yield CacheEntry(HUB, repo_id, folder, _size(_files_in(folder)), folder.name, called)
+
+
+def _refs(repo: Path) -> dict[str, str]:
+    """Branch or tag -> commit, as a repo in the Hub's cache remembers them."""
+    root = repo / "refs"
+    return {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace").strip()
+        for path in _files_in(root)
+    }
+
+
+def _refs_to_nothing(repo: Path) -> list[Path]:
+    refs, commits = _refs(repo), {path.name for path in (repo / "snapshots").glob("*")}
+    return [repo / "refs" / ref for ref, commit in refs.items() if commit not in commits]
 
 
 def _checkpoints() -> Iterator[CacheEntry]:
@@ -170,12 +217,25 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
     return not revision or revision in entry.refs or (len(revision) >= 7 and commit.startswith(revision))
 
 
-def _is_ours(folder: Path) -> bool:
+def _is_ours(repo_id: str, folder: Path) -> bool:
+    """Whether a snapshot is of an artifact, perhaps damaged: other tools keep their models beside ours."""
     try:
         read_artifact(folder)
     except ArtifactError:
-        return False
-    return True
+        pass
+    else:
+        return True
+    with contextlib.suppress(ArtifactError, ValueError, RecursionError):
+        config = json.loads(config_bytes(folder))
+        if isinstance(config, dict) and "schema_version" not in config:
+            return False  # somebody else's
+    inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    known = {f"{namespace()}/{name}" for name in registry.models()}
+    return inside <= LAYOUT and (repo_id in known or lock_file(repo_id).is_file())
+
+
+def _dangling(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists())
 
 
 def _files_in(folder: Path) -> list[Path]:

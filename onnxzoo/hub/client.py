@@ -10,7 +10,7 @@ import contextlib
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +43,12 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 """A server that asks for more patience (Retry-After) is not waited for."""
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+PROXY_STATUSES = (407, 511)
+"""A proxy or network asks for a login of its own."""
+
+
+class NotAHubError(HubError):
+    """What answered is something else, as the login page of a hotel's network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,12 @@ def api() -> huggingface_hub.HfApi:
 
 def web_address(repo_id: str) -> str:
     """Where people find the repo."""
-    return f"{constants.ENDPOINT}/{repo_id}"
+    return f"{endpoint()}/{repo_id}"
+
+
+def endpoint() -> str:
+    """The Hub's address for messages: without the user and password that HF_ENDPOINT may have."""
+    return without_login(constants.ENDPOINT)
 
 
 def cache_folder() -> Path:
@@ -96,7 +107,7 @@ def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
     url = huggingface_hub.hf_hub_url(repo_id, path, revision=revision)
     facts = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     if facts.commit_hash is None:
-        raise HubError(f"{constants.ENDPOINT} does not answer as a Hugging Face Hub; check HF_ENDPOINT and the proxy")
+        raise NotAHubError(f"{endpoint()} does not answer as a Hugging Face Hub; check HF_ENDPOINT and the proxy")
     return RemoteFile(facts.commit_hash, facts.size, facts.etag)
 
 
@@ -105,12 +116,9 @@ def download_file(repo_id: str, path: str, revision: str, *, force: bool = False
     return Path(api().hf_hub_download(repo_id, path, revision=revision, cache_dir=cache_folder(), force_download=force))
 
 
-def sizes(repo_id: str, paths: Sequence[str], revision: str) -> dict[str, int]:
-    """Bytes of those of the files that the repo has: one request. The client's errors, as above."""
-    from huggingface_hub.hf_api import RepoFile  # slow to import
-
-    found = api().get_paths_info(repo_id, list(paths), revision=revision)
-    return {file.path: file.size for file in found if isinstance(file, RepoFile)}
+def download_to(folder: Path, repo_id: str, path: str, revision: str) -> None:
+    """Download the file into `folder`, past the cache. The client's errors, as above."""
+    api().hf_hub_download(repo_id, path, revision=revision, local_dir=folder)
 
 
 def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
@@ -132,8 +140,11 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether the Hub gave no answer, or one that says nothing about the repo: a cached copy may stand in for it."""
     cause = _cause(error)
     if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in PASSING_STATUSES
-    return isinstance(cause, HttpError | OfflineModeIsEnabled)
+        status, headers = cause.response.status_code, cause.response.headers
+        # The Hub says why it refuses in a header; what refuses without is a proxy on the way.
+        by_proxy = status in (401, 403) and not {"x-error-code", "x-error-message"} & {one.lower() for one in headers}
+        return by_proxy or status in (*PASSING_STATUSES, *PROXY_STATUSES)
+    return isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError)
 
 
 @contextlib.contextmanager
@@ -160,6 +171,10 @@ def as_ours(
     """The client's error as `translated` raises it; None for one that is not about the Hub."""
     where = web_address(repo_id)
     error = _cause(error)
+    if isinstance(error, OnnxzooError):
+        return error
+    if type(error).__name__ == "InvalidURL":  # of the HTTP library, of which there are two
+        return InputError(f"HF_ENDPOINT is {endpoint()!r}, which is no address; expected one like https://HOST")
     if isinstance(error, HFValidationError):
         return InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
@@ -177,7 +192,7 @@ def as_ours(
         return _refusal(error, repo_id)
     if isinstance(error, HttpError):
         return HubError(
-            f"{repo_id}: the Hub at {constants.ENDPOINT} cannot be reached, or the connection was lost "
+            f"{repo_id}: the Hub at {endpoint()} cannot be reached, or the connection was lost "
             f"({redacted(one_line(error))[:200]}); check the network and try again"
         )
     if isinstance(error, UnicodeEncodeError):
@@ -191,6 +206,10 @@ def _refusal(error: HfHubHTTPError, repo_id: str) -> HubError:
     status = error.response.status_code
     said = redacted(one_line(error.server_message))[:200] if error.server_message else ""
     answer = f"{repo_id}: the Hub answers {status}" + (f" ({said})" if said else "")
+    if status in PROXY_STATUSES:
+        return HubError(f"{answer}: a proxy or this network asks for a login of its own; check HTTPS_PROXY")
+    if status in (401, 403) and not huggingface_hub.get_token():
+        return HubError(f"{answer}: the Hub or a proxy does not permit this; log in: hf auth login, or check the proxy")
     if status == 401:
         return HubError(f"{answer}: it does not accept the access token; check HF_TOKEN, or log in: hf auth login")
     if status == 403:
@@ -242,8 +261,13 @@ def _retry_after(error: HfHubHTTPError) -> float | None:
 
 
 def redacted(text: str) -> str:
-    """The text without access tokens: the one in use, and whatever looks like one."""
+    """The text without access tokens and passwords: the token in use, and whatever looks like one."""
     token = huggingface_hub.get_token()
     if token:
         text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
-    return re.sub(r"hf_\w+|Bearer [^\s'\"]+", "***", text)
+    return without_login(re.sub(r"hf_\w+|Bearer [^\s'\"]+", "***", text))
+
+
+def without_login(text: str) -> str:
+    """The text without user and password in the addresses that it holds."""
+    return re.sub(r"(https?://)[^/\s'\"]*@", r"\1", text)

@@ -2,33 +2,32 @@
 
 How it goes: one request finds the commit that the revision means now; everything else is asked for at that commit.
 What is in the cache and right is not asked for. config.json comes first, then what it lists; the cache's note of the
-branch's commit is renewed last, so that whatever it names offline is whole. A file that is wrong is fetched once more.
+branch's commit is renewed last, so that what it names offline has a model. A file that is wrong is fetched once more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILES, Artifact, read_artifact
-from ..artifact_file import ArtifactFile
-from ..errors import ArtifactError, InputError, ModelNotFoundError
-from ..files import git_blob_id, models_dir, sha256_of
+from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, read_artifact
+from ..errors import ArtifactError, InputError
+from ..files import atomic_write
 from . import client
+from .cached import config_problem, from_cache, needed
 from .names import HubName
 
 log = logging.getLogger("onnxzoo")
 
 QUIET_WAIT_S = 5.0
 """For another process that downloads the same model, before the user is told."""
-
-HASH_LENGTHS = (40, 64)
-"""Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
 
 Problem = Callable[[Path], str | None]
 """What is wrong with a file, as the end of a sentence; None when it is right."""
@@ -43,27 +42,42 @@ class PlannedFile:
     cached: bool
 
 
-def fetch(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] | None = ()) -> Path:
-    """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`."""
+def fetch(
+    name: HubName,
+    *,
+    offline: bool | None,
+    precision: str | None,
+    files: Sequence[str] | None = (),
+    commit: str | None = None,
+) -> Path:
+    """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`.
+
+    `commit`: the one that the branch or tag of `name` is known to have, or had; the Hub is not asked for another.
+    """
     if is_offline(offline):
-        return _from_cache(name, precision, files, why="offline, the Hub is not asked")
+        here = name if commit is None else dataclasses.replace(name, revision=commit)
+        return from_cache(here, precision, files, why="offline, the Hub is not asked")
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        return _Download(name).run(precision, files)
+        return _Download(name, commit).run(precision, files)
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
-    """The commit and the files that `fetch` would bring, without bringing them.
+    """The commit and the files that `fetch` would bring, without bringing more than config.json, to a temporary place.
 
-    Raises what `fetch` raises for a repo that cannot be asked.
+    Raises what `fetch` raises for a repo that cannot be asked, InputError when it has no such precision.
     """
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        commit = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted)).commit
-        paths = [CONFIG_FILE, MODEL_FILES[precision]]
-        sizes = client.patiently(lambda: client.sizes(name.repo_id, paths, commit))
-    if paths[1] not in sizes:
-        raise ArtifactError(f"{name} has no {precision} model: there is no {paths[1]} in it")
-    cached = {path: client.cached_file(name.repo_id, path, commit) is not None for path in paths}
-    return commit, [PlannedFile(path, size, cached[path]) for path, size in sizes.items()]
+        config = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted))
+        _check_size(f"{CONFIG_FILE} of {name}", config.size, None, MAX_CONFIG_BYTES)
+        with tempfile.TemporaryDirectory() as folder:
+            client.patiently(lambda: client.download_to(Path(folder), name.repo_id, CONFIG_FILE, config.commit))
+            artifact = read_artifact(Path(folder))
+            model = artifact.required_model(precision)
+            size = (Path(folder) / CONFIG_FILE).stat().st_size
+    return config.commit, [
+        PlannedFile(path, size, client.cached_file(name.repo_id, path, config.commit) is not None)
+        for path, size in ((CONFIG_FILE, size), (model.path, model.bytes))
+    ]
 
 
 def is_offline(offline: bool | None) -> bool:
@@ -76,23 +90,27 @@ def is_offline(offline: bool | None) -> bool:
 class _Download:
     """One call of `fetch` that may make requests."""
 
-    def __init__(self, name: HubName) -> None:
+    def __init__(self, name: HubName, commit: str | None) -> None:
         self.name = name
         self.repo_id = name.repo_id
-        self.commit = name.wanted
+        self.is_commit_known = name.pinned or commit is not None
+        self.commit = name.wanted if commit is None else commit
 
     def run(self, precision: str | None, files: Sequence[str] | None) -> Path:
         facts = None
-        if not self.name.pinned:
+        if not self.is_commit_known:
             facts = self.ask()
             if facts is None:
-                return _from_cache(self.name, precision, files, why="the Hub cannot be reached")
+                return from_cache(self.name, precision, files, why="the Hub cannot be reached")
             self.commit = facts.commit
-        config = self.bring(CONFIG_FILE, lambda path: _config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
+        config = self.bring(CONFIG_FILE, lambda path: config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
         artifact = read_artifact(config.parent)
-        for file in _needed(artifact, precision, files):
+        files_needed = needed(artifact, precision, files)
+        for file in files_needed:
             self.bring(file.path, file.problem, size=file.bytes)
-        self.note_commit()
+        if files_needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
+            # A config.json alone does not take the place of an older commit that can be run.
+            self.note_commit()
         return artifact.folder
 
     def ask(self) -> client.RemoteFile | None:
@@ -128,7 +146,7 @@ class _Download:
         with contextlib.suppress(FileNotFoundError):  # another process may be replacing it
             if found is not None and problem(found) is None:
                 return found
-        with _alone(self.repo_id):
+        with alone(self.repo_id):
             # Another process may have brought it meanwhile.
             found = client.cached_file(self.repo_id, path, self.commit)
             wrong = None if found is None else problem(found)
@@ -169,14 +187,14 @@ class _Download:
             )
 
     def note_commit(self) -> None:
-        """Let the cache know which commit the branch or tag has, now that all of it is here."""
-        known = client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted)
-        if self.name.pinned or (known is not None and known.parent.name == self.commit):
-            return
+        """Let the cache know that the branch or tag has this commit, in the way of huggingface_hub."""
+        note = client.repo_folder(self.repo_id) / "refs" / self.name.wanted
         try:
-            client.download_file(self.repo_id, CONFIG_FILE, self.name.wanted)
-        except (client.HttpError, OSError) as error:  # all files are here; the note serves the next time, offline
-            log.debug("the cache of %s keeps its old commit: %s", self.name, client.redacted(str(error)))
+            if not self.name.pinned and not (note.is_file() and note.read_text(encoding="utf-8") == self.commit):
+                with atomic_write(note) as file:
+                    file.write(self.commit.encode())
+        except OSError as error:  # all files are here; the note serves the next time, offline
+            log.debug("the cache of %s keeps its old commit: %s", self.name, error)
 
 
 def _check_size(what: str, offered: int | None, size: int | None, limit: int | None) -> None:
@@ -189,80 +207,13 @@ def _check_size(what: str, offered: int | None, size: int | None, limit: int | N
         raise ArtifactError(f"{what} has {offered} bytes on the Hub, {limit} are allowed; it was not downloaded")
 
 
-def _from_cache(name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str) -> Path:
-    """What `fetch` returns, from the cache alone."""
-    config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
-    if config is None:
-        places = [str(client.repo_folder(name.repo_id))]
-        if name.known_as is not None and name.revision is None:
-            places.insert(0, str(models_dir() / name.known_as))
-        cure = f"download it when online: {_command(name)}" + (f"; or {name.otherwise}" if name.otherwise else "")
-        raise ModelNotFoundError(f"{name} is not on this machine (not in {' nor in '.join(places)}), and {why}; {cure}")
-    wrong = _config_problem(config, None)
-    if wrong is not None:
-        raise ArtifactError(f"{config} {wrong}, and {why}; load the model online to have it fetched again")
-    artifact = read_artifact(config.parent)
-    for file in _needed(artifact, precision, files):
-        if client.cached_file(name.repo_id, file.path, config.parent.name) is None:
-            command = _command(name, precision if file.precision else None)
-            raise ModelNotFoundError(
-                f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
-                f"download it when online: {command}"
-            )
-        artifact.verified(file.path)
-    return artifact.folder
-
-
-def _command(name: HubName, precision: str | None = None) -> str:
-    revision = f" --revision {name.revision}" if name.known_as and name.revision else ""
-    return f"onnxzoo download {name.argument}{revision}" + (f" --precision {precision}" if precision else "")
-
-
-def _needed(artifact: Artifact, precision: str | None, files: Sequence[str] | None) -> list[ArtifactFile]:
-    if files is None:
-        return list(artifact.files.values())
-    model = None if precision is None else artifact.announced_model(precision)
-    return [*([] if model is None else [model]), *(artifact.files[path] for path in files if path in artifact.files)]
-
-
-def _config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
-    """Nothing announces config.json but its etag, which the Hub says and the cache names its blob by."""
-    etag = facts.etag if facts else _etag_in_cache(found)
-    if etag is not None and len(etag) in HASH_LENGTHS:
-        return etag_problem(found, etag)
-    try:
-        read_artifact(found.parent)
-    except ArtifactError as error:
-        return f"cannot be read ({error})"
-    return None
-
-
-def blob_problem(found: Path) -> str | None:
-    """What is wrong with a file of huggingface_hub's cache, which knows it by its hash; None also where it does not."""
-    etag = _etag_in_cache(found)
-    return None if etag is None else etag_problem(found, etag)
-
-
-def etag_problem(found: Path, etag: str) -> str | None:
-    """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
-    if len(etag) not in HASH_LENGTHS:
-        return None
-    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found.read_bytes())
-    return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
-
-
-def _etag_in_cache(found: Path) -> str | None:
-    """The name of the blob that a snapshot's file links to; None in a cache without links."""
-    return found.readlink().name if found.is_symlink() else None
-
-
 @contextlib.contextmanager
-def _alone(repo_id: str) -> Iterator[None]:
-    """One process at a time downloads a repo: huggingface_hub's own lock does not suffice in a cache without links.
+def alone(repo_id: str) -> Iterator[None]:
+    """One process at a time changes a repo: huggingface_hub's own lock does not suffice in a cache without links.
 
     Where the file system has no locks, each downloads for itself, which is slower and no less right.
     """
-    path = _locks(repo_id) / "onnxzoo.lock"
+    path = lock_file(repo_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -288,6 +239,11 @@ def _remove_leftovers(repo_id: str) -> None:
         lock = FileLock(_locks(repo_id) / f"{part.name.partition('.')[0]}.lock", timeout=0)
         with contextlib.suppress(Timeout, OSError, NotImplementedError), lock:
             part.unlink(missing_ok=True)
+
+
+def lock_file(repo_id: str) -> Path:
+    """What `alone` locks, and leaves behind: a sign that onnxzoo has downloaded from this repo."""
+    return _locks(repo_id) / "onnxzoo.lock"
 
 
 def _locks(repo_id: str) -> Path:

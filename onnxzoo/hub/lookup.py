@@ -7,14 +7,13 @@ the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from .. import registry
 from ..artifact import CONFIG_FILE, is_artifact
-from ..errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
+from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
 from . import names
 
@@ -33,11 +32,11 @@ def find_artifact(
     """The artifact folder of a registry name, an alias, a Hub repo `USER/NAME[@REVISION]`, or the path of a folder.
 
     From the Hub come config.json, the ONNX file of `precision` (None: none) and those of `files` that the artifact has
-    (None: all that it has), each checked against its size and SHA-256 in config.json; another precision than the
-    artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is asked
-    for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all. `offline`:
-    True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a
-    warning.
+    (None: all that an artifact may have), each checked against its size and SHA-256 in config.json; another precision
+    than the artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is
+    asked for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all.
+    `offline`: True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache
+    serves, with a warning; where the newest copy of main lacks a file, another one that has all, with a warning, too.
 
     Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
     not on this machine) or a path where nothing is, ArtifactError for a path that is no artifact and for a file from
@@ -73,7 +72,16 @@ def complete_artifact(
     if isinstance(place, names.HubName):
         from .download import fetch  # imports huggingface_hub
 
-        fetch(dataclasses.replace(place, revision=folder.name), offline=offline, precision=precision)
+        fetch(place, offline=offline, precision=precision, commit=folder.name)
+
+
+def is_offline(model: str | os.PathLike[str], *, revision: str | None = None, offline: bool | None = None) -> bool:
+    """Whether `model` is on the Hub, which may not be asked: of its files, those count that are here."""
+    if isinstance(locate(model, revision), Path):
+        return False
+    from . import download  # imports huggingface_hub
+
+    return download.is_offline(offline)
 
 
 def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:
@@ -90,7 +98,14 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
             return place
     if revision is not None:
         raise InputError(f"{model} is a folder, which has no revisions; leave revision={revision!r} out")
-    return _artifact_at(Path(model).expanduser())
+    try:
+        return _artifact_at(Path(model).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OnnxzooError):
+            raise
+        shown = str(model)
+        shown = shown if len(shown) <= registry.MAX_SHOWN else f"{shown[: registry.MAX_SHOWN]}..."
+        raise InputError(f"{shown!r} is neither a model nor a folder: {_reason(error)}") from None
 
 
 def require_own(folder: Path) -> None:
@@ -118,18 +133,29 @@ def cached_models() -> list[Path]:
 def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
     """Where a name leads; None: it can only be that of a folder."""
     if _has_separator(text):
-        return None if revision is None and Path(text).exists() else names.parse(text, revision)
+        return None if revision is None and _exists(text) else names.parse(text, revision)
     name, at, stated = text.partition("@")
     try:
         entry = registry.find(name)
     except UnknownModelError:
-        if not text or not Path(text).exists():
+        if not text or not _exists(text):
             raise
         return None
     revision = names.one_revision(stated if at else None, revision)
     here = (SHIPPED_DIR / entry.name, models_dir() / entry.name)
     found = None if revision is not None else next((folder for folder in here if is_artifact(folder)), None)
     return names.of_known_model(entry.name, revision) if found is None else found
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # no file system has such names
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or one_line(error)
 
 
 def _artifact_at(folder: Path) -> Path:

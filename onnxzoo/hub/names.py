@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from .. import registry
 from ..errors import InputError
 
+ENDPOINT_VARIABLE = "HF_ENDPOINT"
 NAMESPACE_VARIABLE = "ONNXZOO_NAMESPACE"
 DEFAULT_REVISION = "main"
 
@@ -28,6 +30,9 @@ class HubName:
     repo_id: str
     revision: str | None
     known_as: str | None = None
+
+    def __post_init__(self) -> None:
+        require_endpoint()  # whoever has such a name imports huggingface_hub next
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
@@ -51,6 +56,21 @@ class HubName:
     def otherwise(self) -> str:
         """How to get the model without the Hub; empty for a model that this project does not know."""
         return "" if self.known_as is None else export_hint(self.known_as)
+
+
+def require_endpoint() -> None:
+    """Refuse an HF_ENDPOINT that is no address: huggingface_hub reads it when it is imported, and fails there.
+
+    Raises InputError. The value is not shown, as it may hold a password.
+    """
+    value = os.environ.get(ENDPOINT_VARIABLE, "https://huggingface.co")
+    try:
+        address = urlsplit(value)
+        known = address.scheme in ("http", "https") and address.hostname is not None and address.port != 0
+    except ValueError:
+        known = False
+    if not known or not value.isprintable():
+        raise InputError(f"{ENDPOINT_VARIABLE} is no address of a Hub; expected one like https://HOST, or unset it")
 
 
 def export_hint(name: str) -> str:

@@ -14,16 +14,28 @@ from ..artifact import (
     MODEL_FILES,
     PREPROCESSOR_FILE,
     Artifact,
-    read_artifact,
+    config_bytes,
+    parse_config,
 )
+from ..artifact_file import ArtifactFile
 from ..card import model_card, unvalidated
 from ..card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
 from ..errors import ArtifactError
 
+ALWAYS_LARGE = 10_000_000
+"""Bytes from which on the Hub keeps any file by its SHA-256: what is sent for it cannot be another content."""
+
+FIXED: Mapping[str, str | None] = {
+    **{path: precision for precision, path in MODEL_FILES.items()},
+    PREPROCESSOR_FILE: None,
+    CONFORMANCE_FILE: None,
+}
+"""The files that config.json may list for publishing, each with its precision there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file as it is to be in the repo: a path on this machine, or the bytes themselves."""
+    """A file as it is to be in the repo: the bytes themselves, or for a large one its path on this machine."""
 
     source: Path | bytes
     size: int
@@ -54,7 +66,8 @@ def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Pack
     Raises ArtifactError for an artifact that is incomplete, altered, unsafe or, unless it is allowed, not validated;
     the message names the file.
     """
-    artifact = read_artifact(folder)
+    config = config_bytes(folder)  # read once: what was checked is what goes up
+    artifact = parse_config(folder, config)
     _require_complete(artifact)
     artifact.verify()
     for precision in artifact.precisions:
@@ -69,9 +82,9 @@ def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Pack
     card = model_card(artifact, repo_id)
     generated = {CARD_FILE: card, **eval_result_files(artifact)}
     files = {path: _of_bytes(text.encode("utf-8")) for path, text in generated.items()}
-    files[CONFIG_FILE] = _of_bytes((folder / CONFIG_FILE).read_bytes())
+    files[CONFIG_FILE] = _of_bytes(config)
     for file in artifact.files.values():
-        files[file.path] = Content(folder / file.path, file.bytes, file.sha256)
+        files[file.path] = _of_file(artifact, file)
     local = folder / CARD_FILE
     other_card = local.is_file() and local.read_bytes() not in (
         card.encode("utf-8"),
@@ -82,11 +95,26 @@ def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Pack
 
 def replaceable(path: str) -> bool:
     """Whether a file in a repo is one that publishing writes, and removes when the artifact no longer has it."""
-    return path in {*MODEL_FILES.values(), PREPROCESSOR_FILE, CONFORMANCE_FILE} or path.startswith(EVAL_RESULTS_PREFIX)
+    return path in FIXED or path.startswith(EVAL_RESULTS_PREFIX)
 
 
 def _of_bytes(data: bytes) -> Content:
     return Content(data, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _of_file(artifact: Artifact, file: ArtifactFile) -> Content:
+    found = artifact.verified(file.path)
+    if file.bytes >= ALWAYS_LARGE:
+        return Content(found, file.bytes, file.sha256)
+    content = _of_bytes(found.read_bytes())
+    if content.sha256 != file.sha256:
+        raise changed_meanwhile(file.path)
+    return content
+
+
+def changed_meanwhile(path: str) -> ArtifactError:
+    """The error for a file that is no longer the one that was checked."""
+    return ArtifactError(f"{path} was changed while it was being published; nothing was published, run it again")
 
 
 def _require_complete(artifact: Artifact) -> None:
@@ -95,10 +123,12 @@ def _require_complete(artifact: Artifact) -> None:
             raise ArtifactError(
                 f"{artifact.folder} is incomplete: its {CONFIG_FILE} lists no {path}; export the model again"
             )
-    for path in artifact.files:
-        if path in (CONFIG_FILE, CARD_FILE) or path.startswith("."):
+    for file in artifact.files.values():
+        if file.path not in FIXED or file.precision != FIXED[file.path]:
+            what = f" with the precision {file.precision}" if file.path in FIXED else ""
             raise ArtifactError(
-                f"{artifact.folder / CONFIG_FILE} lists {path}, which publishing would overwrite; take it off the list"
+                f"{artifact.folder / CONFIG_FILE} lists {file.path}{what}, which is no file of an artifact; take it "
+                "off the list"
             )
 
 

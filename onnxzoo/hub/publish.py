@@ -6,7 +6,9 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +19,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from ..errors import HubError, InputError, ModelNotFoundError, one_line
+from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
+from ..card_metadata import EVAL_RESULTS_PREFIX
+from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, one_line
 from ..files import git_blob_id
 from . import client, names
-from .package import Content, Package, pack, replaceable
+from .package import Content, Package, changed_meanwhile, pack, replaceable
 
 HTTP_PRECONDITION_FAILED = 412
 
@@ -64,14 +68,16 @@ def publish(
     dry_run: bool = False,
     message: str | None = None,
     allow_unvalidated: bool = False,
+    replace: bool = False,
 ) -> Publication:
     """Publish the artifact in `folder` as the model repo `repo_id`, which is made where there is none.
 
     The commit goes to the branch `revision` (main), or into a pull request against main. Files that the repo has
-    already are not sent; where nothing differs there is no commit. With `dry_run` nothing is changed.
+    already are not sent; where nothing differs there is no commit. With `dry_run` nothing is changed. Files of a repo
+    that has not this model's artifact are overwritten with `replace` only; removed are none but those of an artifact.
 
-    Raises ArtifactError as `pack` does, InputError for an impossible combination, ModelNotFoundError for a branch
-    that is not there, HubError for all that the Hub or the network refuses.
+    Raises ArtifactError as `pack` does, InputError for an impossible combination and a repo that has something else,
+    ModelNotFoundError for a branch that is not there, HubError for all that the Hub or the network refuses.
     """
     _require_possible(repo_id, revision, private=private, create_pr=create_pr)
     package = pack(folder, repo_id, allow_unvalidated=allow_unvalidated)
@@ -96,7 +102,17 @@ def publish(
             there = _info(repo_id, branch)
         remote = {one.rfilename: one for one in (there.siblings or [] if there else [])}
         uploads = {path: file for path, file in package.files.items() if not _is_there(remote.get(path), file)}
-        removed = tuple(path for path in remote if path not in package.files and replaceable(path))
+        before = _published_before(repo_id, branch, there, remote.get(CONFIG_FILE), package)
+        if not replace:
+            _require_same(repo_id, package, before, remote, uploads)
+        listed = () if before is None else before.files
+        removed = tuple(
+            path
+            for path in remote
+            if path not in package.files
+            and replaceable(path)
+            and (path in listed or path.startswith(EVAL_RESULTS_PREFIX))
+        )
         commit, url = None if there is None else there.sha, client.web_address(repo_id)
         if (uploads or removed) and not dry_run and there is not None:
             made = _commit(repo_id, package, uploads, removed, branch, there, message, create_pr=create_pr)
@@ -153,6 +169,42 @@ def _info(repo_id: str, branch: str) -> ModelInfo:
     return client.api().model_info(repo_id, revision=branch, files_metadata=True, timeout=timeout)
 
 
+def _published_before(
+    repo_id: str, branch: str, there: ModelInfo | None, config: RepoSibling | None, package: Package
+) -> Artifact | None:
+    """The artifact that the repo has; None where there is none, or none that can be read."""
+    if there is None or config is None:
+        return None
+    if _is_there(config, package.files[CONFIG_FILE]):
+        return package.artifact
+    if config.size is None or config.size > MAX_CONFIG_BYTES:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        client.patiently(lambda: client.download_to(Path(folder), repo_id, CONFIG_FILE, there.sha or branch))
+        try:
+            return read_artifact(Path(folder))
+        except ArtifactError:
+            return None
+
+
+def _require_same(
+    repo_id: str,
+    package: Package,
+    before: Artifact | None,
+    remote: Mapping[str, RepoSibling],
+    uploads: Mapping[str, Content],
+) -> None:
+    """Refuse to overwrite files that are not of an earlier edition of this artifact; raises InputError."""
+    overwritten = sorted(path for path in uploads if path in remote)
+    if not overwritten or (before is not None and before.name == package.artifact.name):
+        return
+    has = "no artifact of onnxzoo" if before is None else f"the model {before.name}"
+    raise InputError(
+        f"{repo_id} has {has}; publishing {package.artifact.name} would overwrite what it has: "
+        f"{', '.join(overwritten)}; publish to another repository, or give --replace"
+    )
+
+
 def _is_there(remote: RepoSibling | None, file: Content) -> bool:
     if remote is None or remote.size != file.size:
         return False
@@ -171,9 +223,12 @@ def _commit(
     create_pr: bool,
 ) -> huggingface_hub.CommitInfo:
     what = ", ".join(package.artifact.precisions)
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(path, file.source) for path, file in uploads.items()
-    ]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = []
+    for path, file in uploads.items():
+        added = CommitOperationAdd(path, file.source)  # hashes it
+        if (added.upload_info.size, added.upload_info.sha256.hex()) != (file.size, file.sha256):
+            raise changed_meanwhile(path)
+        operations.append(added)
     operations += [CommitOperationDelete(path) for path in removed]
     return client.api().create_commit(
         repo_id,
@@ -219,7 +274,9 @@ def _quietly() -> Iterator[None]:
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Warnings while validating metadata")  # of a card without licence
+            yield
     finally:
         huggingface_hub.logging.set_verbosity(level)
         if not bars:

@@ -1,0 +1,112 @@
+"""What of a Hub repo is in huggingface_hub's own cache already, and whether it is right: no requests here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..artifact import CONFIG_FILE, Artifact, read_artifact
+from ..artifact_file import ArtifactFile
+from ..errors import ArtifactError, ModelNotFoundError
+from ..files import git_blob_id, models_dir, sha256_of
+from . import client
+from .names import DEFAULT_REVISION, HubName
+
+log = logging.getLogger("onnxzoo")
+
+HASH_LENGTHS = (40, 64)
+"""Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
+
+
+def from_cache(name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str) -> Path:
+    """What `fetch` returns, from the cache alone."""
+    config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
+    if config is None:
+        places = [str(client.repo_folder(name.repo_id))]
+        if name.known_as is not None and name.revision is None:
+            places.insert(0, str(models_dir() / name.known_as))
+        cure = f"download it when online: {_command(name)}" + (f"; or {name.otherwise}" if name.otherwise else "")
+        raise ModelNotFoundError(f"{name} is not on this machine (not in {' nor in '.join(places)}), and {why}; {cure}")
+    wrong = config_problem(config, None)
+    if wrong is not None:
+        raise ArtifactError(f"{config} {wrong}, and {why}; load the model online to have it fetched again")
+    try:
+        return _checked_in_cache(name, config, precision, files, why=why)
+    except ModelNotFoundError as error:
+        if name.wanted != DEFAULT_REVISION:
+            raise
+        for older in _others_by_age(config):
+            with contextlib.suppress(ArtifactError, ModelNotFoundError):
+                if precision is None or read_artifact(older.parent).announced_model(precision) is not None:
+                    folder = _checked_in_cache(name, older, precision, files, why=why)
+                    log.warning("%s; using another copy that is whole, commit %s", error, folder.name)
+                    return folder
+        raise
+
+
+def _others_by_age(config: Path) -> list[Path]:
+    """The config.json of the repo's other commits in the cache, the one that came last first; damaged ones left out."""
+    others = (path for path in config.parent.parent.glob(f"*/{CONFIG_FILE}") if path != config)
+    found = [path for path in others if config_problem(path, None) is None]
+    return sorted(found, key=lambda path: path.parent.stat().st_mtime, reverse=True)
+
+
+def _checked_in_cache(
+    name: HubName, config: Path, precision: str | None, files: Sequence[str] | None, *, why: str
+) -> Path:
+    """The folder of this config.json; ModelNotFoundError when it lacks a file, ArtifactError when one is wrong."""
+    artifact = read_artifact(config.parent)
+    for file in needed(artifact, precision, files):
+        if client.cached_file(name.repo_id, file.path, config.parent.name) is None:
+            command = _command(name, precision if file.precision else None)
+            raise ModelNotFoundError(
+                f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
+                f"download it when online: {command}"
+            )
+        artifact.verified(file.path)
+    return artifact.folder
+
+
+def _command(name: HubName, precision: str | None = None) -> str:
+    revision = f" --revision {name.revision}" if name.known_as and name.revision else ""
+    return f"onnxzoo download {name.argument}{revision}" + (f" --precision {precision}" if precision else "")
+
+
+def needed(artifact: Artifact, precision: str | None, files: Sequence[str] | None) -> list[ArtifactFile]:
+    if files is None:
+        return list(artifact.fetched_files)
+    model = None if precision is None else artifact.announced_model(precision)
+    return [*([] if model is None else [model]), *(file for file in artifact.fetched_files if file.path in files)]
+
+
+def config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
+    """Nothing announces config.json but its etag, which the Hub says and the cache names its blob by."""
+    etag = facts.etag if facts else _etag_in_cache(found)
+    if etag is not None and len(etag) in HASH_LENGTHS:
+        return etag_problem(found, etag)
+    try:
+        read_artifact(found.parent)
+    except ArtifactError as error:
+        return f"cannot be read ({error})"
+    return None
+
+
+def blob_problem(found: Path) -> str | None:
+    """What is wrong with a file of huggingface_hub's cache, which knows it by its hash; None also where it does not."""
+    etag = _etag_in_cache(found)
+    return None if etag is None else etag_problem(found, etag)
+
+
+def etag_problem(found: Path, etag: str) -> str | None:
+    """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
+    if len(etag) not in HASH_LENGTHS:
+        return None
+    digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found.read_bytes())
+    return None if digest == etag else f"was altered: its hash is {digest}, expected {etag}"
+
+
+def _etag_in_cache(found: Path) -> str | None:
+    """The name of the blob that a snapshot's file links to; None in a cache without links."""
+    return found.readlink().name if found.is_symlink() else None
