@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from artifacts import PVT, SWIN, alter, copy_shipped, rename_producer, scale_initializer
 from click.testing import CliRunner, Result
-from onnxzoo.validators import validate
+from onnxzoo.validators import engine_checks, validate
 
 from onnxzoo import image as image_module
 from onnxzoo.cli import main, validate_all
@@ -105,18 +105,18 @@ def test_against_another_revision_the_layer_is_found_without_paddle(broken: Path
 
 
 def test_json_has_every_figure_and_no_nan(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_openvino(name: str, model_file: Path, *_: object) -> object:
+    def without_openvino(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineUnavailableError("openvino is not installed")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", without_openvino)
+    monkeypatch.setattr(engine_checks, "open_engine", without_openvino)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
     result = run(PVT, "--json", "--preprocess")
     assert result.exit_code == 0
     document = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert document["passed"] is True
-    assert document["unavailable"] == {"openvino": "openvino is not installed"}
+    assert document["unavailable"] == {"openvino in fp32": "openvino is not installed"}
     first = document["checks"][0]
     assert first["engine"]["name"] == "onnxruntime"
     assert (first["reference"], first["batch_size"], first["samples"], first["passed"]) == ("conformance", 1, 6, True)
@@ -136,7 +136,7 @@ def test_unavailable_engines_are_named_in_the_table(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(validate, "ENGINES", {"onnxruntime": "", "openvino:GPU.7": ""})
     result = run(PVT)
     assert result.exit_code == 0
-    assert "openvino:GPU.7: not checked: openvino finds no device GPU.7 here" in result.stdout
+    assert "openvino:GPU.7 in fp32: not checked: openvino finds no device GPU.7 here" in result.stdout
 
 
 def test_images_and_a_report(tmp_path: Path, photos: Path) -> None:

@@ -20,11 +20,12 @@ from click.testing import CliRunner
 pytest.importorskip("paddle", reason="needs the export extra")
 pytest.importorskip("onnx", reason="needs the export extra")
 import faults
+from onnxzoo.validators.engine_checks import ORDER, PARAMETERS
 from onnxzoo.validators.engine_settings import cpu_flags
 from onnxzoo.validators.locate import locate
 from onnxzoo.validators.parameters import check_parameters
 from onnxzoo.validators.preprocess import check_preprocess
-from onnxzoo.validators.validate import ORDER, PARAMETERS, Validation
+from onnxzoo.validators.validate import Validation
 
 from onnxzoo import image
 from onnxzoo.artifact import Artifact, read_artifact

@@ -21,15 +21,17 @@ from artifacts import (
     rename_producer,
     scale_initializer,
 )
-from onnxzoo.validators import references, validate
+from onnxzoo.validators import engine_checks, references, running, validate
+from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.inputs import image_inputs, noise_inputs, plain_inputs
 from onnxzoo.validators.tolerances import TOLERANCES
-from onnxzoo.validators.validate import Check, Validation
+from onnxzoo.validators.validate import Validation
 from PIL import Image
 
 from onnxzoo import artifact_file
 from onnxzoo.artifact import Artifact, read_artifact
-from onnxzoo.engines import create_engine
+from onnxzoo.engines import create_engine, openvino
+from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, EngineUnavailableError, ImageError, InputError, ValidationError
 from onnxzoo.hub import SHIPPED_DIR
@@ -66,11 +68,11 @@ def with_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Array, Ou
     """Let the engine under test be ONNX Runtime with a fault; the engines of references stay as they are."""
 
     def install(fault: Callable[[Array, Outputs], Mapping[str, Array]]) -> None:
-        def faulty(_name: str, model_file: Path, *_: object) -> FakeEngine:
+        def faulty(_name: str, model_file: Path, *_: object, **__: object) -> FakeEngine:
             real = create_engine("onnxruntime", model_file)
             return FakeEngine(lambda batch: fault(batch, real.run({"image": batch})))
 
-        monkeypatch.setattr(validate, "open_engine", faulty)
+        monkeypatch.setattr(engine_checks, "open_engine", faulty)
 
     return install
 
@@ -101,17 +103,17 @@ def test_batch_sizes_and_engines_can_be_chosen() -> None:
 
 
 def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str, model_file: Path, *_: object) -> object:
+    def absent(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineUnavailableError("openvino is not installed: pip install openvino")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", absent)
+    monkeypatch.setattr(engine_checks, "open_engine", absent)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
     validation = Validation(read_artifact(SHIPPED_DIR / PVT))
     checks = list(validation.run())
     assert {check.engine.name for check in checks} == {"onnxruntime"}
-    assert validation.unavailable == {"openvino": "openvino is not installed: pip install openvino"}
+    assert validation.unavailable == {"openvino in fp32": "openvino is not installed: pip install openvino"}
     with pytest.raises(EngineUnavailableError, match="openvino is not installed"):
         run(SHIPPED_DIR / PVT, engines=["openvino"])
     monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
@@ -122,12 +124,12 @@ def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pyt
 def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def reject(name: str, model_file: Path, *_: object) -> object:
+    def reject(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineError("openvino cannot compile model.onnx: no such operator")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", reject)
+    monkeypatch.setattr(engine_checks, "open_engine", reject)
     checks = run(SHIPPED_DIR / PVT)
     assert [(c.engine.name, c.reference) for c in checks if not c] == [("openvino", "loading")]
     assert "no such operator" in problems(checks)
@@ -227,7 +229,7 @@ def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
         info = EngineInfo("openvino", "CPU", "bf16", "0", "requested")
 
     real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
-    monkeypatch.setattr(validate, "open_engine", lambda *_: Half(lambda batch: real.run({"image": batch})))
+    monkeypatch.setattr(engine_checks, "open_engine", lambda *_, **__: Half(lambda batch: real.run({"image": batch})))
     checks = run(SHIPPED_DIR / PVT, engines=["openvino"])
     assert not any(check for check in checks if check.reference == "conformance")
     assert "openvino computes in bf16, expected fp32" in problems(checks)
@@ -238,6 +240,69 @@ def test_outputs_that_change_their_names_fail(with_fault) -> None:
     with_fault(lambda batch, out: out if np.array_equal(batch[0], first) else {"logits": out["logits"]})
     checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[1])
     assert "at batch size 1 the outputs differ in name or shape from batch to batch" in problems(checks)
+
+
+def test_every_batch_size_is_what_the_engine_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    right = openvino._Run
+
+    def counted(compiled: object, feeds: object, piece: Piece) -> object:
+        pieces.append(piece.size)
+        return right(compiled, feeds, piece)
+
+    monkeypatch.setattr(openvino, "_Run", counted)
+    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"], batch_sizes=[1, 2, 5]))
+    # Six images: in order, in another order at the largest size.
+    assert pieces == [5, 5, 5, 5, 2, 2, 2, 1, 1, 1, 1, 1, 1]
+
+
+def test_what_is_built_for_a_range_of_batch_sizes_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[int, bool]] = []
+    real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
+
+    class Plan(FakeEngine):
+        def warm(self) -> tuple[()]:
+            return ()
+
+    def build(_name: str, _file: Path, _precision: str, size: int, *, build: bool) -> Plan:
+        opened.append((size, build))
+        return Plan(lambda batch: real.run({"image": batch}), max_batch=size)
+
+    monkeypatch.setattr(engine_checks, "open_engine", build)
+    monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
+    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"]))
+    assert all(run(SHIPPED_DIR / PVT))
+    assert opened == [(3, True), (3, False)], "and unasked only what was built before"
+
+
+def test_the_order_is_exact_whatever_the_tolerance(with_fault) -> None:
+    def fault(batch: Array, outputs: Outputs) -> Outputs:
+        # A little of the neighbour: within a wide tolerance.
+        leak = np.float32(1e-3) * outputs["logits"][:1]
+        return {**outputs, "logits": outputs["logits"] + leak}
+
+    with_fault(fault)
+    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], tolerance=0.1)
+    assert [check.reference for check in checks if not check] == ["order"]
+    assert checks[-1].tolerance == TOLERANCES["fp32"]
+
+
+def test_a_validation_that_was_not_carried_out_to_its_end_has_not_passed() -> None:
+    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["onnxruntime"])
+    steps = validation.run()
+    assert all([next(steps), next(steps)])
+    assert not validation
+    assert len([*steps]) == 2
+    assert validation
+    next(validation.run())
+    assert not validation
+
+
+def test_the_device_that_was_asked_for_is_kept() -> None:
+    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["openvino:CPU", "openvino", "auto"])
+    checks = list(validation.run())
+    assert [check.requested for check in checks[::4]] == ["openvino:CPU", "openvino", "openvino"]
+    assert {check.engine.name for check in checks} == {"openvino"}
 
 
 # Another artifact as the reference
@@ -284,7 +349,7 @@ def test_artifacts_of_different_models_cannot_be_compared(copy: Path) -> None:
 
 
 def test_a_reference_that_an_engine_rejects_fails_its_checks(revision: Artifact, monkeypatch) -> None:
-    def reject(_name: str, _file: Path, *_: object) -> object:
+    def reject(_name: str, _file: Path, *_: object, **__: object) -> object:
         raise EngineError("openvino cannot compile it")
 
     monkeypatch.setattr(references, "open_engine", reject)
@@ -298,6 +363,20 @@ def test_inputs_need_a_reference_that_runs(photos: Path) -> None:
     for options in ({"images": [photos / "red.png"]}, {"samples": 3}, {"seed": 0}):
         with pytest.raises(InputError, match=r"nothing to compare such inputs with.*--weights.*--against"):
             Validation(artifact, **options)
+
+
+def test_a_reference_that_cannot_be_run_in_an_engine_fails_its_own_checks_only(revision: Artifact, monkeypatch) -> None:
+    def without(name: str, *_: object, **__: object) -> object:
+        if name == "openvino":
+            raise EngineUnavailableError("this CPU has no fp16")
+        raise InputError("onnxruntime has no precision 'fp16'")
+
+    monkeypatch.setattr(references, "open_engine", without)
+    checks = run(SHIPPED_DIR / PVT, against=revision)
+    assert {check.engine.name for check in checks if check} == {"openvino", "onnxruntime"}
+    assert {check.reference for check in checks if not check} == {"against"}
+    assert "the reference 'against' failed: this CPU has no fp16" in problems(checks)
+    assert "the reference 'against' failed: onnxruntime has no precision" in problems(checks)
 
 
 # Precisions
@@ -370,6 +449,75 @@ def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[
     announce(folder, "onnx/model_int8.onnx")
     checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
     assert not any(check for check in checks if check.reference == "conformance")
+
+
+@pytest.fixture
+def three(quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """fp32, fp16 and int8, on a machine where no engine has fp16."""
+
+    def lacking(name: str, model_file: Path, precision: str, *rest: object, **options: object) -> object:
+        if (name, precision) == ("openvino", "fp16"):
+            raise EngineUnavailableError("this CPU has no fp16")
+        if (name, precision) == ("onnxruntime", "fp16"):
+            raise InputError("the engine 'onnxruntime' has no precision 'fp16'")
+        return running.open_engine(name, model_file, precision, *rest, **options)  # type: ignore[arg-type]
+
+    folder = Path(shutil.copytree(quantised, tmp_path / "three"))
+    shutil.copyfile(folder / MODEL, folder / "onnx" / "model_fp16.onnx")
+    announce(folder, "onnx/model_fp16.onnx", precision="fp16")
+    monkeypatch.setattr(engine_checks, "open_engine", lacking)
+    monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
+    return folder
+
+
+@pytest.mark.parametrize("engines", [None, ["openvino"], ["onnxruntime"]])
+def test_an_engine_that_lacks_one_precision_is_checked_in_the_others(three: Path, engines: list[str] | None) -> None:
+    validation = Validation(read_artifact(three), engines=engines, batch_sizes=[1])
+    checks = list(validation.run())
+    names = engines or ["openvino", "onnxruntime"]
+    assert {(check.requested, check.precision) for check in checks if check.reference == "conformance"} == {
+        (name, precision) for name in names for precision in ("fp32", "int8")
+    }
+    assert set(validation.unavailable) == {f"{name} in fp16" for name in names}
+    assert validation, problems(checks)
+
+
+def test_a_precision_and_an_engine_that_are_both_named_must_be_there(three: Path) -> None:
+    for precisions in (["fp16"], ["fp32", "fp16"]):
+        with pytest.raises(EngineUnavailableError, match="this CPU has no fp16"):
+            run(three, engines=["openvino"], precisions=precisions)
+    with pytest.raises(EngineUnavailableError, match="no engine can be used here: this CPU has no fp16; the engine"):
+        run(three, precisions=["fp16"])
+
+
+def test_a_tolerance_that_is_named_stays_even_if_it_is_the_default(quantised: Path) -> None:
+    artifact = read_artifact(quantised)
+    options = {"against": artifact, "against_precision": "int8", "precisions": ["fp32"], "engines": ["onnxruntime"]}
+    checks = run(quantised, tolerance=1e-4, **options)
+    assert {check.reference for check in checks if not check} == {"against"}
+    assert all(check.tolerance == TOLERANCES["fp32"] for check in checks)
+
+
+def test_the_precision_that_is_the_reference_itself_is_left_out(quantised: Path) -> None:
+    artifact = read_artifact(quantised)
+    validation = Validation(artifact, against=artifact, engines=["onnxruntime"])
+    checks = list(validation.run())
+    assert {check.precision for check in checks if check.reference == "against"} == {"int8"}
+    assert "a model always agrees with itself" in validation.unavailable["against in fp32"]
+    with pytest.raises(ValidationError, match="a model always agrees with itself"):
+        Validation(artifact, against=artifact, precisions=["fp32"])
+
+
+def test_the_order_of_an_int8_model_is_exact(quantised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = create_engine("onnxruntime", read_artifact(quantised).model_file("int8"))
+
+    def leaky(batch: Array) -> Outputs:
+        outputs = real.run({"image": batch})
+        return {**outputs, "logits": outputs["logits"] + np.float32(0.01) * outputs["logits"][:1]}
+
+    monkeypatch.setattr(engine_checks, "open_engine", lambda *_, **__: FakeEngine(leaky))
+    checks = run(quantised, precisions=["int8"], engines=["onnxruntime"])
+    assert [check.reference for check in checks if not check] == ["order"]
 
 
 # Inputs

@@ -13,9 +13,10 @@ from ..artifact import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
 from ..errors import ArtifactError, InputError, ValidationError
 from ..files import atomic_write
 from ..hub import require_own
+from .engine_checks import Check
 from .references import CONFORMANCE, PADDLE
 from .tolerances import tolerance_of
-from .validate import Check, Validation
+from .validate import Validation
 
 VALIDATIONS = "validations"
 

@@ -17,10 +17,11 @@ from ..files import atomic_write
 from ..registry import Preprocess
 from ..results import Array
 from .bisect import Bisection
+from .engine_checks import Check
 from .environment import environment
 from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
-from .validate import Check, Validation
+from .validate import Validation
 
 WORST_INPUTS = 8
 THUMBNAIL_PIXELS = 128
@@ -103,7 +104,7 @@ def _checks(checks: Sequence[Check]) -> str:
     rows = []
     for check in checks:
         about = (
-            check.engine.name, check.engine.version, check.engine.device, check.engine.precision, check.precision,
+            check.requested, check.engine.version, check.engine.device, check.engine.precision, check.precision,
             check.reference, str(check.batch_size or "-"), str(check.samples),
         )  # fmt: skip
         for name, output in check.comparison.outputs.items():
@@ -135,7 +136,7 @@ def _histograms(checks: Sequence[Check]) -> Iterable[str]:
     done = set()
     for check in checks:
         for name, output in check.comparison.outputs.items():
-            key = (check.engine.name, check.precision, check.reference, name)
+            key = (check.requested, check.precision, check.reference, name)
             if key not in done:
                 done.add(key)
                 yield f"<figure>{_histogram(output.histogram)}<figcaption>{_text(', '.join(key))}</figcaption></figure>"
@@ -163,7 +164,7 @@ def _worst_inputs(validation: Validation) -> Iterable[str]:
     """The inputs with the largest errors in units of the tolerance, as pictures."""
     worst: dict[int, tuple[float, str]] = {}
     for check in validation.checks:
-        where = f"{check.engine.name}, {check.reference}, batch {check.batch_size}"
+        where = f"{check.requested}, {check.reference}, batch {check.batch_size}"
         ratios = dict(enumerate(check.comparison.row_ratios))
         if not ratios:
             ratios = dict.fromkeys(check.comparison.failed_rows, math.inf)

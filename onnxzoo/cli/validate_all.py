@@ -85,7 +85,7 @@ def _validate_one(origin: str, name: str, place: str | Path, choices: Mapping[st
     failed = [check for check in checks if not check]
     if failed and not error:
         first = failed[0]
-        error = f"{first.engine.name}, {first.reference}, batch {first.batch_size}: {first.comparison.problems[0]}"
+        error = f"{first.requested}, {first.reference}, batch {first.batch_size}: {first.comparison.problems[0]}"
     values = [check.comparison.max_abs for check in checks if check.comparison.outputs]
     largest = max(values, default=float("nan"))
     seconds = time.perf_counter() - started
