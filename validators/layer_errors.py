@@ -69,12 +69,21 @@ class LayerErrors:
     nothing marked. `healed_by`: layers whose marking made wrong outputs right.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, images: Array, reference: LayerSource, precision: str) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: str,
+        images: Array,
+        reference: LayerSource,
+        precision: str,
+        *,
+        build: bool = True,
+    ) -> None:
         if not len(images):
             raise InputError("there are no images to compare layers with")
         self.artifact, self.engine_name, self.precision = artifact, engine, precision
         self.images, self.reference = images, reference
-        self.source = onnx_layers(artifact, engine, precision)
+        self.source = onnx_layers(artifact, engine, precision, build=build)
         self.wanted = taps_of(artifact.architecture, artifact.num_classes)
         self.taps = tuple(tap for tap in self.wanted if tap.name in self.source.found)
         self.orders: Mapping[int, Sequence[Permutation]] = token_orders(artifact.architecture, artifact.image_size)

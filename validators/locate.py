@@ -46,6 +46,7 @@ def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bis
                 source,
                 precision=check.precision,
                 every_layer=every_layer,
+                build=validation.build,
             )
         except OnnxzooError as error:
             message = f"{check.requested}: the layers cannot be compared: {error}"

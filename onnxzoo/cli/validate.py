@@ -132,7 +132,7 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
     from ..validators.validate import Validation
 
     if options.recording:
-        refuse_to_record(artifact, options.tolerance)
+        refuse_to_record(artifact, options.tolerance, options.precisions or ("fp32",))
     validation = Validation(
         artifact,
         weights=options.weights,
