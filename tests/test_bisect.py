@@ -19,12 +19,14 @@ from onnxzoo.validators.graph_taps import GraphTaps
 from onnxzoo.validators.layer_errors import LIMIT, LayerError, onnx_layers
 from onnxzoo.validators.layers import relative_error, taps_of, token_orders
 from onnxzoo.validators.locate import locate
+from onnxzoo.validators.parameters import check_parameters
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo.artifact import read_artifact
 from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
 from onnxzoo.errors import EngineError, InputError, ValidationError
+from onnxzoo.reference.checkpoint import read_checkpoint
 from onnxzoo.reference.seeded import seeded_images
 from onnxzoo.registry import find
 from onnxzoo.results import Array, EngineInfo
@@ -117,6 +119,11 @@ def test_the_linear_variant_and_a_shared_parameter(tmp_path: Path) -> None:
     zoo = faults.make_zoo(PVT, tmp_path, equal_norms, linear=True)
     taps = {tap.name for tap in taps_of(read_artifact(zoo.artifact).architecture, faults.CLASSES)}
     source = onnx_layers(read_artifact(zoo.artifact), "onnxruntime")
+    artifact = read_artifact(zoo.artifact)
+    state = read_checkpoint(zoo.weights, find(PVT)).state
+    parameters = check_parameters(artifact.model_file(), state, artifact.architecture, zoo.reference.epsilons)
+    assert parameters, parameters.problems
+    assert parameters.elsewhere == ("block2.0.norm2.weight", "block2.0.norm2.bias")
     assert taps - set(source.found) == {"block2.0.norm1", "block2.0.norm2", "block2.0.norm2:input"}
     artifact = zoo.with_fault(tmp_path / "sr", faults.one_percent("block2.1.attn.sr"))
     assert bisect(artifact, "onnxruntime", images_for(PVT), zoo.reference).part == "block2.1.attn"

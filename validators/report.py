@@ -111,6 +111,8 @@ def _checks(checks: Sequence[Check]) -> str:
             rows.append(_row([*about, name, *_figures(output, check)], bad=not check))
         if not check.comparison.outputs:
             rows.append(_row([*about, *["-"] * (len(head) - len(about))], bad=not check))
+        if check.note:
+            rows.append(f'<tr><td colspan="{len(head)}">{_text(check.note)}</td></tr>')
         rows += [
             f'<tr class="bad"><td class="problem" colspan="{len(head)}">{_text(problem)}</td></tr>'
             for problem in check.comparison.problems

@@ -31,6 +31,7 @@ class Validation:
     `inputs`: what the engines are run on, the recorded ones first. `references`: what they are compared with, by
     name. `tolerances` and `model_files`: what has to be met, and the ONNX file, by precision. `unavailable`: what
     was not checked (`openvino in fp16`), and why. `checks`: those done so far. `finished`: these are all.
+    `build`: whether engines that take minutes to build may be, as when they are named.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Validation:
             raise InputError(f"batch sizes must be whole numbers from 1, got {list(batch_sizes)}")
         self.artifact = artifact
         self._engines = None if engines is None else tuple(dict.fromkeys(engines))
+        self.build = engines is not None
         self._batch_sizes = tuple(dict.fromkeys(batch_sizes))
         self._named = precisions is not None
         chosen = precisions or artifact.precisions
@@ -137,7 +139,7 @@ class Validation:
         for name in ENGINES if self._engines is None else self._engines:
             missing: list[EngineUnavailableError | InputError] = []
             for precision, model_file in self.model_files.items():
-                target = Target(name, model_file, precision, build=self._engines is not None)
+                target = Target(name, model_file, precision, build=self.build)
                 try:
                     yield from check_engine(target, self.inputs, self._batch_sizes, self._references(precision))
                     checked = True
@@ -170,8 +172,8 @@ class Validation:
             self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
         )
         comparison = failed(*found.problems)  # without problems it passes, also without figures
-        if found.equal or found.problems:  # a file with names of its own has nothing to compare
-            yield Check(FILE_ITSELF, 0, PARAMETERS, found.equal, comparison)
+        count = found.equal + len(found.elsewhere)
+        yield Check(FILE_ITSELF, 0, PARAMETERS, count, comparison, note=found.summary)
 
     def _same_files(self, against: Artifact, precision: str) -> frozenset[str]:
         """The precisions whose ONNX file is the one to be compared with. Raises ValidationError when all are."""

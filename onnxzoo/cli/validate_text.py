@@ -29,6 +29,8 @@ def check_lines(check: Check) -> Iterator[str]:
         f"{_number(p999, '10.2e')}{_number(figures.worst_ratio, '9.1%')}{_number(snr, '9.1f')}"
         f"{_number(figures.top1_agreement, '7.0%')}{_number(figures.top5_agreement, '7.0%')}"
     )
+    if check.note:
+        yield f"  {check.note}"
     for problem in figures.problems:
         yield f"  FAILED: {problem}"
 
