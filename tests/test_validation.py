@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +26,7 @@ from artifacts import (
 from onnxzoo.validators import engine_checks, references, running, validate
 from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.inputs import image_inputs, noise_inputs, plain_inputs
+from onnxzoo.validators.low_precision import check_low_precision
 from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 from PIL import Image
@@ -414,6 +417,9 @@ def test_every_precision_is_checked_with_its_own_tolerance(quantised: Path) -> N
     checks = run(quantised)
     assert {check.precision for check in checks} == {"fp32", "int8"}
     assert all(checks), problems(checks)
+    assert [(check.reference, check.precision, check.note) for check in checks[:1]] == [
+        ("parameters", "int8", "125 equal")
+    ]
     int8 = [check for check in checks if check.precision == "int8" and check.reference == "conformance"]
     assert all(check.tolerance == TOLERANCES["int8"] for check in int8)
     assert all(0.01 < check.comparison.max_abs < 1 for check in int8)
@@ -449,6 +455,109 @@ def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[
     announce(folder, "onnx/model_int8.onnx")
     checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
     assert not any(check for check in checks if check.reference == "conformance")
+
+
+def zeros(values: Array) -> Array:
+    return np.zeros_like(values)
+
+
+def next_step(values: Array) -> Array:
+    values = values.copy()
+    values.flat[7] += 1 if values.flat[7] < 0 else -1
+    return values
+
+
+INT8_FAULTS: Mapping[str, tuple[str, Callable[[Array], Array], str]] = {
+    "the shift mask zeroed": ("layers.0.blocks.1.attn.shift_mask", zeros, "values differ from what float32 makes"),
+    "the position bias zeroed": ("layers.2.blocks.0.attn.position_bias", zeros, "100 of 100 values differ"),
+    "an index rolled": ("layers.0.downsample.merging_order", lambda index: np.roll(index, 1), "144 of 144"),
+    "a bias zeroed": ("layers.1.blocks.1.mlp.fc2.bias", zeros, "64 of 64 values differ"),
+    "one step": ("layers.1.blocks.0.attn.qkv.weight_quantized", next_step, "1 of 12288 values differ by more than half"),
+    "transposed": ("layers.0.blocks.0.attn.proj.weight_quantized", np.transpose, "differ by more than half a step"),
+    "a scale": ("layers.0.blocks.0.mlp.fc1.weight_scale", lambda scale: scale * np.float32(1.1), "more than half a step"),
+    "all within a step": ("layers.2.blocks.1.mlp.fc1.weight_scale", lambda scale: scale * np.float32(1e4), "is too wide"),
+    "a zero point": ("head.weight_zero_point", lambda zero: zero + np.int8(1), "1280 of 1280 values differ"),
+    "a norm's weights": ("norm.weight", lambda values: values[::-1], "values differ from what float32 makes"),
+    "another shape": ("norm.bias", lambda values: values[:, None], "the shape is [128, 1], expected [128]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", INT8_FAULTS)
+def test_the_constants_of_an_int8_model_are_the_fp32_models(case: str, quantised: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    name, change, expected = INT8_FAULTS[case]
+    folder = Path(shutil.copytree(quantised, tmp_path / "faulty"))
+    path = folder / "onnx" / "model_int8.onnx"
+    model = onnx.load(path)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor))), name))
+    onnx.save(model, path)
+    announce(folder, "onnx/model_int8.onnx")
+    check = next(Validation(read_artifact(folder), precisions=["int8"]).run())
+    assert (check.reference, check.precision) == ("parameters", "int8")
+    (problem,) = check.comparison.problems
+    assert problem.startswith(name.removesuffix("_quantized").removesuffix("_scale").removesuffix("_zero_point"))
+    assert expected in problem
+
+
+def test_a_bias_that_nothing_uses_any_more_is_missed(quantised: Path, tmp_path: Path) -> None:
+    import onnx
+
+    folder = Path(shutil.copytree(quantised, tmp_path / "faulty"))
+    path = folder / "onnx" / "model_int8.onnx"
+    model = onnx.load(path)
+    (node,) = (node for node in model.graph.node if "layers.1.blocks.1.mlp.fc2.bias" in node.input)
+    node.input[:] = ["scalar.0.5" if name.endswith(".bias") else name for name in node.input]
+    onnx.save(model, path)
+    announce(folder, "onnx/model_int8.onnx")
+    check = next(Validation(read_artifact(folder), precisions=["int8"]).run())
+    assert check.comparison.problems == (
+        "layers.1.blocks.1.mlp.fc2.bias is not in model_int8.onnx, or nothing uses it",
+    )
+
+
+def test_the_constants_of_an_fp16_model_are_rounded_and_no_more(tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    folder = copy_shipped(tmp_path / "half", SWIN)
+
+    def problems_of(factor: float) -> tuple[str, ...]:
+        model = onnx.load(folder / MODEL)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32:
+                scale = np.where(np.arange(values.size) == 3, factor, 1).reshape(values.shape)
+                values = values * (scale if tensor.name == "norm.weight" else 1)
+                tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+        onnx.save(model, folder / "onnx" / "model_fp16.onnx")
+        return check_low_precision(folder / "onnx" / "model_fp16.onnx", folder / MODEL).problems
+
+    assert problems_of(1) == ()
+    (problem,) = problems_of(1.01)
+    assert problem.startswith(
+        "norm.weight: 1 of 128 values differ from what float16 makes of the fp32 file's, most at [3]"
+    )
+
+
+def test_constants_that_cannot_be_compared_are_said_to_be(
+    quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = {"precisions": ["int8"], "engines": ["onnxruntime"], "batch_sizes": [1]}
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnx", None)
+        validation = Validation(read_artifact(quantised), **choices)
+        assert [check.reference for check in validation.run()] == ["conformance"]
+        assert "needs the package onnx" in validation.unavailable["parameters in int8"]
+        assert validation
+    folder = Path(shutil.copytree(quantised, tmp_path / "only"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    configure(folder, files={path: file for path, file in config["files"].items() if path != MODEL})
+    validation = Validation(read_artifact(folder), **choices)
+    assert [check.reference for check in validation.run()] == ["conformance"]
+    assert "there is no fp32 file" in validation.unavailable["parameters in int8"]
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ..artifact import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
-from ..errors import EngineUnavailableError, InputError, ValidationError
+from ..errors import EngineUnavailableError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
 from ..results import EngineInfo
 from .compare import failed
 from .engine_checks import PARAMETERS, Check, Target, check_engine
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
-from .parameters import check_parameters
+from .low_precision import check_low_precision
+from .parameters import ParameterCheck, check_parameters
 from .references import AGAINST, CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference
 from .tolerances import Tolerance, coarser, tolerance_of
 from .vectors import read_vectors
@@ -80,10 +81,13 @@ class Validation:
         self.tolerances = {p: tolerance_of(p, tolerance if p in self._explicit else None) for p in chosen}
         self._itself: frozenset[str] = frozenset()
         # Each file is read and hashed once: those that are read below are verified there.
+        read = dict.fromkeys((*self.tolerances, *({"fp32"} & set(artifact.precisions))))
+        models = {precision: artifact.model_file(precision) for precision in read}
         for path, file in artifact.files.items():
-            if path != CONFORMANCE_FILE and file.precision not in self.tolerances:
+            if path != CONFORMANCE_FILE and file.precision not in models:
                 artifact.verified(path)
-        self.model_files = {precision: artifact.model_file(precision) for precision in self.tolerances}
+        self.model_files = {precision: models[precision] for precision in self.tolerances}
+        self._exact_file = models.get("fp32")
         if not self.model_files:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
         for name in self._engines or ():
@@ -133,7 +137,8 @@ class Validation:
     def _run(self) -> Iterator[Check]:
         for reference in self.references.values():
             if isinstance(reference, LivePaddle) and "fp32" in self.model_files:
-                yield from self._check_parameters(reference)
+                yield self._check_parameters(reference)
+        yield from self._check_low_precisions()
         reasons = []
         checked = False
         for name in ENGINES if self._engines is None else self._engines:
@@ -167,13 +172,22 @@ class Validation:
             return self.tolerances[precision]
         return tolerance_of(worse)
 
-    def _check_parameters(self, reference: LivePaddle) -> Iterator[Check]:
+    def _check_parameters(self, reference: LivePaddle) -> Check:
         found = check_parameters(
             self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
         )
-        comparison = failed(*found.problems)  # without problems it passes, also without figures
-        count = found.equal + len(found.elsewhere)
-        yield Check(FILE_ITSELF, 0, PARAMETERS, count, comparison, note=found.summary)
+        return _parameter_check(found, "fp32")
+
+    def _check_low_precisions(self) -> Iterator[Check]:
+        """The constants of files in low precision against the fp32 file's, which its own checks compare with Paddle."""
+        for precision, file in self.model_files.items():
+            if precision != "fp32" and self._exact_file is not None:
+                try:
+                    yield _parameter_check(check_low_precision(file, self._exact_file), precision)
+                except MissingDependencyError as error:
+                    self.unavailable[f"{PARAMETERS} in {precision}"] = str(error)
+            elif precision != "fp32":
+                self.unavailable[f"{PARAMETERS} in {precision}"] = "there is no fp32 file to compare its constants with"
 
     def _same_files(self, against: Artifact, precision: str) -> frozenset[str]:
         """The precisions whose ONNX file is the one to be compared with. Raises ValidationError when all are."""
@@ -211,3 +225,10 @@ def validate(
     yield from Validation(
         artifact, engines=engines, weights=weights, tolerance=tolerance, batch_sizes=batch_sizes
     ).run()
+
+
+def _parameter_check(found: ParameterCheck, precision: str) -> Check:
+    count = found.equal + len(found.elsewhere)
+    # Without problems it passes, also without figures.
+    comparison = failed(*found.problems)
+    return Check(FILE_ITSELF, 0, PARAMETERS, count, comparison, precision, tolerance_of(precision), found.summary)
