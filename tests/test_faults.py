@@ -7,6 +7,7 @@ ONNX Runtime and on OpenVINO, with nothing replaced but what is at fault.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -211,6 +212,28 @@ def test_parameters_under_other_names_are_found_by_their_values_or_missed(name: 
     layer = "layers.0.blocks.1.attn.proj" if name == SWIN else "patch_embed2.proj"
     (problem,) = checked(faults.no_bias(layer)).problems
     assert problem.startswith(f"{layer}.bias is not in the ONNX file")
+
+
+def test_a_checkpoint_that_is_not_the_artifacts_is_said_to_be_another(zoo: Zoos, tmp_path: Path) -> None:
+    right = zoo(PVT)
+    validation = Validation(read_artifact(right.artifact), weights=right.weights)
+    assert validation.references["paddle"].remark == ""
+    config = json.loads((right.artifact / "config.json").read_text(encoding="utf-8"))
+    sha256 = config["source"]["sha256"]
+    assert validation.references["paddle"].origin == {"path": str(right.weights), "sha256": sha256}
+    folder = right.with_fault(tmp_path / "a", lambda _: None).folder
+    config["source"]["sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    options = ["--weights", str(right.weights), "--engine", "onnxruntime", "--batch-size", "1"]
+    page = tmp_path / "report.html"
+    result = CliRunner().invoke(main, ["validate", str(folder), *options, "--report", str(page)])
+    remark = f"{right.weights} (sha256 {sha256}) is not the checkpoint that the artifact says it was exported from"
+    assert f"paddle: {remark}" in result.output
+    assert remark in page.read_text(encoding="utf-8")
+    document = json.loads(CliRunner().invoke(main, ["validate", str(folder), *options, "--json"]).stdout)
+    assert document["references"]["paddle"]["sha256"] == sha256
+    assert document["references"]["paddle"]["remark"].startswith(remark)
+    assert document["seed"] == 7
 
 
 def test_what_was_found_of_the_parameters_is_said(zoo: Zoos) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..engines import AUTO
 from ..engines.protocol import CachedEngine, Engine
@@ -150,7 +151,7 @@ def _checks(
 ) -> Iterator[Check]:
     largest = max(batch_sizes)
     ordered = largest > 1 and len(inputs) > 1
-    order = np.random.RandomState(ORDER_SEED).permutation(len(inputs))
+    order = np.random.RandomState(ORDER_SEED).permutation(len(inputs)).astype(np.intp)
     outputs: dict[int, Outputs] = {}
     infos: dict[int, EngineInfo] = {}
     # From the largest, which is open: what was compiled for it is used for the order, too, and then let go.
@@ -193,7 +194,7 @@ def _compare(expected: Outputs, outputs: Outputs, count: int, tolerance: Toleran
     return compare(expected, first, tolerance, names=names[:count])
 
 
-def _compare_order(expected: Outputs, shuffled: Outputs, order: Array, inputs: Inputs) -> Comparison:
+def _compare_order(expected: Outputs, shuffled: Outputs, order: npt.NDArray[np.intp], inputs: Inputs) -> Comparison:
     """Row i of a batch must be what image i alone gives, whatever the other rows are."""
     if isinstance(expected, Comparison):
         return expected

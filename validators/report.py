@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
+import errno
 import html
 import io
 import math
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from .engine_checks import Check
 from .environment import environment
 from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
+from .references import Reference
 from .validate import Validation
 
 WORST_INPUTS = 8
@@ -58,6 +62,18 @@ def write_report(
         raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 
 
+def refuse_to_report(path: Path) -> None:
+    """Make the folder of a report, and say before a validation why it could not be written. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
 def render(
     validation: Validation, preprocess: Sequence[PreprocessCheck] = (), bisections: Sequence[Bisection] = ()
 ) -> str:
@@ -71,7 +87,9 @@ def render(
         ("date", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
         *((f"ONNX file, {file.precision}", f"{file.path}, sha256 {file.sha256}") for file in models),
         *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in validation.tolerances.items()),
+        *((f"reference, {name}", _reference(reference)) for name, reference in validation.references.items()),
         ("inputs", ", ".join(validation.inputs.names)),
+        *([("seed of the noise", str(validation.seed))] if validation.seed is not None else []),
         *((f"{name}: not checked", reason) for name, reason in validation.unavailable.items()),
     ]
     sections = [
@@ -228,6 +246,11 @@ def _tolerance(value: float, snr_db: float | None) -> str:
     return f"{value:g} + {value:g} * |reference|" + (
         "" if snr_db is None else f", and noise {snr_db:g} dB below the signal"
     )
+
+
+def _reference(reference: Reference) -> str:
+    facts = ", ".join(f"{key} {value}" for key, value in reference.origin.items())
+    return f"{facts}; {reference.remark}" if reference.remark else facts
 
 
 def _is_number(text: str) -> bool:

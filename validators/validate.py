@@ -30,9 +30,9 @@ class Validation:
     """One validation: prepared when it is made, carried out by `run`.
 
     `inputs`: what the engines are run on, the recorded ones first. `references`: what they are compared with, by
-    name. `tolerances` and `model_files`: what has to be met, and the ONNX file, by precision. `unavailable`: what
-    was not checked (`openvino in fp16`), and why. `checks`: those done so far. `finished`: these are all.
-    `build`: whether engines that take minutes to build may be, as when they are named.
+    name. `seed`: of the noise among the inputs, None without. `tolerances` and `model_files`: what has to be met, and
+    the ONNX file, by precision. `unavailable`: what was not checked (`openvino in fp16`), and why. `checks`: those done
+    so far. `finished`: these are all. `build`: whether engines that take minutes to build may be: where they are named.
     """
 
     def __init__(
@@ -94,11 +94,12 @@ class Validation:
             if name != AUTO:
                 engine_class(name)  # an unknown one is said now, not after the others have run
         self.references: dict[str, Reference] = {}
+        self.seed: int | None = None
         parts: list[Inputs] = []
         if CONFORMANCE_FILE in artifact.files or (weights is None and against is None):
             vectors = read_vectors(artifact)
             parts.append(Inputs(vectors.names, vectors.images))
-            self.references[CONFORMANCE] = Recorded(vectors)
+            self.references[CONFORMANCE] = Recorded(artifact, vectors)
         if weights is not None:
             self._add(LivePaddle(artifact, weights))
         if against is not None:
@@ -106,7 +107,8 @@ class Validation:
             self._add(OtherArtifact(artifact, against, against_precision))
         if weights is not None or against is not None:
             count = NOISE_SAMPLES if samples is None else samples
-            parts.append(noise_inputs(artifact.image_size, count, NOISE_SEED if seed is None else seed))
+            self.seed = NOISE_SEED if seed is None else seed
+            parts.append(noise_inputs(artifact.image_size, count, self.seed))
             parts.append(plain_inputs(artifact.preprocess))
             if images is not None:
                 parts.append(image_inputs(images, artifact.preprocess, IMAGE_SAMPLES if samples is None else samples))
@@ -128,7 +130,8 @@ class Validation:
         """
         self.finished = False
         self.checks.clear()
-        self.unavailable = {f"{AGAINST} in {precision}": SAME_FILE for precision in self._itself}
+        self.unavailable.clear()
+        self.unavailable |= {f"{AGAINST} in {precision}": SAME_FILE for precision in self._itself}
         for check in self._run():
             self.checks.append(check)
             yield check
@@ -139,7 +142,7 @@ class Validation:
             if isinstance(reference, LivePaddle) and "fp32" in self.model_files:
                 yield self._check_parameters(reference)
         yield from self._check_low_precisions()
-        reasons = []
+        reasons: list[str] = []
         checked = False
         for name in ENGINES if self._engines is None else self._engines:
             missing: list[EngineUnavailableError | InputError] = []

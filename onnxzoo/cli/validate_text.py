@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..validators.bisect import Bisection
     from ..validators.engine_checks import Check
     from ..validators.preprocess import PreprocessCheck
+    from ..validators.tolerances import Tolerance
 
 HEADER = (
     f"{'engine':<13}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"
@@ -18,8 +19,11 @@ HEADER = (
 )
 
 
-def check_lines(check: Check) -> Iterator[str]:
-    """The line of one check in the table under HEADER, and one for each of its problems."""
+def check_lines(check: Check, tolerance: Tolerance) -> Iterator[str]:
+    """The line of one check in the table under HEADER, and one for each of its problems.
+
+    `tolerance`: what is said above the table for its precision; another one is said beside the figures.
+    """
     figures, outputs = check.comparison, check.comparison.outputs.values()
     p999 = max((output.absolute.p999 for output in outputs), default=math.nan)
     snr = min((output.snr_db for output in outputs), default=math.nan)
@@ -28,6 +32,7 @@ def check_lines(check: Check) -> Iterator[str]:
         f"{check.samples or '-':>7}{_number(figures.max_abs, '10.2e')}{_number(figures.mean_abs, '10.2e')}"
         f"{_number(p999, '10.2e')}{_number(figures.worst_ratio, '9.1%')}{_number(snr, '9.1f')}"
         f"{_number(figures.top1_agreement, '7.0%')}{_number(figures.top5_agreement, '7.0%')}"
+        f"{'' if check.tolerance == tolerance else f'  tolerance {check.tolerance.value:g}'}"
     )
     if check.note:
         yield f"  {check.note}"
