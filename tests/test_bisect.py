@@ -13,15 +13,20 @@ pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 import faults
 from onnx import helper, numpy_helper
-from onnxzoo.validators import engine_settings
+from onnxzoo.validators import engine_settings, graph_taps, running
 from onnxzoo.validators.bisect import _first_jump, bisect
 from onnxzoo.validators.graph_taps import GraphTaps
 from onnxzoo.validators.layer_errors import LIMIT, LayerError, onnx_layers
 from onnxzoo.validators.layers import relative_error, taps_of, token_orders
+from onnxzoo.validators.locate import locate
+from onnxzoo.validators.parameters import check_parameters
+from onnxzoo.validators.validate import Validation
 
 from onnxzoo.artifact import read_artifact
+from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
 from onnxzoo.errors import EngineError, InputError, ValidationError
+from onnxzoo.reference.checkpoint import read_checkpoint
 from onnxzoo.reference.seeded import seeded_images
 from onnxzoo.registry import find
 from onnxzoo.results import Array, EngineInfo
@@ -114,6 +119,11 @@ def test_the_linear_variant_and_a_shared_parameter(tmp_path: Path) -> None:
     zoo = faults.make_zoo(PVT, tmp_path, equal_norms, linear=True)
     taps = {tap.name for tap in taps_of(read_artifact(zoo.artifact).architecture, faults.CLASSES)}
     source = onnx_layers(read_artifact(zoo.artifact), "onnxruntime")
+    artifact = read_artifact(zoo.artifact)
+    state = read_checkpoint(zoo.weights, find(PVT)).state
+    parameters = check_parameters(artifact.model_file(), state, artifact.architecture, zoo.reference.epsilons)
+    assert parameters, parameters.problems
+    assert parameters.elsewhere == ("block2.0.norm2.weight", "block2.0.norm2.bias")
     assert taps - set(source.found) == {"block2.0.norm1", "block2.0.norm2", "block2.0.norm2:input"}
     artifact = zoo.with_fault(tmp_path / "sr", faults.one_percent("block2.1.attn.sr"))
     assert bisect(artifact, "onnxruntime", images_for(PVT), zoo.reference).part == "block2.1.attn"
@@ -205,6 +215,26 @@ class HandsOverWrongly(OnnxRuntimeEngine):
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: type[OnnxRuntimeEngine]) -> None:
     monkeypatch.setattr(f"onnxzoo.engines.onnxruntime.{OnnxRuntimeEngine.__name__}", engine)
+
+
+def test_layers_are_compared_on_the_device_that_was_asked_for_and_nothing_is_built_unasked(
+    zoo: Zoos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, bool]] = []
+
+    def watched(name: str, file: Path, *rest: Any, cache: Path, build: bool) -> Any:
+        assert cache.parent == file.parent, "what is compiled from a temporary file goes with it"
+        opened.append((name, build))
+        return running.open_engine(name, file, *rest, cache=cache, build=build)
+
+    monkeypatch.setattr(graph_taps, "open_engine", watched)
+    artifact = zoo(PVT).with_fault(tmp_path / "a", faults.one_percent("head"))
+    validation = Validation(artifact, weights=zoo(PVT).weights, engines=["openvino:CPU"], batch_sizes=[1])
+    assert not all([*validation.run()])
+    (found,) = locate(validation)
+    assert found.message.startswith("openvino:CPU: first wrong in head")
+    assert set(found.elsewhere) == {"onnxruntime"}
+    assert set(opened) == {("openvino:CPU", True)} | {(name, False) for name in ENGINES if name != "openvino"}
 
 
 def test_an_error_that_marking_heals_is_one_of_fusion(zoo: Zoos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +395,9 @@ def test_settings_are_named_only_where_they_could_have_done_it(monkeypatch: pyte
     assert suspects("onnxruntime", "patch_embed", 2e-3) == "", "not on this processor"
     assert "computes in bf16" in suspects("openvino", "block1.0.mlp", 0.5, "bf16", start=False)
     assert "fused attention" in suspects("onnxruntime", "block1.0.attn", 0.5, start=False)
-    assert "use_tf32=0" in suspects("cuda", "patch_embed", 3e-4)
+    for name in ("cuda", "tensorrt", "tensorrt-rtx"):
+        assert "use_tf32=0" in suspects(name, "patch_embed", 3e-4)
+    assert set(engine_settings._ATTENTION) == set(ENGINES)
     monkeypatch.setattr(engine_settings, "cpu_flags", frozenset)
     assert suspects("openvino", "patch_embed", 2e-3) == ""
 

@@ -7,15 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from artifacts import PVT, SWIN, alter, copy_shipped, rename_producer, scale_initializer
+from artifacts import MODEL, PVT, SWIN, alter, announce, copy_shipped, rename_producer, scale_initializer
 from click.testing import CliRunner, Result
-from onnxzoo.validators import validate
+from onnxzoo.validators import engine_checks, validate
+from onnxzoo.validators import report as report_module
 
 from onnxzoo import image as image_module
+from onnxzoo.artifact import read_artifact
 from onnxzoo.cli import main, validate_all
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError
-from onnxzoo.hub import lookup
+from onnxzoo.hub import SHIPPED_DIR, lookup
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
@@ -105,18 +107,18 @@ def test_against_another_revision_the_layer_is_found_without_paddle(broken: Path
 
 
 def test_json_has_every_figure_and_no_nan(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_openvino(name: str, model_file: Path, *_: object) -> object:
+    def without_openvino(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineUnavailableError("openvino is not installed")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", without_openvino)
+    monkeypatch.setattr(engine_checks, "open_engine", without_openvino)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
     result = run(PVT, "--json", "--preprocess")
     assert result.exit_code == 0
     document = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert document["passed"] is True
-    assert document["unavailable"] == {"openvino": "openvino is not installed"}
+    assert document["unavailable"] == {"openvino in fp32": "openvino is not installed"}
     first = document["checks"][0]
     assert first["engine"]["name"] == "onnxruntime"
     assert (first["reference"], first["batch_size"], first["samples"], first["passed"]) == ("conformance", 1, 6, True)
@@ -136,7 +138,7 @@ def test_unavailable_engines_are_named_in_the_table(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(validate, "ENGINES", {"onnxruntime": "", "openvino:GPU.7": ""})
     result = run(PVT)
     assert result.exit_code == 0
-    assert "openvino:GPU.7: not checked: openvino finds no device GPU.7 here" in result.stdout
+    assert "openvino:GPU.7 in fp32: not checked: openvino finds no device GPU.7 here" in result.stdout
 
 
 def test_images_and_a_report(tmp_path: Path, photos: Path) -> None:
@@ -224,6 +226,88 @@ def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
     result = run("--all", "--engine", "onnxruntime", "--tol", "1e-9")
     assert result.exit_code == 1
     assert "FAILED: 0 of 2 models" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "onnxruntme"], "did you mean 'onnxruntime'"),
+        (["--precision", "fp4"], "no tolerance for the precision 'fp4'"),
+        (["--tol", "nan"], "the tolerance must be a positive number, got nan"),
+    ],
+)
+def test_a_slip_of_the_user_is_no_fault_of_the_models(cache: Path, arguments: list[str], message: str) -> None:
+    result = run("--all", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_all_says_what_it_skipped_and_what_it_could_not_check(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = copy_shipped(cache / "models" / "both")
+    shutil.copyfile(both / MODEL, both / "onnx" / "model_int8.onnx")
+    announce(both, "onnx/model_int8.onnx", precision="int8")
+    result = run("--all", "--precision", "int8", "--engine", "onnxruntime")
+    assert result.exit_code == 3
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert "skipped: pvt_v2_nano_fashion has no 'int8' model; it has fp32" in rows[PVT]
+    assert rows["both"].endswith("  passed")
+    assert result.stdout.splitlines()[-1] == "incomplete: 1 of 3 models passed, 2 skipped"
+
+    def without_openvino(name: str, model_file: Path, *_: object, **__: object) -> object:
+        if name == "openvino":
+            raise EngineUnavailableError("openvino is not installed")
+        return create_engine(name, model_file)
+
+    monkeypatch.setattr(engine_checks, "open_engine", without_openvino)
+    monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
+    result = run("--all", "--precision", "fp32")
+    assert result.exit_code == 0
+    assert result.stdout.count("openvino in fp32: not checked: openvino is not installed\n") == 1
+    document = json.loads(run("--all", "--precision", "fp32", "--json").stdout)
+    assert document["models"][0]["unavailable"] == {"openvino in fp32": "openvino is not installed"}
+    # A model that fails is the answer, whatever could not be checked.
+    alter(both, scale_initializer([96, 10], 1.01))
+    assert run("--all", "--precision", "fp32", "--engine", "openvino", "--engine", "onnxruntime").exit_code == 3
+    assert run("--all", "--precision", "fp32", "--engine", "onnxruntime", "--engine", "openvino").exit_code == 1
+
+
+def test_json_names_everything_that_decides(broken: Path, tmp_path: Path) -> None:
+    result = run(broken, "--against", PVT, "--engine", "onnxruntime", "--batch-size", "1", "--seed", "5", "--json")
+    document = json.loads(result.stdout)
+    assert document["seed"] == 5
+    assert document["tolerances"] == {"fp32": {"value": 1e-4, "snr_db": None}}
+    against = read_artifact(SHIPPED_DIR / PVT).files[MODEL]
+    reference = document["references"]["against"]
+    assert (reference["precision"], reference["sha256"]) == ("fp32", against.sha256)
+    assert Path(reference["path"]) == SHIPPED_DIR / PVT / MODEL
+    assert document["references"]["conformance"]["path"] == "conformance.npz"
+
+
+def test_a_tolerance_that_is_not_the_one_above_the_table_is_said(broken: Path) -> None:
+    lines = run(PVT, "--engine", "onnxruntime", "--tol", "1e-3").stdout.splitlines()
+    assert "tolerance 0.001 (fp32)" in lines[0]
+    assert [line.endswith("  tolerance 0.0001") for line in lines[2:6]] == [False, False, False, True]
+
+
+def test_a_report_that_cannot_be_written_is_said_before_and_never_costs_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "report.html", tmp_path / "file" / "deeper" / "report.html"):
+        result = run(PVT, "--report", place)
+        assert result.exit_code == 2
+        assert f"the report cannot be written to {place}" in result.stderr
+        assert result.stdout == ""
+
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report_module, "atomic_write", full)
+    result = run(PVT, "--engine", "onnxruntime", "--report", tmp_path / "report.html", "--json")
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert json.loads(result.stdout)["passed"] is True
 
 
 def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

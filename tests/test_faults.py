@@ -7,6 +7,7 @@ ONNX Runtime and on OpenVINO, with nothing replaced but what is at fault.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +21,12 @@ from click.testing import CliRunner
 pytest.importorskip("paddle", reason="needs the export extra")
 pytest.importorskip("onnx", reason="needs the export extra")
 import faults
+from onnxzoo.validators.engine_checks import ORDER, PARAMETERS
 from onnxzoo.validators.engine_settings import cpu_flags
 from onnxzoo.validators.locate import locate
-from onnxzoo.validators.parameters import check_parameters
+from onnxzoo.validators.parameters import ParameterCheck, check_parameters
 from onnxzoo.validators.preprocess import check_preprocess
-from onnxzoo.validators.validate import ORDER, PARAMETERS, Validation
+from onnxzoo.validators.validate import Validation
 
 from onnxzoo import image
 from onnxzoo.artifact import Artifact, read_artifact
@@ -171,8 +173,76 @@ def test_of_right_models_all_parameters_are_equal_or_folded(zoo: Zoos) -> None:
         checked = check_parameters(artifact.model_file(), state, artifact.architecture, zoo(name).reference.epsilons)
         assert checked, checked.problems
         assert checked.equal + len(checked.absent) == len(state)
+        assert not checked.elsewhere
         folded = {n for n in state if re.search(r"logit_scale|[qv]_bias|cpb_mlp", n)}
         assert set(checked.absent) == folded
+
+
+@pytest.mark.parametrize("name", faults.NAMES)
+def test_parameters_under_other_names_are_found_by_their_values_or_missed(name: str, zoo: Zoos, tmp_path: Path) -> None:
+    def rename(graph: Any) -> None:
+        for tensor in graph.initializer:
+            for node in graph.node:
+                node.input[:] = [f"_{tensor.name}" if each == tensor.name else each for each in node.input]
+            tensor.name = f"_{tensor.name}"
+
+    state = read_checkpoint(zoo(name).weights, find(name)).state
+
+    def checked(fault: Fault) -> ParameterCheck:
+        artifact = zoo(name).with_fault(tmp_path / f"{len(list(tmp_path.iterdir()))}", fault)
+        return check_parameters(artifact.model_file(), state, artifact.architecture, zoo(name).reference.epsilons)
+
+    right = checked(rename)
+    assert right, right.problems
+    assert right.equal == 0
+    assert len(right.elsewhere) + len(right.absent) == len(state)
+    assert f"{len(right.elsewhere)} equal under another name: " in right.summary
+
+    def one_value(values: Any) -> Any:
+        values.flat[7] *= 1.01
+        return values
+
+    def one_value_and_rename(graph: Any) -> None:
+        faults.edit("head.weight", one_value)(graph)
+        rename(graph)
+
+    assert checked(one_value_and_rename).problems == (
+        "head.weight is not in the ONNX file, neither its name nor its values",
+    )
+    layer = "layers.0.blocks.1.attn.proj" if name == SWIN else "patch_embed2.proj"
+    (problem,) = checked(faults.no_bias(layer)).problems
+    assert problem.startswith(f"{layer}.bias is not in the ONNX file")
+
+
+def test_a_checkpoint_that_is_not_the_artifacts_is_said_to_be_another(zoo: Zoos, tmp_path: Path) -> None:
+    right = zoo(PVT)
+    validation = Validation(read_artifact(right.artifact), weights=right.weights)
+    assert validation.references["paddle"].remark == ""
+    config = json.loads((right.artifact / "config.json").read_text(encoding="utf-8"))
+    sha256 = config["source"]["sha256"]
+    assert validation.references["paddle"].origin == {"path": str(right.weights), "sha256": sha256}
+    folder = right.with_fault(tmp_path / "a", lambda _: None).folder
+    config["source"]["sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    options = ["--weights", str(right.weights), "--engine", "onnxruntime", "--batch-size", "1"]
+    page = tmp_path / "report.html"
+    result = CliRunner().invoke(main, ["validate", str(folder), *options, "--report", str(page)])
+    remark = f"{right.weights} (sha256 {sha256}) is not the checkpoint that the artifact says it was exported from"
+    assert f"paddle: {remark}" in result.output
+    assert remark in page.read_text(encoding="utf-8")
+    document = json.loads(CliRunner().invoke(main, ["validate", str(folder), *options, "--json"]).stdout)
+    assert document["references"]["paddle"]["sha256"] == sha256
+    assert document["references"]["paddle"]["remark"].startswith(remark)
+    assert document["seed"] == 7
+
+
+def test_what_was_found_of_the_parameters_is_said(zoo: Zoos) -> None:
+    arguments = ["validate", str(zoo(SWIN).artifact), "--weights", str(zoo(SWIN).weights), "--engine", "onnxruntime"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"^  \d+ equal; \d+ not in the file, as others are computed with them: layers", result.output, re.M
+    )
 
 
 # Faults of the batch, of engines and of the image pipeline.

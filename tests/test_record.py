@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from artifacts import MODEL, PVT, alter, configure, copy_shipped, rename_producer, scale_initializer
+from artifacts import MODEL, PVT, alter, announce, configure, copy_shipped, rename_producer, scale_initializer
 from click.testing import CliRunner, Result
 from onnxzoo.validators import record as record_module
 from onnxzoo.validators.record import record, refuse_to_record
@@ -93,13 +94,37 @@ def test_what_failed_is_never_recorded(copy: Path) -> None:
         record(Validation(read_artifact(copy)))  # one that has not run at all
 
 
+def test_what_did_not_come_to_its_end_is_never_recorded(copy: Path) -> None:
+    validation = Validation(read_artifact(copy), engines=["onnxruntime"])
+    assert next(validation.run())
+    with pytest.raises(ValidationError, match="not come to its end"):
+        record(validation)
+    assert read_artifact(copy).validations == ()
+
+
+def test_other_tolerances_beside_paddles_numbers_do_not_count(copy: Path) -> None:
+    # A file that is called int8, as a reference: its tolerance is wide, that of Paddle's numbers is not.
+    shutil.copyfile(copy / MODEL, copy / "onnx" / "model_int8.onnx")
+    announce(copy, "onnx/model_int8.onnx", precision="int8")
+    alter(copy, rename_producer)
+    artifact = read_artifact(copy)
+    validation = validated(copy, against=artifact, against_precision="int8", precisions=["fp32"])
+    assert {check.tolerance.value for check in validation.checks} == {1e-4, 1.3}
+    assert [entry.precision for entry in record(validation)] == ["fp32"]
+    refuse_to_record(artifact, 0.5, ["int8"])
+    with pytest.raises(InputError, match=r"0\.5 is more than 0\.0001 \(fp32\)"):
+        refuse_to_record(artifact, 0.5, ["int8", "fp32"])
+    (new,) = record(validated(copy, precisions=["int8"], tolerance=0.5))
+    assert (new.precision, new.tolerance) == ("int8", 0.5)
+
+
 def test_a_looser_tolerance_is_never_recorded(copy: Path) -> None:
     before = (copy / "config.json").read_bytes()
     with pytest.raises(ValidationError, match=r"0\.001 is more than 0\.0001, the default for fp32"):
         record(validated(copy, tolerance=1e-3))
     result = cli("validate", copy, "--record", "--tol", "1e-3")
     assert result.exit_code == 2
-    assert "0.001 is more than 0.0001; leave out --tol or --record" in result.stderr
+    assert "0.001 is more than 0.0001 (fp32); leave out --tol or --record" in result.stderr
     assert (copy / "config.json").read_bytes() == before
     (new,) = record(validated(copy, tolerance=5e-5))
     assert new.tolerance == 5e-5
@@ -149,6 +174,17 @@ def test_info_shows_what_was_recorded(copy: Path) -> None:
     document = json.loads(cli("info", copy, "--json").stdout)["artifact"]["validations"]
     assert document == [{**dataclasses.asdict(entry), "batch_sizes": [1, 2, 3], "stale": False}]
     assert isinstance(entry, ValidationRecord)
+
+
+def test_info_is_json_whatever_was_recorded(copy: Path) -> None:
+    record(validated(copy))
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config["tools"]["odd"] = float("nan")
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    result = cli("info", copy, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert document["artifact"]["tools"]["odd"] is None
 
 
 def test_another_artifact_is_no_proof_of_paddles_numbers(copy: Path, tmp_path: Path) -> None:

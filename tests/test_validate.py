@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_recorded_outputs_of_other_weights_are_told_from_a_wrong_model(tmp_path:
     assert "the model agrees with this checkpoint but not with the outputs recorded in the artifact" in result.stdout
 
 
-def test_a_file_with_names_of_its_own_has_no_parameters_to_compare(tmp_path: Path) -> None:
+def test_a_file_with_names_of_its_own_is_compared_by_its_values(tmp_path: Path) -> None:
     def rename(model) -> None:
         names = {tensor.name: f"weight_{number}" for number, tensor in enumerate(model.graph.initializer)}
         for tensor in model.graph.initializer:
@@ -178,5 +179,6 @@ def test_a_file_with_names_of_its_own_has_no_parameters_to_compare(tmp_path: Pat
     folder = copy_shipped(tmp_path / "copy")
     alter(folder, rename)
     checks = list(validate(read_artifact(folder), weights=NANO_WEIGHTS, engines=["onnxruntime"], batch_sizes=[1]))
-    assert [check.reference for check in checks] == ["conformance", "paddle"]
-    assert all(checks)
+    assert [check.reference for check in checks] == ["parameters", "conformance", "paddle"]
+    assert all(checks), checks
+    assert re.match(r"0 equal; \d+ equal under another name: ", checks[0].note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,22 +13,23 @@ from artifacts import (
     PVT,
     SWIN,
     alter,
-    announce,
     bake_batch,
     configure,
     copy_shipped,
     rename_producer,
     scale_initializer,
 )
-from onnxzoo.validators import references, validate
+from onnxzoo.validators import engine_checks, references, validate
+from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.inputs import image_inputs, noise_inputs, plain_inputs
 from onnxzoo.validators.tolerances import TOLERANCES
-from onnxzoo.validators.validate import Check, Validation
+from onnxzoo.validators.validate import Validation
 from PIL import Image
 
 from onnxzoo import artifact_file
 from onnxzoo.artifact import Artifact, read_artifact
-from onnxzoo.engines import create_engine
+from onnxzoo.engines import create_engine, openvino
+from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, EngineUnavailableError, ImageError, InputError, ValidationError
 from onnxzoo.hub import SHIPPED_DIR
@@ -66,11 +66,11 @@ def with_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Array, Ou
     """Let the engine under test be ONNX Runtime with a fault; the engines of references stay as they are."""
 
     def install(fault: Callable[[Array, Outputs], Mapping[str, Array]]) -> None:
-        def faulty(_name: str, model_file: Path, *_: object) -> FakeEngine:
+        def faulty(_name: str, model_file: Path, *_: object, **__: object) -> FakeEngine:
             real = create_engine("onnxruntime", model_file)
             return FakeEngine(lambda batch: fault(batch, real.run({"image": batch})))
 
-        monkeypatch.setattr(validate, "open_engine", faulty)
+        monkeypatch.setattr(engine_checks, "open_engine", faulty)
 
     return install
 
@@ -101,17 +101,17 @@ def test_batch_sizes_and_engines_can_be_chosen() -> None:
 
 
 def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str, model_file: Path, *_: object) -> object:
+    def absent(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineUnavailableError("openvino is not installed: pip install openvino")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", absent)
+    monkeypatch.setattr(engine_checks, "open_engine", absent)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
     validation = Validation(read_artifact(SHIPPED_DIR / PVT))
     checks = list(validation.run())
     assert {check.engine.name for check in checks} == {"onnxruntime"}
-    assert validation.unavailable == {"openvino": "openvino is not installed: pip install openvino"}
+    assert validation.unavailable == {"openvino in fp32": "openvino is not installed: pip install openvino"}
     with pytest.raises(EngineUnavailableError, match="openvino is not installed"):
         run(SHIPPED_DIR / PVT, engines=["openvino"])
     monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
@@ -122,12 +122,12 @@ def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pyt
 def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def reject(name: str, model_file: Path, *_: object) -> object:
+    def reject(name: str, model_file: Path, *_: object, **__: object) -> object:
         if name == "openvino":
             raise EngineError("openvino cannot compile model.onnx: no such operator")
         return create_engine(name, model_file)
 
-    monkeypatch.setattr(validate, "open_engine", reject)
+    monkeypatch.setattr(engine_checks, "open_engine", reject)
     checks = run(SHIPPED_DIR / PVT)
     assert [(c.engine.name, c.reference) for c in checks if not c] == [("openvino", "loading")]
     assert "no such operator" in problems(checks)
@@ -227,7 +227,7 @@ def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
         info = EngineInfo("openvino", "CPU", "bf16", "0", "requested")
 
     real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
-    monkeypatch.setattr(validate, "open_engine", lambda *_: Half(lambda batch: real.run({"image": batch})))
+    monkeypatch.setattr(engine_checks, "open_engine", lambda *_, **__: Half(lambda batch: real.run({"image": batch})))
     checks = run(SHIPPED_DIR / PVT, engines=["openvino"])
     assert not any(check for check in checks if check.reference == "conformance")
     assert "openvino computes in bf16, expected fp32" in problems(checks)
@@ -238,6 +238,69 @@ def test_outputs_that_change_their_names_fail(with_fault) -> None:
     with_fault(lambda batch, out: out if np.array_equal(batch[0], first) else {"logits": out["logits"]})
     checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[1])
     assert "at batch size 1 the outputs differ in name or shape from batch to batch" in problems(checks)
+
+
+def test_every_batch_size_is_what_the_engine_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    right = openvino._Run
+
+    def counted(compiled: object, feeds: object, piece: Piece) -> object:
+        pieces.append(piece.size)
+        return right(compiled, feeds, piece)
+
+    monkeypatch.setattr(openvino, "_Run", counted)
+    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"], batch_sizes=[1, 2, 5]))
+    # Six images: in order, in another order at the largest size.
+    assert pieces == [5, 5, 5, 5, 2, 2, 2, 1, 1, 1, 1, 1, 1]
+
+
+def test_what_is_built_for_a_range_of_batch_sizes_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[int, bool]] = []
+    real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
+
+    class Plan(FakeEngine):
+        def warm(self) -> tuple[()]:
+            return ()
+
+    def build(_name: str, _file: Path, _precision: str, size: int, *, build: bool) -> Plan:
+        opened.append((size, build))
+        return Plan(lambda batch: real.run({"image": batch}), max_batch=size)
+
+    monkeypatch.setattr(engine_checks, "open_engine", build)
+    monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
+    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"]))
+    assert all(run(SHIPPED_DIR / PVT))
+    assert opened == [(3, True), (3, False)], "and unasked only what was built before"
+
+
+def test_the_order_is_exact_whatever_the_tolerance(with_fault) -> None:
+    def fault(batch: Array, outputs: Outputs) -> Outputs:
+        # A little of the neighbour: within a wide tolerance.
+        leak = np.float32(1e-3) * outputs["logits"][:1]
+        return {**outputs, "logits": outputs["logits"] + leak}
+
+    with_fault(fault)
+    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], tolerance=0.1)
+    assert [check.reference for check in checks if not check] == ["order"]
+    assert checks[-1].tolerance == TOLERANCES["fp32"]
+
+
+def test_a_validation_that_was_not_carried_out_to_its_end_has_not_passed() -> None:
+    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["onnxruntime"])
+    steps = validation.run()
+    assert all([next(steps), next(steps)])
+    assert not validation
+    assert len([*steps]) == 2
+    assert validation
+    next(validation.run())
+    assert not validation
+
+
+def test_the_device_that_was_asked_for_is_kept() -> None:
+    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["openvino:CPU", "openvino", "auto"])
+    checks = list(validation.run())
+    assert [check.requested for check in checks[::4]] == ["openvino:CPU", "openvino", "openvino"]
+    assert {check.engine.name for check in checks} == {"openvino"}
 
 
 # Another artifact as the reference
@@ -284,7 +347,7 @@ def test_artifacts_of_different_models_cannot_be_compared(copy: Path) -> None:
 
 
 def test_a_reference_that_an_engine_rejects_fails_its_checks(revision: Artifact, monkeypatch) -> None:
-    def reject(_name: str, _file: Path, *_: object) -> object:
+    def reject(_name: str, _file: Path, *_: object, **__: object) -> object:
         raise EngineError("openvino cannot compile it")
 
     monkeypatch.setattr(references, "open_engine", reject)
@@ -300,76 +363,18 @@ def test_inputs_need_a_reference_that_runs(photos: Path) -> None:
             Validation(artifact, **options)
 
 
-# Precisions
+def test_a_reference_that_cannot_be_run_in_an_engine_fails_its_own_checks_only(revision: Artifact, monkeypatch) -> None:
+    def without(name: str, *_: object, **__: object) -> object:
+        if name == "openvino":
+            raise EngineUnavailableError("this CPU has no fp16")
+        raise InputError("onnxruntime has no precision 'fp16'")
 
-
-@pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shipped model with an int8 file beside fp32, made as users make one."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
-    folder = copy_shipped(tmp_path_factory.mktemp("int8") / "artifact", SWIN)
-    images = Validation(read_artifact(folder)).inputs.images
-
-    class Images(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = [{"image": image[None]} for image in images]
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return self.left.pop() if self.left else None
-
-    quantization.quantize_static(
-        str(folder / MODEL),
-        str(folder / "onnx" / "model_int8.onnx"),
-        Images(),
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},
-    )
-    announce(folder, "onnx/model_int8.onnx", precision="int8")
-    return folder
-
-
-def test_every_precision_is_checked_with_its_own_tolerance(quantised: Path) -> None:
-    checks = run(quantised)
-    assert {check.precision for check in checks} == {"fp32", "int8"}
-    assert all(checks), problems(checks)
-    int8 = [check for check in checks if check.precision == "int8" and check.reference == "conformance"]
-    assert all(check.tolerance == TOLERANCES["int8"] for check in int8)
-    assert all(0.01 < check.comparison.max_abs < 1 for check in int8)
-    assert not all(run(quantised, precisions=["int8"], tolerance=1e-4)), "named, and with fp32's tolerance"
-    assert all(run(quantised, tolerance=1e-4)), "a tolerance is for fp32 unless the precision is named"
-    with pytest.raises(InputError, match="has no 'fp16' model; it has fp32, int8"):
-        run(quantised, precisions=["fp16"])
-
-
-def test_another_precision_of_the_same_artifact_is_a_reference(quantised: Path) -> None:
-    artifact = read_artifact(quantised)
-    for options in ({"precisions": ["int8"]}, {"precisions": ["fp32"], "against_precision": "int8"}):
-        checks = run(quantised, against=artifact, engines=["onnxruntime"], **options)
-        against = [check for check in checks if check.reference == "against"]
-        assert len(against) == 3
-        assert all(checks), problems(checks)
-        assert all(check.tolerance == TOLERANCES["int8"] for check in against)
-
-
-@pytest.mark.parametrize("shape", [[10], [128, 10], [32, 96], [64, 192], [128, 384]])
-def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[int]) -> None:
-    import onnx
-    from onnx import numpy_helper
-
-    folder = Path(shutil.copytree(quantised, tmp_path / "broken"))
-    path = folder / "onnx" / "model_int8.onnx"
-    model = onnx.load(path)
-    tensor = next(t for t in model.graph.initializer if list(t.dims) == shape)
-    values = numpy_helper.to_array(tensor)
-    broken = values + 3 if shape == [10] else np.ascontiguousarray(values[::-1])
-    tensor.CopyFrom(numpy_helper.from_array(broken.astype(values.dtype), tensor.name))
-    onnx.save(model, path)
-    announce(folder, "onnx/model_int8.onnx")
-    checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
-    assert not any(check for check in checks if check.reference == "conformance")
+    monkeypatch.setattr(references, "open_engine", without)
+    checks = run(SHIPPED_DIR / PVT, against=revision)
+    assert {check.engine.name for check in checks if check} == {"openvino", "onnxruntime"}
+    assert {check.reference for check in checks if not check} == {"against"}
+    assert "the reference 'against' failed: this CPU has no fp16" in problems(checks)
+    assert "the reference 'against' failed: onnxruntime has no precision" in problems(checks)
 
 
 # Inputs

@@ -47,17 +47,19 @@ def bisect(
     *,
     precision: str = "fp32",
     every_layer: bool = False,
+    build: bool = True,
 ) -> Bisection:
     """Find the first part of the artifact's model that leaves the reference on this engine.
 
     `images`: float32 [N, 3, S, S], inputs on which the comparison failed; they run as one batch. `reference`: a
     `PaddleEngine` (`--weights`), or `onnx_layers(artifact, engine)` of another artifact (`--against`). `every_layer`
-    (`--layers`): compare every layer, otherwise block by block and then inside the first bad one.
+    (`--layers`): compare every layer, otherwise block by block and then inside the first bad one. `build`: whether
+    an engine that takes minutes to build for every few layers may be.
 
     Raises EngineUnavailableError, MissingDependencyError (without onnx), InputError for no images and ValidationError
     when a file cannot be read or the reference's own values are not finite.
     """
-    run = LayerErrors(artifact, engine, images, reference, precision)
+    run = LayerErrors(artifact, engine, images, reference, precision, build=build)
     if not run.taps:
         return _not_compared(run, f"{run.source.model_file.name} has no parameters under the checkpoint's names")
     try:

@@ -53,8 +53,8 @@ def _lower_precisions(info: EngineInfo) -> Iterator[tuple[str, str]]:
         yield "fp16", "OpenVINO's own choice on ARM unless INFERENCE_PRECISION_HINT is f32"
     if info.name == "onnxruntime" and "bf16" in flags:
         yield "bf16", "fast-math, mlas.enable_gemm_fastmath_arm64_bfloat16"
-    if info.name in ("cuda", "tensorrt"):
-        yield "tf32", "TF32, off with use_tf32=0 (cuda) or NVIDIA_TF32_OVERRIDE=0 (tensorrt)"
+    if info.name in ("cuda", "tensorrt", "tensorrt-rtx"):
+        yield "tf32", "TF32, off with use_tf32=0 (cuda) or NVIDIA_TF32_OVERRIDE=0 (tensorrt, tensorrt-rtx)"
     if info.name == "tensorrt":
         yield "fp16", "trt_fp16_enable or trt_bf16_enable"
 
@@ -64,4 +64,5 @@ _ATTENTION = {
     "onnxruntime": "ONNX Runtime's graph optimisation level (ORT_DISABLE_ALL is the test)",
     "cuda": "flash and memory-efficient kernels (ORT_DISABLE_FUSED_ATTENTION=1 is the test)",
     "tensorrt": "fused multi-head attention kernels",
+    "tensorrt-rtx": "fused multi-head attention kernels",
 }

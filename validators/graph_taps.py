@@ -106,8 +106,10 @@ class OnnxLayers:
     tensors that were marked last, and `info` says what ran it.
     """
 
-    def __init__(self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = "fp32") -> None:
-        """`precision`: of the file's weights.
+    def __init__(
+        self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = "fp32", *, build: bool = True
+    ) -> None:
+        """`precision`: of the file's weights. `build`: whether an engine that takes minutes to build may be.
 
         Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read.
         """
@@ -122,7 +124,7 @@ class OnnxLayers:
         except Exception as error:
             raise ValidationError(f"{model_file} cannot be read: {error}") from error
         self.model_file = model_file
-        self._engine, self._precision = engine, precision
+        self._engine, self._precision, self._build = engine, precision, build
         self._tensors = GraphTaps(self._model.graph, taps).tensors
         self.found = tuple(self._tensors)
         self.info: EngineInfo | None = None
@@ -153,7 +155,9 @@ class OnnxLayers:
         with tempfile.TemporaryDirectory(prefix="onnxzoo-layers-") as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(self._marked(marks))
-            engine = open_engine(self._engine, path, self._precision, len(images))
+            # What is compiled from this file is of no use to anyone later.
+            cache = Path(folder) / "cache"
+            engine = open_engine(self._engine, path, self._precision, len(images), cache=cache, build=self._build)
             try:
                 self.info = engine.info
                 return engine.run({INPUT_NAME: images})

@@ -53,10 +53,13 @@ class LayerError:
         return self.error / self.noise
 
 
-def onnx_layers(artifact: Artifact, engine: str, precision: str = "fp32") -> OnnxLayers:
-    """The layers of an artifact's ONNX file on an engine: what `bisect` tests, and what it can take as a reference."""
+def onnx_layers(artifact: Artifact, engine: str, precision: str = "fp32", *, build: bool = True) -> OnnxLayers:
+    """The layers of an artifact's ONNX file on an engine: what `bisect` tests, and what it can take as a reference.
+
+    `build`: whether an engine that takes minutes to build may be.
+    """
     taps = taps_of(artifact.architecture, artifact.num_classes)
-    return OnnxLayers(artifact.model_file(precision), taps, engine, precision)
+    return OnnxLayers(artifact.model_file(precision), taps, engine, precision, build=build)
 
 
 class LayerErrors:
@@ -66,12 +69,21 @@ class LayerErrors:
     nothing marked. `healed_by`: layers whose marking made wrong outputs right.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, images: Array, reference: LayerSource, precision: str) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: str,
+        images: Array,
+        reference: LayerSource,
+        precision: str,
+        *,
+        build: bool = True,
+    ) -> None:
         if not len(images):
             raise InputError("there are no images to compare layers with")
         self.artifact, self.engine_name, self.precision = artifact, engine, precision
         self.images, self.reference = images, reference
-        self.source = onnx_layers(artifact, engine, precision)
+        self.source = onnx_layers(artifact, engine, precision, build=build)
         self.wanted = taps_of(artifact.architecture, artifact.num_classes)
         self.taps = tuple(tap for tap in self.wanted if tap.name in self.source.found)
         self.orders: Mapping[int, Sequence[Permutation]] = token_orders(artifact.architecture, artifact.image_size)
@@ -114,16 +126,16 @@ class LayerErrors:
         return errors
 
     def on_other_engines(self, name: str) -> dict[str, float]:
-        """The error of one layer on the other engines that work here."""
+        """The error of one layer on the other engines that work here without being built for minutes."""
         tap = next((tap for tap in self.taps if tap.name == name), None)
         if tap is None:
             return {}
         expected = self.reference.run_layers(self.images, [name])[name]
         errors = {}
         for other in ENGINES:
-            if other != self.engine_name:
+            if other != self.engine_name.partition(":")[0]:
                 try:
-                    source = onnx_layers(self.artifact, other, self.precision)
+                    source = onnx_layers(self.artifact, other, self.precision, build=False)
                     actual = source.run_layers(self.images, [name])[name]
                 except (EngineUnavailableError, EngineError, InputError):
                     continue

@@ -9,8 +9,9 @@ import numpy as np
 from ..errors import OnnxzooError
 from ..results import Array
 from .bisect import Bisection, bisect
+from .engine_checks import ORDER, Check
 from .references import AGAINST, PADDLE, Reference
-from .validate import ORDER, Check, Validation
+from .validate import Validation
 
 MAX_IMAGES = 4
 """Inputs to bisect with: all layers of all of them are held at once."""
@@ -29,25 +30,26 @@ def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bis
     done = set()
     # A failure at batch 1 comes first: it is the simplest to look at.
     for check in sorted(validation.checks, key=lambda check: (bool(check), check.batch_size)):
-        key = (check.engine.name, check.precision)
+        key = (check.requested, check.precision)
         concerned = check.batch_size > 0 and check.reference in (reference.name, ORDER)
         if not concerned or key in done or not (every_layer or (not check and check.precision == "fp32")):
             continue
         done.add(key)
         try:
-            source = reference.layers(check.engine.name)
+            source = reference.layers(check.requested)
             if source is None:
                 continue
             yield bisect(
                 validation.artifact,
-                check.engine.name,
+                check.requested,
                 _images(validation, check),
                 source,
                 precision=check.precision,
                 every_layer=every_layer,
+                build=validation.build,
             )
         except OnnxzooError as error:
-            message = f"{check.engine.name}: the layers cannot be compared: {error}"
+            message = f"{check.requested}: the layers cannot be compared: {error}"
             yield Bisection(check.engine, (), None, None, None, {}, (), message)
 
 

@@ -1,12 +1,14 @@
 """The parameters inside an ONNX file against the checkpoint's, by name.
 
-This sees what no output shows: one value of a million changed by 1 % is below the rounding of the logits. It sees only
-what stands in the file under its name; what a converter computed from several parameters is left to the outputs.
+This sees what no output shows: one value of a million changed by 1 % is below the rounding of the logits. What a
+converter computes from several parameters (FOLDED) is left to the outputs; any other parameter must be in the file,
+under its name or, where equal ones are stored once or names were changed, under another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +22,40 @@ from .graph_taps import GraphTaps
 
 Values = npt.NDArray[np.float64]
 
+SHOWN = 3
 ROUNDING = 2.0**-22
 """Largest relative difference of equal values: two roundings to float32."""
 
 
+FOLDED = ("attn.logit_scale", "attn.q_bias", "attn.v_bias", "attn.cpb_mlp.")
+"""What exports compute other constants from (SwinV2's `qk_scale`, `qkv.bias` and `position_bias`; nothing of PVTv2):
+it may be absent, as may a bias of zeros."""
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterCheck:
-    """`problems`: a line for every parameter that differs; true when there is none.
+    """`problems`: a line for every parameter that differs or is missing; true when there is none.
 
-    `equal`: number of parameters found under their name with the checkpoint's values. `absent`: names of those that
-    the file does not hold under their name, because they were folded into others, merged with equal ones, or renamed.
+    `equal`: number of parameters found under their name with the checkpoint's values. `elsewhere`: names of those whose
+    values stand in the file under another name. `absent`: names of those that other constants were computed from.
     """
 
     equal: int
+    elsewhere: tuple[str, ...]
     absent: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What was found, in words."""
+        parts = [f"{self.equal} equal"]
+        if self.elsewhere:
+            parts.append(f"{len(self.elsewhere)} equal under another name: {_listing(self.elsewhere)}")
+        if self.absent:
+            parts.append(
+                f"{len(self.absent)} not in the file, as others are computed with them: {_listing(self.absent)}"
+            )
+        return "; ".join(parts)
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -64,7 +85,12 @@ def check_parameters(
         ) from error
     try:
         graph = onnx.load(str(model_file), load_external_data=False).graph
-        stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in state}
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        stored = {name: numpy_helper.to_array(tensors[name]) for name in state if name in tensors}
+        # Only a file that renamed its parameters needs more than a few of these.
+        absent = [name for name in state if name not in stored and not _may_be_absent(name, state[name])]
+        sizes = {state[name].size for name in absent}
+        others = [numpy_helper.to_array(t) for t in graph.initializer if absent and math.prod(t.dims) in sizes]
     except Exception as error:
         raise ValidationError(f"{model_file} cannot be read: {error}") from error
     anchors = GraphTaps(graph, ()).anchors
@@ -78,6 +104,14 @@ def check_parameters(
                 equal += 1
             else:
                 problems.append(_difference(name, found, wanted[0], factors))
+    elsewhere = []
+    for name in absent:
+        factors = (1.0, _folded_scale(name, architecture))
+        wanted = [form * factor for form in _any_layout(state[name]) for factor in factors]
+        if any(_same(other.astype(np.float64), form) for other in others for form in wanted):
+            elsewhere.append(name)
+        else:
+            problems.append(f"{name} is not in the ONNX file, neither its name nor its values")
     for name, wanted_epsilon in (epsilons or {}).items():
         found_epsilons = [_epsilon(node) for node in anchors.get(name, []) if node.op_type == "LayerNormalization"]
         problems += [
@@ -85,7 +119,20 @@ def check_parameters(
             for found_epsilon in found_epsilons
             if abs(found_epsilon / wanted_epsilon - 1) > ROUNDING
         ]
-    return ParameterCheck(equal, tuple(name for name in state if name not in stored), tuple(problems))
+    folded = tuple(name for name in state if name not in stored and name not in absent)
+    return ParameterCheck(equal, tuple(elsewhere), folded, tuple(problems))
+
+
+def _may_be_absent(name: str, value: npt.NDArray[np.float32]) -> bool:
+    return any(part in name for part in FOLDED) or (name.endswith(".bias") and not value.any())
+
+
+def _any_layout(value: npt.NDArray[np.float32]) -> list[Values]:
+    """A parameter in all layouts that an operator may take it in."""
+    exact = value.astype(np.float64)
+    if value.ndim == 2 or (value.ndim == 4 and value.shape[2:] == (1, 1)):
+        return [exact, exact.T if value.ndim == 2 else exact.transpose(1, 0, 2, 3)]
+    return [exact]
 
 
 def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> list[Values]:
@@ -110,6 +157,10 @@ def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> lis
             # Through another operator, such as a Transpose of the constant.
             forms += [linear, linear.T]
     return forms or [exact]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _epsilon(node: Any) -> float:

@@ -13,23 +13,26 @@ from ..artifact import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
 from ..errors import ArtifactError, InputError, ValidationError
 from ..files import atomic_write
 from ..hub import require_own
+from .engine_checks import Check
 from .references import CONFORMANCE, PADDLE
 from .tolerances import tolerance_of
-from .validate import Check, Validation
+from .validate import Validation
 
 VALIDATIONS = "validations"
 
 
-def refuse_to_record(artifact: Artifact, tolerance: float | None = None) -> None:
+def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisions: Sequence[str] = ("fp32",)) -> None:
     """Say before a validation why it could not be recorded.
 
-    Raises InputError for a `tolerance` looser than fp32's, ArtifactError for an artifact that may not be written to.
+    Raises InputError for a `tolerance` looser than that of one of the `precisions` that it is for, ArtifactError for an
+    artifact that may not be written to.
     """
-    if tolerance is not None and tolerance > tolerance_of("fp32").value:
-        raise InputError(
-            f"a validation is recorded only with its precision's tolerance or a smaller one: {tolerance:g} is more "
-            f"than {tolerance_of('fp32').value:g}; leave out --tol or --record"
-        )
+    for precision in precisions:
+        if tolerance is not None and tolerance > tolerance_of(precision).value:
+            raise InputError(
+                f"a validation is recorded only with its precision's tolerance or a smaller one: {tolerance:g} is more "
+                f"than {tolerance_of(precision).value:g} ({precision}); leave out --tol or --record"
+            )
     path = artifact.folder.resolve() / CONFIG_FILE
     require_own(artifact.folder)
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
@@ -42,12 +45,12 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     One record for each engine, device, precision and reference (`conformance` or `paddle`), which replaces an earlier
     one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
 
-    Raises ValidationError when anything failed or a tolerance was looser than its precision's default, ArtifactError
-    when config.json cannot be written or has changed meanwhile.
+    Raises ValidationError when anything failed or is yet to be done, or a tolerance against Paddle's numbers was looser
+    than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
     """
     if not validation:
-        raise ValidationError("the validation did not pass, so it is not recorded")
-    for check in validation.checks:
+        raise ValidationError("the validation did not pass, or not come to its end, so it is not recorded")
+    for check in filter(_is_proof, validation.checks):
         default = tolerance_of(check.precision).value
         if check.tolerance.value > default:
             raise ValidationError(
@@ -73,10 +76,9 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
 
 def _records(validation: Validation) -> Iterable[ValidationRecord]:
     groups: dict[tuple[str, str, str, str], list[Check]] = {}
-    for check in validation.checks:
-        if check.reference in (CONFORMANCE, PADDLE):
-            key = (check.engine.name, check.engine.device, check.precision, check.reference)
-            groups.setdefault(key, []).append(check)
+    for check in filter(_is_proof, validation.checks):
+        key = (check.engine.name, check.engine.device, check.precision, check.reference)
+        groups.setdefault(key, []).append(check)
     hashes = {file.precision: file.sha256 for file in validation.artifact.files.values() if file.precision}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for (engine, device, precision, reference), checks in groups.items():
@@ -95,6 +97,11 @@ def _records(validation: Validation) -> Iterable[ValidationRecord]:
             top1_agreement=min(check.comparison.top1_agreement for check in checks),
             date=date,
         )
+
+
+def _is_proof(check: Check) -> bool:
+    """Whether it compares with Paddle's numbers."""
+    return check.reference in (CONFORMANCE, PADDLE)
 
 
 def _key(entry: ValidationRecord) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ..artifact import Artifact
+from ..artifact import CONFORMANCE_FILE, Artifact
 from ..errors import InputError
 from ..registry import find
 from ..results import Array
@@ -22,12 +22,15 @@ class Reference(Protocol):
     """Gives the expected outputs.
 
     `name`: CONFORMANCE, PADDLE or AGAINST. `precision`: of its arithmetic. `covers`: it is asked about the first
-    so many inputs, None for all.
+    so many inputs, None for all. `origin`: the file that it comes from, with its `sha256`. `remark`: what is to be said
+    of it; "" for nothing.
     """
 
     name: str
     precision: str
     covers: int | None
+    origin: Mapping[str, str]
+    remark: str
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
         """The outputs by name for images float32 [K, 3, S, S], each run alone; `engine`: what is compared with them."""
@@ -41,9 +44,10 @@ class Reference(Protocol):
 class Recorded:
     """The conformance vectors of the artifact: what Paddle gave at export. Knows the recorded inputs only."""
 
-    name, precision = CONFORMANCE, "fp32"
+    name, precision, remark = CONFORMANCE, "fp32", ""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, artifact: Artifact, vectors: Vectors) -> None:
+        self.origin: Mapping[str, str] = {"path": CONFORMANCE_FILE, "sha256": artifact.files[CONFORMANCE_FILE].sha256}
         self.covers: int | None = len(vectors.names)
         self._outputs = vectors.outputs
 
@@ -69,6 +73,14 @@ class LivePaddle:
 
         checkpoint = read_checkpoint(weights, find(artifact.name))
         self.covers: int | None = None
+        self.origin: Mapping[str, str] = {"path": str(weights), "sha256": checkpoint.sha256}
+        own = artifact.source.get("sha256")
+        self.remark = (
+            f"{weights} (sha256 {checkpoint.sha256}) is not the checkpoint that the artifact says it was exported from "
+            f"(sha256 {own})"
+            if isinstance(own, str) and own != checkpoint.sha256
+            else ""
+        )
         self.state = checkpoint.state
         self._engine = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
         self.epsilons = self._engine.epsilons
@@ -88,7 +100,7 @@ class LivePaddle:
 class OtherArtifact:
     """Another artifact, or another precision of the same one, run on the same inputs by the same engine."""
 
-    name = AGAINST
+    name, remark = AGAINST, ""
 
     def __init__(self, artifact: Artifact, other: Artifact, precision: str) -> None:
         """Raises InputError when the two cannot give comparable outputs, or `other` has no such precision."""
@@ -106,6 +118,12 @@ class OtherArtifact:
         self.covers: int | None = None
         self._artifact = other
         self._model_file = other.model_file(precision)
+        announced = other.announced_model(precision)
+        self.origin: Mapping[str, str] = {
+            "path": str(self._model_file),
+            "precision": precision,
+            "sha256": announced.sha256 if announced is not None else "",
+        }
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
         """What the other artifact gives in this engine for each image alone. Raises EngineError when it cannot run."""

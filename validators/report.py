@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
+import errno
 import html
 import io
 import math
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,10 +20,12 @@ from ..files import atomic_write
 from ..registry import Preprocess
 from ..results import Array
 from .bisect import Bisection
+from .engine_checks import Check
 from .environment import environment
 from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
-from .validate import Check, Validation
+from .references import Reference
+from .validate import Validation
 
 WORST_INPUTS = 8
 THUMBNAIL_PIXELS = 128
@@ -57,6 +62,18 @@ def write_report(
         raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 
 
+def refuse_to_report(path: Path) -> None:
+    """Make the folder of a report, and say before a validation why it could not be written. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
 def render(
     validation: Validation, preprocess: Sequence[PreprocessCheck] = (), bisections: Sequence[Bisection] = ()
 ) -> str:
@@ -70,7 +87,9 @@ def render(
         ("date", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
         *((f"ONNX file, {file.precision}", f"{file.path}, sha256 {file.sha256}") for file in models),
         *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in validation.tolerances.items()),
+        *((f"reference, {name}", _reference(reference)) for name, reference in validation.references.items()),
         ("inputs", ", ".join(validation.inputs.names)),
+        *([("seed of the noise", str(validation.seed))] if validation.seed is not None else []),
         *((f"{name}: not checked", reason) for name, reason in validation.unavailable.items()),
     ]
     sections = [
@@ -103,13 +122,15 @@ def _checks(checks: Sequence[Check]) -> str:
     rows = []
     for check in checks:
         about = (
-            check.engine.name, check.engine.version, check.engine.device, check.engine.precision, check.precision,
+            check.requested, check.engine.version, check.engine.device, check.engine.precision, check.precision,
             check.reference, str(check.batch_size or "-"), str(check.samples),
         )  # fmt: skip
         for name, output in check.comparison.outputs.items():
             rows.append(_row([*about, name, *_figures(output, check)], bad=not check))
         if not check.comparison.outputs:
             rows.append(_row([*about, *["-"] * (len(head) - len(about))], bad=not check))
+        if check.note:
+            rows.append(f'<tr><td colspan="{len(head)}">{_text(check.note)}</td></tr>')
         rows += [
             f'<tr class="bad"><td class="problem" colspan="{len(head)}">{_text(problem)}</td></tr>'
             for problem in check.comparison.problems
@@ -135,7 +156,7 @@ def _histograms(checks: Sequence[Check]) -> Iterable[str]:
     done = set()
     for check in checks:
         for name, output in check.comparison.outputs.items():
-            key = (check.engine.name, check.precision, check.reference, name)
+            key = (check.requested, check.precision, check.reference, name)
             if key not in done:
                 done.add(key)
                 yield f"<figure>{_histogram(output.histogram)}<figcaption>{_text(', '.join(key))}</figcaption></figure>"
@@ -163,7 +184,7 @@ def _worst_inputs(validation: Validation) -> Iterable[str]:
     """The inputs with the largest errors in units of the tolerance, as pictures."""
     worst: dict[int, tuple[float, str]] = {}
     for check in validation.checks:
-        where = f"{check.engine.name}, {check.reference}, batch {check.batch_size}"
+        where = f"{check.requested}, {check.reference}, batch {check.batch_size}"
         ratios = dict(enumerate(check.comparison.row_ratios))
         if not ratios:
             ratios = dict.fromkeys(check.comparison.failed_rows, math.inf)
@@ -225,6 +246,11 @@ def _tolerance(value: float, snr_db: float | None) -> str:
     return f"{value:g} + {value:g} * |reference|" + (
         "" if snr_db is None else f", and noise {snr_db:g} dB below the signal"
     )
+
+
+def _reference(reference: Reference) -> str:
+    facts = ", ".join(f"{key} {value}" for key, value in reference.origin.items())
+    return f"{facts}; {reference.remark}" if reference.remark else facts
 
 
 def _is_number(text: str) -> bool:

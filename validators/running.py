@@ -15,12 +15,22 @@ from ..results import Array
 from .compare import Comparison, failed
 
 
-def open_engine(name: str, model_file: Path, precision: str = FP32, batch_size: int = 1) -> Engine:
+def open_engine(
+    name: str,
+    model_file: Path,
+    precision: str = FP32,
+    batch_size: int = 1,
+    *,
+    cache: Path | None = None,
+    build: bool = True,
+) -> Engine:
     """The ONNX file, whose weights are in `precision`, in the engine of this name, for batches of up to `batch_size`.
 
-    Raises as `create_engine` does: InputError where the engine does not compute in `precision`.
+    `cache`, `build`: where compiled models are kept, and whether one that takes minutes may be made now (see
+    EngineOptions). Raises as `create_engine` does: InputError where the engine does not compute in `precision`.
     """
-    return create_engine(name, ModelFile(model_file, precision=precision), EngineOptions(precision, None, batch_size))
+    options = EngineOptions(precision, batch_size=batch_size, cache=cache, build=build)
+    return create_engine(name, ModelFile(model_file, precision=precision), options)
 
 
 def run_batches(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from .. import hub, registry
 from ..artifact import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from .validate_text import plain
 
 
 @click.command("info", short_help="Show what is known about a model.")
@@ -34,7 +35,8 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
             "model": None if entry is None else dataclasses.asdict(entry),
             "artifact": None if artifact is None else artifact_as_dict(artifact),
         }
-        click.echo(json.dumps(document, indent=2))
+        # Recorded figures are whatever config.json holds.
+        click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
         return
     if entry is not None:
         _print_rows(entry.name, entry_rows(entry))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import click
 
 from ..artifact import CONFIG_FILE, Artifact, read_artifact
 from ..hub import find_artifact
-from ..validators.tolerances import DEFAULT_TOLERANCE, TOLERANCES
+from ..validators.tolerances import TOLERANCES
 from . import one_line
 from .images import NoImages, find_images
 from .validate_all import validate_all
@@ -65,16 +66,21 @@ def command(context: click.Context, /, **given: Any) -> None:
     options = Options(**given)
     options.refuse_nonsense()
     document: dict[str, Any] = {}
-    passed = True
+    code, write = 0, None
     if options.every_model:
-        passed = validate_all(options.choices, document, quiet=options.as_json)
+        code = validate_all(options.choices, document, quiet=options.as_json)
     elif options.model is not None:
-        passed = _validate_one(read_artifact(find_artifact(options.model, files=None)), options, document)
-    if options.preprocess and options.model is None:
-        passed = all(_check_preprocess(None, options, document)) and passed
+        passed, write = _validate_one(read_artifact(find_artifact(options.model, files=None)), options, document)
+        code = 0 if passed else 1
+    if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
+        code = 1
     if options.as_json:
-        click.echo(json.dumps({**document, "passed": passed}, indent=2, allow_nan=False))
-    context.exit(0 if passed else 1)
+        click.echo(json.dumps({**document, "passed": code == 0}, indent=2, allow_nan=False))
+    if write is not None:
+        # Last: whatever becomes of the page, the result is out.
+        write()
+        _say(options)(f"report: {options.report}")
+    context.exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +128,24 @@ class Options:
             raise click.UsageError("--against-precision needs --against")
 
 
-def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]) -> bool:
-    """Validate one model with everything that was asked for, print it and fill `document`; whether it passed."""
+def _validate_one(
+    artifact: Artifact, options: Options, document: dict[str, Any]
+) -> tuple[bool, Callable[[], None] | None]:
+    """Validate one model with everything that was asked for, print it and fill `document`.
+
+    Returns whether it passed, and what writes the report that was asked for.
+    """
     from ..validators.environment import environment
     from ..validators.figures import HISTOGRAM_EDGES
     from ..validators.locate import locate
     from ..validators.record import record, refuse_to_record
-    from ..validators.report import write_report
+    from ..validators.report import refuse_to_report, write_report
     from ..validators.validate import Validation
 
     if options.recording:
-        refuse_to_record(artifact, options.tolerance)
+        refuse_to_record(artifact, options.tolerance, options.precisions or ("fp32",))
+    if options.report is not None:
+        refuse_to_report(options.report)
     validation = Validation(
         artifact,
         weights=options.weights,
@@ -145,9 +158,10 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
     )
     say = _say(options)
     say(f"{artifact.name} in {artifact.folder}, {_tolerances(validation)}")
+    say(*(f"{name}: {one.remark}" for name, one in validation.references.items() if one.remark))
     say(HEADER)
     for check in validation.run():
-        say(*check_lines(check))
+        say(*check_lines(check, validation.tolerances[check.precision]))
     say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
     bisections = list(locate(validation, every_layer=options.layers))
     say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
@@ -156,7 +170,12 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
     document |= {
         "model": artifact.name,
         "folder": str(artifact.folder),
-        "tolerance": options.tolerance or DEFAULT_TOLERANCE,
+        "tolerances": plain(validation.tolerances),
+        "references": {
+            name: {**one.origin, **({"remark": one.remark} if one.remark else {})}
+            for name, one in validation.references.items()
+        },
+        "seed": validation.seed,
         "inputs": list(validation.inputs.names),
         "histogram_edges": list(HISTOGRAM_EDGES),
         "checks": [{**plain(check), "passed": bool(check)} for check in validation.checks],
@@ -174,10 +193,9 @@ def _validate_one(artifact: Artifact, options: Options, document: dict[str, Any]
         say("not recorded: only a validation that passed is")
     if options.as_json:
         document["environment"] = environment()
-    if options.report is not None:
-        write_report(options.report, validation, pictures, bisections)
-        say(f"report: {options.report}")
-    return passed
+    if options.report is None:
+        return passed, None
+    return passed, functools.partial(write_report, options.report, validation, pictures, bisections)
 
 
 def _advice(validation: Validation, options: Options) -> Iterator[str]:

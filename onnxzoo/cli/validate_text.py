@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..validators.bisect import Bisection
+    from ..validators.engine_checks import Check
     from ..validators.preprocess import PreprocessCheck
-    from ..validators.validate import Check
+    from ..validators.tolerances import Tolerance
 
 HEADER = (
     f"{'engine':<13}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"
@@ -18,17 +19,23 @@ HEADER = (
 )
 
 
-def check_lines(check: Check) -> Iterator[str]:
-    """The line of one check in the table under HEADER, and one for each of its problems."""
+def check_lines(check: Check, tolerance: Tolerance) -> Iterator[str]:
+    """The line of one check in the table under HEADER, and one for each of its problems.
+
+    `tolerance`: what is said above the table for its precision; another one is said beside the figures.
+    """
     figures, outputs = check.comparison, check.comparison.outputs.values()
     p999 = max((output.absolute.p999 for output in outputs), default=math.nan)
     snr = min((output.snr_db for output in outputs), default=math.nan)
     yield (
-        f"{check.engine.name:<13}{check.precision:<11}{check.reference:<13}{check.batch_size or '-':>5}"
+        f"{check.requested:<13}{check.precision:<11}{check.reference:<13}{check.batch_size or '-':>5}"
         f"{check.samples or '-':>7}{_number(figures.max_abs, '10.2e')}{_number(figures.mean_abs, '10.2e')}"
         f"{_number(p999, '10.2e')}{_number(figures.worst_ratio, '9.1%')}{_number(snr, '9.1f')}"
         f"{_number(figures.top1_agreement, '7.0%')}{_number(figures.top5_agreement, '7.0%')}"
+        f"{'' if check.tolerance == tolerance else f'  tolerance {check.tolerance.value:g}'}"
     )
+    if check.note:
+        yield f"  {check.note}"
     for problem in figures.problems:
         yield f"  FAILED: {problem}"
 
