@@ -17,6 +17,9 @@ HINTS = get_args(Hint)
 # The largest batch that an engine prepares for where none is named; more is split.
 DEFAULT_BATCH_SIZE = 8
 
+# An engine starts as many threads as it is told to, and takes the machine down with it.
+MAX_THREADS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -53,6 +56,8 @@ class EngineOptions:
         for name, value in (("threads", self.threads), ("batch_size", self.batch_size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number from 1, got {value!r}")
+        if self.threads is not None and self.threads > MAX_THREADS:
+            raise InputError(f"threads must be at most {MAX_THREADS}, got {self.threads}; more than cores do not help")
 
     @property
     def cache_folder(self) -> Path:
