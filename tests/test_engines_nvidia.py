@@ -242,12 +242,13 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     assert engine.max_batch == largest
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
-    with pytest.raises(InputError, match=rf"built for batches of 1 to {largest}, got {largest + 1}: split them"):
+    with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
         engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
-def test_cuda_takes_any_batch(ort, model_file):
-    assert create_engine("cuda", model_file).max_batch is None
+def test_cuda_runs_no_more_at_a_time_than_was_expected(ort, model_file):
+    assert create_engine("cuda", model_file).max_batch == 8
+    assert create_engine("cuda", model_file, EngineOptions(batch_size=32)).max_batch == 32
 
 
 def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):

@@ -29,7 +29,7 @@ class EngineOptions:
     and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are had or refused.
     `threads`: of the CPU, for one run; None leaves it to the engine, which takes all cores.
     `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
-    many images, OpenVINO compiles for exactly this many first; ONNX Runtime on the CPU ignores it.
+    many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
     `strict`: refuse a graph of which a part would run on the CPU, where a GPU was asked for.
     `hint`: `latency` for one image at a time, `throughput` for many.
     `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
