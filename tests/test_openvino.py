@@ -99,6 +99,13 @@ def test_a_rest_is_filled_up_once_and_compiled_for_when_it_comes_again():
     assert sizes_of(cutter, 11, {8}) == [8, 2, 1]
     # With the size 1 at hand, nothing is filled up.
     assert sizes_of(Cutter((8, 2, 1)), 11, {1}) == [8, 1, 1, 1]
+    # The largest size is no exception, where a smaller one was compiled first.
+    cutter = Cutter((8, 2, 1))
+    assert sizes_of(cutter, 16, {1}) == [1] * 16
+    assert sizes_of(cutter, 16, {1}) == [8, 8]
+    # Two were never wanted as long as eight were.
+    assert sizes_of(cutter, 3, {1, 8}) == [1, 1, 1]
+    assert sizes_of(cutter, 3, {1, 8}) == [2, 1]
     # One image is not worth 32.
     assert sizes_of(Cutter((32, 8, 2, 1)), 1, {32}) == [1]
     assert sizes_of(Cutter((32, 8, 2, 1)), 25, {32}) == [32]
@@ -133,7 +140,9 @@ def test_what_is_compiled_when(model_file, compiled_sizes):
     engine = engine_for(model_file)
     assert compiled_sizes == [1]
     engine.run({"image": images(1)})
+    # A list that comes once costs less image by image than compiling for it.
     engine.run({"image": images(8)})
+    assert compiled_sizes == [1]
     engine.run({"image": images(19)})
     assert compiled_sizes == [1, 8]
     engine.run({"image": images(19)})
@@ -157,6 +166,8 @@ def test_the_batch_size_that_is_expected_is_compiled_first(model_file, compiled_
 def test_few_sizes_for_a_large_file(model_file, compiled_sizes, monkeypatch):
     monkeypatch.setattr("onnxzoo.engines.openvino.LARGE_BYTES", 100)
     engine = engine_for(model_file)
+    engine.run({"image": images(7)})
+    assert compiled_sizes == [1]
     for _ in range(3):
         engine.run({"image": images(7)})
         engine.run({"image": images(8)})
