@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from fake_onnxruntime import CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime
+from fake_onnxruntime import COREML, CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime, FakeSession
 from filelock import FileLock
 from tiny import tiny_outputs
 
@@ -93,6 +93,20 @@ def test_a_graph_of_which_nothing_runs_there_is_refused(ort, model_file, name):
     ort.nodes = {CPU: 10}
     with pytest.raises(EngineUnavailableError, match=f"{PROVIDERS[name]} takes none of the graph's 10 nodes"):
         create_engine(name, model_file)
+
+
+@pytest.mark.parametrize("name", [*GPU_ENGINES, "onnxruntime:coreml"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_onnxruntime_that_cannot_tell_where_nodes_run_is_refused(ort, model_file, monkeypatch, name, strict):
+    monkeypatch.delattr(FakeSession, "get_provider_graph_assignment_info")
+    ort.__version__ = "1.23.2"
+    ort.providers = [TENSORRT, CUDA, COREML, CPU]
+    with pytest.raises(
+        EngineUnavailableError, match=r"onnxruntime 1\.23\.2 cannot tell .*expected 1\.24 or newer: pip"
+    ) as caught:
+        create_engine(name, model_file, EngineOptions(strict=strict))
+    assert "'onnxruntime-gpu>=1.24'" in str(caught.value)
+    assert create_engine("onnxruntime", model_file, EngineOptions(strict=strict)).info.nodes == {}
 
 
 @pytest.mark.parametrize("name", GPU_ENGINES)

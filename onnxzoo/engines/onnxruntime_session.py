@@ -21,6 +21,9 @@ from .protocol import Array, Choice, ModelFile, TensorSpec
 
 CPU_PROVIDER = "CPUExecutionProvider"
 LOG_ERRORS_ONLY = 3
+# A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
+TELLS_ASSIGNMENT = "get_provider_graph_assignment_info"
+OLDEST_THAT_TELLS = "1.24"
 
 # Packages that install the same folder, `onnxruntime`: each overwrites what another one put there.
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
@@ -111,7 +114,7 @@ def open_session(
 
     `then`: providers to try before the CPU. `plugin`: the provider is in the session options already. ONNX Runtime
     answers a request for a provider that does not work with a session on the CPU and no exception; here it is an
-    EngineUnavailableError.
+    EngineUnavailableError, and so is a version that cannot tell afterwards where the nodes run.
 
     Raises EngineError when the model is at fault.
     """
@@ -127,6 +130,12 @@ def open_session(
         raise EngineUnavailableError(
             f"{provider} did not start{_why_not(module, provider)}: "
             f"onnxruntime would run on {', '.join(running) or 'nothing'} instead"
+        )
+    if provider != CPU_PROVIDER and not hasattr(session, TELLS_ASSIGNMENT):
+        package = next(iter(installed_packages()), "onnxruntime")
+        raise EngineUnavailableError(
+            f"onnxruntime {module.__version__} cannot tell which nodes run on {provider} and which on the CPU, "
+            f"expected {OLDEST_THAT_TELLS} or newer: pip install --upgrade '{package}>={OLDEST_THAT_TELLS}'"
         )
     return session
 
@@ -157,11 +166,11 @@ def rejected(provider: str, doing: str, error: Exception) -> EngineError | Engin
 
 
 def assigned_nodes(session: Any) -> dict[str, int]:
-    """Nodes of the graph per provider; empty with a version of ONNX Runtime that does not tell."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):
+    """Nodes of the graph per provider; empty with a version of ONNX Runtime that does not tell (on the CPU only)."""
+    if not hasattr(session, TELLS_ASSIGNMENT):
         return {}
     counts: Counter[str] = Counter()
-    for part in session.get_provider_graph_assignment_info():
+    for part in getattr(session, TELLS_ASSIGNMENT)():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts)
 
