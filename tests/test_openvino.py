@@ -98,7 +98,7 @@ def test_a_rest_is_filled_up_once_and_compiled_for_when_it_comes_again():
     assert sizes_of(cutter, 11, {8}) == [8, 8]
     assert sizes_of(cutter, 11, {8}) == [8, 2, 1]
     # With the size 1 at hand, nothing is filled up.
-    assert sizes_of(Cutter((8, 2, 1)), 11, {1}) == [8, 1, 1, 1]
+    assert sizes_of(Cutter((8, 2, 1)), 11, {1, 8}) == [8, 1, 1, 1]
     # The largest size is no exception, where a smaller one was compiled first.
     cutter = Cutter((8, 2, 1))
     assert sizes_of(cutter, 16, {1}) == [1] * 16
