@@ -152,6 +152,21 @@ def test_an_entry_that_the_library_rejects_is_built_again_with_its_message(entry
     assert library.get(entry) == "loaded"
 
 
+def test_an_entry_that_the_library_rejects_stays_where_no_other_can_be_built(entry):
+    library = Library()
+    library.get(entry)
+    library.rejects = True
+
+    def fail(folder: Path | None) -> str:
+        raise EngineError("out of memory")
+
+    with pytest.raises(EngineError, match="out of memory"):
+        compiled(entry, EngineOptions(), build=fail, load=library.load)
+    library.rejects = False
+    assert library.get(entry) == "loaded"
+    assert len(library.builds) == 1
+
+
 def test_a_build_that_fails_leaves_nothing(entry):
     def fail(folder: Path | None) -> str:
         assert folder is not None

@@ -132,6 +132,13 @@ def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file):
     [
         ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0", EngineUnavailableError),
         ("CUDNN_STATUS_NOT_INITIALIZED", EngineUnavailableError),
+        (
+            "BFCArena::AllocateRawInternal(size_t) Failed to allocate memory for requested buffer of size 7",
+            EngineUnavailableError,
+        ),
+        ("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED, out of memory", EngineUnavailableError),
+        ("Cuda Runtime (out of memory)", EngineUnavailableError),
+        ("kOUT_OF_MEMORY", EngineUnavailableError),
         ("CUDA error: no kernel image is available for execution on the device", EngineUnavailableError),
         ("Type Error: Type parameter (T) of Optype (Conv) bound to different types", EngineError),
     ],
@@ -331,6 +338,43 @@ def test_a_damaged_plan_is_built_again(ort, model_file, caplog):
     assert create_engine("tensorrt", model_file).info.name == "tensorrt"
     assert ort.builds == 2
     assert "thrown away and built again: TensorrtExecutionProvider_TRTKernel.engine was altered" in caplog.text
+
+
+OUT_OF_MEMORY = "BFCArena: Failed to allocate memory for requested buffer of size 67108864"
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("build", [True, False])
+@pytest.mark.parametrize(
+    ("message", "kind"), [(OUT_OF_MEMORY, EngineUnavailableError), ("Non-zero status code", EngineError)]
+)
+def test_a_compiled_model_that_cannot_run_for_a_moment_is_kept(ort, model_file, caplog, name, build, message, kind):
+    (built,) = create_engine(name, model_file).warm()  # type: ignore[attr-defined]
+    before, builds = {path: path.stat().st_mtime_ns for path in built.folder.rglob("*")}, ort.builds
+    ort.fails_at = {1: message}
+    with pytest.raises(kind, match=message) as caught:
+        create_engine(name, model_file, EngineOptions(build=build))
+    assert type(caught.value) is kind
+    assert {path: path.stat().st_mtime_ns for path in built.folder.rglob("*")} == before
+    ort.fails_at = {}
+    assert create_engine(name, model_file).warm()[0].found  # type: ignore[attr-defined]
+    assert (ort.builds, caplog.text) == (builds, "")
+
+
+@pytest.mark.parametrize("damage", [True, False])
+def test_without_leave_to_build_nothing_in_the_cache_is_changed(ort, model_file, cache, damage):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    if damage:
+        next(built.folder.glob("*.engine")).write_bytes(b"plam")
+    else:
+        ort.fails = "TensorRT EP could not deserialize engine from cache"
+    before = sorted(cache.rglob("*"))
+    with pytest.raises(
+        EngineUnavailableError if damage else EngineError,
+        match="is damaged .* was altered" if damage else "deserialize",
+    ):
+        create_engine("tensorrt", model_file, EngineOptions(build=False))
+    assert sorted(cache.rglob("*")) == before
 
 
 def test_without_a_cache_folder_it_runs_and_warns(ort, model_file, monkeypatch, tmp_path, caplog):

@@ -83,9 +83,10 @@ class Entry:
             return one_line(error)
         return None
 
-    def discard(self) -> None:
-        """Remove the folder and what killed builds left beside it; only while the lock is held."""
-        for path in (self.folder, *self.folder.parent.glob(f".{self.folder.name}.*")):
+    def discard(self, *, whole: bool = False) -> None:
+        """Remove the folder, but for a `whole` one, and what killed builds left beside it; while the lock is held."""
+        left = self.folder.parent.glob(f".{self.folder.name}.*")
+        for path in left if whole else (self.folder, *left):
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -129,13 +130,14 @@ def compiled(
     """The compiled model: `load` it from the entry's folder if that is whole, else `build` it there, once for all.
 
     `build` gets an empty folder to write into, or None where the cache cannot be written: it then does without. Of
-    several processes one builds, the others wait and load. A damaged entry, or one that `load` rejects with
-    EngineError, is thrown away with a warning.
+    several processes one builds, the others wait and load. A damaged entry is thrown away with a warning, and one that
+    `load` rejects with EngineError once another is built. So `load` shall do no more than have the library read it:
+    a failure to run it says nothing about what is on disk.
 
     Raises InputError when the cache folder that the options name cannot be written (for the default one it is a
     warning), and whatever `build` raises.
     """
-    rejected = entry.fault()
+    rejected = damaged = entry.fault()
     if rejected is None:
         try:
             return load(entry.folder)
@@ -153,7 +155,8 @@ def compiled(
                 return load(entry.folder)
         if rejected:
             logger.warning("the compiled model in %s is thrown away and built again: %s", entry.folder, rejected)
-        entry.discard()
+        # What is whole stays until another takes its place: the library may have lacked memory, and build no better.
+        entry.discard(whole=damaged is None)
         return _build(entry, options, build)
 
 

@@ -15,7 +15,7 @@ from . import nvidia
 from .cache import Entry, Fact, compiled
 from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
 from .options import EngineOptions
-from .protocol import Built, ModelFile, TensorSpec
+from .protocol import Built, ModelFile, NotBuiltError, TensorSpec
 
 PROFILE_FILE = "profile.json"
 
@@ -37,9 +37,12 @@ class PlanEngine(GpuSessionEngine):
     def _keep(
         self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
     ) -> None:
-        """Open the session by `load` or `build` (see `cache.compiled`)."""
-        if not options.build and not entry.exists():
-            raise EngineUnavailableError(not_built(str(entry.facts["engine"]), options.largest_batch))
+        """Open the session by `load` or `build` (see `cache.compiled`), and see a loaded one run.
+
+        Without `options.build`, the cache is read and nothing in it is changed. Raises NotBuiltError when there is no
+        whole entry then.
+        """
+        started = time.monotonic()
         found = False
 
         def noticed(folder: Path) -> None:
@@ -47,8 +50,18 @@ class PlanEngine(GpuSessionEngine):
             load(folder)
             found = True
 
-        started = time.monotonic()
-        compiled(entry, options, build=build, load=noticed)
+        if options.build:
+            compiled(entry, options, build=build, load=noticed)
+        else:
+            fault = entry.fault()
+            if fault is not None:
+                damaged = f"the compiled model in {entry.folder} is damaged ({fault}), and " if fault else ""
+                what = not_built(str(entry.facts["engine"]), options.largest_batch)
+                raise (EngineUnavailableError if fault else NotBuiltError)(f"{damaged}{what}")
+            noticed(entry.folder)
+        if found:
+            # Not in `load`: a GPU that is out of memory for a moment is no fault of what is on disk.
+            self.probe(1)
         if entry.exists():
             self._built = Built(options.largest_batch, entry.folder, time.monotonic() - started, found)
 

@@ -40,7 +40,8 @@ DTYPES = {
 # The hardware or its libraries failed, not the model.
 PROVIDER_FAILURES = re.compile(
     r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
-    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider",
+    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider|"
+    r"Failed to allocate memory|out[ _]of[ _]memory",
     re.IGNORECASE,
 )
 

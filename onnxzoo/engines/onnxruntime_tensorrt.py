@@ -117,19 +117,13 @@ class TensorRTEngine(PlanEngine):
             )
 
         def build(folder: Path | None) -> None:
-            if not options.build:
-                raise EngineUnavailableError(not_built(ENGINE, largest))
             what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
             with announced(f"{what} on {found.device}"), private_copy(None if folder is None else timing) as own_timing:
                 start(folder, own_timing)
                 # The plan is on disk at the latest when both ends of its range have run.
                 self.probe(largest, 1)
 
-        def load(folder: Path) -> None:
-            start(folder)
-            self.probe(1)
-
-        self._keep(entry, options, build, load)
+        self._keep(entry, options, build, load=start)
 
     @staticmethod
     def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:

@@ -100,6 +100,7 @@ class TensorRTRTXEngine(PlanEngine):
                     self.close()  # writes the cache
             if folder is not None:
                 load(folder)  # and goes on with a copy, as every later session does
+                self.probe(1)
 
         def load(folder: Path) -> None:
             try:
@@ -110,7 +111,6 @@ class TensorRTRTXEngine(PlanEngine):
                 logger.warning("%s runs without its cache, which cannot be copied (%s)", ENGINE, one_line(error))
                 copy = None
             start(folder, copy)
-            self.probe(1)
 
         self._keep(entry, options, build, load)
 
