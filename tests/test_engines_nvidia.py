@@ -110,18 +110,28 @@ def test_an_onnxruntime_that_cannot_tell_where_nodes_run_is_refused(ort, model_f
 
 
 @pytest.mark.parametrize("name", GPU_ENGINES)
-def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, name):
+def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, caplog, name):
     ort.nodes = {PROVIDERS[name]: 8, CPU: 2}
-    assert create_engine(name, model_file).info.nodes == {PROVIDERS[name]: 8, CPU: 2}
+    info = create_engine(name, model_file).info
+    assert info.nodes == {PROVIDERS[name]: 8, CPU: 2}
+    split = f"{PROVIDERS[name]} does not take the whole graph: of 10 nodes, 2 on {CPU}"
+    assert info.reason == f"requested; {split}"
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"{split}, which is slower; the option strict refuses this"
+    ] * len(
+        [session for session in ort.sessions if PROVIDERS[name] in session.wanted or session.options.plugin_devices]
+    )
     with pytest.raises(EngineUnavailableError, match=r"does not take the whole graph: of 10 nodes, 2 on CPUExec"):
         create_engine(name, model_file, EngineOptions(strict=True, batch_size=4))
     ort.nodes = {PROVIDERS[name]: 10}
     assert create_engine(name, model_file, EngineOptions(strict=True, batch_size=4)).info.name == name
 
 
-def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file):
+def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file, caplog):
     ort.nodes = {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file, EngineOptions(strict=True)).info.nodes == {TENSORRT: 8, CUDA: 2}
+    assert create_engine("tensorrt", model_file).info.reason == "requested"
+    assert not caplog.records
     assert list(ort.sessions[-1].wanted) == [TENSORRT, CUDA]
     assert ort.sessions[-1].wanted[CUDA]["use_tf32"] == "0"
 
@@ -458,13 +468,14 @@ def test_auto_takes_tensorrt_only_where_its_plan_is_built(ort, model_file):
     assert ort.builds == 1
 
 
-def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch):
+def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch, caplog):
     create_engine("tensorrt", model_file)
     monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
     info = create_engine("auto", model_file).info
     assert info.name == "cuda"
     assert "no tensorrt engine was built" in dict(info.considered)["tensorrt"]
     assert ort.builds == 1
+    assert not warnings_of(caplog), "a plan that has to be built is nothing to be warned of"
 
 
 def test_auto_does_not_build_in_the_place_of_a_damaged_plan(ort, model_file):
@@ -493,6 +504,49 @@ def test_auto_goes_on_to_the_cpu_when_the_gpu_does_not_really_work(ort, model_fi
     assert (info.name, info.device) == ("openvino", "CPU")
     assert "CUDNN_STATUS_EXECUTION_FAILED" in dict(info.considered)["cuda"]
     assert "CUDNN_STATUS_EXECUTION_FAILED" in info.reason
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_auto_says_that_it_leaves_a_gpu_that_is_here(ort, model_file, monkeypatch, caplog):
+    pytest.importorskip("openvino")
+    ort.providers = [CPU]
+    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
+    assert create_engine("auto", model_file).info.name == "openvino"
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("a GPU is here but cuda cannot be used: onnxruntime 1.31.1 has no CUDAExecutionProvider")
+    assert warning.endswith("&& pip install 'onnxzoo[gpu]'; running on openvino")
+
+
+def test_auto_says_that_a_plan_which_is_there_is_not_used(ort, model_file, caplog):
+    create_engine("tensorrt", model_file)
+    caplog.clear()
+    ort.nodes = {CUDA: 10}
+    assert create_engine("auto", model_file).info.name == "cuda"
+    assert warnings_of(caplog) == [
+        "a GPU is here but tensorrt cannot be used: TensorrtExecutionProvider takes none of the graph's 10 nodes (10 "
+        "on CUDAExecutionProvider); running on cuda"
+    ]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", None])
+def test_auto_warns_of_no_gpu_that_is_not_to_be_used(ort, model_file, monkeypatch, caplog, hidden):
+    pytest.importorskip("openvino")
+    ort.fails_at = {1: "CUDA failure 100: no CUDA-capable device is detected"}
+    monkeypatch.setenv("ONNXZOO_ENGINE", "cuda:0,openvino")
+    if hidden is None:
+        monkeypatch.setattr(nvidia, "require_driver", lambda engine: None)
+        monkeypatch.setattr(nvidia, "driver_fault", lambda: "no NVIDIA driver")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert create_engine("auto", model_file).info.name == "openvino"
+    assert not warnings_of(caplog)
+    monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert create_engine("auto", model_file).info.name == "openvino"
+    assert len(warnings_of(caplog)) == 1
 
 
 def test_an_order_named_by_the_user_builds(ort, model_file, monkeypatch):

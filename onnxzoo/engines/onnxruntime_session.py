@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ PROVIDER_FAILURES = re.compile(
     r"Failed to allocate memory|out[ _]of[ _]memory",
     re.IGNORECASE,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def import_onnxruntime(install: str) -> ModuleType:
@@ -176,18 +179,23 @@ def assigned_nodes(session: Any) -> dict[str, int]:
     return dict(counts)
 
 
-def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -> None:
-    """Raises EngineUnavailableError when the provider got no node at all, and with `strict` when the CPU got any."""
+def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -> str | None:
+    """What to warn of when the CPU got some of the nodes of another provider, with the counts; None when it did not.
+
+    Raises EngineUnavailableError when the provider got no node at all, and with `strict` when the CPU got any.
+    """
     if not nodes or provider == CPU_PROVIDER:
-        return
+        return None
     total = sum(nodes.values())
     others = ", ".join(f"{count} on {name}" for name, count in nodes.items() if name != provider)
     if not nodes.get(provider):
         raise EngineUnavailableError(f"{provider} takes none of the graph's {total} nodes ({others})")
-    if strict and nodes.get(CPU_PROVIDER):
-        raise EngineUnavailableError(
-            f"{provider} does not take the whole graph: of {total} nodes, {others}; without strict it runs so"
-        )
+    if not nodes.get(CPU_PROVIDER):
+        return None
+    split = f"{provider} does not take the whole graph: of {total} nodes, {others}"
+    if strict:
+        raise EngineUnavailableError(f"{split}; without strict it runs so")
+    return split
 
 
 class SessionEngine:
@@ -211,13 +219,16 @@ class SessionEngine:
     ) -> None:
         """Describe an open session, once its nodes are found where they should be (see `check_assignment`)."""
         nodes = assigned_nodes(session)
-        check_assignment(nodes, provider, strict=options.strict)
+        split = check_assignment(nodes, provider, strict=options.strict)
+        if split:
+            logger.warning("%s, which is slower; the option strict refuses this", split)
+        reason = f"{choice.reason}; {split}" if split else choice.reason
         self._session: Any = session
         self._provider = provider
         self._inputs = session_inputs(session)
         self._outputs = tuple(node.name for node in session.get_outputs())
         self._max_batch = max_batch
-        self._info = EngineInfo(name, device, precision, version, choice.reason, nodes, choice.considered)
+        self._info = EngineInfo(name, device, precision, version, reason, nodes, choice.considered)
 
     @property
     def info(self) -> EngineInfo:
