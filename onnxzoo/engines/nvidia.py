@@ -32,6 +32,9 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 NO_DEVICE = 100
 
+# The process in which `gpu` started CUDA; a forked child has the number of its parent here.
+_started_in: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -72,15 +75,23 @@ def require_driver(engine: str) -> None:
 def gpu(index: int = 0) -> Gpu:
     """The GPU of this number; starts CUDA's driver.
 
-    Raises EngineUnavailableError with CUDA's message when there is no driver or no such GPU.
+    Raises EngineUnavailableError with CUDA's message when there is no driver or no such GPU, and in a process that was
+    forked from one where this was called.
     """
     require_driver("cuda")
+    # CUDA may answer there, or hang, or say "initialization error": it is not asked.
+    if _started_in not in (None, os.getpid()):
+        raise EngineUnavailableError(
+            f"CUDA does not work here: this process ({os.getpid()}) was forked from one that had started CUDA "
+            f"({_started_in}); use the start method 'spawn': multiprocessing.get_context('spawn')"
+        )
     cuda = ctypes.CDLL(DRIVER_LIBRARY)
     code = cuda.cuInit(0)
     if code:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         hint = f" (CUDA_VISIBLE_DEVICES={visible!r})" if code == NO_DEVICE and visible is not None else ""
         raise EngineUnavailableError(f"CUDA does not start: {_message(cuda, code)}{hint}; does nvidia-smi work?")
+    _note_start()
     count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _check(cuda, cuda.cuDeviceGetCount(ctypes.byref(count)))
     if index >= count.value:
@@ -100,6 +111,11 @@ def gpu(index: int = 0) -> Gpu:
         driver=driver_version() or f"of CUDA {newest[0]}.{newest[1]}",
         cuda=newest,
     )
+
+
+def _note_start() -> None:
+    global _started_in
+    _started_in = os.getpid()
 
 
 def check_driver(found: Gpu, cuda_major: int) -> None:
