@@ -28,6 +28,7 @@ from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, Choice, ModelFile
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
 from onnxzoo.hub import SHIPPED_DIR
+from onnxzoo.model import load
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion" / "onnx" / "model.onnx"
 
@@ -399,6 +400,20 @@ def test_a_cache_that_cannot_be_written(model_file, cache, caplog, monkeypatch):
             InputError, match=rf"the cache folder {cache}/engines cannot be written \(.*\); name another"
         ):
             engine_for(model_file, batch_size=2, cache=named).warm()
+
+
+def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
+    monkeypatch.setenv("ONNXZOO_CACHE", "~no such user/x")
+    with load("pvt_v2_nano_fashion", engine="openvino") as model:
+        assert model.logits(np.zeros((1, 3, model.image_size, model.image_size), np.float32)).shape == (1, 10)
+    assert not caplog.records
+    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    with caplog.at_level("WARNING"):
+        engine_for(NANO).run({"image": images(1)})
+    assert "cannot be written" in caplog.text
+    assert "set ONNXZOO_CACHE to a folder of yours" in caplog.text
+    with pytest.raises(InputError, match="cannot be written"):
+        engine_for(NANO).warm()
 
 
 def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(model_file, cache, caplog, monkeypatch):

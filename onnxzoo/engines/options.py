@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -71,5 +72,9 @@ class EngineOptions:
 
 
 def engines_dir() -> Path:
-    """Where compiled models live unless told otherwise."""
-    return files.cache_dir() / "engines"
+    """Where compiled models live unless told otherwise; without a cache folder a path that can never be written."""
+    try:
+        return files.cache_dir() / "engines"
+    except InputError:
+        # Engines run without their cache, and warn where they would have used it.
+        return Path(os.devnull) / "no cache folder"

@@ -90,7 +90,7 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
             return place
     if revision is not None:
         raise InputError(f"{model} is a folder, which has no revisions; leave revision={revision!r} out")
-    return _artifact_at(Path(model).expanduser())
+    return _artifact_at(Path(os.path.expanduser(model)))  # noqa: PTH111 - leaves an unknown ~user as it is
 
 
 def require_own(folder: Path) -> None:
@@ -127,9 +127,13 @@ def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
             raise
         return None
     revision = names.one_revision(stated if at else None, revision)
-    here = (SHIPPED_DIR / entry.name, models_dir() / entry.name)
-    found = None if revision is not None else next((folder for folder in here if is_artifact(folder)), None)
-    return names.of_known_model(entry.name, revision) if found is None else found
+    if revision is None:
+        if is_artifact(found := SHIPPED_DIR / entry.name):
+            return found
+        # Asked for late: a model that ships needs no cache folder.
+        if is_artifact(found := models_dir() / entry.name):
+            return found
+    return names.of_known_model(entry.name, revision)
 
 
 def _artifact_at(folder: Path) -> Path:
