@@ -254,8 +254,8 @@ class Model:
         if self._process != os.getpid():
             raise EngineError(
                 f"{self.name} was loaded by process {self._process}, and this one ({os.getpid()}) was forked from it, "
-                "without the engine's threads: load the model in the child, or, which CUDA needs, start processes with the "
-                "method 'spawn'"
+                "without the engine's threads: load the model in the child, or, which CUDA needs, start processes with "
+                "the method 'spawn'"
             )
         limit = self._engine.max_batch
         if limit is not None and len(batch) > limit:

@@ -244,6 +244,70 @@ def test_fp32_turns_tf32_off_before_cuda_starts_or_refuses(ort, model_file, monk
     assert create_engine(name, model_file).info.precision == "fp32"
 
 
+REFUSALS = {
+    "a missing library": (lambda patch: patch.setattr(nvidia, "missing", lambda names: dict.fromkeys(names, "gone"))),
+    "the wrong package": lambda patch: patch.setattr(sys.modules["onnxruntime"], "providers", [CPU]),
+    "an old driver": lambda patch: patch.setattr(nvidia, "gpu", lambda index: replace(H200, cuda=(11, 0))),
+    "no package": lambda patch: patch.setitem(sys.modules, "onnxruntime", None),
+    "a session that fails": lambda patch: patch.setattr(sys.modules["onnxruntime"], "fails", "CUDA failure 2"),
+}
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("before", [None, "1", "0"])
+def test_a_refused_tensorrt_leaves_the_process_as_it_was(ort, model_file, monkeypatch, name, refusal, before):
+    if (name, refusal) in {("tensorrt-rtx", "a missing library"), ("tensorrt-rtx", "the wrong package")}:
+        pytest.skip("it brings its own")
+    if before is None:
+        monkeypatch.delenv(nvidia.TF32_VARIABLE)
+    else:
+        monkeypatch.setenv(nvidia.TF32_VARIABLE, before)
+    with monkeypatch.context() as patch:
+        REFUSALS[refusal](patch)
+        with pytest.raises(EngineUnavailableError):
+            create_engine(name, model_file)
+    assert os.environ.get(nvidia.TF32_VARIABLE) == before
+    # What succeeds keeps it, whoever is refused afterwards.
+    create_engine(name, model_file)
+    REFUSALS[refusal](monkeypatch)
+    with pytest.raises(EngineUnavailableError):
+        create_engine(name, model_file)
+    assert os.environ[nvidia.TF32_VARIABLE] == "0"
+
+
+def test_a_tensorrt_that_auto_passes_over_leaves_the_process_as_it_was(ort, model_file, monkeypatch):
+    create_engine("tensorrt", model_file)
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "")
+    loaded: list[str] = []
+    monkeypatch.setattr(nvidia, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
+    info = create_engine("auto", model_file, EngineOptions()).info
+    assert info.name == "cuda"
+    assert os.environ[nvidia.TF32_VARIABLE] == ""
+
+
+def test_a_refused_tensorrt_can_be_asked_for_again_when_its_libraries_are_loaded(ort, model_file, monkeypatch):
+    loaded: list[str] = []
+    monkeypatch.setattr(nvidia, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
+    ort.fails = "CUDA failure 2: out of memory"
+    with pytest.raises(EngineUnavailableError, match="out of memory"):
+        create_engine("tensorrt", model_file)
+    ort.fails = ""
+    assert create_engine("tensorrt", model_file).info.precision == "fp32"
+
+
+def test_one_that_is_refused_leaves_tf32_off_for_another_that_is_being_opened(ort, model_file, monkeypatch):
+    monkeypatch.delenv(nvidia.TF32_VARIABLE)
+    with nvidia.without_tf32("tensorrt"):
+        with pytest.raises(EngineUnavailableError), nvidia.without_tf32("tensorrt"):
+            raise EngineUnavailableError
+        assert nvidia.tf32_is_off()
+    assert nvidia.tf32_is_off()
+
+
 def test_precision_auto_leaves_the_process_alone(ort, model_file, monkeypatch):
     monkeypatch.delenv(nvidia.TF32_VARIABLE)
     create_engine("tensorrt", model_file, EngineOptions(precision="auto"))

@@ -6,11 +6,13 @@ when it starts (`NVIDIA_TF32_OVERRIDE`) come too late afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,12 @@ NO_DEVICE = 100
 
 # The process in which `gpu` started CUDA; a forked child has the number of its parent here.
 _started_in: int | None = None
+
+# Engines that count on TF32 being off, being opened or open since; and in a tuple what the variable was before one of
+# them set it, None where the user did.
+_without_tf32 = 0
+_tf32_before: tuple[str | None] | None = None
+_changing_tf32 = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +220,35 @@ def forbid_tf32(engine: str) -> None:
             "the precision 'auto' or 'fp16'"
         )
     os.environ[TF32_VARIABLE] = "0"
+
+
+@contextlib.contextmanager
+def without_tf32(engine: str, *, lasting: bool = True) -> Iterator[None]:
+    """`forbid_tf32` before CUDA's libraries are loaded in this block, for good if the block succeeds.
+
+    When it raises, the setting is taken back, unless another engine counts on it or the libraries were loaded under it:
+    they would be found too late to change the next time. Without `lasting`, whoever raises goes on without TensorRT,
+    and it is taken back even then.
+    """
+    global _without_tf32, _tf32_before
+    with _changing_tf32:
+        if not tf32_is_off():
+            before = os.environ.get(TF32_VARIABLE)
+            forbid_tf32(engine)
+            _without_tf32, _tf32_before = 0, (before,)
+        _without_tf32 += 1
+    try:
+        yield
+    except BaseException:
+        with _changing_tf32:
+            _without_tf32 -= 1
+            if not _without_tf32 and _tf32_before and not (lasting and cuda_is_loaded()):
+                if _tf32_before[0] is None:
+                    os.environ.pop(TF32_VARIABLE, None)
+                else:
+                    os.environ[TF32_VARIABLE] = _tf32_before[0]
+                _tf32_before = None
+        raise
 
 
 def tf32_is_off() -> bool:

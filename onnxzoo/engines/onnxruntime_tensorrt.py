@@ -58,7 +58,7 @@ PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
 class TensorRTEngine(PlanEngine):
     """A model as a TensorRT plan for batches of 1 to `options.largest_batch`; larger ones are refused.
 
-    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.forbid_tf32`). `auto` is fp16.
+    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). `auto` is fp16.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -79,9 +79,11 @@ class TensorRTEngine(PlanEngine):
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
         precision = FP16 if options.precision == AUTO_PRECISION else options.precision
-        if precision == FP32:
-            nvidia.forbid_tf32(ENGINE)
         _check_environment(precision)
+        with nvidia.without_tf32(ENGINE, lasting=options.build) if precision == FP32 else contextlib.nullcontext():
+            self._open(model, options, index, precision, choice)
+
+    def _open(self, model: ModelFile, options: EngineOptions, index: int, precision: str, choice: Choice) -> None:
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)

@@ -6,6 +6,7 @@ when a session ends, so that every session works on a copy of the cache entry.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -41,7 +42,7 @@ class TensorRTRTXEngine(PlanEngine):
     """A model in a session on TensorRT-RTX, for batches of 1 to `options.largest_batch`; larger ones are refused.
 
     It computes in the types of the ONNX file: fp16 needs an fp16 file, which `auto` prefers. fp32 is exact: TF32 is
-    turned off for the whole process (see `nvidia.forbid_tf32`).
+    turned off for the whole process (see `nvidia.without_tf32`).
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
@@ -56,8 +57,11 @@ class TensorRTRTXEngine(PlanEngine):
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
-        if model.precision == FP32:
-            nvidia.forbid_tf32(ENGINE)
+        fp32 = model.precision == FP32
+        with nvidia.without_tf32(ENGINE, lasting=options.build) if fp32 else contextlib.nullcontext():
+            self._open(model, options, index, choice)
+
+    def _open(self, model: ModelFile, options: EngineOptions, index: int, choice: Choice) -> None:
         module = import_onnxruntime(INSTALL)
         plugin = _plugin(module)
         found = nvidia.gpu(index)
