@@ -165,6 +165,8 @@ def test_a_precision_that_nothing_here_has_says_which_there_are(model_file):
         ({"threads": 0}, "threads must be a whole number from 1, got 0"),
         ({"threads": True}, "threads must be a whole number from 1, got True"),
         ({"threads": 100_000}, "threads must be at most 1024, got 100000"),
+        ({"batch_size": 65537}, "batch_size must be at most 65536, got 65537"),
+        ({"batch_size": 99999999999999999999}, "batch_size must be at most 65536, got 99999999999999999999"),
         ({"batch_size": -1}, "batch_size must be a whole number from 1, got -1"),
         ({"batch_size": 2.0}, r"batch_size must be a whole number from 1, got 2\.0"),
     ],

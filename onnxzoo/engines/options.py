@@ -20,6 +20,8 @@ DEFAULT_BATCH_SIZE = 8
 
 # An engine starts as many threads as it is told to, and takes the machine down with it.
 MAX_THREADS = 1024
+# Of the smallest models, as many images take tens of gigabytes.
+MAX_BATCH_SIZE = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class EngineOptions:
                 raise InputError(f"{name} must be a whole number from 1, got {value!r}")
         if self.threads is not None and self.threads > MAX_THREADS:
             raise InputError(f"threads must be at most {MAX_THREADS}, got {self.threads}; more than cores do not help")
+        if self.batch_size is not None and self.batch_size > MAX_BATCH_SIZE:
+            raise InputError(
+                f"batch_size must be at most {MAX_BATCH_SIZE}, got {self.batch_size}; any number of images runs in "
+                f"batches of {DEFAULT_BATCH_SIZE}, too"
+            )
 
     @property
     def cache_folder(self) -> Path:
