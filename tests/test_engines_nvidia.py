@@ -527,9 +527,50 @@ def test_auto_takes_tensorrt_only_where_its_plan_is_built(ort, model_file):
     assert ort.builds == 0
     create_engine("tensorrt", model_file)
     assert create_engine("auto", model_file).info.name == "tensorrt"
-    # Another batch size, a newer driver: not that plan.
-    assert create_engine("auto", model_file, EngineOptions(batch_size=2)).info.name == "cuda"
+    # A larger batch than it was built for: not that plan.
+    assert create_engine("auto", model_file, EngineOptions(batch_size=9)).info.name == "cuda"
     assert ort.builds == 1
+
+
+@pytest.mark.parametrize(("size", "served"), [(None, 16), (2, 4), (4, 4), (5, 16), (16, 16), (17, 32), (33, None)])
+def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batch, size, served):
+    for built in (32, 4, 16):
+        create_engine("tensorrt", model_file, EngineOptions(batch_size=built))
+    engine = create_engine("auto", model_file, EngineOptions(batch_size=size))
+    assert ort.builds == 3
+    if served is None:
+        assert engine.info.name == "cuda"
+        return
+    assert (engine.info.name, engine.max_batch) == ("tensorrt", served)
+    assert engine.warm()[0].batch_size == served  # type: ignore[attr-defined]
+    assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"image:{served}x3x32x32"
+    for output, expected in tiny_outputs(batch).items():
+        np.testing.assert_array_equal(engine.run({"image": batch})[output], expected)
+
+
+def test_a_larger_plan_of_another_driver_or_precision_or_with_a_strange_manifest_serves_nobody(
+    ort, model_file, monkeypatch
+):
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=32, precision="fp16"))
+    (built,) = create_engine("tensorrt", model_file, EngineOptions(batch_size=16)).warm()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
+        assert create_engine("auto", model_file).info.name == "cuda"
+    manifest = json.loads((built.folder / "manifest.json").read_text())
+    for strange in ([], [1, 16, "16"], "16", None, [True], [2**80], {"max": 16}):
+        manifest["facts"]["profile"] = strange
+        (built.folder / "manifest.json").write_text(json.dumps(manifest))
+        assert create_engine("auto", model_file).info.name == "cuda"
+    for text in ("", "[]", '{"files": {}, "facts": 3}'):
+        (built.folder / "manifest.json").write_text(text)
+        assert create_engine("auto", model_file).info.name == "cuda"
+    assert ort.builds == 2
+
+
+def test_a_named_tensorrt_is_built_for_the_batch_that_was_asked_for(ort, model_file):
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=32))
+    assert create_engine("tensorrt", model_file, EngineOptions(batch_size=8)).max_batch == 8
+    assert ort.builds == 2
 
 
 def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch, caplog):

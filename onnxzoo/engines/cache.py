@@ -124,6 +124,18 @@ def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
         return False
 
 
+def kept_facts(cache: Path, engine: str, model_sha256: str) -> list[Mapping[str, object]]:
+    """The facts of all that this engine compiled of this model, as the manifests have them: nothing is sure of them."""
+    found: list[Mapping[str, object]] = []
+    with contextlib.suppress(OSError):
+        for folder in sorted(path.parent for path in _model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}")):
+            with contextlib.suppress(ValueError):
+                facts = (Entry(folder, {}).manifest() or {}).get("facts")
+                if isinstance(facts, dict):
+                    found.append(facts)
+    return found
+
+
 def compiled(
     entry: Entry, options: EngineOptions, *, build: Callable[[Path | None], T], load: Callable[[Path], T]
 ) -> T:

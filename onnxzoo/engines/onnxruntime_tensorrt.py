@@ -19,10 +19,10 @@ from typing import ClassVar
 from ..errors import EngineUnavailableError, InputError, one_line
 from ..files import atomic_write
 from . import nvidia
-from .cache import entry_for, has_entries
+from .cache import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
-from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built, plan_entry
 from .onnxruntime_session import (
     GpuSessionEngine,
     open_session,
@@ -56,7 +56,9 @@ PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
 
 
 class TensorRTEngine(PlanEngine):
-    """A model as a TensorRT plan for batches of 1 to `options.largest_batch`; larger ones are refused.
+    """A model as a TensorRT plan for batches of 1 to `max_batch`; larger ones are refused.
+
+    That is `options.largest_batch`, or more where only a plan that was built before will do (see `plan_entry`).
 
     fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). `auto` is fp16.
     """
@@ -90,9 +92,9 @@ class TensorRTEngine(PlanEngine):
         nvidia.check_driver(found, cuda_version(module)[0])
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
-        largest = options.largest_batch
-        known = facts(found, f"TensorRT {tensorrt}", module, precision, largest)
-        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        entry, largest = plan_entry(
+            options, ENGINE, model, lambda largest: facts(found, f"TensorRT {tensorrt}", module, precision, largest)
+        )
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 
         def start(folder: Path | None, timing: Path | None = None) -> None:

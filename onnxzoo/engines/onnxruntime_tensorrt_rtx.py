@@ -18,10 +18,9 @@ from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError, one_line
 from . import nvidia
-from .cache import entry_for
 from .libraries import short_line, unavailable
 from .onnxruntime_cuda import gpu_index
-from .onnxruntime_plan import PlanEngine, facts, kept_profile
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
 from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, reinstall, session_options
 from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
 from .progress import announced
@@ -72,9 +71,12 @@ class TensorRTRTXEngine(PlanEngine):
         if index >= len(devices):
             raise EngineUnavailableError(f"{ENGINE} supports {len(devices)} of this machine's GPUs, not {found.device}")
         version = str(plugin.__version__)
-        largest = options.largest_batch
-        known = facts(found, f"{PLUGIN} {version}", module, model.precision, largest)
-        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        entry, largest = plan_entry(
+            options,
+            ENGINE,
+            model,
+            lambda largest: facts(found, f"{PLUGIN} {version}", module, model.precision, largest),
+        )
 
         def start(kept: Path | None, runtime_cache: Path | None) -> None:
             settings = kept_profile(kept, "nv_profile", module, model, largest)
