@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -22,6 +24,8 @@ from .protocol import Array, Choice, ModelFile, TensorSpec
 
 CPU_PROVIDER = "CPUExecutionProvider"
 LOG_ERRORS_ONLY = 3
+# Providers whose sessions must not run in two threads at once, nor plan their memory ahead.
+ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
 # A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
 TELLS_ASSIGNMENT = "get_provider_graph_assignment_info"
 OLDEST_THAT_TELLS = "1.24"
@@ -124,6 +128,8 @@ def open_session(
     """
     wanted = [(name, dict(settings)) for name, settings in ((provider, provider_options or {}), *then)]
     arguments: dict[str, Any] = {} if plugin else {"providers": wanted}
+    if provider in ONE_RUN_AT_A_TIME:
+        chosen.enable_mem_pattern = False
     try:
         # With its fallback, it prints to stdout and starts again on the CPU.
         session = module.InferenceSession(str(model.path), chosen, enable_fallback=0, **arguments)
@@ -199,7 +205,7 @@ def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -
 
 
 class SessionEngine:
-    """A model in an ONNX Runtime session. Sessions may run in many threads at once.
+    """A model in an ONNX Runtime session. Sessions may run in many threads at once; where they may not, runs wait.
 
     Memory: ONNX Runtime keeps the arena of its largest run so far until `close()`.
     """
@@ -225,6 +231,7 @@ class SessionEngine:
         reason = f"{choice.reason}; {split}" if split else choice.reason
         self._session: Any = session
         self._provider = provider
+        self._turn = threading.Lock() if provider in ONE_RUN_AT_A_TIME else contextlib.nullcontext()
         self._inputs = session_inputs(session)
         self._outputs = tuple(node.name for node in session.get_outputs())
         self._max_batch = max_batch
@@ -255,7 +262,8 @@ class SessionEngine:
             raise closed(self._info.name)
         ready = checked_feeds(feeds, self._inputs, self._max_batch)
         try:
-            values = self._compute(session, ready)
+            with self._turn:
+                values = self._compute(session, ready)
         except Exception as error:
             raise failure(f"{self._info.name} failed while running the model", error) from error
         return dict(zip(self._outputs, values, strict=True))
