@@ -12,9 +12,11 @@ build that was killed never counts. Libraries crash on damaged files: they get n
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ from .options import EngineOptions
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
 WAITING_SECONDS = 10.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 Fact = str | int | float | bool | None | list[int]
 T = TypeVar("T")
@@ -177,12 +180,24 @@ def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], 
     done: list[T] = []
     try:
         with atomic_folder(entry.folder) as folder:
-            done.append(build(folder))
+            try:
+                done.append(build(folder))
+            except OSError as error:
+                if not _is_about(folder, error):
+                    raise EngineError(f"the model cannot be compiled: {one_line(error)}") from error
+                raise
             _write_manifest(folder, entry.facts, time.monotonic() - started)
     except OSError as error:
         _refuse(options, error)
     # What was built is good even where it could not be kept.
     return done[0] if done else build(None)
+
+
+def _is_about(folder: Path, error: OSError) -> bool:
+    """Whether an error of a build is about what it writes; writing on names no file, and neither does a full disk."""
+    if error.filename is None:
+        return error.errno in NO_ROOM
+    return Path(os.fsdecode(error.filename)).is_relative_to(folder)
 
 
 def _write_manifest(folder: Path, facts: Mapping[str, Fact], seconds: float) -> None:
