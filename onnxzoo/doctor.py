@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .cpu import Cpu, cpu, implied_precisions
-from .errors import one_line
+from .errors import InputError, one_line
 from .files import CACHE_VARIABLE, cache_dir
 
 PACKAGES = (
@@ -85,7 +85,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the cache. `bytes` and `files` are 0 where it is absent; `fault`: it, or a part, cannot be read."""
+    """A folder of the cache. `bytes` and `files` are 0 where it is absent; `fault`: it, or a part, cannot be read.
+
+    `path` is its name alone where the cache has no place.
+    """
 
     name: str
     path: str
@@ -235,24 +238,29 @@ def _nvidia(found: dict[str, Any], fault: str | None) -> Nvidia:
 def _ask(what: str, timeout_s: float, *kind: str) -> tuple[dict[str, Any], str | None]:
     """The answer of a child process to one question; without an answer {} and what became of the child."""
     # Libraries print what they like to stdout: the answer comes in a file. What is built for a check is not kept.
-    with tempfile.TemporaryDirectory(prefix="onnxzoo-doctor-", ignore_cleanup_errors=True) as scratch:
-        answer, words = Path(scratch) / "answer.json", Path(scratch) / "words.txt"
-        command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *kind, what]
-        environment = {**os.environ, CACHE_VARIABLE: str(Path(scratch) / "cache")}
-        try:
-            with words.open("wb") as log:
-                code = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_s, check=False,
-                    env=environment,
-                ).returncode  # fmt: skip
-            if answer.is_file():
-                found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-                return found, None
-            return {}, f"{_ending(code)}{_last_words(words)}"
-        except subprocess.TimeoutExpired:
-            return {}, f"it hung: no answer in {timeout_s:.0f} s, and was ended{_last_words(words)}"
-        except (OSError, ValueError) as error:
-            return {}, f"the check could not be made: {one_line(error)}"
+    try:
+        with tempfile.TemporaryDirectory(prefix="onnxzoo-doctor-", ignore_cleanup_errors=True) as scratch:
+            return _ask_in(Path(scratch), (*kind, what), timeout_s)
+    except (OSError, ValueError) as error:
+        return {}, f"the check could not be made: {one_line(error)}"
+
+
+def _ask_in(scratch: Path, question: tuple[str, ...], timeout_s: float) -> tuple[dict[str, Any], str | None]:
+    answer, words = scratch / "answer.json", scratch / "words.txt"
+    command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *question]
+    environment = {**os.environ, CACHE_VARIABLE: str(scratch / "cache")}
+    try:
+        with words.open("wb") as log:
+            code = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_s, check=False,
+                env=environment,
+            ).returncode  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {}, f"it hung: no answer in {timeout_s:.0f} s, and was ended{_last_words(words)}"
+    if answer.is_file():
+        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        return found, None
+    return {}, f"{_ending(code)}{_last_words(words)}"
 
 
 def _ending(code: int) -> str:
@@ -274,8 +282,12 @@ def _last_words(words: Path) -> str:
 
 
 def _caches() -> tuple[Folder, ...]:
-    root = cache_dir()
-    return tuple(_folder(name, root / name) for name in ("models", "checkpoints", "engines"))
+    names = ("models", "checkpoints", "engines")
+    try:
+        root = cache_dir()
+    except InputError as error:
+        return tuple(Folder(name, name, False, 0, 0, False, str(error)) for name in names)
+    return tuple(_folder(name, root / name) for name in names)
 
 
 def _folder(name: str, path: Path) -> Folder:

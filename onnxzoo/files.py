@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from .errors import InputError, one_line
+
 CACHE_VARIABLE = "ONNXZOO_CACHE"
 
 
@@ -20,17 +22,23 @@ def cache_dir() -> Path:
 
     `ONNXZOO_CACHE` if set, else the platform's user cache folder with `onnxzoo` appended:
     `$XDG_CACHE_HOME` or `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
+
+    Raises InputError where that takes a home folder and the user has none.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser() if chosen else _users_cache() / "onnxzoo"
+    except RuntimeError as error:
+        where = f"{CACHE_VARIABLE}={chosen!r} names no folder" if chosen else "there is no place for the cache folder"
+        raise InputError(f"{where} ({one_line(error)}); set {CACHE_VARIABLE} to a folder of yours") from None
+
+
+def _users_cache() -> Path:
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "onnxzoo"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def models_dir() -> Path:

@@ -116,8 +116,8 @@ class Model:
     """An image classifier. Safe to use from many threads; close it, or use it in a `with` block, to free memory.
 
     It belongs to the process that loaded it. A process forked from that one has the memory but not the engine's
-    threads: running the model there is an EngineError. Load it in the child, which works, or start children with
-    `multiprocessing`'s method `spawn`. Models cannot be pickled.
+    threads: running the model there is an EngineError. Load it in the child, or start children with
+    `multiprocessing`'s method `spawn`, which is the only way once CUDA was started. Models cannot be pickled.
     """
 
     def __init__(self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE) -> None:
@@ -266,7 +266,8 @@ class Model:
         if self._process != os.getpid():
             raise EngineError(
                 f"{self.name} was loaded by process {self._process}, and this one ({os.getpid()}) was forked from it, "
-                "without the engine's threads: load the model in the child, or start processes with the method 'spawn'"
+                "without the engine's threads: load the model in the child, or, which CUDA needs, start processes with "
+                "the method 'spawn'"
             )
         limit = self._engine.max_batch
         if limit is not None and len(batch) > limit:

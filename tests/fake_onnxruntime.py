@@ -84,6 +84,7 @@ class FakeSessionOptions:
         self.intra_op_num_threads = 0
         self.log_severity_level = 2
         self.graph_optimization_level = 99
+        self.enable_mem_pattern = True
 
     def add_session_config_entry(self, name: str, value: str) -> None:
         self.entries[name] = value

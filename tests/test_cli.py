@@ -344,6 +344,7 @@ def test_wrong_values_are_wrong_usage(tiny, photos):
         (["--precision", "fp64"], "'fp64' is not a precision"),
         (["--threads", "0"], "--threads"),
         (["--batch-size", "0"], "--batch-size"),
+        (["--batch-size", "99999999999999999999"], "batch_size must be at most 65536, got 99999999999999999999"),
         (["--top-k", "0"], "--top-k"),
     ):
         result = run("predict", tiny, photos / "red.png", *options)

@@ -80,11 +80,18 @@ def test_a_model_on_the_hub_in_every_precision(precision, loopback, tiny):
     assert loopback.log.all() == []
 
 
-@pytest.mark.parametrize("sizes", ["0", "1,x", "", "1,,2", "-1"])
+@pytest.mark.parametrize("sizes", ["0", "1,x", "", "1,,2", "-1", "9" * 5000])
 def test_wrong_batch_sizes_are_wrong_usage(tiny, sizes):
     result = run("warmup", tiny, f"--batch-size={sizes}")
     assert result.exit_code == 2
     assert "--batch-size takes whole numbers from 1 with commas between them" in result.stderr
+
+
+def test_one_size_that_is_too_large_is_refused_before_anything_is_built(tiny, cache):
+    result = run("warmup", tiny, "--engine", "openvino", "--batch-size", "1,65537")
+    assert result.exit_code == 2
+    assert "batch_size must be at most 65536, got 65537" in result.stderr
+    assert not (cache / "engines").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_with_its_reason(tiny, cache):

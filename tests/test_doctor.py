@@ -211,6 +211,30 @@ def test_folders_are_counted(cache):
     assert (checkpoints.exists, engines.exists) == (False, False)
 
 
+def test_no_place_for_a_cache_is_the_folders_fault():
+    done = run_doctor("--json", ONNXZOO_CACHE="~no such user/x")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [(each["path"], each["writable"]) for each in document["caches"]] == [
+        ("models", False),
+        ("checkpoints", False),
+        ("engines", False),
+    ]
+    assert all("set ONNXZOO_CACHE to a folder of yours" in each["fault"] for each in document["caches"])
+
+
+def test_a_machine_without_a_temporary_folder(monkeypatch):
+    def refuse(**_: Any) -> Any:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", refuse)
+    found = doctor.diagnose()
+    assert not found.works
+    assert {engine.reason for engine in (*found.engines, found.auto)} == {
+        "the check could not be made: [Errno 2] No usable temporary directory found in ['/tmp']"
+    }
+
+
 def test_a_folder_that_cannot_be_read_is_said(cache, monkeypatch):
     (cache / "models").mkdir()
 

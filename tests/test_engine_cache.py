@@ -152,6 +152,21 @@ def test_an_entry_that_the_library_rejects_is_built_again_with_its_message(entry
     assert library.get(entry) == "loaded"
 
 
+def test_an_entry_that_the_library_rejects_stays_where_no_other_can_be_built(entry):
+    library = Library()
+    library.get(entry)
+    library.rejects = True
+
+    def fail(folder: Path | None) -> str:
+        raise EngineError("out of memory")
+
+    with pytest.raises(EngineError, match="out of memory"):
+        compiled(entry, EngineOptions(), build=fail, load=library.load)
+    library.rejects = False
+    assert library.get(entry) == "loaded"
+    assert len(library.builds) == 1
+
+
 def test_a_build_that_fails_leaves_nothing(entry):
     def fail(folder: Path | None) -> str:
         assert folder is not None
@@ -193,6 +208,46 @@ def test_a_disk_that_fills_up_after_the_build_does_not_lose_it(entry, monkeypatc
     assert len(library.builds) == 1
     assert "No space left on device" in caplog.text
     assert not entry.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", "/dev/accelerator"),
+        OSError(24, "Too many open files"),
+        OSError("broken"),
+    ],
+    ids=str,
+)
+def test_a_build_that_fails_for_another_reason_is_no_fault_of_the_cache_and_not_repeated(entry, caplog, error):
+    builds: list[Path | None] = []
+
+    def fail(folder: Path | None) -> str:
+        builds.append(folder)
+        raise error
+
+    with pytest.raises(EngineError, match=re.escape(f"the model cannot be compiled: {error}")):
+        compiled(entry, EngineOptions(), build=fail, load=Library().load)
+    assert len(builds) == 1
+    assert not caplog.records
+    assert not entry.folder.exists()
+
+
+@pytest.mark.parametrize("names_the_file", [True, False])
+def test_a_build_that_cannot_write_is_repeated_without_the_cache(entry, caplog, names_the_file):
+    builds: list[Path | None] = []
+
+    def full(folder: Path | None) -> str:
+        builds.append(folder)
+        if folder is None:
+            return "built"
+        if names_the_file:
+            raise PermissionError(13, "Permission denied", str(folder / "a.engine"))
+        raise OSError(28, "No space left on device")
+
+    assert compiled(entry, EngineOptions(cache=None), build=full, load=Library().load) == "built"
+    assert len(builds) == 2
+    assert "cannot be written" in caplog.text
 
 
 def test_threads_build_once(entry):

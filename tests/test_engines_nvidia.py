@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from fake_onnxruntime import CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime
+from fake_onnxruntime import COREML, CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime, FakeSession
 from filelock import FileLock
 from tiny import tiny_outputs
 
@@ -95,19 +95,43 @@ def test_a_graph_of_which_nothing_runs_there_is_refused(ort, model_file, name):
         create_engine(name, model_file)
 
 
+@pytest.mark.parametrize("name", [*GPU_ENGINES, "onnxruntime:coreml"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_onnxruntime_that_cannot_tell_where_nodes_run_is_refused(ort, model_file, monkeypatch, name, strict):
+    monkeypatch.delattr(FakeSession, "get_provider_graph_assignment_info")
+    ort.__version__ = "1.23.2"
+    ort.providers = [TENSORRT, CUDA, COREML, CPU]
+    with pytest.raises(
+        EngineUnavailableError, match=r"onnxruntime 1\.23\.2 cannot tell .*expected 1\.24 or newer: pip"
+    ) as caught:
+        create_engine(name, model_file, EngineOptions(strict=strict))
+    assert "'onnxruntime-gpu>=1.24'" in str(caught.value)
+    assert create_engine("onnxruntime", model_file, EngineOptions(strict=strict)).info.nodes == {}
+
+
 @pytest.mark.parametrize("name", GPU_ENGINES)
-def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, name):
+def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, caplog, name):
     ort.nodes = {PROVIDERS[name]: 8, CPU: 2}
-    assert create_engine(name, model_file).info.nodes == {PROVIDERS[name]: 8, CPU: 2}
+    info = create_engine(name, model_file).info
+    assert info.nodes == {PROVIDERS[name]: 8, CPU: 2}
+    split = f"{PROVIDERS[name]} does not take the whole graph: of 10 nodes, 2 on {CPU}"
+    assert info.reason == f"requested; {split}"
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"{split}, which is slower; the option strict refuses this"
+    ] * len(
+        [session for session in ort.sessions if PROVIDERS[name] in session.wanted or session.options.plugin_devices]
+    )
     with pytest.raises(EngineUnavailableError, match=r"does not take the whole graph: of 10 nodes, 2 on CPUExec"):
         create_engine(name, model_file, EngineOptions(strict=True, batch_size=4))
     ort.nodes = {PROVIDERS[name]: 10}
     assert create_engine(name, model_file, EngineOptions(strict=True, batch_size=4)).info.name == name
 
 
-def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file):
+def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file, caplog):
     ort.nodes = {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file, EngineOptions(strict=True)).info.nodes == {TENSORRT: 8, CUDA: 2}
+    assert create_engine("tensorrt", model_file).info.reason == "requested"
+    assert not caplog.records
     assert list(ort.sessions[-1].wanted) == [TENSORRT, CUDA]
     assert ort.sessions[-1].wanted[CUDA]["use_tf32"] == "0"
 
@@ -118,6 +142,13 @@ def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file):
     [
         ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0", EngineUnavailableError),
         ("CUDNN_STATUS_NOT_INITIALIZED", EngineUnavailableError),
+        (
+            "BFCArena::AllocateRawInternal(size_t) Failed to allocate memory for requested buffer of size 7",
+            EngineUnavailableError,
+        ),
+        ("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED, out of memory", EngineUnavailableError),
+        ("Cuda Runtime (out of memory)", EngineUnavailableError),
+        ("kOUT_OF_MEMORY", EngineUnavailableError),
         ("CUDA error: no kernel image is available for execution on the device", EngineUnavailableError),
         ("Type Error: Type parameter (T) of Optype (Conv) bound to different types", EngineError),
     ],
@@ -213,6 +244,70 @@ def test_fp32_turns_tf32_off_before_cuda_starts_or_refuses(ort, model_file, monk
     assert create_engine(name, model_file).info.precision == "fp32"
 
 
+REFUSALS = {
+    "a missing library": (lambda patch: patch.setattr(nvidia, "missing", lambda names: dict.fromkeys(names, "gone"))),
+    "the wrong package": lambda patch: patch.setattr(sys.modules["onnxruntime"], "providers", [CPU]),
+    "an old driver": lambda patch: patch.setattr(nvidia, "gpu", lambda index: replace(H200, cuda=(11, 0))),
+    "no package": lambda patch: patch.setitem(sys.modules, "onnxruntime", None),
+    "a session that fails": lambda patch: patch.setattr(sys.modules["onnxruntime"], "fails", "CUDA failure 2"),
+}
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("before", [None, "1", "0"])
+def test_a_refused_tensorrt_leaves_the_process_as_it_was(ort, model_file, monkeypatch, name, refusal, before):
+    if (name, refusal) in {("tensorrt-rtx", "a missing library"), ("tensorrt-rtx", "the wrong package")}:
+        pytest.skip("it brings its own")
+    if before is None:
+        monkeypatch.delenv(nvidia.TF32_VARIABLE)
+    else:
+        monkeypatch.setenv(nvidia.TF32_VARIABLE, before)
+    with monkeypatch.context() as patch:
+        REFUSALS[refusal](patch)
+        with pytest.raises(EngineUnavailableError):
+            create_engine(name, model_file)
+    assert os.environ.get(nvidia.TF32_VARIABLE) == before
+    # What succeeds keeps it, whoever is refused afterwards.
+    create_engine(name, model_file)
+    REFUSALS[refusal](monkeypatch)
+    with pytest.raises(EngineUnavailableError):
+        create_engine(name, model_file)
+    assert os.environ[nvidia.TF32_VARIABLE] == "0"
+
+
+def test_a_tensorrt_that_auto_passes_over_leaves_the_process_as_it_was(ort, model_file, monkeypatch):
+    create_engine("tensorrt", model_file)
+    monkeypatch.setenv(nvidia.TF32_VARIABLE, "")
+    loaded: list[str] = []
+    monkeypatch.setattr(nvidia, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
+    monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
+    info = create_engine("auto", model_file, EngineOptions()).info
+    assert info.name == "cuda"
+    assert os.environ[nvidia.TF32_VARIABLE] == ""
+
+
+def test_a_refused_tensorrt_can_be_asked_for_again_when_its_libraries_are_loaded(ort, model_file, monkeypatch):
+    loaded: list[str] = []
+    monkeypatch.setattr(nvidia, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
+    ort.fails = "CUDA failure 2: out of memory"
+    with pytest.raises(EngineUnavailableError, match="out of memory"):
+        create_engine("tensorrt", model_file)
+    ort.fails = ""
+    assert create_engine("tensorrt", model_file).info.precision == "fp32"
+
+
+def test_one_that_is_refused_leaves_tf32_off_for_another_that_is_being_opened(ort, model_file, monkeypatch):
+    monkeypatch.delenv(nvidia.TF32_VARIABLE)
+    with nvidia.without_tf32("tensorrt"):
+        with pytest.raises(EngineUnavailableError), nvidia.without_tf32("tensorrt"):
+            raise EngineUnavailableError
+        assert nvidia.tf32_is_off()
+    assert nvidia.tf32_is_off()
+
+
 def test_precision_auto_leaves_the_process_alone(ort, model_file, monkeypatch):
     monkeypatch.delenv(nvidia.TF32_VARIABLE)
     create_engine("tensorrt", model_file, EngineOptions(precision="auto"))
@@ -242,12 +337,13 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     assert engine.max_batch == largest
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
-    with pytest.raises(InputError, match=rf"built for batches of 1 to {largest}, got {largest + 1}: split them"):
+    with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
         engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
-def test_cuda_takes_any_batch(ort, model_file):
-    assert create_engine("cuda", model_file).max_batch is None
+def test_cuda_runs_no_more_at_a_time_than_was_expected(ort, model_file):
+    assert create_engine("cuda", model_file).max_batch == 8
+    assert create_engine("cuda", model_file, EngineOptions(batch_size=32)).max_batch == 32
 
 
 def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):
@@ -316,6 +412,43 @@ def test_a_damaged_plan_is_built_again(ort, model_file, caplog):
     assert create_engine("tensorrt", model_file).info.name == "tensorrt"
     assert ort.builds == 2
     assert "thrown away and built again: TensorrtExecutionProvider_TRTKernel.engine was altered" in caplog.text
+
+
+OUT_OF_MEMORY = "BFCArena: Failed to allocate memory for requested buffer of size 67108864"
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("build", [True, False])
+@pytest.mark.parametrize(
+    ("message", "kind"), [(OUT_OF_MEMORY, EngineUnavailableError), ("Non-zero status code", EngineError)]
+)
+def test_a_compiled_model_that_cannot_run_for_a_moment_is_kept(ort, model_file, caplog, name, build, message, kind):
+    (built,) = create_engine(name, model_file).warm()  # type: ignore[attr-defined]
+    before, builds = {path: path.stat().st_mtime_ns for path in built.folder.rglob("*")}, ort.builds
+    ort.fails_at = {1: message}
+    with pytest.raises(kind, match=message) as caught:
+        create_engine(name, model_file, EngineOptions(build=build))
+    assert type(caught.value) is kind
+    assert {path: path.stat().st_mtime_ns for path in built.folder.rglob("*")} == before
+    ort.fails_at = {}
+    assert create_engine(name, model_file).warm()[0].found  # type: ignore[attr-defined]
+    assert (ort.builds, caplog.text) == (builds, "")
+
+
+@pytest.mark.parametrize("damage", [True, False])
+def test_without_leave_to_build_nothing_in_the_cache_is_changed(ort, model_file, cache, damage):
+    (built,) = create_engine("tensorrt", model_file).warm()  # type: ignore[attr-defined]
+    if damage:
+        next(built.folder.glob("*.engine")).write_bytes(b"plam")
+    else:
+        ort.fails = "TensorRT EP could not deserialize engine from cache"
+    before = sorted(cache.rglob("*"))
+    with pytest.raises(
+        EngineUnavailableError if damage else EngineError,
+        match="is damaged .* was altered" if damage else "deserialize",
+    ):
+        create_engine("tensorrt", model_file, EngineOptions(build=False))
+    assert sorted(cache.rglob("*")) == before
 
 
 def test_without_a_cache_folder_it_runs_and_warns(ort, model_file, monkeypatch, tmp_path, caplog):
@@ -394,18 +527,60 @@ def test_auto_takes_tensorrt_only_where_its_plan_is_built(ort, model_file):
     assert ort.builds == 0
     create_engine("tensorrt", model_file)
     assert create_engine("auto", model_file).info.name == "tensorrt"
-    # Another batch size, a newer driver: not that plan.
-    assert create_engine("auto", model_file, EngineOptions(batch_size=2)).info.name == "cuda"
+    # A larger batch than it was built for: not that plan.
+    assert create_engine("auto", model_file, EngineOptions(batch_size=9)).info.name == "cuda"
     assert ort.builds == 1
 
 
-def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch):
+@pytest.mark.parametrize(("size", "served"), [(None, 16), (2, 4), (4, 4), (5, 16), (16, 16), (17, 32), (33, None)])
+def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batch, size, served):
+    for built in (32, 4, 16):
+        create_engine("tensorrt", model_file, EngineOptions(batch_size=built))
+    engine = create_engine("auto", model_file, EngineOptions(batch_size=size))
+    assert ort.builds == 3
+    if served is None:
+        assert engine.info.name == "cuda"
+        return
+    assert (engine.info.name, engine.max_batch) == ("tensorrt", served)
+    assert engine.warm()[0].batch_size == served  # type: ignore[attr-defined]
+    assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"image:{served}x3x32x32"
+    for output, expected in tiny_outputs(batch).items():
+        np.testing.assert_array_equal(engine.run({"image": batch})[output], expected)
+
+
+def test_a_larger_plan_of_another_driver_or_precision_or_with_a_strange_manifest_serves_nobody(
+    ort, model_file, monkeypatch
+):
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=32, precision="fp16"))
+    (built,) = create_engine("tensorrt", model_file, EngineOptions(batch_size=16)).warm()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
+        assert create_engine("auto", model_file).info.name == "cuda"
+    manifest = json.loads((built.folder / "manifest.json").read_text())
+    for strange in ([], [1, 16, "16"], "16", None, [True], [2**80], {"max": 16}):
+        manifest["facts"]["profile"] = strange
+        (built.folder / "manifest.json").write_text(json.dumps(manifest))
+        assert create_engine("auto", model_file).info.name == "cuda"
+    for text in ("", "[]", '{"files": {}, "facts": 3}'):
+        (built.folder / "manifest.json").write_text(text)
+        assert create_engine("auto", model_file).info.name == "cuda"
+    assert ort.builds == 2
+
+
+def test_a_named_tensorrt_is_built_for_the_batch_that_was_asked_for(ort, model_file):
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=32))
+    assert create_engine("tensorrt", model_file, EngineOptions(batch_size=8)).max_batch == 8
+    assert ort.builds == 2
+
+
+def test_auto_does_not_take_a_plan_of_another_driver(ort, model_file, monkeypatch, caplog):
     create_engine("tensorrt", model_file)
     monkeypatch.setattr(nvidia, "gpu", lambda index: replace(H200, driver="590.1"))
     info = create_engine("auto", model_file).info
     assert info.name == "cuda"
     assert "no tensorrt engine was built" in dict(info.considered)["tensorrt"]
     assert ort.builds == 1
+    assert not warnings_of(caplog), "a plan that has to be built is nothing to be warned of"
 
 
 def test_auto_does_not_build_in_the_place_of_a_damaged_plan(ort, model_file):
@@ -434,6 +609,49 @@ def test_auto_goes_on_to_the_cpu_when_the_gpu_does_not_really_work(ort, model_fi
     assert (info.name, info.device) == ("openvino", "CPU")
     assert "CUDNN_STATUS_EXECUTION_FAILED" in dict(info.considered)["cuda"]
     assert "CUDNN_STATUS_EXECUTION_FAILED" in info.reason
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_auto_says_that_it_leaves_a_gpu_that_is_here(ort, model_file, monkeypatch, caplog):
+    pytest.importorskip("openvino")
+    ort.providers = [CPU]
+    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
+    assert create_engine("auto", model_file).info.name == "openvino"
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("a GPU is here but cuda cannot be used: onnxruntime 1.31.1 has no CUDAExecutionProvider")
+    assert warning.endswith("&& pip install 'onnxzoo[gpu]'; running on openvino")
+
+
+def test_auto_says_that_a_plan_which_is_there_is_not_used(ort, model_file, caplog):
+    create_engine("tensorrt", model_file)
+    caplog.clear()
+    ort.nodes = {CUDA: 10}
+    assert create_engine("auto", model_file).info.name == "cuda"
+    assert warnings_of(caplog) == [
+        "a GPU is here but tensorrt cannot be used: TensorrtExecutionProvider takes none of the graph's 10 nodes (10 "
+        "on CUDAExecutionProvider); running on cuda"
+    ]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", None])
+def test_auto_warns_of_no_gpu_that_is_not_to_be_used(ort, model_file, monkeypatch, caplog, hidden):
+    pytest.importorskip("openvino")
+    ort.fails_at = {1: "CUDA failure 100: no CUDA-capable device is detected"}
+    monkeypatch.setenv("ONNXZOO_ENGINE", "cuda:0,openvino")
+    if hidden is None:
+        monkeypatch.setattr(nvidia, "require_driver", lambda engine: None)
+        monkeypatch.setattr(nvidia, "driver_fault", lambda: "no NVIDIA driver")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert create_engine("auto", model_file).info.name == "openvino"
+    assert not warnings_of(caplog)
+    monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert create_engine("auto", model_file).info.name == "openvino"
+    assert len(warnings_of(caplog)) == 1
 
 
 def test_an_order_named_by_the_user_builds(ort, model_file, monkeypatch):

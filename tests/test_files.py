@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from onnxzoo import files
+from onnxzoo.errors import InputError
 
 
 def names_in(folder: Path) -> list[str]:
@@ -44,6 +45,20 @@ def test_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert files.cache_dir() == tmp_path / ".cache" / "onnxzoo"
+
+
+def test_without_a_home_the_variable_is_asked_for(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("ONNXZOO_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(InputError, match=r"no place for the cache folder .*home directory.*; set ONNXZOO_CACHE to"):
+        files.models_dir()
+    monkeypatch.setenv("ONNXZOO_CACHE", "~no such user/x")
+    with pytest.raises(InputError, match=r"ONNXZOO_CACHE='~no such user/x' names no folder .*; set ONNXZOO_CACHE to"):
+        files.cache_dir()
 
 
 def test_sha256(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,37 @@ def test_a_gpu_is_described_in_cudas_words(driver):
     assert nvidia.gpu().name == "NVIDIA First"
     with pytest.raises(EngineUnavailableError, match="there is no GPU 2: CUDA finds 2"):
         nvidia.gpu(2)
+
+
+def test_a_process_that_was_forked_after_cuda_started_is_told_so(driver):
+    """In a process of its own: this one has threads and shall not be forked."""
+    script = (
+        "import os, sys; from pathlib import Path; from onnxzoo.engines import nvidia\n"
+        "nvidia.DRIVER_LIBRARY, nvidia.MANAGEMENT_LIBRARY, nvidia.DEVICE_FOLDER = *sys.argv[1:3], Path(sys.argv[3])\n"
+        "def child():\n"
+        "    sys.stdout.flush()\n"
+        "    if (number := os.fork()): return os.waitpid(number, 0)\n"
+        "    try: print(nvidia.gpu().name)\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+        "    sys.stdout.flush(); os._exit(0)\n"
+        "child(); os.environ['FAKE_CUINIT'] = '100'\n"
+        "try: nvidia.gpu()\n"
+        "except Exception: os.environ['FAKE_CUINIT'] = '0'\n"
+        "child(); nvidia.gpu(); child(); print(nvidia.gpu().name, os.getpid())"
+    )
+    arguments = [nvidia.DRIVER_LIBRARY, nvidia.MANAGEMENT_LIBRARY, str(nvidia.DEVICE_FOLDER)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=60
+    )
+    before, after_failure, after_start, parent = done.stdout.splitlines()
+    assert before == after_failure == "NVIDIA First", "a start that failed, or was in a child, is none"
+    name, _, number = parent.rpartition(" ")
+    assert name == "NVIDIA First"
+    assert re.fullmatch(
+        rf"EngineUnavailableError CUDA does not work here: this process \(\d+\) was forked from one that had started "
+        rf"CUDA \({number}\); use the start method 'spawn': .*",
+        after_start,
+    )
 
 
 def test_a_driver_that_does_not_tell_its_version_goes_by_that_of_cuda(driver, monkeypatch):

@@ -28,6 +28,7 @@ from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, Choice, ModelFile
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
 from onnxzoo.hub import SHIPPED_DIR
+from onnxzoo.model import load
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion" / "onnx" / "model.onnx"
 
@@ -98,7 +99,14 @@ def test_a_rest_is_filled_up_once_and_compiled_for_when_it_comes_again():
     assert sizes_of(cutter, 11, {8}) == [8, 8]
     assert sizes_of(cutter, 11, {8}) == [8, 2, 1]
     # With the size 1 at hand, nothing is filled up.
-    assert sizes_of(Cutter((8, 2, 1)), 11, {1}) == [8, 1, 1, 1]
+    assert sizes_of(Cutter((8, 2, 1)), 11, {1, 8}) == [8, 1, 1, 1]
+    # The largest size is no exception, where a smaller one was compiled first.
+    cutter = Cutter((8, 2, 1))
+    assert sizes_of(cutter, 16, {1}) == [1] * 16
+    assert sizes_of(cutter, 16, {1}) == [8, 8]
+    # Two were never wanted as long as eight were.
+    assert sizes_of(cutter, 3, {1, 8}) == [1, 1, 1]
+    assert sizes_of(cutter, 3, {1, 8}) == [2, 1]
     # One image is not worth 32.
     assert sizes_of(Cutter((32, 8, 2, 1)), 1, {32}) == [1]
     assert sizes_of(Cutter((32, 8, 2, 1)), 25, {32}) == [32]
@@ -133,7 +141,9 @@ def test_what_is_compiled_when(model_file, compiled_sizes):
     engine = engine_for(model_file)
     assert compiled_sizes == [1]
     engine.run({"image": images(1)})
+    # A list that comes once costs less image by image than compiling for it.
     engine.run({"image": images(8)})
+    assert compiled_sizes == [1]
     engine.run({"image": images(19)})
     assert compiled_sizes == [1, 8]
     engine.run({"image": images(19)})
@@ -157,6 +167,8 @@ def test_the_batch_size_that_is_expected_is_compiled_first(model_file, compiled_
 def test_few_sizes_for_a_large_file(model_file, compiled_sizes, monkeypatch):
     monkeypatch.setattr("onnxzoo.engines.openvino.LARGE_BYTES", 100)
     engine = engine_for(model_file)
+    engine.run({"image": images(7)})
+    assert compiled_sizes == [1]
     for _ in range(3):
         engine.run({"image": images(7)})
         engine.run({"image": images(8)})
@@ -265,9 +277,14 @@ def test_threads_are_those_asked_for(model_file):
 
 
 def test_the_operations_are_counted(model_file):
-    nodes = engine_for(model_file).info.nodes
-    assert nodes.keys() == {"CPU"}
-    assert nodes["CPU"] > 3
+    engine = engine_for(NANO)
+    kinds = [
+        node.get_rt_info()["layerType"].astype(str) for node in engine._models[1].model.get_runtime_model().get_ops()
+    ]
+    assert {"Const", "Input", "Output", "Convolution"} <= set(kinds)
+    computed = len(kinds) - kinds.count("Const") - kinds.count("Input") - kinds.count("Output")
+    assert engine.info.nodes == {"CPU": computed}
+    assert 0 < engine_for(model_file).info.nodes["CPU"] <= 8
 
 
 # The cache
@@ -388,6 +405,20 @@ def test_a_cache_that_cannot_be_written(model_file, cache, caplog, monkeypatch):
             InputError, match=rf"the cache folder {cache}/engines cannot be written \(.*\); name another"
         ):
             engine_for(model_file, batch_size=2, cache=named).warm()
+
+
+def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
+    monkeypatch.setenv("ONNXZOO_CACHE", "~no such user/x")
+    with load("pvt_v2_nano_fashion", engine="openvino") as model:
+        assert model.logits(np.zeros((1, 3, model.image_size, model.image_size), np.float32)).shape == (1, 10)
+    assert not caplog.records
+    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    with caplog.at_level("WARNING"):
+        engine_for(NANO).run({"image": images(1)})
+    assert "cannot be written" in caplog.text
+    assert "set ONNXZOO_CACHE to a folder of yours" in caplog.text
+    with pytest.raises(InputError, match="cannot be written"):
+        engine_for(NANO).warm()
 
 
 def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(model_file, cache, caplog, monkeypatch):

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from fake_onnxruntime import CPU, FakeOnnxRuntime
+from fake_onnxruntime import CPU, FakeOnnxRuntime, FakeSession
 
 from onnxzoo.engines import AUTO_ORDER, ENGINES, create_engine, engine_class, nvidia
 from onnxzoo.engines.options import PRECISIONS, EngineOptions
@@ -164,6 +166,9 @@ def test_a_precision_that_nothing_here_has_says_which_there_are(model_file):
         ({"hint": "speed"}, "'speed' is not a performance hint"),
         ({"threads": 0}, "threads must be a whole number from 1, got 0"),
         ({"threads": True}, "threads must be a whole number from 1, got True"),
+        ({"threads": 100_000}, "threads must be at most 1024, got 100000"),
+        ({"batch_size": 65537}, "batch_size must be at most 65536, got 65537"),
+        ({"batch_size": 99999999999999999999}, "batch_size must be at most 65536, got 99999999999999999999"),
         ({"batch_size": -1}, "batch_size must be a whole number from 1, got -1"),
         ({"batch_size": 2.0}, r"batch_size must be a whole number from 1, got 2\.0"),
     ],
@@ -188,6 +193,30 @@ def test_another_provider_of_onnxruntime_by_name(ort, model_file, name):
     assert ort.sessions[-1].wanted == {"CoreMLExecutionProvider": {"ModelFormat": "MLProgram"}}
     fast = create_engine(f"onnxruntime:{name}", model_file, EngineOptions(precision="auto")).info
     assert fast.precision == "CoreMLExecutionProvider's choice"
+
+
+def test_directml_runs_in_one_thread_at_a_time_without_planned_memory(ort, model_file, batch, monkeypatch):
+    ort.providers = ["DmlExecutionProvider", "CoreMLExecutionProvider", CPU]
+    running: list[int] = []
+    most: dict[str, int] = {}
+
+    def slow(self: FakeSession, names: object, feeds: dict[str, object]) -> list[object]:
+        running.append(1)
+        provider = next(iter(self.opened.wanted))
+        most[provider] = max(most.get(provider, 0), len(running))
+        time.sleep(0.02)
+        running.pop()
+        return real(self, names, feeds)
+
+    real = FakeSession.run
+    monkeypatch.setattr(FakeSession, "run", slow)
+    for name in ("dml", "coreml"):
+        engine = create_engine(f"onnxruntime:{name}", model_file)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _, run=engine.run: run({"image": batch}), range(8)))
+    assert most["DmlExecutionProvider"] == 1
+    assert most["CoreMLExecutionProvider"] > 1
+    assert [session.options.enable_mem_pattern for session in ort.sessions] == [False, True]
 
 
 def test_another_provider_is_held_to_the_same_strictness(ort, model_file):

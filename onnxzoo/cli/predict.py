@@ -46,9 +46,9 @@ def command(
 
     An image that cannot be read is reported on stderr; the others are classified and the exit code is 1.
     """
-    from ..engines.options import DEFAULT_BATCH_SIZE
+    from ..engines.options import EngineOptions
 
-    size = batch_size or DEFAULT_BATCH_SIZE
+    size = EngineOptions(precision, threads, batch_size, strict).largest_batch
     found = find_images(images)
     # The first batch is looked for before anything is loaded: it tells whether there is one.
     ahead = list(islice(found, size))

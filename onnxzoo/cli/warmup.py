@@ -59,13 +59,13 @@ def command(
     from ..engines.protocol import CachedEngine
     from ..model import find_model
 
-    # The type of `hint` is Hint: click has checked it.
-    options = EngineOptions(precision, threads, strict=strict, hint=hint)  # type: ignore[arg-type]
-    artifact, files = find_model(model, engine, options)
+    # All are checked before the first is built. The type of `hint` is Hint: click has checked it.
+    asked = [EngineOptions(precision, threads, size, strict, hint) for size in sizes]  # type: ignore[arg-type]
+    artifact, files = find_model(model, engine, asked[0])
     kept: dict[Path, Built] = {}
-    for size in sizes:
+    for options in asked:
         started = time.monotonic()
-        running = create_engine(engine, files, dataclasses.replace(options, batch_size=size))
+        running = create_engine(engine, files, options)
         try:
             info = running.info
             # Several batch sizes may share a compiled model.
@@ -77,7 +77,7 @@ def command(
             for one in new:
                 click.echo(one_line(_line(one)))
             if new:
-                click.echo(f"batch size {size}: ready in {time.monotonic() - started:.1f} s", err=True)
+                click.echo(f"batch size {options.batch_size}: ready in {time.monotonic() - started:.1f} s", err=True)
     if as_json:
         document = {"model": artifact.name, "engine": dataclasses.asdict(info)}
         entries = [
@@ -101,6 +101,7 @@ def _bytes(one: Built) -> int:
 
 def _checked_sizes(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    # Python refuses to read numbers of thousands of digits.
+    if not all(part.isdecimal() and len(part) < 100 and int(part) > 0 for part in parts):
         raise InputError(f"--batch-size takes whole numbers from 1 with commas between them, got {text!r}")
     return list(dict.fromkeys(int(part) for part in parts))

@@ -3,8 +3,8 @@
 Measured on 2 cores with OpenVINO: an image costs the same at every batch size from 1 to 32 (PVT_V2_B0 3.8 to 5.0 ms,
 SwinV2-S w16 65 to 80; only models of a fraction of a millisecond gain) and gives the same numbers to the bit, while
 compiling for a further size takes as long as 8 (SwinV2-S w16) to 500 images and holds the weights once more. So a few
-sizes serve all: batches are cut into them, which costs nothing; a rest that comes for the first time, as at the end of
-a folder, is filled up instead of compiling for it; what comes again is compiled for.
+sizes serve all: batches are cut into them, which costs nothing. What comes for the first time, as the rest at the end
+of a folder, is cut into smaller pieces or filled up instead of compiling for it; what comes again is compiled for.
 """
 
 from __future__ import annotations
@@ -46,14 +46,17 @@ class Cutter:
     def __init__(self, sizes: tuple[int, ...]) -> None:
         """`sizes`: descending, the last one divides every batch that comes."""
         self._sizes = sizes
-        self._wanted: set[int] = set()  # sizes that a rest would have needed before
+        self._wanted: set[int] = set()  # sizes that a batch or its rest would have needed before
         self._lock = threading.Lock()
 
     def cut(self, count: int, ready: Collection[int]) -> Iterator[Piece]:
         """The pieces of a batch of `count` images, in order. `ready`: sizes that are compiled already."""
         start = 0
+        left = count  # what there would be for this size if all larger ones were compiled
         for size in self._sizes:
-            if count - start < size or not (size == self._sizes[0] or size in ready or self._again(size)):
+            wanted = left >= size
+            left %= size
+            if count - start < size or not (size in ready or (wanted and self._again(size))):
                 continue
             while count - start >= size:
                 yield Piece(start, start + size, size)

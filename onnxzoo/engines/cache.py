@@ -12,9 +12,11 @@ build that was killed never counts. Libraries crash on damaged files: they get n
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ from .options import EngineOptions
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
 WAITING_SECONDS = 10.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 Fact = str | int | float | bool | None | list[int]
 T = TypeVar("T")
@@ -83,9 +86,10 @@ class Entry:
             return one_line(error)
         return None
 
-    def discard(self) -> None:
-        """Remove the folder and what killed builds left beside it; only while the lock is held."""
-        for path in (self.folder, *self.folder.parent.glob(f".{self.folder.name}.*")):
+    def discard(self, *, whole: bool = False) -> None:
+        """Remove the folder, but for a `whole` one, and what killed builds left beside it; while the lock is held."""
+        left = self.folder.parent.glob(f".{self.folder.name}.*")
+        for path in left if whole else (self.folder, *left):
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -123,19 +127,32 @@ def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
         return False
 
 
+def kept_facts(cache: Path, engine: str, model_sha256: str) -> list[Mapping[str, object]]:
+    """The facts of all that this engine compiled of this model, as the manifests have them: nothing is sure of them."""
+    found: list[Mapping[str, object]] = []
+    with contextlib.suppress(OSError):
+        for folder in sorted(path.parent for path in _model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}")):
+            with contextlib.suppress(ValueError):
+                facts = (Entry(folder, {}).manifest() or {}).get("facts")
+                if isinstance(facts, dict):
+                    found.append(facts)
+    return found
+
+
 def compiled(
     entry: Entry, options: EngineOptions, *, build: Callable[[Path | None], T], load: Callable[[Path], T]
 ) -> T:
     """The compiled model: `load` it from the entry's folder if that is whole, else `build` it there, once for all.
 
     `build` gets an empty folder to write into, or None where the cache cannot be written: it then does without. Of
-    several processes one builds, the others wait and load. A damaged entry, or one that `load` rejects with
-    EngineError, is thrown away with a warning.
+    several processes one builds, the others wait and load. A damaged entry is thrown away with a warning, and one that
+    `load` rejects with EngineError once another is built. So `load` shall do no more than have the library read it:
+    a failure to run it says nothing about what is on disk.
 
     Raises InputError when the cache folder that the options name cannot be written (for the default one it is a
     warning), and whatever `build` raises.
     """
-    rejected = entry.fault()
+    rejected = damaged = entry.fault()
     if rejected is None:
         try:
             return load(entry.folder)
@@ -153,7 +170,8 @@ def compiled(
                 return load(entry.folder)
         if rejected:
             logger.warning("the compiled model in %s is thrown away and built again: %s", entry.folder, rejected)
-        entry.discard()
+        # What is whole stays until another takes its place: the library may have lacked memory, and build no better.
+        entry.discard(whole=damaged is None)
         return _build(entry, options, build)
 
 
@@ -162,12 +180,24 @@ def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], 
     done: list[T] = []
     try:
         with atomic_folder(entry.folder) as folder:
-            done.append(build(folder))
+            try:
+                done.append(build(folder))
+            except OSError as error:
+                if not _is_about(folder, error):
+                    raise EngineError(f"the model cannot be compiled: {one_line(error)}") from error
+                raise
             _write_manifest(folder, entry.facts, time.monotonic() - started)
     except OSError as error:
         _refuse(options, error)
     # What was built is good even where it could not be kept.
     return done[0] if done else build(None)
+
+
+def _is_about(folder: Path, error: OSError) -> bool:
+    """Whether an error of a build is about what it writes; writing on names no file, and neither does a full disk."""
+    if error.filename is None:
+        return error.errno in NO_ROOM
+    return Path(os.fsdecode(error.filename)).is_relative_to(folder)
 
 
 def _write_manifest(folder: Path, facts: Mapping[str, Fact], seconds: float) -> None:

@@ -6,11 +6,13 @@ when it starts (`NVIDIA_TF32_OVERRIDE`) come too late afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,15 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 NO_DEVICE = 100
+
+# The process in which `gpu` started CUDA; a forked child has the number of its parent here.
+_started_in: int | None = None
+
+# Engines that count on TF32 being off, being opened or open since; and in a tuple what the variable was before one of
+# them set it, None where the user did.
+_without_tf32 = 0
+_tf32_before: tuple[str | None] | None = None
+_changing_tf32 = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,23 @@ def require_driver(engine: str) -> None:
 def gpu(index: int = 0) -> Gpu:
     """The GPU of this number; starts CUDA's driver.
 
-    Raises EngineUnavailableError with CUDA's message when there is no driver or no such GPU.
+    Raises EngineUnavailableError with CUDA's message when there is no driver or no such GPU, and in a process that was
+    forked from one where this was called.
     """
     require_driver("cuda")
+    # CUDA may answer there, or hang, or say "initialization error": it is not asked.
+    if _started_in not in (None, os.getpid()):
+        raise EngineUnavailableError(
+            f"CUDA does not work here: this process ({os.getpid()}) was forked from one that had started CUDA "
+            f"({_started_in}); use the start method 'spawn': multiprocessing.get_context('spawn')"
+        )
     cuda = ctypes.CDLL(DRIVER_LIBRARY)
     code = cuda.cuInit(0)
     if code:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         hint = f" (CUDA_VISIBLE_DEVICES={visible!r})" if code == NO_DEVICE and visible is not None else ""
         raise EngineUnavailableError(f"CUDA does not start: {_message(cuda, code)}{hint}; does nvidia-smi work?")
+    _note_start()
     count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _check(cuda, cuda.cuDeviceGetCount(ctypes.byref(count)))
     if index >= count.value:
@@ -100,6 +119,11 @@ def gpu(index: int = 0) -> Gpu:
         driver=driver_version() or f"of CUDA {newest[0]}.{newest[1]}",
         cuda=newest,
     )
+
+
+def _note_start() -> None:
+    global _started_in
+    _started_in = os.getpid()
 
 
 def check_driver(found: Gpu, cuda_major: int) -> None:
@@ -196,6 +220,35 @@ def forbid_tf32(engine: str) -> None:
             "the precision 'auto' or 'fp16'"
         )
     os.environ[TF32_VARIABLE] = "0"
+
+
+@contextlib.contextmanager
+def without_tf32(engine: str, *, lasting: bool = True) -> Iterator[None]:
+    """`forbid_tf32` before CUDA's libraries are loaded in this block, for good if the block succeeds.
+
+    When it raises, the setting is taken back, unless another engine counts on it or the libraries were loaded under it:
+    they would be found too late to change the next time. Without `lasting`, whoever raises goes on without TensorRT,
+    and it is taken back even then.
+    """
+    global _without_tf32, _tf32_before
+    with _changing_tf32:
+        if not tf32_is_off():
+            before = os.environ.get(TF32_VARIABLE)
+            forbid_tf32(engine)
+            _without_tf32, _tf32_before = 0, (before,)
+        _without_tf32 += 1
+    try:
+        yield
+    except BaseException:
+        with _changing_tf32:
+            _without_tf32 -= 1
+            if not _without_tf32 and _tf32_before and not (lasting and cuda_is_loaded()):
+                if _tf32_before[0] is None:
+                    os.environ.pop(TF32_VARIABLE, None)
+                else:
+                    os.environ[TF32_VARIABLE] = _tf32_before[0]
+                _tf32_before = None
+        raise
 
 
 def tf32_is_off() -> bool:

@@ -103,6 +103,8 @@ class OnnxRuntimeEngine(SessionEngine):
             version=module.__version__,
             options=options,
             choice=choice,
+            # Larger runs are no faster, and their memory stays until the session is closed.
+            max_batch=options.largest_batch,
         )
 
     @staticmethod

@@ -61,6 +61,8 @@ class CudaEngine(GpuSessionEngine):
             version=module.__version__,
             options=options,
             choice=choice,
+            # Larger runs are no faster, and their memory stays until the session is closed.
+            max_batch=options.largest_batch,
         )
         self.probe(1)
 

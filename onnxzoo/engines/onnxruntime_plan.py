@@ -12,10 +12,10 @@ from types import ModuleType
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
 from . import nvidia
-from .cache import Entry, Fact, compiled
+from .cache import Entry, Fact, compiled, entry_for, kept_facts
 from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
 from .options import EngineOptions
-from .protocol import Built, ModelFile, TensorSpec
+from .protocol import Built, ModelFile, NotBuiltError, TensorSpec
 
 PROFILE_FILE = "profile.json"
 
@@ -37,9 +37,12 @@ class PlanEngine(GpuSessionEngine):
     def _keep(
         self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
     ) -> None:
-        """Open the session by `load` or `build` (see `cache.compiled`)."""
-        if not options.build and not entry.exists():
-            raise EngineUnavailableError(not_built(str(entry.facts["engine"]), options.largest_batch))
+        """Open the session by `load` or `build` (see `cache.compiled`), and see a loaded one run.
+
+        Without `options.build`, the cache is read and nothing in it is changed. Raises NotBuiltError when there is no
+        whole entry then.
+        """
+        started = time.monotonic()
         found = False
 
         def noticed(folder: Path) -> None:
@@ -47,10 +50,22 @@ class PlanEngine(GpuSessionEngine):
             load(folder)
             found = True
 
-        started = time.monotonic()
-        compiled(entry, options, build=build, load=noticed)
+        if options.build:
+            compiled(entry, options, build=build, load=noticed)
+        else:
+            fault = entry.fault()
+            if fault is not None:
+                damaged = f"the compiled model in {entry.folder} is damaged ({fault}), and " if fault else ""
+                what = not_built(str(entry.facts["engine"]), options.largest_batch)
+                raise (EngineUnavailableError if fault else NotBuiltError)(f"{damaged}{what}")
+            noticed(entry.folder)
+        if found:
+            # Not in `load`: a GPU that is out of memory for a moment is no fault of what is on disk.
+            self.probe(1)
         if entry.exists():
-            self._built = Built(options.largest_batch, entry.folder, time.monotonic() - started, found)
+            self._built = Built(
+                self._max_batch or options.largest_batch, entry.folder, time.monotonic() - started, found
+            )
 
 
 def not_built(engine: str, largest: int) -> str:
@@ -59,6 +74,30 @@ def not_built(engine: str, largest: int) -> str:
         f"no {engine} engine was built for this model, GPU and batch size; build it ahead: "
         f"onnxzoo warmup MODEL --engine {engine} --batch-size {largest}"
     )
+
+
+def plan_entry(
+    options: EngineOptions, engine: str, model: ModelFile, known: Callable[[int], Mapping[str, Fact]]
+) -> tuple[Entry, int]:
+    """The place of the plan for `options.largest_batch`, and the largest batch that the plan takes.
+
+    Without `options.build`, where there is none, it is the one of the next larger batch that was built: that serves
+    smaller batches as well. `known`: all facts of a plan by its largest batch.
+    """
+    sha256 = model.digest()
+
+    def entry(largest: int) -> Entry:
+        return entry_for(options.cache_folder, engine, sha256, known(largest))
+
+    wanted = options.largest_batch
+    if not options.build and not entry(wanted).exists():
+        profiles = [facts.get("profile") for facts in kept_facts(options.cache_folder, engine, sha256)]
+        ends = {ends[-1] for ends in profiles if isinstance(ends, list) and ends and type(ends[-1]) is int}
+        # With any other fact different, the key is another one, and the entry does not exist.
+        for largest in sorted(end for end in ends if end > wanted):
+            if entry(largest).exists():
+                return entry(largest), largest
+    return entry(wanted), wanted
 
 
 def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -21,6 +24,11 @@ from .protocol import Array, Choice, ModelFile, TensorSpec
 
 CPU_PROVIDER = "CPUExecutionProvider"
 LOG_ERRORS_ONLY = 3
+# Providers whose sessions must not run in two threads at once, nor plan their memory ahead.
+ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
+# A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
+TELLS_ASSIGNMENT = "get_provider_graph_assignment_info"
+OLDEST_THAT_TELLS = "1.24"
 
 # Packages that install the same folder, `onnxruntime`: each overwrites what another one put there.
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
@@ -37,9 +45,12 @@ DTYPES = {
 # The hardware or its libraries failed, not the model.
 PROVIDER_FAILURES = re.compile(
     r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
-    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider",
+    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider|"
+    r"Failed to allocate memory|out[ _]of[ _]memory",
     re.IGNORECASE,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def import_onnxruntime(install: str) -> ModuleType:
@@ -111,12 +122,14 @@ def open_session(
 
     `then`: providers to try before the CPU. `plugin`: the provider is in the session options already. ONNX Runtime
     answers a request for a provider that does not work with a session on the CPU and no exception; here it is an
-    EngineUnavailableError.
+    EngineUnavailableError, and so is a version that cannot tell afterwards where the nodes run.
 
     Raises EngineError when the model is at fault.
     """
     wanted = [(name, dict(settings)) for name, settings in ((provider, provider_options or {}), *then)]
     arguments: dict[str, Any] = {} if plugin else {"providers": wanted}
+    if provider in ONE_RUN_AT_A_TIME:
+        chosen.enable_mem_pattern = False
     try:
         # With its fallback, it prints to stdout and starts again on the CPU.
         session = module.InferenceSession(str(model.path), chosen, enable_fallback=0, **arguments)
@@ -127,6 +140,12 @@ def open_session(
         raise EngineUnavailableError(
             f"{provider} did not start{_why_not(module, provider)}: "
             f"onnxruntime would run on {', '.join(running) or 'nothing'} instead"
+        )
+    if provider != CPU_PROVIDER and not hasattr(session, TELLS_ASSIGNMENT):
+        package = next(iter(installed_packages()), "onnxruntime")
+        raise EngineUnavailableError(
+            f"onnxruntime {module.__version__} cannot tell which nodes run on {provider} and which on the CPU, "
+            f"expected {OLDEST_THAT_TELLS} or newer: pip install --upgrade '{package}>={OLDEST_THAT_TELLS}'"
         )
     return session
 
@@ -157,31 +176,36 @@ def rejected(provider: str, doing: str, error: Exception) -> EngineError | Engin
 
 
 def assigned_nodes(session: Any) -> dict[str, int]:
-    """Nodes of the graph per provider; empty with a version of ONNX Runtime that does not tell."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):
+    """Nodes of the graph per provider; empty with a version of ONNX Runtime that does not tell (on the CPU only)."""
+    if not hasattr(session, TELLS_ASSIGNMENT):
         return {}
     counts: Counter[str] = Counter()
-    for part in session.get_provider_graph_assignment_info():
+    for part in getattr(session, TELLS_ASSIGNMENT)():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts)
 
 
-def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -> None:
-    """Raises EngineUnavailableError when the provider got no node at all, and with `strict` when the CPU got any."""
+def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -> str | None:
+    """What to warn of when the CPU got some of the nodes of another provider, with the counts; None when it did not.
+
+    Raises EngineUnavailableError when the provider got no node at all, and with `strict` when the CPU got any.
+    """
     if not nodes or provider == CPU_PROVIDER:
-        return
+        return None
     total = sum(nodes.values())
     others = ", ".join(f"{count} on {name}" for name, count in nodes.items() if name != provider)
     if not nodes.get(provider):
         raise EngineUnavailableError(f"{provider} takes none of the graph's {total} nodes ({others})")
-    if strict and nodes.get(CPU_PROVIDER):
-        raise EngineUnavailableError(
-            f"{provider} does not take the whole graph: of {total} nodes, {others}; without strict it runs so"
-        )
+    if not nodes.get(CPU_PROVIDER):
+        return None
+    split = f"{provider} does not take the whole graph: of {total} nodes, {others}"
+    if strict:
+        raise EngineUnavailableError(f"{split}; without strict it runs so")
+    return split
 
 
 class SessionEngine:
-    """A model in an ONNX Runtime session. Sessions may run in many threads at once.
+    """A model in an ONNX Runtime session. Sessions may run in many threads at once; where they may not, runs wait.
 
     Memory: ONNX Runtime keeps the arena of its largest run so far until `close()`.
     """
@@ -201,13 +225,17 @@ class SessionEngine:
     ) -> None:
         """Describe an open session, once its nodes are found where they should be (see `check_assignment`)."""
         nodes = assigned_nodes(session)
-        check_assignment(nodes, provider, strict=options.strict)
+        split = check_assignment(nodes, provider, strict=options.strict)
+        if split:
+            logger.warning("%s, which is slower; the option strict refuses this", split)
+        reason = f"{choice.reason}; {split}" if split else choice.reason
         self._session: Any = session
         self._provider = provider
+        self._turn = threading.Lock() if provider in ONE_RUN_AT_A_TIME else contextlib.nullcontext()
         self._inputs = session_inputs(session)
         self._outputs = tuple(node.name for node in session.get_outputs())
         self._max_batch = max_batch
-        self._info = EngineInfo(name, device, precision, version, choice.reason, nodes, choice.considered)
+        self._info = EngineInfo(name, device, precision, version, reason, nodes, choice.considered)
 
     @property
     def info(self) -> EngineInfo:
@@ -234,7 +262,8 @@ class SessionEngine:
             raise closed(self._info.name)
         ready = checked_feeds(feeds, self._inputs, self._max_batch)
         try:
-            values = self._compute(session, ready)
+            with self._turn:
+                values = self._compute(session, ready)
         except Exception as error:
             raise failure(f"{self._info.name} failed while running the model", error) from error
         return dict(zip(self._outputs, values, strict=True))

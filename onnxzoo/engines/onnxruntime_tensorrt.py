@@ -19,10 +19,10 @@ from typing import ClassVar
 from ..errors import EngineUnavailableError, InputError, one_line
 from ..files import atomic_write
 from . import nvidia
-from .cache import entry_for, has_entries
+from .cache import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
-from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built, plan_entry
 from .onnxruntime_session import (
     GpuSessionEngine,
     open_session,
@@ -56,9 +56,11 @@ PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
 
 
 class TensorRTEngine(PlanEngine):
-    """A model as a TensorRT plan for batches of 1 to `options.largest_batch`; larger ones are refused.
+    """A model as a TensorRT plan for batches of 1 to `max_batch`; larger ones are refused.
 
-    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.forbid_tf32`). `auto` is fp16.
+    That is `options.largest_batch`, or more where only a plan that was built before will do (see `plan_entry`).
+
+    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). `auto` is fp16.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -79,18 +81,20 @@ class TensorRTEngine(PlanEngine):
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
         precision = FP16 if options.precision == AUTO_PRECISION else options.precision
-        if precision == FP32:
-            nvidia.forbid_tf32(ENGINE)
         _check_environment(precision)
+        with nvidia.without_tf32(ENGINE, lasting=options.build) if precision == FP32 else contextlib.nullcontext():
+            self._open(model, options, index, precision, choice)
+
+    def _open(self, model: ModelFile, options: EngineOptions, index: int, precision: str, choice: Choice) -> None:
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, cuda_version(module)[0])
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
-        largest = options.largest_batch
-        known = facts(found, f"TensorRT {tensorrt}", module, precision, largest)
-        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        entry, largest = plan_entry(
+            options, ENGINE, model, lambda largest: facts(found, f"TensorRT {tensorrt}", module, precision, largest)
+        )
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 
         def start(folder: Path | None, timing: Path | None = None) -> None:
@@ -117,19 +121,13 @@ class TensorRTEngine(PlanEngine):
             )
 
         def build(folder: Path | None) -> None:
-            if not options.build:
-                raise EngineUnavailableError(not_built(ENGINE, largest))
             what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
             with announced(f"{what} on {found.device}"), private_copy(None if folder is None else timing) as own_timing:
                 start(folder, own_timing)
                 # The plan is on disk at the latest when both ends of its range have run.
                 self.probe(largest, 1)
 
-        def load(folder: Path) -> None:
-            start(folder)
-            self.probe(1)
-
-        self._keep(entry, options, build, load)
+        self._keep(entry, options, build, load=start)
 
     @staticmethod
     def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:

@@ -6,6 +6,7 @@ when a session ends, so that every session works on a copy of the cache entry.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -17,10 +18,9 @@ from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError, one_line
 from . import nvidia
-from .cache import entry_for
 from .libraries import short_line, unavailable
 from .onnxruntime_cuda import gpu_index
-from .onnxruntime_plan import PlanEngine, facts, kept_profile
+from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
 from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, reinstall, session_options
 from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
 from .progress import announced
@@ -41,7 +41,7 @@ class TensorRTRTXEngine(PlanEngine):
     """A model in a session on TensorRT-RTX, for batches of 1 to `options.largest_batch`; larger ones are refused.
 
     It computes in the types of the ONNX file: fp16 needs an fp16 file, which `auto` prefers. fp32 is exact: TF32 is
-    turned off for the whole process (see `nvidia.forbid_tf32`).
+    turned off for the whole process (see `nvidia.without_tf32`).
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
@@ -56,8 +56,11 @@ class TensorRTRTXEngine(PlanEngine):
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
-        if model.precision == FP32:
-            nvidia.forbid_tf32(ENGINE)
+        fp32 = model.precision == FP32
+        with nvidia.without_tf32(ENGINE, lasting=options.build) if fp32 else contextlib.nullcontext():
+            self._open(model, options, index, choice)
+
+    def _open(self, model: ModelFile, options: EngineOptions, index: int, choice: Choice) -> None:
         module = import_onnxruntime(INSTALL)
         plugin = _plugin(module)
         found = nvidia.gpu(index)
@@ -68,9 +71,12 @@ class TensorRTRTXEngine(PlanEngine):
         if index >= len(devices):
             raise EngineUnavailableError(f"{ENGINE} supports {len(devices)} of this machine's GPUs, not {found.device}")
         version = str(plugin.__version__)
-        largest = options.largest_batch
-        known = facts(found, f"{PLUGIN} {version}", module, model.precision, largest)
-        entry = entry_for(options.cache_folder, ENGINE, model.digest(), known)
+        entry, largest = plan_entry(
+            options,
+            ENGINE,
+            model,
+            lambda largest: facts(found, f"{PLUGIN} {version}", module, model.precision, largest),
+        )
 
         def start(kept: Path | None, runtime_cache: Path | None) -> None:
             settings = kept_profile(kept, "nv_profile", module, model, largest)
@@ -100,6 +106,7 @@ class TensorRTRTXEngine(PlanEngine):
                     self.close()  # writes the cache
             if folder is not None:
                 load(folder)  # and goes on with a copy, as every later session does
+                self.probe(1)
 
         def load(folder: Path) -> None:
             try:
@@ -110,7 +117,6 @@ class TensorRTRTXEngine(PlanEngine):
                 logger.warning("%s runs without its cache, which cannot be copied (%s)", ENGINE, one_line(error))
                 copy = None
             start(folder, copy)
-            self.probe(1)
 
         self._keep(entry, options, build, load)
 

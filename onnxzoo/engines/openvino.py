@@ -23,6 +23,8 @@ from .options import EngineOptions
 from .protocol import Array, Built, Choice, ModelFile, TensorSpec
 
 INSTALL = "pip install openvino"
+# What OpenVINO calls the parts of a compiled graph that hold values instead of computing them.
+NOT_COMPUTED = ("Const", "Input", "Parameter", "Output", "Result")
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 # Of larger files, fewer batch sizes are compiled: each holds the weights once or twice more (measured: SwinV2-S w16, a
 # file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all).
@@ -227,8 +229,16 @@ def _filled(images: Array, piece: Piece) -> Array:
 
 
 def _nodes(model: Any, devices: Sequence[str]) -> dict[str, int]:
-    """Operations of the compiled graph; OpenVINO puts all on one device, or does not say which are where."""
-    return {devices[0]: len(model.get_runtime_model().get_ops())} if len(devices) == 1 else {}
+    """Operations that a run computes; OpenVINO puts all on one device, or does not say which are where."""
+    if len(devices) != 1:
+        return {}
+    return {devices[0]: sum(_kind(operation) not in NOT_COMPUTED for operation in model.get_runtime_model().get_ops())}
+
+
+def _kind(operation: Any) -> str:
+    """What an operation of a compiled graph is; most are of the type ExecutionNode, and a note says what they do."""
+    notes = operation.get_rt_info()
+    return str(notes["layerType"].astype(str) if "layerType" in notes else operation.get_type_name())
 
 
 def _output_name(node: Any) -> str:

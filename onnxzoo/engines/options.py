@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,11 @@ HINTS = get_args(Hint)
 # The largest batch that an engine prepares for where none is named; more is split.
 DEFAULT_BATCH_SIZE = 8
 
+# An engine starts as many threads as it is told to, and takes the machine down with it.
+MAX_THREADS = 1024
+# Of the smallest models, as many images take tens of gigabytes.
+MAX_BATCH_SIZE = 65536
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -26,7 +32,7 @@ class EngineOptions:
     and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are had or refused.
     `threads`: of the CPU, for one run; None leaves it to the engine, which takes all cores.
     `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
-    many images, OpenVINO compiles for exactly this many first; ONNX Runtime on the CPU ignores it.
+    many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
     `strict`: refuse a graph of which a part would run on the CPU, where a GPU was asked for.
     `hint`: `latency` for one image at a time, `throughput` for many.
     `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
@@ -53,6 +59,13 @@ class EngineOptions:
         for name, value in (("threads", self.threads), ("batch_size", self.batch_size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number from 1, got {value!r}")
+        if self.threads is not None and self.threads > MAX_THREADS:
+            raise InputError(f"threads must be at most {MAX_THREADS}, got {self.threads}; more than cores do not help")
+        if self.batch_size is not None and self.batch_size > MAX_BATCH_SIZE:
+            raise InputError(
+                f"batch_size must be at most {MAX_BATCH_SIZE}, got {self.batch_size}; any number of images runs in "
+                f"batches of {DEFAULT_BATCH_SIZE}, too"
+            )
 
     @property
     def cache_folder(self) -> Path:
@@ -66,5 +79,9 @@ class EngineOptions:
 
 
 def engines_dir() -> Path:
-    """Where compiled models live unless told otherwise."""
-    return files.cache_dir() / "engines"
+    """Where compiled models live unless told otherwise; without a cache folder a path that can never be written."""
+    try:
+        return files.cache_dir() / "engines"
+    except InputError:
+        # Engines run without their cache, and warn where they would have used it.
+        return Path(os.devnull) / "no cache folder"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ..errors import EngineUnavailableError
 from ..files import sha256_of
 from ..results import Array, EngineInfo, TensorSpec
 from .options import EngineOptions
@@ -21,6 +22,7 @@ __all__ = [
     "EngineInfo",
     "ModelFile",
     "ModelFiles",
+    "NotBuiltError",
     "TensorSpec",
 ]
 
@@ -111,6 +113,10 @@ class CachedEngine(Engine, Protocol):
         Raises InputError or EngineError when it cannot be kept.
         """
         ...
+
+
+class NotBuiltError(EngineUnavailableError):
+    """The engine would have to be built for this model first, which takes minutes and was not allowed."""
 
 
 class EngineClass(Protocol):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ..errors import EngineError, EngineUnavailableError, InputError
-from .protocol import Choice, Engine
+from ..errors import EngineError, EngineUnavailableError, InputError, one_line
+from .protocol import Choice, Engine, NotBuiltError
 
 AUTO = "auto"
 
@@ -18,6 +19,11 @@ AUTO_ORDER = ("tensorrt", "cuda", "openvino", "onnxruntime")
 
 # One engine, or several with commas in between, to be tried in the place of AUTO_ORDER.
 VARIABLE = "ONNXZOO_ENGINE"
+
+# Who has such a GPU wants it used: it is not left without a word.
+NEED_NVIDIA = ("tensorrt", "tensorrt-rtx", "cuda")
+
+logger = logging.getLogger(__name__)
 
 
 def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
@@ -50,23 +56,45 @@ def first_that_works(
     """The first engine of `order` that `create` can make; its `info` says what was passed over before it, and why.
 
     `passed_over` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
-    before the order in the reason.
+    before the order in the reason. A GPU that is here and was tried in vain is warned about.
     Raises InputError, EngineUnavailableError or EngineError when none works, with every cause.
     """
     considered: list[tuple[str, str]] = []
-    errors: list[Exception] = []
+    errors: dict[str, Exception] = {}
     for name in order:
         causes = f"; passed over {_causes(considered)}" if considered else ""
         reason = f"auto: the first of {source}{', '.join(order)} that works here{causes}"
         try:
             why = passed_over(name)
             if why is None:
-                return create(name, Choice(reason, tuple(considered)))
+                engine = create(name, Choice(reason, tuple(considered)))
+                _warn_of_unused_gpu(errors, name)
+                return engine
             considered.append((name, why))
         except (EngineError, EngineUnavailableError, InputError) as error:
             considered.append((name, str(error)))
-            errors.append(error)
-    raise _worst(errors)(f"no engine of {source}{', '.join(order)} can run {what}: {_causes(considered)}")
+            errors[name] = error
+    raise _worst(list(errors.values()))(
+        f"no engine of {source}{', '.join(order)} can run {what}: {_causes(considered)}"
+    )
+
+
+def _warn_of_unused_gpu(errors: Mapping[str, Exception], taken: str) -> None:
+    """Warn of every engine for NVIDIA's GPUs that failed before the one that was taken, on a machine with such a GPU.
+
+    Not of one that only has to be built first, nor where the user hides the GPUs.
+    """
+    from . import nvidia
+
+    failed = {
+        name: error
+        for name, error in errors.items()
+        if name.partition(":")[0] in NEED_NVIDIA and not isinstance(error, NotBuiltError)
+    }
+    if not failed or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or nvidia.driver_fault():
+        return
+    for name, error in failed.items():
+        logger.warning("a GPU is here but %s cannot be used: %s; running on %s", name, one_line(error), taken)
 
 
 def _causes(considered: Sequence[tuple[str, str]]) -> str:

@@ -142,9 +142,13 @@ def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
             raise
         return None
     revision = names.one_revision(stated if at else None, revision)
-    here = (SHIPPED_DIR / entry.name, models_dir() / entry.name)
-    found = None if revision is not None else next((folder for folder in here if is_artifact(folder)), None)
-    return names.of_known_model(entry.name, revision) if found is None else found
+    if revision is None:
+        if is_artifact(found := SHIPPED_DIR / entry.name):
+            return found
+        # Asked for late: a model that ships needs no cache folder.
+        if is_artifact(found := models_dir() / entry.name):
+            return found
+    return names.of_known_model(entry.name, revision)
 
 
 def _exists(text: str) -> bool:
