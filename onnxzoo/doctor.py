@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -148,11 +150,11 @@ class Diagnosis:
         return any(engine.works for engine in self.engines)
 
 
-def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S) -> Diagnosis:
+def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S, not_the_users: Collection[str] = ()) -> Diagnosis:
     """Find out everything; never raises for what is broken on the machine.
 
     `hub`: also try to reach the Hugging Face Hub. `timeout_s`: for one child process; engines that are built first get
-    ten minutes at least.
+    ten minutes at least. `not_the_users`: environment variables to leave out, as the caller set them.
     """
     packages = tuple(_package(name) for name in PACKAGES)
     # Two at a time: they import large libraries, and a machine with more to do answers later for all.
@@ -179,7 +181,11 @@ def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S) -> Diagnosis:
         ),
         openvino_fault=openvino_fault or devices.get("fault"),
         caches=_caches(),
-        environment={name: value for name, value in sorted(os.environ.items()) if _matters(name)},
+        environment={
+            name: _without_password(value)
+            for name, value in sorted(os.environ.items())
+            if _matters(name) and name not in not_the_users
+        },
         engines=tuple(engines),
         auto=auto,
         hub=_hub() if hub else None,
@@ -219,6 +225,11 @@ def _matters(name: str) -> bool:
     return name.startswith(("ONNXZOO_", "CUDA_", "NVIDIA_", "ORT_", "OPENVINO_", "HF_")) and not secret
 
 
+def _without_password(url: str) -> str:
+    """A text without the user name and password of a URL that it has."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", url)
+
+
 def _check_engine(name: str, timeout_s: float) -> EngineCheck:
     found, fault = _ask(name, max(timeout_s, BUILD_TIMEOUT_S) if name.startswith("tensorrt") else timeout_s, "engine")
     if fault is not None:
@@ -248,7 +259,8 @@ def _ask(what: str, timeout_s: float, *kind: str) -> tuple[dict[str, Any], str |
 def _ask_in(scratch: Path, question: tuple[str, ...], timeout_s: float) -> tuple[dict[str, Any], str | None]:
     answer, words = scratch / "answer.json", scratch / "words.txt"
     command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *question]
-    environment = {**os.environ, CACHE_VARIABLE: str(scratch / "cache")}
+    # `auto` builds nothing, and takes what the user has built.
+    environment = {**os.environ} if AUTO in question else {**os.environ, CACHE_VARIABLE: str(scratch / "cache")}
     try:
         with words.open("wb") as log:
             code = subprocess.run(
@@ -312,7 +324,8 @@ def _folder(name: str, path: Path) -> Folder:
 
 
 def _hub() -> str:
-    endpoint = os.environ.get("HF_ENDPOINT") or HUB
+    # Nothing that is said about it may hold a password; asked without one, it answers as well.
+    endpoint = _without_password(os.environ.get("HF_ENDPOINT") or HUB)
     started = time.monotonic()
     try:
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "onnxzoo"})  # noqa: S310

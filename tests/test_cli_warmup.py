@@ -21,7 +21,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_what_was_built_where_and_that_it_is_found_again(tiny, cache):
-    result = run("warmup", tiny, "--engine", "openvino", "--batch-size", "1,8", "--json")
+    result = run("warmup", tiny, "--engine", "openvino", "--batch-size", "1,8", "--hint", "latency", "--json")
     document = json.loads(result.stdout)
     assert result.exit_code == 0
     assert (document["model"], document["engine"]["name"], document["engine"]["precision"]) == (
@@ -34,7 +34,7 @@ def test_what_was_built_where_and_that_it_is_found_again(tiny, cache):
         assert (Path(one["folder"]) / BLOB).is_file()
         assert one["bytes"] > 1000
         assert one["seconds"] > 0
-    again = run("warmup", tiny, "--engine", "openvino", "--batch-size", "8,1,1")
+    again = run("warmup", tiny, "--engine", "openvino", "--batch-size", "8,1,1", "--hint", "latency")
     lines = again.stdout.splitlines()
     assert lines[0].startswith("batches of 8: was there already, ")
     assert lines[1].startswith("batches of 1: was there already, ")
@@ -53,6 +53,18 @@ def test_the_next_start_compiles_nothing(tiny, photos, monkeypatch):
         assert model.predict(photos / "red.png").label == "red"
         assert len(model.predict([photos / "red.png"] * 9)) == 9
     assert run("predict", tiny, photos / "red.png", "--engine", "openvino").exit_code == 0
+    # Whole batches, and their rest, run for throughput.
+    many = [photos / "red.png"] * 19
+    assert run("predict", tiny, *many, "--engine", "openvino").exit_code == 0
+
+
+def test_a_folder_finds_what_was_kept_for_its_batch_size(tiny, photos, monkeypatch):
+    run("warmup", tiny, "--engine", "openvino", "--batch-size", "4")
+    compiled: list[int] = []
+    monkeypatch.setattr(Compiler, "_build", lambda _self, size, _folder: compiled.append(size))
+    with load(tiny, engine="openvino", batch_size=4, hint="throughput") as model:
+        assert len(model.predict([photos / "red.png"] * 5)) == 5
+    assert compiled == []
 
 
 def test_an_engine_without_a_cache_says_that_there_is_nothing_to_do(tiny, cache):

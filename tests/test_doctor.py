@@ -269,6 +269,49 @@ def test_the_hub_is_asked_only_on_demand(monkeypatch):
     assert "nonsense cannot be reached: unknown url type" in doctor._hub()
 
 
+def test_passwords_and_variables_of_our_own_are_not_shown(monkeypatch):
+    monkeypatch.setattr(doctor, "_ask", lambda *_: ({}, "not asked"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:p@ss@127.0.0.1:9/models")
+    monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
+    monkeypatch.setenv("no_proxy", "*")
+    found = doctor.diagnose(hub=True, not_the_users={"HF_HUB_VERBOSITY"})
+    assert found.environment["HF_ENDPOINT"] == "http://127.0.0.1:9/models"
+    assert "HF_HUB_VERBOSITY" not in found.environment
+    assert found.hub is not None
+    assert found.hub.startswith("http://127.0.0.1:9/models cannot be reached: ")
+    assert "ss@" not in found.hub
+    assert doctor.diagnose().environment["HF_HUB_VERBOSITY"] == "error"
+
+
+@pytest.mark.parametrize("users", [None, "debug"])
+def test_a_variable_is_listed_if_the_user_set_it(monkeypatch, users):
+    monkeypatch.delenv("HF_HUB_VERBOSITY", raising=False)
+    script = (
+        "import sys; from onnxzoo import doctor; doctor._ask = lambda *_: ({}, 'not asked'); "
+        "from onnxzoo.cli import main; sys.argv = ['onnxzoo', 'doctor', '--json']; main()"
+    )
+    environment = {**os.environ, **({} if users is None else {"HF_HUB_VERBOSITY": users})}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["environment"].get("HF_HUB_VERBOSITY") == users
+
+
+def test_auto_is_tried_with_what_the_user_built_and_the_others_without(monkeypatch, cache):
+    asked: dict[str, str] = {}
+
+    def record(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        asked[command[-1]] = env["ONNXZOO_CACHE"]
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(doctor.subprocess, "run", record)
+    doctor.diagnose()
+    assert asked.pop("auto") == str(cache)
+    assert {"openvino", "tensorrt", "cuda"} <= asked.keys()
+    assert str(cache) not in asked.values()
+
+
 def test_the_names_that_cannot_be_imported_there_are_the_same():
     """doctor.py repeats them, because importing the engines takes numpy, which may be what is broken."""
     from onnxzoo.engines import AUTO, ENGINES

@@ -38,6 +38,10 @@ COMMANDS: dict[str, str] = {
     "doctor": "onnxzoo.cli.doctor:command",
 }
 
+QUIET = "HF_HUB_VERBOSITY"
+# Environment variables that this process set, not its user.
+variables_of_ours: set[str] = set()
+
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
@@ -105,7 +109,9 @@ class LazyGroup(click.Group):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         # huggingface_hub logs what it tries again; what fails in the end is an error of ours.
-        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        if QUIET not in os.environ:
+            os.environ[QUIET] = "error"
+            variables_of_ours.add(QUIET)
         # Pillow warns of large images in two lines of its own; beyond our limit the error says it in one.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
         package = logging.getLogger("onnxzoo")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import one_line
+from . import one_line, variables_of_ours
 
 if TYPE_CHECKING:
     from ..doctor import Diagnosis, EngineCheck
@@ -33,7 +33,7 @@ def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> Non
     """
     from ..doctor import diagnose
 
-    found = diagnose(hub=hub, timeout_s=timeout)
+    found = diagnose(hub=hub, timeout_s=timeout, not_the_users=variables_of_ours)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "works": found.works}, indent=2))
     else:

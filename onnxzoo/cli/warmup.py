@@ -15,6 +15,7 @@ from . import one_line
 from .engine_options import engine_options
 
 if TYPE_CHECKING:
+    from ..engines.options import Hint
     from ..engines.protocol import Built
 
 DEFAULT_BATCH_SIZES = "1,8"
@@ -33,9 +34,8 @@ DEFAULT_BATCH_SIZES = "1,8"
 @click.option(
     "--hint",
     type=click.Choice(["latency", "throughput"]),
-    default="latency",
-    show_default=True,
-    help="latency: one image after another; throughput: batches and folders.",
+    help="latency: one image after another; throughput: batches and folders.  [default: latency for batches of 1, "
+    "throughput for larger ones, as predict and eval run them]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -45,7 +45,7 @@ def command(
     threads: int | None,
     strict: bool,
     batch_sizes: str,
-    hint: str,
+    hint: Hint | None,
     as_json: bool,
 ) -> None:
     """Compile a model ahead and keep the result in the cache folder, where every later start finds it.
@@ -59,8 +59,11 @@ def command(
     from ..engines.protocol import CachedEngine
     from ..model import find_model
 
-    # All are checked before the first is built. The type of `hint` is Hint: click has checked it.
-    asked = [EngineOptions(precision, threads, size, strict, hint) for size in sizes]  # type: ignore[arg-type]
+    # All are checked before the first is built.
+    asked = [
+        EngineOptions(precision, threads, size, strict, hint or ("latency" if size == 1 else "throughput"))
+        for size in sizes
+    ]
     artifact, files = find_model(model, engine, asked[0])
     kept: dict[Path, Built] = {}
     for options in asked:
