@@ -112,3 +112,17 @@ def test_a_cache_that_cannot_be_written_is_an_error_with_its_reason(tiny, cache)
     assert result.exit_code == 2
     assert f"onnxzoo: error: the cache folder {cache}{os.sep}engines cannot be written (" in result.stderr
     assert "name another one, or free it" in result.stderr
+
+
+def test_a_damaged_compiled_model_is_found_by_cache_verify(tiny, cache):
+    assert run("warmup", tiny, "--engine", "openvino", "--batch-size", "1").exit_code == 0
+    assert run("cache", "verify").exit_code == 0
+    (blob,) = (cache / "engines").glob("*/*/*/model.blob")
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    blob.write_bytes(content)
+    result = run("cache", "verify", "engines")
+    assert result.exit_code == 1
+    assert f"{blob.parent}: model.blob was altered" in result.stdout
+    (blob.parent / "manifest.json").write_text("{}")
+    assert "manifest.json does not list files" in run("cache", "verify").stdout

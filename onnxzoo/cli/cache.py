@@ -53,9 +53,13 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 
     A damaged model from the Hub is fetched again when it is next loaded; remove anything else and make it again.
     """
-    from ..hub.cache import chosen, entries, verify
+    from ..engines.cache import faults
+    from ..hub.cache import ENGINES, chosen, entries, verify
 
-    results = [(entry, verify(entry)) for entry in (chosen(names) if names else entries())]
+    results = [
+        (entry, faults(entry.path) if entry.kind == ENGINES else verify(entry))
+        for entry in (chosen(names) if names else entries())
+    ]
     if as_json:
         click.echo(json.dumps({"entries": [_as_dict(one) | {"problems": said} for one, said in results]}, indent=2))
     else:

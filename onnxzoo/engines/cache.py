@@ -112,6 +112,24 @@ class Entry:
             lock.release()
 
 
+def faults(cache: Path) -> list[str]:
+    """What is wrong with the compiled models in a cache folder, every byte of them read; a line each."""
+    found = []
+    for manifest in sorted(cache.glob(f"*/*/*/{MANIFEST}")):
+        if manifest.parent.name.startswith("."):
+            continue  # a build in progress
+        entry = Entry(manifest.parent, {})
+        try:
+            facts = (entry.manifest() or {}).get("facts")
+        except ValueError as error:
+            found.append(f"{manifest.parent}: {error}")
+            continue
+        wrong = Entry(manifest.parent, facts if isinstance(facts, dict) else {}).fault()
+        if wrong:
+            found.append(f"{manifest.parent}: {wrong}")
+    return found
+
+
 def entry_for(cache: Path, engine: str, model_sha256: str, facts: Mapping[str, Fact]) -> Entry:
     """The entry of a model under these facts, to which the names of engine and model are added."""
     everything: dict[str, Fact] = {"engine": engine, "model_sha256": model_sha256, **facts}
