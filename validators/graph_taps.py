@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import INPUT_NAME
-from ..errors import MissingDependencyError, ValidationError
 from ..results import Array, EngineInfo
 from .layers import Tap
+from .onnx_file import reading
 from .running import open_engine
 
 TAPS_PER_RUN = 16
@@ -113,16 +113,8 @@ class OnnxLayers:
 
         Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read.
         """
-        try:
-            import onnx
-        except ImportError as error:
-            raise MissingDependencyError(
-                "comparing layers needs the package onnx; install it: pip install 'onnxzoo[export]'"
-            ) from error
-        try:
+        with reading(model_file, "layers") as onnx:
             self._model = onnx.load(str(model_file), load_external_data=False)
-        except Exception as error:
-            raise ValidationError(f"{model_file} cannot be read: {error}") from error
         self.model_file = model_file
         self._engine, self._precision, self._build = engine, precision, build
         self._tensors = GraphTaps(self._model.graph, taps).tensors

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError, ValidationError
 from .graph_taps import QUANTIZED
+from .onnx_file import reading
 from .parameters import ParameterCheck
 
 Values = npt.NDArray[Any]
@@ -65,21 +65,12 @@ def check_low_precision(model_file: Path, exact_file: Path) -> ParameterCheck:
 
 
 def _constants(path: Path) -> tuple[dict[str, Values], Any]:
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise MissingDependencyError(
-            "comparing constants needs the package onnx; install it: pip install 'onnxzoo[export]'"
-        ) from error
-    try:
+    with reading(path, "constants") as onnx:
         graph = onnx.load(str(path), load_external_data=False).graph
-        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
-                values |= {str(node.output[0]): numpy_helper.to_array(node.attribute[0].t)}
-    except Exception as error:
-        raise ValidationError(f"{path} cannot be read: {error}") from error
+                values |= {str(node.output[0]): onnx.numpy_helper.to_array(node.attribute[0].t)}
     return values, graph
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError, ValidationError
 from ..registry import Architecture, PvtV2Architecture
 from .graph_taps import GraphTaps
+from .onnx_file import reading
 
 Values = npt.NDArray[np.float64]
 
@@ -76,23 +76,14 @@ def check_parameters(
     carry the scale of the scores. Raises MissingDependencyError without onnx, ValidationError when the file cannot be
     read.
     """
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise MissingDependencyError(
-            "comparing parameters needs the package onnx; install it: pip install 'onnxzoo[export]'"
-        ) from error
-    try:
+    with reading(model_file, "parameters") as onnx:
         graph = onnx.load(str(model_file), load_external_data=False).graph
         tensors = {tensor.name: tensor for tensor in graph.initializer}
-        stored = {name: numpy_helper.to_array(tensors[name]) for name in state if name in tensors}
+        stored = {name: onnx.numpy_helper.to_array(tensors[name]) for name in state if name in tensors}
         # Only a file that renamed its parameters needs more than a few of these.
         absent = [name for name in state if name not in stored and not _may_be_absent(name, state[name])]
         sizes = {state[name].size for name in absent}
-        others = [numpy_helper.to_array(t) for t in graph.initializer if absent and math.prod(t.dims) in sizes]
-    except Exception as error:
-        raise ValidationError(f"{model_file} cannot be read: {error}") from error
+        others = [onnx.numpy_helper.to_array(t) for t in graph.initializer if absent and math.prod(t.dims) in sizes]
     anchors = GraphTaps(graph, ()).anchors
     problems, equal = [], 0
     for name in state:
