@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 import tempfile
 import time
 import types
@@ -21,6 +22,9 @@ from tiny import write_artifact
 # No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
 # huggingface_hub reads these when it is imported.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), f"onnxzoo-no-hub-{os.getpid()}"))}
+# Nor does a library that a test imports by itself (see onnxzoo.engines.telemetry).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 

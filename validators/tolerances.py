@@ -44,10 +44,11 @@ ROW_SLACK_DB = 10.0
 # 400, more than the deepest model here has. That is the limit for fp16 and bf16: 45 and 27 dB.
 #
 # For int8 that would be 15 dB, and a wrong file would pass. Without VNNI, products of uint8 activations and weights
-# that use all 8 bits saturate in 16 bits: the shipped models' outputs are then at 12.6 to 18.7 dB. Weights of 7 bits
-# cannot saturate: 25.8 dB and more on every CPU. (Recorded inputs; OpenVINO with and without
-# ONEDNN_MAX_CPU_ISA=AVX2, ONNX Runtime with VNNI.) The limit is in the middle, 22 dB. Larger models that were measured
-# are above it: 28 dB for swinv2_tiny_w8, 30 for pvt_v2_b0.
+# that use all 8 bits saturate in 16 bits: the shipped models are then at 8.3 to 18.7 dB on the recorded inputs. Weights
+# of 7 bits cannot saturate: 25.8 dB and more on every CPU, 20.4 with the noise and plain images that a validation adds
+# (calibrated on the recorded inputs; OpenVINO with and without ONEDNN_MAX_CPU_ISA=AVX2, ONNX Runtime with VNNI). The
+# limit, 19 dB, is between. It holds for inputs like those of the calibration: of others, activations are clipped.
+# Larger models that were measured are above it: 28 dB for swinv2_tiny_w8, 30 for pvt_v2_b0.
 #
 # A model that answers the same to every image has 0 dB. But many single faults (a shift mask of zeros, a bias missing)
 # stay within the noise that is int8's own: such are found in the file, whose constants are compared with the fp32
@@ -57,7 +58,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(1e-4),
     "fp16": Tolerance(0.04, snr_db=45.0),
     "bf16": Tolerance(0.33, snr_db=27.0),
-    "int8": Tolerance(0.6, snr_db=22.0),
+    "int8": Tolerance(0.85, snr_db=19.0),
 }
 """By precision, finest first. What passes and why: the comment above."""
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from serve import serve
 
+from onnxzoo.engines.onnxruntime_session import import_onnxruntime
 from onnxzoo.engines.openvino_module import import_openvino
 
 
 def onnxruntime_session(model: str, image: np.ndarray, threads: int) -> Callable[[], Any]:
     """The graph in an ONNX Runtime session on the CPU, whose threads stop spinning when a run ends."""
-    import onnxruntime
+    onnxruntime = import_onnxruntime("")
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -21,6 +21,7 @@ from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, short_line, unavailable
 from .options import EngineOptions
 from .protocol import Array, Choice, ModelFile, TensorSpec
+from .telemetry import without_telemetry
 
 CPU_PROVIDER = "CPUExecutionProvider"
 LOG_ERRORS_ONLY = 3
@@ -56,7 +57,8 @@ logger = logging.getLogger(__name__)
 def import_onnxruntime(install: str) -> ModuleType:
     """The library. Raises EngineUnavailableError saying `install` when it is absent or broken."""
     try:
-        import onnxruntime
+        with without_telemetry():
+            import onnxruntime
     except (ImportError, OSError) as error:
         raise unavailable("onnxruntime", error, reinstall(install)) from error
     if not hasattr(onnxruntime, "InferenceSession"):
