@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,52 @@ def test_an_engine_that_hangs_is_ended(fakes):
     )
     check = doctor._check_engine(Children(), "onnxruntime", 3)
     assert (check.works, check.reason) == (False, "it hung: no answer in 3 s, and was ended: ...loading")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_ends_the_children_and_says_so_in_one_line(fakes, tmp_path):
+    """Whatever the children do: these ignore the signal, as a library that is being loaded does."""
+    started = tmp_path / "started"
+    (fakes / "numpy.py").write_text(
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(started)!r}, str(os.getpid())).parent.mkdir(exist_ok=True)\n"
+        f"pathlib.Path({str(started)!r}, str(os.getpid())).touch()\n"
+        "time.sleep(100)\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "onnxzoo", "doctor"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        while not started.is_dir() or len(list(started.iterdir())) < 2:
+            assert running.poll() is None
+            time.sleep(0.01)
+        asked = time.monotonic()
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        out, err = running.communicate(timeout=60)
+        seconds = time.monotonic() - asked
+    assert (running.returncode, out, err.strip()) == (130, "", "onnxzoo: interrupted")
+    # Far from the 100 s of the children, and the least that says more than a slow machine.
+    assert seconds < 10
+    for child in started.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(child.name), 0)
+    assert not list(tmp_path.glob("onnxzoo-doctor-*"))
+
+
+def test_leaving_the_block_ends_the_children_and_starts_no_more(fakes):
+    (fakes / "numpy.py").write_text("import time\ntime.sleep(100)\n", encoding="utf-8")
+    answers: list[doctor_children.Answer] = []
+    with Children() as children:
+        asking = threading.Thread(target=lambda: answers.append(children.ask("cuda", 60, "engine")))
+        asking.start()
+        while not children._running:
+            time.sleep(0.01)
+    asking.join()
+    assert answers == [({}, "it crashed (SIGKILL)")]
+    assert children.ask("cuda", 60, "engine") == ({}, "the check was not made: the diagnosis was interrupted")
 
 
 def test_a_child_that_answers_nonsense(fakes):
