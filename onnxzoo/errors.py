@@ -121,6 +121,17 @@ class ValidationError(OnnxzooError, RuntimeError):
     """A validation could not be carried out (a failed one is a result, not an error)."""
 
 
+def raise_if_interrupted(error: BaseException) -> None:
+    """Raise KeyboardInterrupt where that is what made an import fail: C++ modules turn it into an ImportError."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+
+
 def one_line(error: object) -> str:
     """The message of an exception without its line breaks; its type's name when it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..errors import EngineError, EngineUnavailableError, InputError, one_line
+from ..errors import EngineError, EngineUnavailableError, InputError, one_line, raise_if_interrupted
 from .protocol import Array, TensorSpec
 
 MAX_MESSAGE_CHARS = 600
 
 
 def unavailable(package: str, error: Exception, install: str) -> EngineUnavailableError:
-    """The error for a library that cannot be imported: absent, or installed but broken."""
+    """The error for a library that cannot be imported: absent, or installed but broken.
+
+    Raises KeyboardInterrupt where that is what ended the import.
+    """
+    raise_if_interrupted(error)
     if isinstance(error, ModuleNotFoundError) and error.name == package:
         return EngineUnavailableError(f"{package} is not installed: {install}")
     return EngineUnavailableError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
-from ..errors import MissingDependencyError, one_line
+from ..errors import MissingDependencyError, one_line, raise_if_interrupted
 
 
 def require_paddle() -> None:
@@ -23,6 +23,7 @@ def require_paddle() -> None:
         try:
             import paddle  # noqa: F401
         except ImportError as error:
+            raise_if_interrupted(error)
             raise MissingDependencyError(
                 f"PaddlePaddle is installed but cannot be imported ({one_line(error)}); install it again: pip install"
                 " 'onnxzoo[export]'"
