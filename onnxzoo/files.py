@@ -15,6 +15,8 @@ from typing import IO
 from .errors import InputError, one_line
 
 CACHE_VARIABLE = "ONNXZOO_CACHE"
+# Of the SHA-256 of a model, so many digits name the folder of what an engine compiled of it.
+COMPILED_DIGITS = 16
 
 
 def cache_dir() -> Path:

@@ -19,6 +19,8 @@ from hub_server import LoopbackHub
 from PIL import Image
 from tiny import write_artifact
 
+from onnxzoo.cpu import cpu
+
 # No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
 # huggingface_hub reads these when it is imported.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), f"onnxzoo-no-hub-{os.getpid()}"))}
@@ -27,6 +29,16 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+def pytest_report_header() -> list[str]:
+    """What the tests run on: engines choose other kernels on other processors."""
+    here = cpu()
+    sets = (
+        "unknown instruction sets" if here.instruction_sets is None else " ".join(here.instruction_sets) or "none known"
+    )
+    quota = "no CPU quota" if here.quota is None else f"a CPU quota of {here.quota:.3g}"
+    return [f"CPU: {here.name} ({here.architecture}), {here.cores} cores, {quota}: {sets}"]
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,10 @@ from huggingface_hub import constants
 from tiny import write_artifact
 
 from onnxzoo.cli import main
+from onnxzoo.engines.cache import compiled, entry_for
+from onnxzoo.engines.options import EngineOptions
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import find_artifact
+from onnxzoo.hub import SHIPPED_DIR, find_artifact
 from onnxzoo.registry import list_models
 
 REPO = "someone/tiny"
@@ -153,6 +155,9 @@ def test_download_offline_says_what_is_missing(hub: LoopbackHub, monkeypatch: py
     assert hub.log.all() == []
 
 
+OF_NO_MODEL = "0123456789abcdef"
+
+
 @pytest.fixture
 def kept(hub: LoopbackHub, cache: Path) -> Path:
     """One entry of each kind; the cache folder."""
@@ -163,8 +168,9 @@ def kept(hub: LoopbackHub, cache: Path) -> Path:
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"weights")
     checkpoint.with_name("weights.pdparams.sha256").write_text(f"{sha256_of(checkpoint)}  weights.pdparams\n")
-    (cache / "engines" / "openvino").mkdir(parents=True)
-    (cache / "engines" / "openvino" / "one.blob").write_bytes(b"compiled")
+    compiled = cache / "engines" / "openvino" / OF_NO_MODEL / "key"
+    compiled.mkdir(parents=True)
+    (compiled / "one.blob").write_bytes(b"compiled")
     # What other tools keep beside ours.
     other = Path(constants.HF_HUB_CACHE) / "models--other--bert" / "snapshots" / ("0" * 40)
     other.mkdir(parents=True)
@@ -180,7 +186,7 @@ def test_cache_list(kept: Path) -> None:
         ("hub", "onnxzoo/pvt_v2_b0"),
         ("hub", REPO),
         ("checkpoint", "weights.pdparams"),
-        ("engines", "engines"),
+        ("engines", OF_NO_MODEL),
     ]
     text = run("cache", "list").stdout
     assert text.splitlines()[-1].startswith("5 kept, ")
@@ -258,6 +264,46 @@ def test_cache_verify_names_what_cannot_be_read(kept: Path) -> None:
     assert find_artifact(REPO).is_dir()
 
 
+def test_compiled_engines_are_listed_and_removed_by_model(kept: Path) -> None:
+    def compile_for(model_file: Path, engine: str) -> Path:
+        entry = entry_for(kept / "engines", engine, sha256_of(model_file), {})
+
+        def build(folder: Path | None) -> None:
+            assert folder is not None
+            (folder / "model.blob").write_bytes(b"compiled")
+
+        compiled(entry, EngineOptions(), build=build, load=lambda _: None)
+        return entry.folder
+
+    shipped = compile_for(SHIPPED_DIR / "pvt_v2_nano_fashion" / MODEL, "openvino")
+    exported = [compile_for(kept / "models" / "pvt_v2_b2" / MODEL, engine) for engine in ("openvino", "tensorrt")]
+
+    def listed() -> list[tuple[str, str]]:
+        return sorted((row["name"], row["engine"]) for row in rows("cache", "list") if row["kind"] == "engines")
+
+    other = (OF_NO_MODEL, "openvino")
+    of_shipped, of_export = ("pvt_v2_nano_fashion", "openvino"), [("pvt_v2_b2", "openvino"), ("pvt_v2_b2", "tensorrt")]
+    assert listed() == sorted([other, of_shipped, *of_export])
+    assert "pvt_v2_nano_fashion (openvino)" in run("cache", "list").stdout
+    (shipped / "model.blob").write_bytes(b"altered!")
+    assert run("cache", "verify", "engines/pvt_v2_b2").exit_code == 0
+    assert "model.blob was altered" in run("cache", "verify", "pvt_v2_nano_fashion").stdout
+    assert run("cache", "remove", "pvt_v2_nano_fashion", "--yes").exit_code == 0
+    assert not shipped.exists()
+    assert run("cache", "remove", "engines/pvt_v2_b2", "--yes").stdout.startswith("removed 2 of")
+    assert not any(folder.exists() for folder in exported)
+    assert (kept / "models" / "pvt_v2_b2" / MODEL).is_file()
+    assert listed() == [other]
+    compile_for(kept / "models" / "pvt_v2_b2" / MODEL, "openvino")
+    assert run("cache", "remove", "PVT_V2_B2", "--yes").exit_code == 0, "with what was compiled of it"
+    assert listed() == [other]
+    assert run("cache", "remove", "engines/pvt_v2_b2", "--yes").exit_code == 3
+    assert run("cache", "remove", OF_NO_MODEL, "--yes").exit_code == 0
+    (kept / "engines" / "openvino" / "stray").write_bytes(b"?")
+    assert run("cache", "remove", "engines", "--yes").stdout.startswith("removed 1 of")
+    assert listed() == []
+
+
 def test_cache_remove_takes_the_link_and_not_what_is_behind(kept: Path, tmp_path: Path) -> None:
     mine = write_artifact(tmp_path / "mine", name="pvt_v2_b1")
     (kept / "models" / "pvt_v2_b1").symlink_to(mine)
@@ -268,7 +314,7 @@ def test_cache_remove_takes_the_link_and_not_what_is_behind(kept: Path, tmp_path
     assert not (kept / "models" / "pvt_v2_b1").is_symlink()
     assert not (kept / "engines").is_symlink()
     assert (mine / "config.json").is_file()
-    assert (blobs / "openvino" / "one.blob").read_bytes() == b"compiled"
+    assert (blobs / "openvino" / OF_NO_MODEL / "key" / "one.blob").read_bytes() == b"compiled"
 
 
 def test_cache_remove_says_what_cannot_be_removed(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

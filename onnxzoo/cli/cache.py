@@ -78,7 +78,10 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed.")
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
-    """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, a checkpoint's file, 'engines'."""
+    """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint's file.
+
+    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled.
+    """
     from ..hub.cache import chosen, entries, remove
 
     if every == bool(names):
@@ -100,7 +103,7 @@ def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool
 
 def _label(entry: CacheEntry) -> str:
     if entry.revision is None:
-        return entry.name
+        return entry.name if entry.engine is None else f"{entry.name} ({entry.engine})"
     refs = f" ({', '.join(entry.refs)})" if entry.refs else ""
     return f"{entry.name}@{entry.revision[:7]}{refs}"
 
@@ -111,6 +114,7 @@ def _as_dict(entry: CacheEntry) -> dict[str, Any]:
         "name": entry.name,
         "revision": entry.revision,
         "refs": list(entry.refs),
+        "engine": entry.engine,
         "bytes": entry.bytes,
         "path": str(entry.path),
     }

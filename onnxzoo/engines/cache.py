@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import EngineError, InputError, one_line
-from ..files import CACHE_VARIABLE, atomic_folder, sha256_of
+from ..files import CACHE_VARIABLE, COMPILED_DIGITS, atomic_folder, sha256_of
 from .options import EngineOptions
 
 MANIFEST = "manifest.json"
@@ -113,9 +113,9 @@ class Entry:
 
 
 def faults(cache: Path) -> list[str]:
-    """What is wrong with the compiled models in a cache folder, every byte of them read; a line each."""
+    """What is wrong with the compiled models in a cache folder or a part of it, every byte read; a line each."""
     found = []
-    for manifest in sorted(cache.glob(f"*/*/*/{MANIFEST}")):
+    for manifest in sorted(cache.rglob(MANIFEST)):
         if manifest.parent.name.startswith("."):
             continue  # a build in progress
         entry = Entry(manifest.parent, {})
@@ -244,4 +244,4 @@ def _refuse(options: EngineOptions, error: OSError) -> None:
 
 
 def _model_folder(cache: Path, engine: str, model_sha256: str) -> Path:
-    return cache / engine / model_sha256[:16]
+    return cache / engine / model_sha256[:COMPILED_DIGITS]

@@ -30,7 +30,7 @@ from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_l
 from . import client
 from .cached import blob_problem
 from .download import alone, lock_file
-from .lookup import cached_models
+from .lookup import cached_models, shipped_models
 from .names import namespace
 
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
@@ -44,10 +44,11 @@ COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One thing in the cache: a model, a checkpoint, or all compiled engines.
+    """One thing in the cache: a model, a checkpoint, or what one engine compiled of one model.
 
     `kind`: EXPORT, HUB, CHECKPOINT or ENGINES. `revision`: the commit of a model from the Hub; `refs`: the branches and
-    tags that had it when they were last asked for.
+    tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or the first 16
+    digits of its ONNX file's SHA-256 where no model on this machine has that file.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class CacheEntry:
     bytes: int
     revision: str | None = None
     refs: tuple[str, ...] = ()
+    engine: str | None = None
 
 
 def entries() -> list[CacheEntry]:
@@ -64,7 +66,10 @@ def entries() -> list[CacheEntry]:
 
 
 def chosen(names: Sequence[str]) -> list[CacheEntry]:
-    """The entries that these names mean: a model's (exports and the Hub's), USER/NAME, USER/NAME@REVISION, a file's.
+    """The entries that these names mean: a model's, USER/NAME, USER/NAME@REVISION, a checkpoint's file.
+
+    A model's are its exports, those from the Hub, and what engines compiled of it; `engines/NAME` means the last alone,
+    `engines` all that was compiled.
 
     Raises ModelNotFoundError for a name that means none.
     """
@@ -116,7 +121,7 @@ def remove(doomed: Iterable[CacheEntry]) -> None:
             elif entry.kind == CHECKPOINT:
                 for suffix in ("", *COMPANIONS):
                     entry.path.with_name(entry.path.name + suffix).unlink(missing_ok=True)
-            elif entry.path.is_symlink():
+            elif entry.path.is_symlink() or entry.path.is_file():
                 entry.path.unlink()
             else:
                 (entry.path / CONFIG_FILE).unlink(missing_ok=True)  # first: no half of an artifact passes for one
@@ -186,9 +191,31 @@ def _checkpoints() -> Iterator[CacheEntry]:
 
 
 def _engines() -> Iterator[CacheEntry]:
-    folder = files.cache_dir() / ENGINES
-    if folder.is_dir() and (found := _files_in(folder)):
-        yield CacheEntry(ENGINES, ENGINES, folder, _size(found))
+    root = files.cache_dir() / ENGINES
+    if root.is_symlink():
+        # The link may be removed, and nothing behind it.
+        yield CacheEntry(ENGINES, ENGINES, root, _size(_files_in(root)))
+        return
+    names: dict[str, str] | None = None
+    for path in sorted(root.glob("*/*")):
+        if path.is_dir() and (found := _files_in(path)):
+            names = _names_by_digest() if names is None else names
+            name = names.get(path.name, path.name)
+            yield CacheEntry(ENGINES, name, path, _size(found), engine=path.parent.name)
+        elif path.is_file():
+            yield CacheEntry(ENGINES, ENGINES, path, path.stat().st_size)
+
+
+def _names_by_digest() -> dict[str, str]:
+    """The names of the models on this machine, by the digits of an ONNX file's SHA-256 that the engines' cache uses."""
+    found: dict[str, str] = {}
+    from_hub = [(entry.name, entry.path) for entry in _from_hub()]
+    here = [(folder.name, folder) for folder in (*cached_models(), *shipped_models())]
+    for name, folder in (*from_hub, *here):
+        with contextlib.suppress(ArtifactError):
+            announced = read_artifact(folder).files.values()
+            found |= {file.sha256[: files.COMPILED_DIGITS]: name for file in announced if file.precision}
+    return found
 
 
 def _verify_checkpoint(path: Path) -> list[str]:
@@ -207,6 +234,8 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         known = registry.find(plain).name
     except UnknownModelError:
         known = plain
+    if entry.kind == ENGINES and name in (ENGINES, f"{ENGINES}/{entry.name}"):
+        return True
     if entry.kind != HUB:
         return entry.name in (name, known) and not revision
     if entry.name not in (plain, f"{namespace()}/{known}"):
