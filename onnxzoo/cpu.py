@@ -65,6 +65,14 @@ class Cpu:
     threads: int
     instruction_sets: tuple[str, ...] | None
 
+    def __str__(self) -> str:
+        quota = "" if self.quota is None else f", a CPU quota of {self.quota:.3g}"
+        if self.instruction_sets is None:
+            sets = "unknown instruction sets"
+        else:
+            sets = " ".join(self.instruction_sets) or "none known"
+        return f"{self.name} ({self.architecture}), {self.cores} cores{quota}, {self.threads} for an engine: {sets}"
+
 
 def cpu() -> Cpu:
     """What can be learnt about the processor without any library; never raises."""

@@ -106,7 +106,7 @@ def test_an_interrupt_is_130(monkeypatch):
     monkeypatch.setattr(registry, "list_models", interrupt)
     result = run("list")
     assert result.exit_code == 130
-    assert result.stderr.strip() == ""
+    assert result.stderr.strip() == "onnxzoo: interrupted"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is an OSError elsewhere")

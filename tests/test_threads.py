@@ -150,6 +150,14 @@ def test_an_engine_takes_whole_cores_and_workers_take_their_halves_too(machine):
     assert (cpu.worker_threads(), cpu.engine_threads()) == (3, 3)
 
 
+def test_the_processor_is_described_in_one_line(machine):
+    machine(8, 0.5, smt=True)
+    text = str(cpu.cpu())
+    assert "8 cores, a CPU quota of 0.5, 1 for an engine: " in text
+    machine(8, smt=True)
+    assert "8 cores, 4 for an engine: " in str(cpu.cpu())
+
+
 def test_what_paddle_writes_into_the_environment_is_not_the_users_wish(machine, monkeypatch, tmp_path):
     machine(4, omp="1")
     assert cpu.engine_threads() == 1
