@@ -107,7 +107,12 @@ def engine_threads() -> int:
 
     Two threads on the two halves of a core share its arithmetic units.
     """
-    return _limited(physical_cores(_affinity(), TOPOLOGY))
+    return _limited(available_cores())
+
+
+def available_cores() -> int:
+    """The physical cores of the affinity: what `engine_threads` is without any other limit."""
+    return physical_cores(_affinity(), TOPOLOGY)
 
 
 def _limited(cores: int) -> int:

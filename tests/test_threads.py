@@ -203,6 +203,18 @@ def test_openvino_gets_the_number(machine, tiny, hint, asked, expected):
         assert model.get_property("INFERENCE_NUM_THREADS") == expected
         assert model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") <= expected
         assert engine._compiler.parallel <= expected
+        assert model.get_property("ENABLE_CPU_PINNING") is False, "as other processes would be bound to the same core"
+    finally:
+        engine.close()
+
+
+def test_openvino_binds_its_threads_as_it_likes_where_it_has_all_cores(machine, tiny):
+    pytest.importorskip("openvino")
+    machine(2, smt=True)
+    engine = create_engine("openvino", tiny / "onnx" / "model.onnx")
+    try:
+        assert engine._compiler._settings["INFERENCE_NUM_THREADS"] == 1
+        assert "ENABLE_CPU_PINNING" not in engine._compiler._settings
     finally:
         engine.close()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu import cpu
+from ..cpu import available_cores, cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import sha256_of
 from .cache import Entry, compiled, entry_for, has_entries
@@ -213,6 +213,10 @@ class Compiler:
             settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[self._options.precision]
         if self._base == CPU or self._combined:
             settings["INFERENCE_NUM_THREADS"] = self._options.cpu_threads
+        if self._base == CPU and self._options.cpu_threads < available_cores():
+            # Else it binds its threads to the first cores, as every such process does: all containers of a machine
+            # would share core 0.
+            settings["ENABLE_CPU_PINNING"] = False
         if self._base == "AUTO":
             # Else it begins on the CPU while it compiles for the device it names.
             settings["ENABLE_STARTUP_FALLBACK"] = False
