@@ -90,6 +90,15 @@ def test_weights_of_7_bits_cannot_saturate_and_those_of_8_do(quantised: Path, fu
         assert product_without_vnni(both, np.full((2, 1), weight, np.int8)).item() == expected
 
 
+def test_weights_that_saturate_elsewhere_are_named_on_every_processor(quantised: Path, full_range: Path) -> None:
+    notes = [
+        next(Validation(read_artifact(folder), precisions=["int8"]).run()).note for folder in (quantised, full_range)
+    ]
+    assert notes[0] == "125 equal"
+    count = len(int8_matrices(full_range / INT8_MODEL)) + 1  # and the first convolution
+    assert notes[1].startswith(f"125 equal; {count} use all 8 bits, and their products saturate on CPUs without VNNI")
+
+
 # Artifacts -> whether their int8 files pass in OpenVINO, and the lower SNR of the two outputs in dB.
 MEASURE = """
 import sys

@@ -26,6 +26,8 @@ SMALLEST = {"float16": 2e-7}
 HALF_STEP = 0.501
 # A wider step would let anything pass: 7 bits and a sign are the fewest in use, for values on either side of zero.
 FEWEST_STEPS = 60
+# Two products of uint8 and such weights fit into 16 bits: 2 * 255 * 64 = 32640.
+SEVEN_BITS = 64
 SMALL_INTEGERS = 8
 """Integer constants of so many values, such as shapes, may go; longer ones are indices."""
 
@@ -46,13 +48,15 @@ def check_low_precision(model_file: Path, exact_file: Path) -> ParameterCheck:
         for node in graph.node
         if node.op_type == "DequantizeLinear"
     }
-    problems, equal = [], 0
+    problems, saturating, equal = [], [], 0
     for name, wanted in exact.items():
         stored = next((each for each in (name, name + QUANTIZED) if each in found and each in used), "")
         if not stored:
             if wanted.size > (1 if wanted.dtype.kind == "f" else SMALL_INTEGERS):
                 problems.append(f"{name} is not in {model_file.name}, or nothing uses it")
             continue
+        if found[stored].dtype == np.int8 and np.abs(found[stored].astype(np.int16)).max(initial=0) > SEVEN_BITS:
+            saturating.append(name)
         if stored == name:
             problem = _float_problem(wanted, found[name])
         else:
@@ -61,7 +65,7 @@ def check_low_precision(model_file: Path, exact_file: Path) -> ParameterCheck:
             problems.append(f"{name}: {problem}")
         else:
             equal += 1
-    return ParameterCheck(equal, (), (), tuple(problems))
+    return ParameterCheck(equal, (), (), tuple(problems), tuple(saturating))
 
 
 def _constants(path: Path) -> tuple[dict[str, Values], Any]:

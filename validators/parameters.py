@@ -38,12 +38,14 @@ class ParameterCheck:
 
     `equal`: number of parameters found under their name with the checkpoint's values. `elsewhere`: names of those whose
     values stand in the file under another name. `absent`: names of those that other constants were computed from.
+    `saturating`: names of int8 weights of more than 7 bits, whose products saturate on CPUs without VNNI.
     """
 
     equal: int
     elsewhere: tuple[str, ...]
     absent: tuple[str, ...]
     problems: tuple[str, ...]
+    saturating: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -54,6 +56,11 @@ class ParameterCheck:
         if self.absent:
             parts.append(
                 f"{len(self.absent)} not in the file, as others are computed with them: {_listing(self.absent)}"
+            )
+        if self.saturating:
+            parts.append(
+                f"{len(self.saturating)} use all 8 bits, and their products saturate on CPUs without VNNI (quantise "
+                f"with reduce_range): {_listing(self.saturating)}"
             )
         return "; ".join(parts)
 
