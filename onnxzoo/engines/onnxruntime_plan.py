@@ -11,7 +11,7 @@ from types import ModuleType
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
-from . import nvidia
+from . import nvidia, nvidia_libraries
 from .cache import Entry, Fact, compiled, entry_for, kept_facts
 from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
 from .options import EngineOptions
@@ -100,13 +100,21 @@ def plan_entry(
     return entry(wanted), wanted
 
 
-def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:
-    """All that a plan depends on besides its model."""
+def facts(
+    found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str, largest: int
+) -> dict[str, Fact]:
+    """All that a plan depends on besides its model.
+
+    The providers name the files in their cache after the model's file, the versions of ONNX Runtime, TensorRT and
+    CUDA's runtime library, and the GPU; what they do not find under its name they build. Sessions are opened without
+    a file name (`open_session`, `nameless`), the rest is here.
+    """
     return {
         "gpu": found.name,
         "compute_capability": list(found.capability),
         "driver": found.driver,
         "library": library,
+        "cuda_runtime": nvidia_libraries.runtime_version(cuda_major),
         "onnxruntime": str(module.__version__),
         "precision": precision,
         "profile": [1, largest, largest],
