@@ -1,6 +1,6 @@
 """An onnxruntime without the library: it computes the tiny model in numpy and misbehaves as the real one does.
 
-What it is strict about was seen in onnxruntime-gpu 1.31.1 and in the plugin 0.5.0: options (see `provider_parsers`), the
+What it is strict about was seen in onnxruntime-gpu 1.31.1 and in the plugin 0.5.0: options (`provider_parsers`), the
 logger, TensorRT's libraries before its options, the names of files in the cache, the order of the plugin's devices.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from provider_parsers import OPTIONS, parse
 from tiny import SIZE, tiny_outputs
 
-from onnxzoo.engines import nvidia_libraries
+from onnxzoo.engines import nvidia, nvidia_libraries
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -30,15 +30,18 @@ NO_TENSORRT = (
     "LD_LIBRARY_PATH, and that your GPU is supported.\n"
 )
 
+# A GPU that all three engines support; the plugin's device is where it is.
+L40S = nvidia.Gpu(0, "NVIDIA L40S", (8, 9), "580.65.06", (13, 0), bus=(0, 0x65, 0))
+
 
 class FakeOnnxRuntime(ModuleType):
     """Put it into `sys.modules["onnxruntime"]`, change its attributes, and read what it was asked for.
 
     `falls_back`: every session silently runs on the CPU. `fails`: message of the exception that opening one raises.
     `fails_at`: batch size -> message of the exception that a run of it raises. `nodes`: nodes per provider; by default
-    all ten on the first. `sessions`: those that were opened. `tensorrt`: whether TensorRT's libraries load. `buses`: the
-    PCI bus ids of the plugin's devices, in its order; "" for a device without. `carried`: libraries that were loaded
-    from the plugin's folder, without which it does not load.
+    all ten on the first. `sessions`: those that were opened. `tensorrt`: whether TensorRT's libraries load. `buses`:
+    the PCI bus ids of the plugin's devices, in its order; "" for a device without. `carried`: libraries that were
+    loaded from the plugin's folder, without which it does not load.
     """
 
     def __init__(self, *providers: str, version: str = "1.31.1", cuda_version: str = "13.0") -> None:
@@ -105,6 +108,7 @@ class FakeOnnxRuntime(ModuleType):
         return devices
 
     def register_execution_provider_library(self, name: str, path: str) -> None:
+        assert self.severity == 4, "the real one would print to stderr what is an exception, too"
         if self.fails.startswith("Failed to load library"):
             raise RuntimeError(self.fails)
         if "libcudart.so.13" not in self.carried:

@@ -39,7 +39,7 @@ def parse(provider: str, settings: Mapping[str, str]) -> None:
             )
         if not accepts(takes, value):
             raise RuntimeError(
-                f"[ERROR] [TensorRT] The value for the key '{name}' should be 'True' or 'False'. Default value is 'False'.\n"
+                f"[ERROR] [TensorRT] The value for the key '{name}' should be 'True' or 'False'.\n"
                 if provider == TENSORRT
                 else f'Parse Failed to parse provider option "{name}": Failed to parse value: "{value}"\n'
             )

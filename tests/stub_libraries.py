@@ -57,9 +57,8 @@ def wanted(pattern: str, *libraries: Path) -> set[str]:
     """The functions whose names match, that these libraries want from others."""
     names: set[str] = set()
     for library in libraries:
-        done = subprocess.run(
-            ["nm", "-D", "--undefined-only", str(library)], capture_output=True, text=True, check=True
-        )
+        command = ["nm", "-D", "--undefined-only", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         names |= {line.split()[-1].partition("@")[0] for line in done.stdout.splitlines()}
     return {name for name in names if re.fullmatch(pattern, name)}
 

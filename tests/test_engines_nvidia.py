@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from fake_onnxruntime import COREML, CPU, CUDA, RTX, TENSORRT, FakeOnnxRuntime, FakeSession
+from fake_onnxruntime import COREML, CPU, CUDA, L40S, RTX, TENSORRT, FakeOnnxRuntime, FakeSession
 from filelock import FileLock
 from tiny import tiny_outputs
 
@@ -24,39 +24,8 @@ from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, ModelFile, ModelFiles
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
 
-L40S = nvidia.Gpu(0, "NVIDIA L40S", (8, 9), "580.65.06", (13, 0), bus=(0, 0x65, 0))
 GPU_ENGINES = ["cuda", "tensorrt", "tensorrt-rtx"]
 PROVIDERS = {"cuda": CUDA, "tensorrt": TENSORRT, "tensorrt-rtx": RTX}
-
-
-@pytest.fixture
-def model_file(tiny: Path) -> Path:
-    return tiny / "onnx" / "model.onnx"
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with a driver, a GPU and all libraries."""
-    monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
-    monkeypatch.setattr(nvidia, "gpu", lambda index=0: replace(L40S, index=index))
-    monkeypatch.setattr(nvidia_libraries, "missing", lambda names: {})
-    monkeypatch.setattr(nvidia_libraries, "tensorrt_version", lambda name: "10.13.2")
-    monkeypatch.setattr(nvidia_libraries, "runtime_version", lambda major: "13.0")
-    monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: None)
-    monkeypatch.setenv(nvidia.TF32_VARIABLE, "")  # so that it is put back after the test
-    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime-gpu": "1.31.1"})
-
-
-@pytest.fixture
-def ort(gpu: None, monkeypatch: pytest.MonkeyPatch) -> FakeOnnxRuntime:
-    fake = FakeOnnxRuntime(TENSORRT, CUDA)
-    plugin = ModuleType("onnxruntime_ep_nv_tensorrt_rtx")
-    plugin.__version__ = "0.5.0"
-    plugin.get_library_path = lambda: "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so"
-    monkeypatch.setattr(nvidia_libraries, "load_carried", lambda library, name: fake.carried.append(name))
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
-    return fake
 
 
 def files(tiny: Path, *precisions: str) -> ModelFiles:

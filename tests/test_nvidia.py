@@ -165,7 +165,10 @@ def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
 def test_whatever_multiplies_with_cuda_is_in_use(tmp_path, name):
     """TensorRT-RTX loads neither cuBLAS nor cuDNN."""
     library = compiled("int here(void) { return 1; }", tmp_path / name)
-    script = "import ctypes, sys; from onnxzoo.engines import nvidia; ctypes.CDLL(sys.argv[1])\nprint(nvidia.cuda_is_loaded())"
+    script = (
+        "import ctypes, sys; from onnxzoo.engines import nvidia\n"
+        "ctypes.CDLL(sys.argv[1]); print(nvidia.cuda_is_loaded())"
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""NVIDIA's shared libraries on this machine: those of its Python packages, and the system's. Nothing starts CUDA here."""
+"""NVIDIA's shared libraries on this machine: those of its Python packages and the system's. CUDA is not started."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tensorrt_version(name: str) -> str:
 
 
 def load_carried(library: Path, name: str) -> str | None:
-    """Load the library `name` that a package carries beside one that needs it, under a longer name; what is wrong if so.
+    """Load the library `name` that a package carries beside one that needs it, under a longer name; why not, if so.
 
     Nothing is loaded where one of this name is in the process already: there shall be one of each.
     """

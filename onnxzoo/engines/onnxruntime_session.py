@@ -121,8 +121,9 @@ def open_session(
     """A session on `provider`, with ONNX Runtime's own CPU provider for what that one does not take.
 
     `then`: providers to try before the CPU. `plugin`: the provider is in the session options already. `nameless`: give
-    it the file's bytes, so that nothing depends on the file's name. ONNX Runtime answers a request for a provider that does not work with a session on the CPU and no exception; here it is an
-    EngineUnavailableError, and so is a version that cannot tell afterwards where the nodes run.
+    it the file's bytes, so that nothing depends on the file's name. ONNX Runtime answers a request for a provider that
+    does not work with a session on the CPU and no exception; here it is an EngineUnavailableError, and so is a version
+    that cannot tell afterwards where the nodes run.
 
     Raises EngineError when the model is at fault.
     """

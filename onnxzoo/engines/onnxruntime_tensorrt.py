@@ -83,7 +83,10 @@ class TensorRTEngine(PlanEngine):
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
         entry, largest = plan_entry(
-            options, ENGINE, model, lambda largest: facts(found, f"TensorRT {tensorrt}", cuda, module, precision, largest)
+            options,
+            ENGINE,
+            model,
+            lambda largest: facts(found, f"TensorRT {tensorrt}", cuda, module, precision, largest),
         )
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 

@@ -1,4 +1,4 @@
-"""TensorRT-RTX: NVIDIA's provider for RTX GPUs, a plugin of ONNX Runtime that carries its own libraries, CUDA's runtime among them.
+"""TensorRT-RTX: NVIDIA's provider for RTX GPUs, a plugin of ONNX Runtime that carries its own libraries.
 
 It compiles for the GPU when a model first runs, in seconds, and keeps that in a runtime cache. It writes to this cache
 when a session ends, so that every session works on a copy of the cache entry.
@@ -34,6 +34,7 @@ INSTALL = "pip install 'onnxzoo[rtx]'"
 CUDA_MAJOR = 13  # that the package is built for
 # Ampere and Ada of GeForce and workstations (A100, H100, Orin are others), and from Blackwell's on all.
 CAPABILITIES, ALL_FROM = ((8, 6), (8, 9)), (12, 0)
+SUPPORTED = "8.6, 8.9, or 12.0 or higher"
 
 logger = logging.getLogger(__name__)
 _registering = threading.Lock()
@@ -70,8 +71,7 @@ class TensorRTRTXEngine(PlanEngine):
         if found.capability not in CAPABILITIES and found.capability < ALL_FROM:
             raise EngineUnavailableError(
                 f"{ENGINE} does not support {found.device}, whose compute capability is "
-                f"{'.'.join(map(str, found.capability))}: it needs 8.6, 8.9, or 12.0 or higher; use the engine 'cuda' or "
-                "'tensorrt'"
+                f"{'.'.join(map(str, found.capability))}: it needs {SUPPORTED}; use the engine 'cuda' or 'tensorrt'"
             )
         device = _device(_devices(module, plugin), found)
         version = str(plugin.__version__)
@@ -162,9 +162,7 @@ def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
             _register(module, plugin)
     devices = found()
     if not devices:
-        raise EngineUnavailableError(
-            f"{PLUGIN} finds no GPU that it supports: it needs compute capability 8.6, 8.9, or 12.0 or higher"
-        )
+        raise EngineUnavailableError(f"{PLUGIN} finds no GPU that it supports: it needs compute capability {SUPPORTED}")
     return devices
 
 
