@@ -10,6 +10,7 @@ from pathlib import Path
 
 import provider_parsers
 import pytest
+import test_engines_gpu
 from fake_onnxruntime import CUDA, L40S, NO_TENSORRT, RTX, SIGNATURE, TENSORRT, FakeOnnxRuntime
 from stub_libraries import compiled
 from written_options import ENGINES, written_options
@@ -208,6 +209,52 @@ def test_all_libraries_of_tensorrts_package_are_loaded_before_a_session_is_opene
     )
     create_engine("tensorrt", model_file)
     assert loaded == [("tensorrt_libs", 10, 0)]
+
+
+def _no_onnxruntime(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(sys.modules, "onnxruntime", None)
+
+
+def _no_plugin(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
+
+
+def _no_tensorrt(patch: pytest.MonkeyPatch) -> None:
+    gone = "{}: cannot open shared object file: No such file or directory"
+    patch.setattr(nvidia_libraries, "missing", lambda names: {n: gone.format(n) for n in names if "libnv" in n})
+
+
+def _h100(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(nvidia, "gpu", lambda index: replace(L40S, name="NVIDIA H100", capability=(9, 0)))
+
+
+def _broken_tensorrt(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(nvidia_libraries, "missing", lambda names: {n: f"{n}: file too short" for n in names if "libnv" in n})
+
+
+def _old_driver(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(nvidia, "gpu", lambda index: replace(L40S, cuda=(12, 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it", "absent"),
+    [
+        ("cuda", _no_onnxruntime, True),
+        ("tensorrt", _no_onnxruntime, True),
+        ("tensorrt", _no_tensorrt, True),
+        ("tensorrt-rtx", _no_plugin, True),
+        ("tensorrt-rtx", _h100, True),
+        ("tensorrt", _broken_tensorrt, False),
+        ("cuda", _old_driver, False),
+    ],
+)
+def test_tests_on_a_gpu_skip_what_is_absent_and_fail_for_what_is_broken(
+    ort, model_file, monkeypatch, name, break_it, absent
+):
+    break_it(monkeypatch)
+    with pytest.raises(EngineUnavailableError) as caught:
+        create_engine(name, model_file)
+    assert bool(test_engines_gpu.ABSENT.search(str(caught.value))) == absent, caught.value
 
 
 HARDWARE = [
