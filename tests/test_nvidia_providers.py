@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,6 +210,15 @@ def test_all_libraries_of_tensorrts_package_are_loaded_before_a_session_is_opene
     )
     create_engine("tensorrt", model_file)
     assert loaded == [("tensorrt_libs", 10, 0)]
+
+
+def test_the_extra_installs_what_the_engine_asks_for(ort, model_file, monkeypatch):
+    _no_tensorrt(monkeypatch)
+    with pytest.raises(EngineUnavailableError) as caught:
+        create_engine("tensorrt", model_file)
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    (libraries,) = [each for each in project["optional-dependencies"]["tensorrt"] if "tensorrt" in each]
+    assert f"pip install '{libraries}'" in str(caught.value)
 
 
 def _no_onnxruntime(patch: pytest.MonkeyPatch) -> None:

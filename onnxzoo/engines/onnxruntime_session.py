@@ -23,8 +23,9 @@ from .options import EngineOptions
 from .protocol import Array, Choice, ModelFile, TensorSpec
 
 CPU_PROVIDER = "CPUExecutionProvider"
-# Of a session: what a run reports comes as an exception, too. Of ONNX Runtime as a whole: while a session is opened,
-# every failure is an exception of ours, and everything else is not for users; then what it was, which cannot be asked.
+# Severities. Sessions log errors. The logger of the whole library, which writes what happens before there is a session,
+# is silent while one is opened: every failure is an exception then. What it was set to cannot be asked: it is set to
+# the library's default again.
 LOG_ERRORS_ONLY, LOG_FATAL_ONLY, LOG_DEFAULT = 3, 4, 2
 # Providers whose sessions must not run in two threads at once, nor plan their memory ahead.
 ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
