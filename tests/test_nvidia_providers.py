@@ -18,8 +18,9 @@ from written_options import ENGINES, written_options
 
 from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
 from onnxzoo.engines.onnxruntime_failures import rejected
+from onnxzoo.engines.onnxruntime_plan import profile
 from onnxzoo.engines.options import EngineOptions
-from onnxzoo.engines.protocol import NotBuiltError
+from onnxzoo.engines.protocol import NotBuiltError, TensorSpec
 from onnxzoo.engines.provider_options import READ_FROM, TYPES, written
 from onnxzoo.errors import EngineError, EngineUnavailableError
 
@@ -118,6 +119,7 @@ def test_tensorrt_rtx_takes_the_gpus_that_the_plugin_takes(ort, model_file, monk
     if taken:
         assert create_engine("tensorrt-rtx", model_file).info.name == "tensorrt-rtx"
         return
+    _no_plugin(monkeypatch)  # whatever it would say
     number = ".".join(map(str, capability))
     with pytest.raises(
         EngineUnavailableError,
@@ -162,6 +164,16 @@ def test_another_version_of_cudas_runtime_is_another_entry(ort, model_file, monk
     monkeypatch.setattr(nvidia_libraries, "runtime_version", lambda major: "13.4")
     with pytest.raises(NotBuiltError):
         create_engine(name, model_file, EngineOptions(build=False))
+
+
+@pytest.mark.parametrize(("prefix", "separator"), [("trt_profile", ","), ("nv_profile", ";")])
+def test_profiles_of_several_inputs_are_separated_as_the_provider_reads_them(prefix, separator):
+    inputs = {"a": TensorSpec((None, 3), "float32"), "b": TensorSpec((None, None), "float32")}
+    assert profile(prefix, inputs, 8) == {
+        f"{prefix}_min_shapes": f"a:1x3{separator}b:1x1",
+        f"{prefix}_opt_shapes": f"a:8x3{separator}b:8x1",
+        f"{prefix}_max_shapes": f"a:8x3{separator}b:8x1",
+    }
 
 
 BUSES = {0: (0, 0x65, 0), 1: (0, 0x0A, 0), 2: (1, 0x0A, 0)}

@@ -18,6 +18,7 @@ from .options import EngineOptions
 from .protocol import Built, ModelFile, NotBuiltError, TensorSpec
 
 PROFILE_FILE = "profile.json"
+SEPARATORS = {"trt_profile": ",", "nv_profile": ";"}
 
 
 class PlanEngine(GpuSessionEngine):
@@ -123,14 +124,17 @@ def facts(
 
 
 def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
-    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them."""
-    texts = {}
+    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them.
+
+    Several inputs are separated by commas for TensorRT, by semicolons for TensorRT-RTX (the header in its package).
+    """
+    texts, separator = {}, SEPARATORS[prefix]
     for what, batch in (("min", 1), ("opt", largest), ("max", largest)):
         shapes = [
             f"{name}:{'x'.join(str(side) for side in (batch, *(side or 1 for side in spec.shape[1:])))}"
             for name, spec in inputs.items()
         ]
-        texts[f"{prefix}_{what}_shapes"] = ",".join(shapes)
+        texts[f"{prefix}_{what}_shapes"] = separator.join(shapes)
     return texts
 
 

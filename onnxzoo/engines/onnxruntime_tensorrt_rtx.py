@@ -65,7 +65,6 @@ class TensorRTRTXEngine(PlanEngine):
 
     def _open(self, model: ModelFile, options: EngineOptions, index: int, choice: Choice) -> None:
         module = import_onnxruntime(INSTALL)
-        plugin = _plugin(module)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, CUDA_MAJOR)
         if found.capability not in CAPABILITIES and found.capability < ALL_FROM:
@@ -73,6 +72,7 @@ class TensorRTRTXEngine(PlanEngine):
                 f"{ENGINE} does not support {found.device}, whose compute capability is "
                 f"{'.'.join(map(str, found.capability))}: it needs {SUPPORTED}; use the engine 'cuda' or 'tensorrt'"
             )
+        plugin = _plugin(module)  # which loads TensorRT-RTX
         device = _device(_devices(module, plugin), found)
         version = str(plugin.__version__)
         entry, largest = plan_entry(
