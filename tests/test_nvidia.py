@@ -141,9 +141,11 @@ def test_libraries_of_cuda_follow_its_major_version():
     )
 
 
-def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["libcublas.so.13", "libcudnn.so.9", "libnvinfer.so.10", "libtensorrt_rtx.so.1.7.1"])
+def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch, name):
+    """TensorRT-RTX loads neither cuBLAS nor cuDNN."""
     monkeypatch.delenv(nvidia.TF32_VARIABLE, raising=False)
-    library = compiled("int here(void) { return 1; }", tmp_path / "libcublas.so.13")
+    library = compiled("int here(void) { return 1; }", tmp_path / name)
     script = (
         "import ctypes, os, sys; from onnxzoo.engines import nvidia\n"
         "nvidia.forbid_tf32('tensorrt'); print(os.environ['NVIDIA_TF32_OVERRIDE'])\n"
@@ -155,24 +157,8 @@ def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
     output = subprocess.run(
         [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True, env=environment
     ).stdout.splitlines()
-    assert output[:2] == ["0", "libcublas.so.13"]
-    assert output[2].startswith(
-        "tensorrt cannot promise exact fp32: libcublas.so.13 was loaded before, too late to turn"
-    )
-
-
-@pytest.mark.parametrize("name", ["libcublas.so.13", "libcudnn.so.9", "libnvinfer.so.10", "libtensorrt_rtx.so.1"])
-def test_whatever_multiplies_with_cuda_is_in_use(tmp_path, name):
-    """TensorRT-RTX loads neither cuBLAS nor cuDNN."""
-    library = compiled("int here(void) { return 1; }", tmp_path / name)
-    script = (
-        "import ctypes, sys; from onnxzoo.engines import nvidia\n"
-        "ctypes.CDLL(sys.argv[1]); print(nvidia.cuda_is_loaded())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == name
+    assert output[:2] == ["0", name]
+    assert output[2].startswith(f"tensorrt cannot promise exact fp32: {name} was loaded before, too late to turn")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tomllib
 from dataclasses import replace
@@ -13,7 +11,6 @@ import provider_parsers
 import pytest
 import test_engines_gpu
 from fake_onnxruntime import CUDA, L40S, NO_TENSORRT, RTX, SIGNATURE, TENSORRT, FakeOnnxRuntime
-from stub_libraries import compiled
 from written_options import ENGINES, written_options
 
 from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
@@ -127,21 +124,6 @@ def test_tensorrt_rtx_takes_the_gpus_that_the_plugin_takes(ort, model_file, monk
     ):
         create_engine("tensorrt-rtx", model_file)
     assert not ort.registered, "before the plugin says it"
-
-
-def test_fp32_on_tensorrt_rtx_is_refused_when_fp16_ran_there_before(ort, model_file, tmp_path):
-    """The real list of loaded libraries, in a process of its own: TensorRT-RTX loads libtensorrt_rtx and no cuBLAS."""
-    library = compiled("int here(void) { return 1; }", tmp_path / "libtensorrt_rtx.so.1.7.1")
-    script = (
-        "import ctypes, sys; from onnxzoo.engines import nvidia; ctypes.CDLL(sys.argv[1])\n"
-        "try: nvidia.forbid_tf32('tensorrt-rtx')\n"
-        "except Exception as error: print(error)\n"
-    )
-    environment = {key: value for key, value in os.environ.items() if key != nvidia.TF32_VARIABLE}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True, env=environment
-    )
-    assert done.stdout.startswith("tensorrt-rtx cannot promise exact fp32: libtensorrt_rtx.so.1.7.1 was loaded before")
 
 
 @pytest.mark.parametrize("name", PLANS)
