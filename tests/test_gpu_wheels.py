@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from fake_onnxruntime import CUDA, L40S, RTX, TENSORRT
 from provider_parsers import OPTIONS, RECORDED, accepts
-from stub_libraries import stub_driver, stub_tensorrt
+from stub_libraries import compiled, stub_driver, stub_tensorrt
 from written_options import written_options
 
 from onnxzoo.engines import nvidia
@@ -215,6 +215,26 @@ def test_with_a_gpu_that_does_not_start_every_engine_says_what_is_missing(ask, s
     off = {nvidia.TF32_VARIABLE: "0"}
     with_tensorrt = ask("engines", variables=off, engines=["tensorrt"], tensorrt=stubs["tensorrt"], **details)
     assert with_tensorrt["tensorrt"] == f"EngineUnavailableError: {TENSORRT} {start}"
+
+
+def test_tensorrt_that_does_not_fit_the_provider_is_named_with_the_systems_message(ask, stubs, tmp_path):
+    """ONNX Runtime says only that TensorRT should be installed, which it is."""
+    poor = compiled(
+        "int getInferLibVersion(void) { return 101601; }",
+        tmp_path / "libnvinfer.so.10",
+        flags=["-Wl,-soname,libnvinfer.so.10"],
+    )
+    said = ask(
+        "engines",
+        variables={nvidia.TF32_VARIABLE: "0"},
+        engines=["tensorrt"],
+        **{**pretended(tmp_path, stubs), "tensorrt": [str(poor), stubs["tensorrt"][1]]},
+    )
+    assert re.fullmatch(
+        rf"EngineUnavailableError: {TENSORRT} does not work here: Please install TensorRT libraries "
+        r"\(.*libonnxruntime_providers_tensorrt\.so: undefined symbol: \w+\)",
+        said["tensorrt"],
+    )
 
 
 def test_an_h100_is_refused_by_tensorrt_rtx_before_its_plugin_is_loaded(ask, stubs, tmp_path):

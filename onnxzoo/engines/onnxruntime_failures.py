@@ -8,19 +8,19 @@ from ..errors import EngineError, EngineUnavailableError
 from .libraries import failure, short_line
 from .provider_options import READ_FROM
 
+NO_TENSORRT = "Please install TensorRT libraries"
+
 # The hardware or its libraries failed, not the model. `EP` stands for TensorRT and TensorRT-RTX.
 PROVIDER_FAILURES = re.compile(
     r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
     r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider(?! option)|"
-    r"Failed to allocate (?:device )?memory|out[ _]of[ _]memory|Please install TensorRT libraries|"
+    rf"Failed to allocate (?:device )?memory|out[ _]of[ _]memory|{NO_TENSORRT}|"
     r"EP (?:failed to create (?:engine from network|context)|failed to build engine|"
     r"could not build execution context|execution context enqueue failed|does not support GPU)",
     re.IGNORECASE,
 )
 # Of these, the message itself, without the C++ signatures before it and the places in the source after it.
-MESSAGE = re.compile(
-    r"\w+ failure \d+: .*?(?= ; |$)|(?:TensorRT|NvTensorRTRTX) EP .*|Please install TensorRT libraries"
-)
+MESSAGE = re.compile(rf"\w+ failure \d+: .*?(?= ; |$)|(?:TensorRT|NvTensorRTRTX) EP .*|{NO_TENSORRT}")
 # TensorRT takes parts of a graph. A part whose inputs have a dynamic shape needs a profile, and only the inputs of the
 # whole model have one.
 NEEDS_PROFILES = re.compile(

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import EngineUnavailableError
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, short_line, unavailable
-from .onnxruntime_failures import rejected
+from .onnxruntime_failures import NO_TENSORRT, rejected
 from .options import EngineOptions
 from .protocol import Array, Choice, ModelFile, TensorSpec
 
@@ -141,7 +141,10 @@ def open_session(
                 model.path.read_bytes() if nameless else str(model.path), chosen, enable_fallback=0, **arguments
             )
     except Exception as error:
-        raise rejected(provider, f"onnxruntime cannot load {model.path}", error) from error
+        fault = rejected(provider, f"onnxruntime cannot load {model.path}", error)
+        if NO_TENSORRT in str(error):  # which it says whatever keeps the provider's library from loading
+            fault = EngineUnavailableError(f"{fault}{_why_not(module, provider)}")
+        raise fault from error
     running = session.get_providers()
     if not running or running[0] != provider:
         raise EngineUnavailableError(

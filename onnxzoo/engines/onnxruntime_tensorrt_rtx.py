@@ -52,9 +52,9 @@ class TensorRTRTXEngine(PlanEngine):
     def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
         """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
 
-        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is too old or exact
-        fp32 cannot be had any more; InputError for a device that is no number or a named cache folder that cannot be
-        written; EngineError when TensorRT-RTX rejects the model.
+        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is not supported or
+        exact fp32 is not possible any more; InputError for a device that is no number or a named cache folder that
+        cannot be written; EngineError when TensorRT-RTX rejects the model.
         """
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         index = gpu_index(ENGINE, device)
