@@ -1,13 +1,14 @@
 # Everything runs in .venv, which these targets create and fill. Needed: make, git, Python 3.11 or 3.12.
 
 VENV := .venv
+GPU_VENV := .venv-gpu-wheels
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-large check clean install eval-imagenet
+.PHONY: demo test test-large test-gpu-wheels check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -18,6 +19,19 @@ test: check
 # All models at their real sizes: 25 minutes, 24 GB of memory, 5 GB of disk.
 test-large: install
 	$(BIN)/pytest -m large
+
+# The real packages for NVIDIA GPUs, which need no GPU to say what they accept: 3 GB of disk, fetched once.
+test-gpu-wheels: $(GPU_VENV)/.dependencies
+	rm -rf build onnxzoo.egg-info
+	$(GPU_VENV)/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	rm -rf build onnxzoo.egg-info
+	$(GPU_VENV)/bin/pytest -m gpu_wheels -rP tests/test_gpu_wheels.py
+
+$(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/pip install --quiet -c constraints.txt ".[gpu]" onnxruntime-ep-nv-tensorrt-rtx-cu13 onnx pytest setuptools
+	touch $@
 
 eval-imagenet: install
 	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }
@@ -46,4 +60,4 @@ $(VENV)/.dependencies: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out build onnxzoo.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(GPU_VENV) out build onnxzoo.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

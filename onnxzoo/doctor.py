@@ -29,6 +29,7 @@ from .files import cache_dir
 PACKAGES = (
     "onnxzoo", "numpy", "pillow", "openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
     "onnxruntime-openvino", "onnxruntime-qnn", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
+    "tensorrt-cu12-libs", "tensorrt-cu13-libs",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas",
     "nvidia-cuda-runtime", "huggingface-hub", "click", "tqdm", "paddlepaddle", "paddle2onnx", "onnx", "onnxsim",
 )  # fmt: skip

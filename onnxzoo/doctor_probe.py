@@ -27,6 +27,7 @@ def openvino() -> dict[str, Any]:
 def nvidia() -> dict[str, Any]:
     """Driver, GPUs, and which libraries load."""
     from .engines import nvidia as found
+    from .engines import nvidia_libraries as libraries
     from .engines.onnxruntime_cuda import DEFAULT_CUDA, cuda_version
     from .engines.onnxruntime_session import import_onnxruntime
     from .engines.onnxruntime_tensorrt import DEFAULT_MAJOR, needed_major
@@ -37,8 +38,8 @@ def nvidia() -> dict[str, Any]:
         cuda, tensorrt = cuda_version(module)[0], needed_major(module)
     except Exception:  # noqa: BLE001 - then for the versions that an installation would bring
         cuda, tensorrt = int(DEFAULT_CUDA.partition(".")[0]), DEFAULT_MAJOR
-    names = (*found.cuda_libraries(cuda), f"libnvinfer.so.{tensorrt}", f"libnvonnxparser.so.{tensorrt}")
-    missing = found.missing(names)
+    names = (*libraries.cuda_libraries(cuda), f"libnvinfer.so.{tensorrt}", f"libnvonnxparser.so.{tensorrt}")
+    missing = libraries.missing(names)
     answer |= {"cuda": str(cuda), "libraries": {name: missing.get(name) for name in names}}
     if answer["fault"] is None:
         try:

@@ -1,20 +1,37 @@
-"""An onnxruntime without the library: it computes the tiny model in numpy and misbehaves as the real one does."""
+"""An onnxruntime without the library: it computes the tiny model in numpy and misbehaves as the real one does.
+
+What it is strict about was seen in onnxruntime-gpu 1.31.1 and in the plugin 0.5.0: options (`provider_parsers`), the
+logger, TensorRT's libraries before its options, the names of files in the cache, the order of the plugin's devices.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from provider_parsers import OPTIONS, parse
 from tiny import SIZE, tiny_outputs
+
+from onnxzoo.engines import nvidia, nvidia_libraries
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 RTX = "NvTensorRTRTXExecutionProvider"
 COREML = "CoreMLExecutionProvider"
+FOLDER = "session.model_external_initializers_file_folder_path"
+SIGNATURE = "/onnxruntime_src/onnxruntime/python/onnxruntime_pybind_state.cc:729 void onnxruntime::python::"
+NO_TENSORRT = (
+    " Please install TensorRT libraries as mentioned in the GPU requirements page, make sure they're in the PATH or "
+    "LD_LIBRARY_PATH, and that your GPU is supported.\n"
+)
+
+# A GPU that all three engines support; the plugin's device is where it is.
+L40S = nvidia.Gpu(0, "NVIDIA L40S", (8, 9), "580.65.06", (13, 0), bus=(0, 0x65, 0))
 
 
 class FakeOnnxRuntime(ModuleType):
@@ -22,7 +39,9 @@ class FakeOnnxRuntime(ModuleType):
 
     `falls_back`: every session silently runs on the CPU. `fails`: message of the exception that opening one raises.
     `fails_at`: batch size -> message of the exception that a run of it raises. `nodes`: nodes per provider; by default
-    all ten on the first. `sessions`: those that were opened.
+    all ten on the first. `sessions`: those that were opened. `tensorrt`: whether TensorRT's libraries load. `buses`:
+    the PCI bus ids of the plugin's devices, in its order; "" for a device without. `carried`: libraries that were
+    loaded from the plugin's folder, without which it does not load.
     """
 
     def __init__(self, *providers: str, version: str = "1.31.1", cuda_version: str = "13.0") -> None:
@@ -37,28 +56,42 @@ class FakeOnnxRuntime(ModuleType):
         self.nodes: dict[str, int] | None = None
         self.sessions: list[Opened] = []
         self.builds = 0
-        self.plugin_devices = 1
+        self.tensorrt = True
+        self.buses = ["0000:65:00.0"]
+        self.carried: list[str] = []
+        self.severity = 2
         self.registered: list[tuple[str, str]] = []
         self.SessionOptions = FakeSessionOptions
         self.GraphOptimizationLevel = SimpleNamespace(ORT_DISABLE_ALL=0)
 
     def InferenceSession(  # noqa: N802 (the real name)
         self,
-        path: str,
+        model: str | bytes,
         options: FakeSessionOptions,
         providers: Sequence[tuple[str, dict[str, str]]] | None = None,
         enable_fallback: int = 1,
     ) -> FakeSession:
         assert enable_fallback == 0, "the real one would print to stdout and start again on the CPU"
-        Path(path).read_bytes()
+        assert self.severity == 4, "the real one would print to stderr what is an exception, too"
+        name = Path(model).name if isinstance(model, str) else ""
+        if isinstance(model, str):
+            Path(model).read_bytes()
+        elif FOLDER in options.entries:
+            name = "virtual_model.onnx"
         wanted = list(providers) if providers is not None else [(RTX, options.plugin_settings)]
+        if any(provider == TENSORRT for provider, _ in wanted) and not self.tensorrt:
+            raise RuntimeError(f"{SIGNATURE}RegisterTensorRTPluginsAsCustomOps(){NO_TENSORRT}")
+        for provider, settings in wanted:
+            assert provider in self.providers or provider == RTX
+            if provider in OPTIONS:
+                parse(provider, settings)
         if self.fails and wanted[0][0] != CPU:
             raise RuntimeError(self.fails)
-        for name, settings in wanted:
-            assert name in self.providers or name == RTX
-            assert all(isinstance(value, str) for value in settings.values()), "the real one takes only texts"
-        self.sessions.append(Opened(dict(wanted), options))
+        self.sessions.append(Opened(dict(wanted), options, name))
         return FakeSession(self, self.sessions[-1])
+
+    def set_default_logger_severity(self, severity: int) -> None:
+        self.severity = severity
 
     def get_available_providers(self) -> list[str]:
         return list(self.providers)
@@ -67,12 +100,21 @@ class FakeOnnxRuntime(ModuleType):
         return [RTX, TENSORRT, CUDA, COREML, "DmlExecutionProvider", "QNNExecutionProvider", CPU]
 
     def get_ep_devices(self) -> list[SimpleNamespace]:
-        devices = [RTX] * self.plugin_devices if self.registered else []
-        return [SimpleNamespace(ep_name=name) for name in [CPU, *devices]]
+        """The plugin's devices in its own order, after the CPU, which has no place on the bus."""
+        devices = [SimpleNamespace(ep_name=CPU, device=SimpleNamespace(metadata={}))]
+        for bus in self.buses if self.registered else []:
+            metadata = {"Discrete": "1", **({"pci_bus_id": bus} if bus else {})}
+            devices.append(SimpleNamespace(ep_name=RTX, device=SimpleNamespace(metadata=metadata)))
+        return devices
 
     def register_execution_provider_library(self, name: str, path: str) -> None:
+        assert self.severity == 4, "the real one would print to stderr what is an exception, too"
         if self.fails.startswith("Failed to load library"):
             raise RuntimeError(self.fails)
+        if "libcudart.so.13" not in self.carried:
+            raise RuntimeError(
+                f"Failed to load library {path} with error: libcudart.so.13: cannot open shared object file"
+            )
         self.registered.append((name, path))
 
 
@@ -101,6 +143,7 @@ class Opened:
 
     wanted: dict[str, dict[str, str]]
     options: FakeSessionOptions
+    model: str = ""
     batches: list[int] = field(default_factory=list)
     bound: int = 0
 
@@ -115,7 +158,7 @@ class FakeSession:
         """TensorRT-RTX writes its cache when a session ends."""
         folder = self.opened.wanted.get(RTX, {}).get("nv_runtime_cache_path")
         if folder is not None and Path(folder).is_dir():
-            with (Path(folder) / "runtime.cache").open("ab") as file:
+            with (Path(folder) / f"runtime_{self._identity()}.cache").open("ab") as file:
                 file.write(b"kernels")
 
     def get_providers(self) -> list[str]:
@@ -152,13 +195,23 @@ class FakeSession:
         self.opened.bound += 1
         binding.values = self.run(binding.outputs, binding.feeds)
 
+    def _identity(self) -> str:
+        """What the providers name their files after."""
+        tensorrt, cuda = nvidia_libraries.tensorrt_version("libnvinfer.so.10"), nvidia_libraries.runtime_version(13)
+        text = f"{self.opened.model} {self.module.__version__} {tensorrt} {cuda}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def _cache_of_plans(self) -> None:
-        """TensorRT loads the plan that it finds in the folder, or builds it and puts it there."""
+        """TensorRT loads the plan that it finds in the folder under its name, or builds it and puts it there."""
         settings = self.opened.wanted.get(TENSORRT)
         if settings is None:
             return
         folder = settings.get("trt_engine_cache_path")
-        plan = None if folder is None else Path(folder) / "TensorrtExecutionProvider_TRTKernel.engine"
+        plan = (
+            None
+            if folder is None
+            else Path(folder) / f"TensorrtExecutionProvider_TRTKernel_graph_{self._identity()}_0_0_sm89.engine"
+        )
         if plan is not None and plan.is_file():
             if plan.read_bytes() != b"plan":
                 raise RuntimeError("TensorRT EP could not deserialize engine from cache")
@@ -168,7 +221,7 @@ class FakeSession:
             plan.write_bytes(b"plan")
         timing = settings.get("trt_timing_cache_path")
         if timing is not None:
-            file = Path(timing) / "TensorrtExecutionProvider_cache_sm90.timing"
+            file = Path(timing) / "TensorrtExecutionProvider_cache_sm89.timing"
             file.write_bytes((file.read_bytes() if file.is_file() else b"") + b"t")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +22,6 @@ NAMES = ["openvino", "onnxruntime"]
 def engine_name(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(request.param)
     return str(request.param)
-
-
-@pytest.fixture
-def model_file(tiny: Path) -> Path:
-    return tiny / "onnx" / "model.onnx"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

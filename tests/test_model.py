@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_onnxruntime import CUDA, FakeOnnxRuntime
 from PIL import Image
 from tiny import LABELS, SIZE, tiny_embedding, tiny_graph, tiny_logits, tiny_outputs, write_artifact
 
 import onnxzoo
 from onnxzoo.artifact import read_artifact
-from onnxzoo.engines import nvidia
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.model import BATCH_SIZE, Model, load, top_classes
@@ -125,14 +122,9 @@ def test_logits_of_a_batch(tiny, batch):
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(None, [8] * 125), (600, [600, 400])])
 @pytest.mark.parametrize("engine", ["onnxruntime", "cuda"])
-def test_a_large_batch_runs_in_parts_on_onnxruntime(tiny, monkeypatch, batch, engine, batch_size, sizes):
-    fake = FakeOnnxRuntime(CUDA)
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
-    monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
-    monkeypatch.setattr(nvidia, "missing", lambda names: {})
-    monkeypatch.setattr(nvidia, "gpu", lambda index: nvidia.Gpu(index, "a GPU", (9, 0), "580.65.06", (13, 0)))
+def test_a_large_batch_runs_in_parts_on_onnxruntime(ort, tiny, batch, engine, batch_size, sizes):
     model = load(tiny, engine=engine, batch_size=batch_size)
-    ran = fake.sessions[-1].batches
+    ran = ort.sessions[-1].batches
     ran.clear()  # the engine may have tried a run
     many = np.resize(batch, (1000, *batch.shape[1:]))
     np.testing.assert_allclose(model.logits(many), tiny_logits(many), rtol=1e-5, atol=1e-5)

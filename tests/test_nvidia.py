@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stub_libraries import compiled, stub_driver
 
-from onnxzoo.engines import nvidia
+from onnxzoo.engines import nvidia, nvidia_libraries
 from onnxzoo.errors import EngineUnavailableError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shared libraries of Linux")
-
-DRIVER = """
-#include <stdlib.h>
-#include <string.h>
-int cuInit(unsigned flags) { return atoi(getenv("FAKE_CUINIT")); }
-int cuDeviceGetCount(int *count) { *count = 2; return 0; }
-int cuDeviceGet(int *device, int index) { *device = 10 + index; return 0; }
-int cuDeviceGetName(char *name, int length, int device) {
-    strncpy(name, device == 11 ? "NVIDIA Second" : "NVIDIA First", length); return 0; }
-int cuDeviceGetAttribute(int *value, int what, int device) { *value = what == 75 ? 8 : 9; return device < 10; }
-int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
-int cuGetErrorString(int code, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
-"""
-MANAGEMENT = """
-#include <string.h>
-int nvmlInit_v2(void) { return 0; }
-int nvmlSystemGetDriverVersion(char *text, unsigned length) { strncpy(text, "550.54.14", length); return 0; }
-int nvmlShutdown(void) { return 0; }
-"""
-
-
-def _compile(source: str, target: Path) -> Path:
-    if shutil.which("cc") is None:
-        pytest.skip("needs a C compiler")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    command = ["cc", "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", str(target)]
-    subprocess.run(command, input=source.encode(), check=True)
-    return target
 
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A driver with two GPUs that runs CUDA 12.4, and the device files of both."""
-    monkeypatch.setattr(nvidia, "DRIVER_LIBRARY", str(_compile(DRIVER, tmp_path / "libcuda.so.1")))
-    monkeypatch.setattr(nvidia, "MANAGEMENT_LIBRARY", str(_compile(MANAGEMENT, tmp_path / "libnvidia-ml.so.1")))
+    cuda, management = stub_driver(tmp_path)
+    monkeypatch.setattr(nvidia, "DRIVER_LIBRARY", str(cuda))
+    monkeypatch.setattr(nvidia, "MANAGEMENT_LIBRARY", str(management))
     monkeypatch.setattr(nvidia, "DEVICE_FOLDER", tmp_path / "dev")
     monkeypatch.setenv("FAKE_CUINIT", "0")
     (tmp_path / "dev").mkdir()
@@ -60,7 +34,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_gpu_is_described_in_cudas_words(driver):
     assert nvidia.driver_fault() is None
     second = nvidia.gpu(1)
-    assert second == nvidia.Gpu(1, "NVIDIA Second", (8, 9), "550.54.14", (12, 4))
+    assert second == nvidia.Gpu(1, "NVIDIA Second", (8, 9), "550.54.14", (12, 4), bus=(0, 10, 0), of=2)
     assert second.device == "cuda:1 NVIDIA Second"
     assert nvidia.gpu().name == "NVIDIA First"
     with pytest.raises(EngineUnavailableError, match="there is no GPU 2: CUDA finds 2"):
@@ -136,9 +110,9 @@ def test_no_device_and_no_driver_library_are_told_apart(driver, monkeypatch):
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of Python packages like NVIDIA's: nvidia/*/lib and tensorrt_libs."""
     folder = tmp_path / "site"
-    _compile("int here(void) { return 1; }", folder / "nvidia" / "cu13" / "lib" / "libonnxzootest.so.13")
+    compiled("int here(void) { return 1; }", folder / "nvidia" / "cu13" / "lib" / "libonnxzootest.so.13")
     libs = folder / "tensorrt_libs"
-    _compile("int getInferLibVersion(void) { return 101302; }", libs / "libonnxzooinfer.so.11")
+    compiled("int getInferLibVersion(void) { return 101302; }", libs / "libonnxzooinfer.so.11")
     (libs / "__init__.py").write_text("")
     (libs / "libonnxzooinfer.so.11.0.3").touch()
     (libs / "libonnxzoobroken.so.10").write_bytes(b"no library")
@@ -147,7 +121,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_libraries_of_python_packages_are_loaded_and_the_rest_is_named_with_the_systems_message(packages):
-    missing = nvidia.missing(["libonnxzootest.so.13", "libonnxzooabsent.so.1", "libonnxzoobroken.so.10"])
+    missing = nvidia_libraries.missing(["libonnxzootest.so.13", "libonnxzooabsent.so.1", "libonnxzoobroken.so.10"])
     assert list(missing) == ["libonnxzooabsent.so.1", "libonnxzoobroken.so.10"]
     assert "libonnxzooabsent.so.1: cannot open shared object file" in missing["libonnxzooabsent.so.1"]
     assert "libonnxzoobroken.so.10: file too short" in missing["libonnxzoobroken.so.10"]
@@ -155,19 +129,23 @@ def test_libraries_of_python_packages_are_loaded_and_the_rest_is_named_with_the_
 
 
 def test_another_major_version_is_seen_and_a_version_is_read(packages):
-    assert nvidia.other_versions("libonnxzooinfer") == ["libonnxzooinfer.so.11"]
-    assert nvidia.tensorrt_version(str(packages / "tensorrt_libs" / "libonnxzooinfer.so.11")) == "10.13.2"
+    assert nvidia_libraries.other_versions("libonnxzooinfer") == ["libonnxzooinfer.so.11"]
+    assert nvidia_libraries.tensorrt_version(str(packages / "tensorrt_libs" / "libonnxzooinfer.so.11")) == "10.13.2"
 
 
 def test_libraries_of_cuda_follow_its_major_version():
-    assert nvidia.cuda_libraries(12)[0] == "libcudart.so.12"
-    assert nvidia.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
-    assert {"libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"} < set(nvidia.cuda_libraries(13))
+    assert nvidia_libraries.cuda_libraries(12)[0] == "libcudart.so.12"
+    assert nvidia_libraries.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
+    assert {"libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"} < set(
+        nvidia_libraries.cuda_libraries(13)
+    )
 
 
-def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["libcublas.so.13", "libcudnn.so.9", "libnvinfer.so.10", "libtensorrt_rtx.so.1.7.1"])
+def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch, name):
+    """TensorRT-RTX loads neither cuBLAS nor cuDNN."""
     monkeypatch.delenv(nvidia.TF32_VARIABLE, raising=False)
-    library = _compile("int here(void) { return 1; }", tmp_path / "libcublas.so.13")
+    library = compiled("int here(void) { return 1; }", tmp_path / name)
     script = (
         "import ctypes, os, sys; from onnxzoo.engines import nvidia\n"
         "nvidia.forbid_tf32('tensorrt'); print(os.environ['NVIDIA_TF32_OVERRIDE'])\n"
@@ -179,10 +157,68 @@ def test_tf32_cannot_be_turned_off_once_cuda_is_loaded(tmp_path, monkeypatch):
     output = subprocess.run(
         [sys.executable, "-P", "-c", script, str(library)], capture_output=True, text=True, check=True, env=environment
     ).stdout.splitlines()
-    assert output[:2] == ["0", "libcublas.so.13"]
-    assert output[2].startswith(
-        "tensorrt cannot promise exact fp32: libcublas.so.13 was loaded before, too late to turn"
-    )
+    assert output[:2] == ["0", name]
+    assert output[2].startswith(f"tensorrt cannot promise exact fp32: {name} was loaded before, too late to turn")
+
+
+@pytest.mark.parametrize(
+    ("text", "bus"),
+    [
+        ("0000:65:00.0", (0, 0x65, 0)),
+        ("00000000:0A:1F.0", (0, 10, 31)),
+        ("0001:0a:00", (1, 10, 0)),
+        ("65:00.0", (0, 0x65, 0)),
+        ("", None),
+        ("GPU-65", None),
+    ],
+)
+def test_a_pci_bus_id_is_the_same_in_every_spelling(text, bus):
+    assert nvidia.pci_bus(text) == bus
+
+
+def loaded(folder: Path) -> set[str]:
+    """The libraries of this folder that are in this process."""
+    return {
+        Path(path).name for path in re.findall(rf"{re.escape(str(folder))}/\S+", Path("/proc/self/maps").read_text())
+    }
+
+
+def test_a_library_that_a_package_carries_is_loaded_once(tmp_path):
+    name = "libonnxzoocarried.so.13"
+    soname = [f"-Wl,-soname,{name}"]
+    first, second = (tmp_path / side / f"{name}.4.36" for side in ("first", "second"))
+    for path in (first, second):
+        compiled("int here(void) { return 1; }", path, flags=soname)
+    assert nvidia_libraries.load_carried(first.parent / "libplugin.so", name) is None
+    assert loaded(first.parent) == {first.name}
+    assert nvidia_libraries.load_carried(second.parent / "libplugin.so", name) is None
+    assert loaded(second.parent) == set(), "one of that name is in the process"
+    message = nvidia_libraries.load_carried(tmp_path / "libplugin.so", "libonnxzoogone.so.13")
+    assert message == "libonnxzoogone.so.13: cannot open shared object file: No such file or directory"
+    (tmp_path / "libonnxzoocut.so.13.1").write_bytes(b"no library")
+    message = nvidia_libraries.load_carried(tmp_path / "libplugin.so", "libonnxzoocut.so.13")
+    assert message is not None
+    assert message.endswith("libonnxzoocut.so.13.1: file too short")
+
+
+def test_every_library_of_tensorrts_package_is_loaded(tmp_path, monkeypatch):
+    """The builder opens its resources by name, and nothing tells the system where they are."""
+    folder = tmp_path / "onnxzoo_test_libs"
+    for name in ("libnvinfer.so.10", "libnvinfer_builder_resource.so.10.13.2", "libnvinfer_builder_resource.so.11.1"):
+        compiled("int here(void) { return 1; }", folder / name)
+    (folder / "libnvinfer_broken.so.10").write_bytes(b"no library")
+    monkeypatch.syspath_prepend(tmp_path)
+    nvidia_libraries.load_all("onnxzoo_test_libs", 10)
+    assert loaded(folder) == {"libnvinfer.so.10", "libnvinfer_builder_resource.so.10.13.2"}
+    nvidia_libraries.load_all("onnxzoo_no_such_package", 10)
+
+
+def test_the_version_of_cudas_runtime_is_asked_for(tmp_path, monkeypatch):
+    assert nvidia_libraries.runtime_version(99) is None
+    source = "int cudaRuntimeGetVersion(int *version) { *version = 98040; return 0; }"
+    library = compiled(source, tmp_path / "libcudart.so.98", flags=["-Wl,-soname,libcudart.so.98"])
+    ctypes.CDLL(str(library))
+    assert nvidia_libraries.runtime_version(98) == "98.4"
 
 
 def test_it_looks_at_this_machine_without_failing():

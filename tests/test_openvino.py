@@ -34,11 +34,6 @@ NANO = SHIPPED_DIR / "pvt_v2_nano_fashion" / "onnx" / "model.onnx"
 
 
 @pytest.fixture
-def model_file(tiny: Path) -> Path:
-    return tiny / "onnx" / "model.onnx"
-
-
-@pytest.fixture
 def compiled_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The batch sizes that models were compiled for, in order."""
     sizes: list[int] = []

@@ -27,11 +27,6 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONNXZOO_ENGINE", raising=False)
 
 
-@pytest.fixture
-def model_file(tiny: Path) -> Path:
-    return tiny / "onnx" / "model.onnx"
-
-
 def test_the_order_names_engines_that_there_are():
     assert AUTO_ORDER == ("tensorrt", "cuda", "openvino", "onnxruntime")
     assert set(AUTO_ORDER) <= ENGINES.keys()

@@ -1,4 +1,4 @@
-"""NVIDIA's driver, GPUs and libraries on this machine: what is there, what is not, and what the system says about it.
+"""NVIDIA's driver and GPUs on this machine: what is there, what is not, what the system says about it; and TF32.
 
 Nothing here starts CUDA except `gpu`. A process that has started CUDA must not be forked, and settings that CUDA reads
 when it starts (`NVIDIA_TF32_OVERRIDE`) come too late afterwards.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,9 @@ OLDEST_DRIVERS: Mapping[int, str] = {12: "525", 13: "580"}
 INSTALL_DRIVER = "install NVIDIA's driver, or give the container its GPU (docker run --gpus all)"
 
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
+# Libraries that multiply matrices on a GPU, and where the system does not tell what is loaded, packages that load them.
+MULTIPLYING = re.compile(r"lib(?:cublas|cudnn|nvinfer|tensorrt)[^/\s]*")
+MULTIPLYING_PACKAGES = ("torch", "cupy", "tensorflow", "jax", "tensorrt", "onnxruntime_ep_nv_tensorrt_rtx")
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 NO_DEVICE = 100
@@ -46,13 +48,18 @@ _changing_tf32 = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as CUDA numbers them. `capability` is its compute capability, `cuda` what its driver can run at most."""
+    """A GPU as CUDA numbers them. `capability` is its compute capability, `cuda` what its driver can run at most.
+
+    `bus`: where it is, as (domain, bus, device) of PCI; other libraries have numbers of their own. `of`: CUDA's GPUs.
+    """
 
     index: int
     name: str
     capability: tuple[int, int]
     driver: str
     cuda: tuple[int, int]
+    bus: tuple[int, int, int] | None = None
+    of: int = 1
 
     @property
     def device(self) -> str:
@@ -104,12 +111,13 @@ def gpu(index: int = 0) -> Gpu:
     _check(cuda, cuda.cuDeviceGetCount(ctypes.byref(count)))
     if index >= count.value:
         raise EngineUnavailableError(f"there is no GPU {index}: CUDA finds {count.value}, numbered from 0")
-    name = ctypes.create_string_buffer(256)
+    name, bus = ctypes.create_string_buffer(256), ctypes.create_string_buffer(32)
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(cuda, cuda.cuDeviceGet(ctypes.byref(device), index))
     _check(cuda, cuda.cuDeviceGetName(name, len(name), device))
     _check(cuda, cuda.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, device))
     _check(cuda, cuda.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, device))
+    _check(cuda, cuda.cuDeviceGetPCIBusId(bus, len(bus), device))
     _check(cuda, cuda.cuDriverGetVersion(ctypes.byref(version)))
     newest = (version.value // 1000, version.value % 1000 // 10)
     return Gpu(
@@ -118,7 +126,15 @@ def gpu(index: int = 0) -> Gpu:
         capability=(major.value, minor.value),
         driver=driver_version() or f"of CUDA {newest[0]}.{newest[1]}",
         cuda=newest,
+        bus=pci_bus(bus.value.decode(errors="replace")),
+        of=count.value,
     )
+
+
+def pci_bus(text: str) -> tuple[int, int, int] | None:
+    """Domain, bus and device of a PCI bus id such as 0000:65:00.0, however many digits it has; None: it is not one."""
+    found = re.fullmatch(r"(?:([0-9a-f]+):)?([0-9a-f]+):([0-9a-f]+)(?:\.[0-9a-f]+)?", text.strip(), re.IGNORECASE)
+    return (int(found[1] or "0", 16), int(found[2], 16), int(found[3], 16)) if found else None
 
 
 def _note_start() -> None:
@@ -148,61 +164,6 @@ def driver_version() -> str | None:
     found = not library.nvmlSystemGetDriverVersion(text, len(text))
     library.nvmlShutdown()
     return text.value.decode(errors="replace") if found else None
-
-
-def cuda_libraries(cuda_major: int) -> tuple[str, ...]:
-    """File names of the libraries that ONNX Runtime's CUDA provider needs, in the order of loading (Linux)."""
-    names = ("libcudart", "libcublasLt", "libcublas")
-    return (*(f"{name}.so.{cuda_major}" for name in names), "libcurand.so.10", "libcudnn.so.9")
-
-
-def optional_libraries(cuda_major: int) -> tuple[str, ...]:
-    """Those that cuDNN and a few operators ask for when they need them (Linux)."""
-    return (f"libnvJitLink.so.{cuda_major}", f"libnvrtc.so.{cuda_major}", f"libcufft.so.{cuda_major - 1}")
-
-
-def load(name: str) -> str | None:
-    """Load a shared library from NVIDIA's Python packages or the system's own folders; what the system says if not.
-
-    A library that is loaded is found by those that need it, wherever it came from.
-    """
-    message = None
-    for path in (*(str(folder / name) for folder in _folders() if (folder / name).is_file()), name):
-        try:
-            ctypes.CDLL(path)
-        except OSError as error:
-            message = message or one_line(error)
-        else:
-            return None
-    return message
-
-
-def missing(names: Sequence[str]) -> dict[str, str]:
-    """Those of these libraries that did not load, with the system's message. Loads the others."""
-    return {name: message for name in names if (message := load(name)) is not None}
-
-
-def tensorrt_version(name: str) -> str:
-    """The version of TensorRT's main library, which is loaded, such as 10.13.2."""
-    number = ctypes.CDLL(name).getInferLibVersion()
-    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
-
-
-def other_versions(stem: str) -> list[str]:
-    """File names of a library in NVIDIA's Python packages, such as libnvinfer.so.11, whatever their version."""
-    found = {path.name for folder in _folders() for path in folder.glob(f"{stem}.so.*")}
-    return sorted(name for name in found if re.fullmatch(re.escape(stem) + r"\.so\.\d+", name))
-
-
-def _folders() -> Iterator[Path]:
-    """Folders of libraries in Python packages: nvidia/*/lib and TensorRT's."""
-    for package, pattern in (("nvidia", "*/lib"), ("tensorrt_libs", ".")):
-        try:
-            spec = importlib.util.find_spec(package)
-        except (ImportError, ValueError):
-            spec = None
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            yield from sorted(Path(place).glob(pattern)) if pattern != "." else [Path(place)]
 
 
 def forbid_tf32(engine: str) -> None:
@@ -260,9 +221,9 @@ def cuda_is_loaded() -> str | None:
     """A library that multiplies matrices with CUDA and is in this process already; None when there is none."""
     maps = Path("/proc/self/maps")
     if maps.is_file():
-        found = re.search(r"lib(?:cublas|cudnn|nvinfer)[^/\s]*", maps.read_text(errors="replace"))
+        found = MULTIPLYING.search(maps.read_text(errors="replace"))
         return found.group() if found else None
-    return next((name for name in ("torch", "cupy", "tensorflow", "jax") if name in sys.modules), None)
+    return next((name for name in MULTIPLYING_PACKAGES if name in sys.modules), None)
 
 
 def _check(cuda: ctypes.CDLL, code: int) -> None:

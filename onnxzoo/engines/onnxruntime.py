@@ -21,6 +21,7 @@ from .onnxruntime_session import (
 )
 from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
 from .protocol import Choice, ModelFile
+from .provider_options import COREML, written
 
 INSTALL = "pip install 'onnxzoo[cpu]'"
 
@@ -35,7 +36,7 @@ OWN_ENGINES: Mapping[str, str] = {
 EXACT: Mapping[str, Mapping[str, str]] = {
     CPU_PROVIDER: {},
     "AzureExecutionProvider": {},  # runs nothing itself
-    "CoreMLExecutionProvider": {"ModelFormat": "MLProgram"},
+    COREML: {"ModelFormat": "MLProgram"},
     "DmlExecutionProvider": {},
     "DnnlExecutionProvider": {},
     "WebGpuExecutionProvider": {},
@@ -93,7 +94,7 @@ class OnnxRuntimeEngine(SessionEngine):
                 f"{AUTO_PRECISION!r} to have what it does"
             )
         exact = {} if options.precision == AUTO_PRECISION else EXACT[provider]
-        session = open_session(module, model, chosen, provider, exact)
+        session = open_session(module, model, chosen, provider, written(provider, exact))
         super().__init__(
             session,
             name="onnxruntime",

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import ClassVar
 
 from ..errors import EngineUnavailableError, InputError
-from . import nvidia
+from . import nvidia, nvidia_libraries
 from .onnxruntime_session import (
     GpuSessionEngine,
     import_onnxruntime,
@@ -17,9 +17,10 @@ from .onnxruntime_session import (
 )
 from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
 from .protocol import Choice, ModelFile
+from .provider_options import CUDA, written
 
 INSTALL = "pip install 'onnxzoo[gpu]'"
-PROVIDER = "CUDAExecutionProvider"
+PROVIDER = CUDA
 TF32 = "tf32"
 TF32_CAPABILITY = (8, 0)
 DEFAULT_CUDA = "13.0"
@@ -28,7 +29,9 @@ DEFAULT_CUDA = "13.0"
 class CudaEngine(GpuSessionEngine):
     """A model in an ONNX Runtime session on CUDA.
 
-    fp32 is exact: TF32 is off. `auto` takes an fp16 file where there is one, else fp32 with TF32 where the GPU has it.
+    fp32 has TF32 off. From its source, not from a run: where cuDNN can build no plan for a convolution in fp32, ONNX
+    Runtime asks again with TF32 allowed; NVIDIA_TF32_OVERRIDE=0, set before Python starts, rules that out. `auto` takes
+    an fp16 file where there is one, else fp32 with TF32 where the GPU has it.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
@@ -78,17 +81,15 @@ def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
     Its own defaults would use TF32, double its memory whenever it needs more, and time every algorithm of every
     convolution anew for each batch size.
     """
-    return {
-        **device_id(index),
-        "use_tf32": "1" if tf32 else "0",
-        "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": "HEURISTIC",
-    }
-
-
-def device_id(index: int) -> dict[str, str]:
-    """The setting for a GPU but the first, of which onnxruntime 1.31 would warn when it is named."""
-    return {"device_id": str(index)} if index else {}
+    return written(
+        PROVIDER,
+        {
+            "device_id": index,
+            "use_tf32": tf32,
+            "arena_extend_strategy": "kSameAsRequested",
+            "cudnn_conv_algo_search": "HEURISTIC",
+        },
+    )
 
 
 def require_cuda(provider: str) -> ModuleType:
@@ -103,13 +104,13 @@ def require_cuda(provider: str) -> ModuleType:
     if nvidia.WINDOWS:
         return module  # the installer or onnxruntime itself puts the libraries on the search path
     major, minor = cuda_version(module)
-    missing = nvidia.missing(nvidia.cuda_libraries(major))
+    missing = nvidia_libraries.missing(nvidia_libraries.cuda_libraries(major))
     if missing:
         raise EngineUnavailableError(
             f"libraries of CUDA {major}.{minor} and cuDNN 9 did not load ({'; '.join(missing.values())}): {INSTALL}, "
             f"or pip install 'onnxruntime-gpu[cuda,cudnn]=={module.__version__}'"
         )
-    nvidia.missing(nvidia.optional_libraries(major))
+    nvidia_libraries.missing(nvidia_libraries.optional_libraries(major))
     return module
 
 

@@ -11,13 +11,14 @@ from types import ModuleType
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
-from . import nvidia
+from . import nvidia, nvidia_libraries
 from .cache import Entry, Fact, compiled, entry_for, kept_facts
 from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
 from .options import EngineOptions
 from .protocol import Built, ModelFile, NotBuiltError, TensorSpec
 
 PROFILE_FILE = "profile.json"
+SEPARATORS = {"trt_profile": ",", "nv_profile": ";"}
 
 
 class PlanEngine(GpuSessionEngine):
@@ -100,13 +101,21 @@ def plan_entry(
     return entry(wanted), wanted
 
 
-def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, largest: int) -> dict[str, Fact]:
-    """All that a plan depends on besides its model."""
+def facts(
+    found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str, largest: int
+) -> dict[str, Fact]:
+    """All that a plan depends on besides its model.
+
+    The providers name the files in their cache after the model's file, the versions of ONNX Runtime, TensorRT and
+    CUDA's runtime library, and the GPU; what they do not find under its name they build. Sessions are opened without
+    a file name (`open_session`, `nameless`), the rest is here.
+    """
     return {
         "gpu": found.name,
         "compute_capability": list(found.capability),
         "driver": found.driver,
         "library": library,
+        "cuda_runtime": nvidia_libraries.runtime_version(cuda_major),
         "onnxruntime": str(module.__version__),
         "precision": precision,
         "profile": [1, largest, largest],
@@ -115,14 +124,17 @@ def facts(found: nvidia.Gpu, library: str, module: ModuleType, precision: str, l
 
 
 def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
-    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them."""
-    texts = {}
+    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them.
+
+    Several inputs are separated by commas for TensorRT, by semicolons for TensorRT-RTX (the header in its package).
+    """
+    texts, separator = {}, SEPARATORS[prefix]
     for what, batch in (("min", 1), ("opt", largest), ("max", largest)):
         shapes = [
             f"{name}:{'x'.join(str(side) for side in (batch, *(side or 1 for side in spec.shape[1:])))}"
             for name, spec in inputs.items()
         ]
-        texts[f"{prefix}_{what}_shapes"] = ",".join(shapes)
+        texts[f"{prefix}_{what}_shapes"] = separator.join(shapes)
     return texts
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -16,15 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, EngineUnavailableError
+from ..errors import EngineUnavailableError
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, short_line, unavailable
+from .onnxruntime_failures import NO_TENSORRT, rejected
 from .options import EngineOptions
 from .protocol import Array, Choice, ModelFile, TensorSpec
 from .telemetry import without_telemetry
 
 CPU_PROVIDER = "CPUExecutionProvider"
-LOG_ERRORS_ONLY = 3
+# Severities. Sessions log errors. The logger of the whole library, which writes what happens before there is a session,
+# is silent while one is opened: every failure is an exception then. What it was set to cannot be asked: it is set to
+# the library's default again.
+LOG_ERRORS_ONLY, LOG_FATAL_ONLY, LOG_DEFAULT = 3, 4, 2
 # Providers whose sessions must not run in two threads at once, nor plan their memory ahead.
 ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
 # A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
@@ -43,15 +46,12 @@ DTYPES = {
     "tensor(uint8)": "uint8",
 }
 
-# The hardware or its libraries failed, not the model.
-PROVIDER_FAILURES = re.compile(
-    r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
-    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider|"
-    r"Failed to allocate memory|out[ _]of[ _]memory",
-    re.IGNORECASE,
-)
+# Where ONNX Runtime looks for weights outside of a model that it is given as bytes.
+FOLDER_SETTING = "session.model_external_initializers_file_folder_path"
 
 logger = logging.getLogger(__name__)
+_quiet = 0
+_quieting = threading.Lock()
 
 
 def import_onnxruntime(install: str) -> ModuleType:
@@ -118,12 +118,14 @@ def open_session(
     *,
     then: Sequence[tuple[str, Mapping[str, str]]] = (),
     plugin: bool = False,
+    nameless: bool = False,
 ) -> Any:
     """A session on `provider`, with ONNX Runtime's own CPU provider for what that one does not take.
 
-    `then`: providers to try before the CPU. `plugin`: the provider is in the session options already. ONNX Runtime
-    answers a request for a provider that does not work with a session on the CPU and no exception; here it is an
-    EngineUnavailableError, and so is a version that cannot tell afterwards where the nodes run.
+    `then`: providers to try before the CPU. `plugin`: the provider is in the session options already. `nameless`: give
+    it the file's bytes, so that nothing depends on the file's name. ONNX Runtime answers a request for a provider that
+    does not work with a session on the CPU and no exception; here it is an EngineUnavailableError, and so is a version
+    that cannot tell afterwards where the nodes run.
 
     Raises EngineError when the model is at fault.
     """
@@ -131,11 +133,19 @@ def open_session(
     arguments: dict[str, Any] = {} if plugin else {"providers": wanted}
     if provider in ONE_RUN_AT_A_TIME:
         chosen.enable_mem_pattern = False
+    if nameless:
+        chosen.add_session_config_entry(FOLDER_SETTING, str(model.path.parent))
     try:
-        # With its fallback, it prints to stdout and starts again on the CPU.
-        session = module.InferenceSession(str(model.path), chosen, enable_fallback=0, **arguments)
+        with quiet(module):
+            # With its fallback, it prints to stdout and starts again on the CPU.
+            session = module.InferenceSession(
+                model.path.read_bytes() if nameless else str(model.path), chosen, enable_fallback=0, **arguments
+            )
     except Exception as error:
-        raise rejected(provider, f"onnxruntime cannot load {model.path}", error) from error
+        fault = rejected(provider, f"onnxruntime cannot load {model.path}", error)
+        if NO_TENSORRT in str(error):  # which it says whatever keeps the provider's library from loading
+            fault = EngineUnavailableError(f"{fault}{_why_not(module, provider)}")
+        raise fault from error
     running = session.get_providers()
     if not running or running[0] != provider:
         raise EngineUnavailableError(
@@ -151,6 +161,22 @@ def open_session(
     return session
 
 
+@contextlib.contextmanager
+def quiet(module: ModuleType) -> Iterator[None]:
+    """Keep ONNX Runtime's own logger off stderr in this block, in whichever thread it writes."""
+    global _quiet
+    with _quieting:
+        _quiet += 1
+        module.set_default_logger_severity(LOG_FATAL_ONLY)
+    try:
+        yield
+    finally:
+        with _quieting:
+            _quiet -= 1
+            if not _quiet:
+                module.set_default_logger_severity(LOG_DEFAULT)
+
+
 def _why_not(module: ModuleType, provider: str) -> str:
     """What the system says about the provider's library, in brackets; onnxruntime writes that to its log only."""
     name = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}.get(provider)
@@ -163,17 +189,6 @@ def _why_not(module: ModuleType, provider: str) -> str:
     except OSError as error:
         return f" ({short_line(error)})"
     return ""
-
-
-def rejected(provider: str, doing: str, error: Exception) -> EngineError | EngineUnavailableError:
-    """The error for what a library said while `doing` something: the model's fault, or that of the hardware."""
-    if PROVIDER_FAILURES.search(str(error)):
-        # The message itself, without the C++ signatures before it and the places in the source after it.
-        message = re.search(r"\w+ failure \d+: .*?(?= ; |$)", str(error))
-        return EngineUnavailableError(
-            f"{provider} does not work here: {short_line(message.group() if message else error)}"
-        )
-    return failure(doing, error)
 
 
 def assigned_nodes(session: Any) -> dict[str, int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -16,12 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
-from ..errors import EngineUnavailableError, InputError, one_line
+from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
-from . import nvidia
+from . import nvidia, nvidia_libraries
 from .cache import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
-from .onnxruntime_cuda import cuda_version, device_id, gpu_index, provider_options, require_cuda
+from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
 from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built, plan_entry
 from .onnxruntime_session import (
     GpuSessionEngine,
@@ -31,28 +30,19 @@ from .onnxruntime_session import (
 from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
 from .progress import announced
 from .protocol import Choice, ModelFile
+from .provider_options import TENSORRT, Value, written
 
 ENGINE = "tensorrt"
-PROVIDER = "TensorrtExecutionProvider"
+PROVIDER = TENSORRT
 DEFAULT_MAJOR = 10
 BF16_CAPABILITY = (8, 0)
 TIMING_FOLDER = "timing"
-# Settings of the environment that would change the arithmetic, and the precision that each fits.
-OVERRIDES: Mapping[str, str] = {
-    "ORT_TENSORRT_FP16_ENABLE": FP16,
-    "ORT_TENSORRT_BF16_ENABLE": BF16,
-    "ORT_TENSORRT_INT8_ENABLE": INT8,
-}
-
+# Tried with all of its versions from 10.13 to 10.16.
+FETCHED = "PyPI has an installer only, which fetches the libraries from NVIDIA's own package index"
 logger = logging.getLogger(__name__)
 
-PRECISION_FLAGS: Mapping[str, Mapping[str, str]] = {
-    FP32: {},
-    # The sums of squares in layer norms are what overflows in fp16 first.
-    FP16: {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
-    BF16: {"trt_bf16_enable": "1", "trt_layer_norm_fp32_fallback": "1"},
-    INT8: {"trt_int8_enable": "1"},
-}
+# Every flag is written, those that are off as well: nothing is left to ONNX Runtime's own defaults.
+PRECISION_FLAGS: Mapping[str, str] = {FP16: "trt_fp16_enable", BF16: "trt_bf16_enable", INT8: "trt_int8_enable"}
 
 
 class TensorRTEngine(PlanEngine):
@@ -81,7 +71,6 @@ class TensorRTEngine(PlanEngine):
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
         precision = FP16 if options.precision == AUTO_PRECISION else options.precision
-        _check_environment(precision)
         with nvidia.without_tf32(ENGINE, lasting=options.build) if precision == FP32 else contextlib.nullcontext():
             self._open(model, options, index, precision, choice)
 
@@ -89,24 +78,37 @@ class TensorRTEngine(PlanEngine):
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)
-        nvidia.check_driver(found, cuda_version(module)[0])
+        cuda = cuda_version(module)[0]
+        nvidia.check_driver(found, cuda)
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
         entry, largest = plan_entry(
-            options, ENGINE, model, lambda largest: facts(found, f"TensorRT {tensorrt}", module, precision, largest)
+            options,
+            ENGINE,
+            model,
+            lambda largest: facts(found, f"TensorRT {tensorrt}", cuda, module, precision, largest),
         )
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
 
         def start(folder: Path | None, timing: Path | None = None) -> None:
-            settings = {**device_id(index), **PRECISION_FLAGS[precision]}
+            settings: dict[str, Value] = {"device_id": index}
+            settings |= {flag: precision == name for name, flag in PRECISION_FLAGS.items()}
             settings |= kept_profile(folder, "trt_profile", module, model, largest)
             if folder is not None:
-                settings |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+                settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": folder}
             if timing is not None:
-                settings |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(timing)}
+                settings |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": timing}
             # What TensorRT cannot do is CUDA's to do before it is the CPU's.
             then = [(CUDA_PROVIDER, provider_options(index))]
-            session = open_session(module, model, session_options(module, options), PROVIDER, settings, then=then)
+            session = open_session(
+                module,
+                model,
+                session_options(module, options),
+                PROVIDER,
+                written(PROVIDER, settings),
+                then=then,
+                nameless=True,
+            )
             GpuSessionEngine.__init__(
                 self,
                 session,
@@ -175,16 +177,17 @@ def require_tensorrt(module: ModuleType) -> str:
     major = needed_major(module)
     stems = ("nvinfer", "nvonnxparser")
     names = [f"{stem}_{major}.dll" if nvidia.WINDOWS else f"lib{stem}.so.{major}" for stem in stems]
-    missing = nvidia.missing(names)
+    missing = nvidia_libraries.missing(names)
     if missing:
         cuda = cuda_version(module)[0]
-        others = [name for name in nvidia.other_versions("libnvinfer") if name not in names]
+        others = [name for name in nvidia_libraries.other_versions("libnvinfer") if name not in names]
         only = f"; only {', '.join(others)} is here" if others else ""
         raise EngineUnavailableError(
             f"TensorRT {major} is needed and did not load ({'; '.join(missing.values())}){only}: "
-            f"pip install 'tensorrt-cu{cuda}>={major},<{major + 1}'"
+            f"pip install 'tensorrt-cu{cuda}-libs>={major},<{major + 1}' ({FETCHED})"
         )
-    return nvidia.tensorrt_version(names[0])
+    nvidia_libraries.load_all(nvidia_libraries.TENSORRT_PACKAGE, major)
+    return nvidia_libraries.tensorrt_version(names[0])
 
 
 def needed_major(module: ModuleType) -> int:
@@ -198,10 +201,3 @@ def needed_major(module: ModuleType) -> int:
             if found:
                 return int(found.group(1))
     return DEFAULT_MAJOR
-
-
-def _check_environment(precision: str) -> None:
-    """Raises InputError for settings that would change the arithmetic behind the options' back."""
-    for name, allowed in OVERRIDES.items():
-        if os.environ.get(name, "0") not in ("", "0") and precision != allowed:
-            raise InputError(f"the environment variable {name} is set, but {precision} was asked for: unset it")

@@ -11,27 +11,30 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError, one_line
-from . import nvidia
+from . import nvidia, nvidia_libraries
 from .libraries import short_line, unavailable
 from .onnxruntime_cuda import gpu_index
 from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
-from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, reinstall, session_options
+from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, quiet, reinstall, session_options
 from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
 from .progress import announced
 from .protocol import Choice, ModelFile
+from .provider_options import TENSORRT_RTX, Value, written
 
 ENGINE = "tensorrt-rtx"
-PROVIDER = "NvTensorRTRTXExecutionProvider"
+PROVIDER = TENSORRT_RTX
 PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 INSTALL = "pip install 'onnxzoo[rtx]'"
 CUDA_MAJOR = 13  # that the package is built for
-OLDEST_CAPABILITY = (8, 0)
+# Ampere and Ada of GeForce and workstations (A100, H100, Orin are others), and from Blackwell's on all.
+CAPABILITIES, ALL_FROM = ((8, 6), (8, 9)), (12, 0)
+SUPPORTED = "8.6, 8.9, or 12.0 or higher"
 
 logger = logging.getLogger(__name__)
 _registering = threading.Lock()
@@ -49,9 +52,9 @@ class TensorRTRTXEngine(PlanEngine):
     def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
         """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
 
-        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is too old or exact
-        fp32 cannot be had any more; InputError for a device that is no number or a named cache folder that cannot be
-        written; EngineError when TensorRT-RTX rejects the model.
+        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is not supported or
+        exact fp32 is not possible any more; InputError for a device that is no number or a named cache folder that
+        cannot be written; EngineError when TensorRT-RTX rejects the model.
         """
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         index = gpu_index(ENGINE, device)
@@ -62,31 +65,32 @@ class TensorRTRTXEngine(PlanEngine):
 
     def _open(self, model: ModelFile, options: EngineOptions, index: int, choice: Choice) -> None:
         module = import_onnxruntime(INSTALL)
-        plugin = _plugin(module)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, CUDA_MAJOR)
-        if found.capability < OLDEST_CAPABILITY:
-            raise EngineUnavailableError(f"{found.device} is too old for {ENGINE}: it needs compute capability 8.0")
-        devices = _devices(module, plugin)
-        if index >= len(devices):
-            raise EngineUnavailableError(f"{ENGINE} supports {len(devices)} of this machine's GPUs, not {found.device}")
+        if found.capability not in CAPABILITIES and found.capability < ALL_FROM:
+            raise EngineUnavailableError(
+                f"{ENGINE} does not support {found.device}, whose compute capability is "
+                f"{'.'.join(map(str, found.capability))}: it needs {SUPPORTED}; use the engine 'cuda' or 'tensorrt'"
+            )
+        plugin = _plugin(module)  # which loads TensorRT-RTX
+        device = _device(_devices(module, plugin), found)
         version = str(plugin.__version__)
         entry, largest = plan_entry(
             options,
             ENGINE,
             model,
-            lambda largest: facts(found, f"{PLUGIN} {version}", module, model.precision, largest),
+            lambda largest: facts(found, f"{PLUGIN} {version}", CUDA_MAJOR, module, model.precision, largest),
         )
 
         def start(kept: Path | None, runtime_cache: Path | None) -> None:
-            settings = kept_profile(kept, "nv_profile", module, model, largest)
+            settings: dict[str, Value] = {**kept_profile(kept, "nv_profile", module, model, largest)}
             if runtime_cache is not None:
-                settings["nv_runtime_cache_path"] = str(runtime_cache)
+                settings["nv_runtime_cache_path"] = runtime_cache
             chosen = session_options(module, options)
-            chosen.add_provider_for_devices([devices[index]], settings)
+            chosen.add_provider_for_devices([device], written(PROVIDER, settings))
             GpuSessionEngine.__init__(
                 self,
-                open_session(module, model, chosen, PROVIDER, plugin=True),
+                open_session(module, model, chosen, PROVIDER, plugin=True, nameless=True),
                 name=ENGINE,
                 provider=PROVIDER,
                 device=found.device,
@@ -148,21 +152,40 @@ def _plugin(module: ModuleType) -> ModuleType:
 
 
 def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
-    """The plugin's devices, one per GPU; it is registered once per process."""
+    """The plugin's devices, one per GPU that it supports, in no order; it is registered once per process."""
 
     def found() -> list[Any]:
         return [device for device in module.get_ep_devices() if device.ep_name == PROVIDER]
 
     with _registering:
         if not found():
-            try:
-                module.register_execution_provider_library(PROVIDER, plugin.get_library_path())
-            except Exception as error:
-                raise EngineUnavailableError(
-                    f"{PLUGIN} did not load: {short_line(error)}; reinstall it: {INSTALL} (libcuda and libnvidia-ml "
-                    "are the driver's)"
-                ) from error
+            _register(module, plugin)
     devices = found()
     if not devices:
-        raise EngineUnavailableError(f"{PLUGIN} finds no GPU that it supports: it needs an RTX GPU, Ampere or newer")
+        raise EngineUnavailableError(f"{PLUGIN} finds no GPU that it supports: it needs compute capability {SUPPORTED}")
     return devices
+
+
+def _register(module: ModuleType, plugin: ModuleType) -> None:
+    library = Path(plugin.get_library_path())
+    # It is linked with CUDA's runtime library, which lies beside it, and nothing tells the system to look there.
+    name = f"libcudart.so.{CUDA_MAJOR}"
+    missing = None if nvidia.WINDOWS else nvidia_libraries.load_carried(library, name)
+    try:
+        with quiet(module):
+            module.register_execution_provider_library(PROVIDER, str(library))
+    except Exception as error:
+        said = f"{short_line(error)}; {missing}" if missing else short_line(error)
+        raise EngineUnavailableError(
+            f"{PLUGIN} did not load: {said}; reinstall it: {INSTALL} (libcuda and libnvidia-ml are the driver's)"
+        ) from error
+
+
+def _device(devices: Sequence[Any], found: nvidia.Gpu) -> Any:
+    """The plugin's device that is this GPU. Raises EngineUnavailableError when none of them is."""
+    buses = [nvidia.pci_bus(str(device.device.metadata.get("pci_bus_id", ""))) for device in devices]
+    if found.bus is not None and found.bus in buses:
+        return devices[buses.index(found.bus)]
+    if buses == [None] and found.of == 1:
+        return devices[0]  # the only one there is, wherever
+    raise EngineUnavailableError(f"{ENGINE} offers {len(devices)} of this machine's GPUs, and not {found.device}")

@@ -1,0 +1,67 @@
+"""What ONNX Runtime says when a session fails, and whose fault that is: the hardware's, an option's or the model's."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import EngineError, EngineUnavailableError
+from .libraries import failure, short_line
+from .provider_options import READ_FROM
+
+NO_TENSORRT = "Please install TensorRT libraries"
+
+# The hardware or its libraries failed, not the model. `EP` stands for TensorRT and TensorRT-RTX.
+PROVIDER_FAILURES = re.compile(
+    r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
+    r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider(?! option)|"
+    rf"Failed to allocate (?:device )?memory|out[ _]of[ _]memory|{NO_TENSORRT}|"
+    r"EP (?:failed to create (?:engine from network|context)|failed to build engine|"
+    r"could not build execution context|execution context enqueue failed|does not support GPU)",
+    re.IGNORECASE,
+)
+# Of these, the message itself, without the C++ signatures before it and the places in the source after it.
+MESSAGE = re.compile(rf"\w+ failure \d+: .*?(?= ; |$)|(?:TensorRT|NvTensorRTRTX) EP .*|{NO_TENSORRT}")
+# TensorRT takes parts of a graph. A part whose inputs have a dynamic shape needs a profile, and only the inputs of the
+# whole model have one.
+NEEDS_PROFILES = re.compile(
+    r"provide all the dynamic shape inputs(?:.*?no associated shape profiles provided: (?P<inputs>[^\n]*))?", re.DOTALL
+)
+# What ONNX Runtime says to an option that it does not know, and to a value that it cannot parse.
+UNKNOWN = re.compile(r'Unknown provider option: "(\w+)"|Invalid TensorRT EP option: (\w+)')
+UNPARSED = re.compile(r'Failed to parse provider option "(\w+)"|The value for the key \'(\w+)\' should be')
+
+
+def rejected(provider: str, doing: str, error: Exception) -> EngineError | EngineUnavailableError:
+    """The error for what a library said while `doing` something: the model's fault, or that of the hardware."""
+    if PROVIDER_FAILURES.search(str(error)):
+        message = MESSAGE.search(str(error))
+        return EngineUnavailableError(
+            f"{provider} does not work here: {short_line(message.group() if message else error)}"
+        )
+    option = _refused_option(provider, str(error))
+    if option is not None:
+        return option
+    parts = NEEDS_PROFILES.search(str(error))
+    if parts:
+        inputs = (parts["inputs"] or "").strip()
+        return EngineError(
+            f"{doing}: {provider} takes only parts of this model, and one of them has inputs of a dynamic shape, for "
+            f"which there is no profile{f' ({short_line(inputs)})' if inputs else ''}; use the engine 'cuda'"
+        )
+    return failure(doing, error)
+
+
+def _refused_option(provider: str, message: str) -> EngineUnavailableError | None:
+    """The error where ONNX Runtime's message is about an option that we set; None where it is about something else."""
+    package = READ_FROM.get(provider)
+    if package is None:
+        return None
+    for pattern, what in ((UNKNOWN, "does not know the option"), (UNPARSED, "refuses the value of the option")):
+        found = pattern.search(message)
+        if found:
+            name = next(group for group in found.groups() if group)
+            return EngineUnavailableError(
+                f"the installed {provider} {what} {name!r}; onnxzoo was written for another version of it: "
+                f"pip install '{package}'"
+            )
+    return None
