@@ -15,7 +15,7 @@ from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
-from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
 from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.hub import lookup

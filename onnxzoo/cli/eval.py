@@ -70,10 +70,10 @@ def command(
     The classes of the data are matched with the model's labels by name, as ImageNet's synset folders, or by number.
     An image that cannot be read is reported on stderr and left out; the exit code is then 1.
     """
+    from ..data.layouts import open_dataset
     from ..hub import require_own
     from ..model import BATCH_SIZE, load
     from ..registry import models
-    from ..training.data import open_dataset
     from ..training.evaluate import evaluate
     from ..training.record import data_in_words, record_evaluation
 

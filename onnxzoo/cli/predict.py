@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from ..data.walk import NoImages, find_images
 from ..errors import ImageError, InputError
 from . import one_line, report
 from .engine_options import batch_size_option, engine_options
-from .images import NoImages, find_images
 
 if TYPE_CHECKING:
     from ..engines.options import Hint

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact import CONFIG_FILE, Artifact, read_artifact
+from ..data.walk import NoImages, find_images
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
 from . import one_line
-from .images import NoImages, find_images
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
