@@ -24,6 +24,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from onnxzoo.cpu import engine_threads
+
 HERE = Path(__file__).resolve().parent
 PHOTO = HERE.parent / "exports" / "photos" / "chelsea.jpg"
 MODELS = ("pvt_v2_b0", "swinv2_tiny_w8")
@@ -149,7 +151,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def machine(torch_python: str | None) -> dict[str, str]:
     """What the figures depend on: processor, cores and versions."""
-    described = {"cpu": cpu_model(), "cores": str(core_count()), "python": platform.python_version()}
+    described = {"cpu": cpu_model(), "cores": str(engine_threads()), "python": platform.python_version()}
     for package in PACKAGES:
         try:
             described[package] = version(package)
@@ -171,11 +173,6 @@ def cpu_model() -> str:
     flags = set(values.get("flags", "").split())
     known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in flags]
     return f"{values.get('model name', platform.machine())} ({', '.join(known)})"
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def log(text: str) -> None:

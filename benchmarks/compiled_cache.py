@@ -17,15 +17,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cold_start import PHOTO, core_count, cpu_model, log, measure
+from cold_start import PHOTO, cpu_model, log, measure
 from seeded_artifact import exported
+
+from onnxzoo.cpu import engine_threads
 
 MODELS = ("pvt_v2_b0", "swinv2_small_w16")
 HERE = Path(__file__).resolve().parent
 CHILD = """
 import json, sys, time
 started = time.perf_counter()
-import openvino
+from onnxzoo.engines.openvino_module import import_openvino
+import_openvino()
 from onnxzoo import load
 import onnxzoo.model
 imported = time.perf_counter()
@@ -104,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="onnxzoo-bench-") as scratch:
         artifacts = options.artifact or [exported(name, Path(scratch)) for name in options.model or MODELS]
         results = {artifact.name: compare(artifact.resolve(), options.runs) for artifact in artifacts}
-    machine = f"{cpu_model()}, {core_count()} cores"
+    machine = f"{cpu_model()}, {engine_threads()} cores"
     text = (
         f"# Start with and without a compiled model in the cache\n\nOpenVINO on the CPU, batch 1, {machine}; minima of "
         f"{options.runs} processes of each kind in turn (`benchmarks/compiled_cache.py`). 'Load' includes checking the "

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cold_start import core_count, cpu_model, log, machine
+from cold_start import cpu_model, log, machine
 from gpu_pack import ARTIFACTS, PACKS, available
 from gpu_table import TORCH, Results, Row, differences, finished, shortcomings, timed
 from seeded_artifact import SEED
 from timing import Contender, Gate, OpenGate, Worker, WorkerError, interleave
 
 from onnxzoo.artifact import CONFORMANCE_FILE, Artifact
+from onnxzoo.cpu import engine_threads
 from onnxzoo.engines import engine_class, nvidia
 from onnxzoo.errors import OnnxzooError
 from onnxzoo.registry import find, models
@@ -78,7 +79,7 @@ def start(contender: Contender, folder: Path, row: Row, reference: Mapping[str, 
     A row that has these figures already keeps them. Raises WorkerError when it does not start.
     """
     place, out = report(folder, contender.name), folder / "out.npy"
-    threads = core_count()
+    threads = engine_threads()
 
     def started() -> tuple[Worker, dict[str, Any]]:
         worker = Worker(contender, out, threads, limit)

@@ -2,8 +2,8 @@
 
     python prepare_model.py NAME FOLDER
 
-writes `spec.json` (architecture and preprocessing), `weights.pdparams`, and `paddle/inference.json` with
-`paddle/inference.pdiparams`, the static program that PaddleClas's export would give (logits only).
+writes `spec.json` (architecture, preprocessing, number of threads), `weights.pdparams`, and `paddle/inference.json`
+with `paddle/inference.pdiparams`, the static program that PaddleClas's export would give (logits only).
 Runs in a process of its own: a process that has loaded Paddle is too large to measure others from.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
+from onnxzoo.cpu import engine_threads
 from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_shapes
 from onnxzoo.reference.seeded import seeded_state
 from onnxzoo.registry import find, labels
@@ -34,6 +35,7 @@ def main(name: str, out: str) -> None:
         "image_size": spec.image_size,
         "num_classes": spec.num_classes,
         "preprocess": dataclasses.asdict(entry.preprocess),
+        "threads": engine_threads(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(document, indent=2), encoding="utf-8")

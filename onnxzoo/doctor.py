@@ -1,20 +1,16 @@
 """What works on this machine and what does not, with the cure: `onnxzoo doctor`.
 
 Everything that could take the process with it, or hang, happens in a child process with a time limit
-(`onnxzoo.doctor_probe`): importing a library, loading a driver, running a model. A crash there is a line in the
-diagnosis. This module imports nothing but the standard library and what does the same.
+(`onnxzoo.doctor_probe`, run by `onnxzoo.doctor_children`): importing a library, loading a driver, running a model. A
+crash there is a line in the diagnosis. This module imports nothing but the standard library and what does the same.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from .cpu import Cpu, cpu, implied_precisions
+from .doctor_children import AUTO, Children
 from .errors import InputError, one_line
-from .files import CACHE_VARIABLE, cache_dir
+from .files import cache_dir
 
 PACKAGES = (
     "onnxzoo", "numpy", "pillow", "openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
@@ -39,13 +36,11 @@ PACKAGES = (
 SAME_FILES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 # Not read from onnxzoo.engines: importing that takes numpy, which may be what is broken.
 ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-rtx")
-AUTO = "auto"
 TIMEOUT_S = 60.0
 # TensorRT builds its engine first.
 BUILD_TIMEOUT_S = 600.0
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 10.0
-LAST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +153,14 @@ def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S, not_the_users: 
     """
     packages = tuple(_package(name) for name in PACKAGES)
     # Two at a time: they import large libraries, and a machine with more to do answers later for all.
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(_check_engine, name, timeout_s) for name in (*ENGINES, AUTO)]
-        openvino = pool.submit(_ask, "openvino", timeout_s)
-        nvidia = pool.submit(_ask, "nvidia", timeout_s)
+    with ThreadPoolExecutor(2) as pool, Children() as children:
+        asked = [pool.submit(_check_engine, children, name, timeout_s) for name in (*ENGINES, AUTO)]
+        openvino = pool.submit(children.ask, "openvino", timeout_s)
+        nvidia = pool.submit(children.ask, "nvidia", timeout_s)
+        # All results are waited for in here: whatever interrupts that kills the children.
         *engines, auto = (each.result() for each in asked)
-    devices, openvino_fault = openvino.result()
+        devices, openvino_fault = openvino.result()
+        nvidia_answer = nvidia.result()
     processor = cpu()
     return Diagnosis(
         onnxzoo=next(package.version for package in packages if package.name == "onnxzoo") or "unknown",
@@ -174,7 +171,7 @@ def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S, not_the_users: 
         faults=tuple(_faults(packages)),
         cpu=processor,
         precisions=implied_precisions(processor.instruction_sets or ()),
-        nvidia=_nvidia(*nvidia.result()),
+        nvidia=_nvidia(*nvidia_answer),
         openvino_devices=tuple(
             Device(each["name"], each["description"], tuple(each["capabilities"]))
             for each in devices.get("devices", ())
@@ -230,8 +227,9 @@ def _without_password(url: str) -> str:
     return re.sub(r"(?<=://)[^/\s]*@", "", url)
 
 
-def _check_engine(name: str, timeout_s: float) -> EngineCheck:
-    found, fault = _ask(name, max(timeout_s, BUILD_TIMEOUT_S) if name.startswith("tensorrt") else timeout_s, "engine")
+def _check_engine(children: Children, name: str, timeout_s: float) -> EngineCheck:
+    limit_s = max(timeout_s, BUILD_TIMEOUT_S) if name.startswith("tensorrt") else timeout_s
+    found, fault = children.ask(name, limit_s, "engine")
     if fault is not None:
         return EngineCheck(name, False, fault)
     try:
@@ -244,53 +242,6 @@ def _nvidia(found: dict[str, Any], fault: str | None) -> Nvidia:
     libraries = tuple(Library(name, message) for name, message in found.get("libraries", {}).items())
     gpus = tuple(found.get("gpus", ()))
     return Nvidia(found.get("driver"), fault or found.get("fault"), gpus, found.get("cuda"), libraries)
-
-
-def _ask(what: str, timeout_s: float, *kind: str) -> tuple[dict[str, Any], str | None]:
-    """The answer of a child process to one question; without an answer {} and what became of the child."""
-    # Libraries print what they like to stdout: the answer comes in a file. What is built for a check is not kept.
-    try:
-        with tempfile.TemporaryDirectory(prefix="onnxzoo-doctor-", ignore_cleanup_errors=True) as scratch:
-            return _ask_in(Path(scratch), (*kind, what), timeout_s)
-    except (OSError, ValueError) as error:
-        return {}, f"the check could not be made: {one_line(error)}"
-
-
-def _ask_in(scratch: Path, question: tuple[str, ...], timeout_s: float) -> tuple[dict[str, Any], str | None]:
-    answer, words = scratch / "answer.json", scratch / "words.txt"
-    command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *question]
-    # `auto` builds nothing, and takes what the user has built.
-    environment = {**os.environ} if AUTO in question else {**os.environ, CACHE_VARIABLE: str(scratch / "cache")}
-    try:
-        with words.open("wb") as log:
-            code = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_s, check=False,
-                env=environment,
-            ).returncode  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {}, f"it hung: no answer in {timeout_s:.0f} s, and was ended{_last_words(words)}"
-    if answer.is_file():
-        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return found, None
-    return {}, f"{_ending(code)}{_last_words(words)}"
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"the check ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"it crashed ({name})"
-
-
-def _last_words(words: Path) -> str:
-    try:
-        text = words.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
-    return f": ...{one_line(text)[-LAST_WORDS:]}" if text else ""
 
 
 def _caches() -> tuple[Folder, ...]:

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .cpu import worker_threads
 from .errors import ImageError, one_line
 from .registry import Preprocess
 from .results import Array
@@ -97,13 +98,13 @@ def preprocess(image: ImageInput, spec: Preprocess) -> Array:
 def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess) -> Array:
     """Turn images into one input: float32 [N, 3, crop_size, crop_size], C-contiguous; each as `preprocess` does.
 
-    Several images are worked on in one thread per available core: Pillow decodes and resizes without holding the
+    Several images are worked on in `worker_threads`: Pillow decodes and resizes without holding the
     interpreter's lock. No images give an array with N = 0.
 
     Raises ImageError as `load_rgb` does.
     """
     batch = np.empty((len(images), 3, spec.crop_size, spec.crop_size), dtype=np.float32)
-    threads = min(len(images), _available_cores())
+    threads = min(len(images), worker_threads())
     if threads < 2:
         for image, out in zip(images, batch, strict=True):
             _read_and_fill(image, spec, out)
@@ -341,9 +342,3 @@ def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> No
     scale, shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
     np.multiply(pixels, scale[:, None, None], out=out, dtype=np.float32)
     np.add(out, shift[:, None, None], out=out)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; honours the limits of containers and of taskset
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

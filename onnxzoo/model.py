@@ -51,9 +51,10 @@ def load(
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
     the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: of the arithmetic,
     `fp32` being exact; `auto` is the fastest that the engine and the artifact's files offer. `threads`: of the CPU, by
-    default all cores. `batch_size`: the largest batch expected, and the size in which lists are run (BATCH_SIZE
-    without it); larger ones are cut. `hint`: `latency` for one image after another, `throughput` for batches.
-    `strict`: refuse an engine that would run a part of the model on the CPU where a GPU was asked for.
+    default as many as affinity, CPU quota and OMP_NUM_THREADS allow (`onnxzoo.cpu.engine_threads`). `batch_size`: the
+    largest batch expected, and the size in which lists are run (BATCH_SIZE without it); larger ones are cut. `hint`:
+    `latency` for one image after another, `throughput` for batches. `strict`: refuse an engine that would run a part
+    of the model on the CPU where a GPU was asked for.
     The ONNX file's SHA-256 is checked before anything reads it.
 
     The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint

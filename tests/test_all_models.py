@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from int8 import quantise
 
 pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
@@ -111,30 +112,6 @@ def test_static_int8_quantisation_compiles_and_runs_on_both_engines(exported: Ex
         assert np.isfinite(found).all()
         error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
         assert 0 < error < 0.2, f"{engine}: relative rms error {error:.3f}"
-
-
-def quantise(source: Path, target: Path, images: np.ndarray) -> None:
-    """Post-training static quantisation in QDQ form: uint8 activations, symmetric int8 weights per channel."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
-
-    class Images(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = [{INPUT_NAME: image[None]} for image in images]
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return self.left.pop() if self.left else None
-
-    quantization.quantize_static(
-        str(source),
-        str(target),
-        Images(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "MatMulConstBOnly": True},
-    )
 
 
 def logits(engine: str, model_file: Path, images: np.ndarray) -> np.ndarray:

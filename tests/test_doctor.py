@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from onnxzoo import cpu as processor
-from onnxzoo import doctor
+from onnxzoo import doctor, doctor_children
 from onnxzoo.cpu import Cpu, cpu, implied_precisions
+from onnxzoo.doctor_children import Children
 
 
 def run_doctor(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +114,7 @@ def test_an_engine_that_hangs_is_ended(fakes):
     (fakes / "onnxruntime.py").write_text(
         "print('loading', flush=True)\nimport time\ntime.sleep(100)\n", encoding="utf-8"
     )
-    check = doctor._check_engine("onnxruntime", 3)
+    check = doctor._check_engine(Children(), "onnxruntime", 3)
     assert (check.works, check.reason) == (False, "it hung: no answer in 3 s, and was ended: ...loading")
 
 
@@ -121,7 +122,7 @@ def test_a_child_that_answers_nonsense(fakes):
     (fakes / "numpy.py").write_text(
         "import sys\nopen(sys.argv[1], 'w').write('{\"works\": true')\nimport os\nos._exit(0)\n", encoding="utf-8"
     )
-    check = doctor._check_engine("onnxruntime", 30)
+    check = doctor._check_engine(Children(), "onnxruntime", 30)
     assert not check.works
     assert "the check could not be made" in check.reason
 
@@ -159,11 +160,11 @@ def test_arm_features(monkeypatch, tmp_path):
     info.write_text("processor : 0\nFeatures : fp asimd asimdhp asimddp bf16 i8mm sve\n", encoding="utf-8")
     monkeypatch.setattr(processor, "CPUINFO", info)
     monkeypatch.setattr(sys, "platform", "linux")
-    cpu.cache_clear()
+    processor._description.cache_clear()
     try:
         found = cpu()
     finally:
-        cpu.cache_clear()
+        processor._description.cache_clear()
     assert found.instruction_sets == ("neon", "fp16", "dotprod", "bf16", "i8mm", "sve")
     assert implied_precisions(found.instruction_sets) == ("fp16", "bf16", "int8")
 
@@ -175,11 +176,11 @@ def test_a_mac(monkeypatch):
     }
     monkeypatch.setattr(processor, "_sysctl", lambda *arguments: answers.get(arguments[-1], ""))
     monkeypatch.setattr(sys, "platform", "darwin")
-    cpu.cache_clear()
+    processor._description.cache_clear()
     try:
         found = cpu()
     finally:
-        cpu.cache_clear()
+        processor._description.cache_clear()
     assert found.name == "Apple M9"
     assert found.instruction_sets == ("neon", "bf16")
 
@@ -187,11 +188,11 @@ def test_a_mac(monkeypatch):
 def test_without_proc_nothing_is_known_and_that_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "nowhere")
     monkeypatch.setattr(sys, "platform", "linux")
-    cpu.cache_clear()
+    processor._description.cache_clear()
     try:
         found = cpu()
     finally:
-        cpu.cache_clear()
+        processor._description.cache_clear()
     assert isinstance(found, Cpu)
     assert found.instruction_sets is None
     assert found.name
@@ -227,7 +228,7 @@ def test_a_machine_without_a_temporary_folder(monkeypatch):
     def refuse(**_: Any) -> Any:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(doctor_children.tempfile, "TemporaryDirectory", refuse)
     found = doctor.diagnose()
     assert not found.works
     assert {engine.reason for engine in (*found.engines, found.auto)} == {
@@ -270,7 +271,7 @@ def test_the_hub_is_asked_only_on_demand(monkeypatch):
 
 
 def test_passwords_and_variables_of_our_own_are_not_shown(monkeypatch):
-    monkeypatch.setattr(doctor, "_ask", lambda *_: ({}, "not asked"))
+    monkeypatch.setattr(doctor.Children, "ask", lambda *_: ({}, "not asked"))
     monkeypatch.setenv("HF_ENDPOINT", "http://me:p@ss@127.0.0.1:9/models")
     monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
     monkeypatch.setenv("no_proxy", "*")
@@ -287,7 +288,7 @@ def test_passwords_and_variables_of_our_own_are_not_shown(monkeypatch):
 def test_a_variable_is_listed_if_the_user_set_it(monkeypatch, users):
     monkeypatch.delenv("HF_HUB_VERBOSITY", raising=False)
     script = (
-        "import sys; from onnxzoo import doctor; doctor._ask = lambda *_: ({}, 'not asked'); "
+        "import sys; from onnxzoo import doctor; doctor.Children.ask = lambda *_: ({}, 'not asked'); "
         "from onnxzoo.cli import main; sys.argv = ['onnxzoo', 'doctor', '--json']; main()"
     )
     environment = {**os.environ, **({} if users is None else {"HF_HUB_VERBOSITY": users})}
@@ -301,11 +302,12 @@ def test_a_variable_is_listed_if_the_user_set_it(monkeypatch, users):
 def test_auto_is_tried_with_what_the_user_built_and_the_others_without(monkeypatch, cache):
     asked: dict[str, str] = {}
 
-    def record(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+    def record(command: list[str], *, env: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
         asked[command[-1]] = env["ONNXZOO_CACHE"]
-        return subprocess.CompletedProcess(command, 1)
+        return popen([sys.executable, "-S", "-c", ""], **options)
 
-    monkeypatch.setattr(doctor.subprocess, "run", record)
+    popen = subprocess.Popen
+    monkeypatch.setattr(doctor_children.subprocess, "Popen", record)
     doctor.diagnose()
     assert asked.pop("auto") == str(cache)
     assert {"openvino", "tensorrt", "cuda"} <= asked.keys()

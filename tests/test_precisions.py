@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +21,7 @@ from artifacts import (
     configure,
     copy_shipped,
 )
+from int8 import int8_matrices, product_without_vnni, quantise
 from onnxzoo.validators import engine_checks, running, validate
 from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.low_precision import check_low_precision
@@ -24,6 +29,7 @@ from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo.artifact import read_artifact
+from onnxzoo.cpu import cpu
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import EngineUnavailableError, InputError, ValidationError
@@ -32,6 +38,7 @@ from onnxzoo.results import Array
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 Outputs = dict[str, Array]
+INT8_MODEL = "onnx/model_int8.onnx"
 
 
 def run(folder: Path, **options: object) -> list[Check]:
@@ -42,32 +49,77 @@ def problems(checks: list[Check]) -> str:
     return " | ".join(problem for check in checks for problem in check.comparison.problems)
 
 
+def quantised_copy(folder: Path, name: str = SWIN, *, reduce_range: bool = True) -> Path:
+    """A shipped model with an int8 file beside fp32, calibrated on its recorded inputs."""
+    copy_shipped(folder, name)
+    images = Validation(read_artifact(folder)).inputs.images
+    quantise(folder / MODEL, folder / INT8_MODEL, images, reduce_range=reduce_range)
+    announce(folder, INT8_MODEL, precision="int8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shipped model with an int8 file beside fp32, made as users make one."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
-    folder = copy_shipped(tmp_path_factory.mktemp("int8") / "artifact", SWIN)
-    images = Validation(read_artifact(folder)).inputs.images
+    """The SwinV2 model that ships, with an int8 file whose weights have 7 bits."""
+    return quantised_copy(tmp_path_factory.mktemp("int8") / "artifact")
 
-    class Images(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = [{"image": image[None]} for image in images]
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return self.left.pop() if self.left else None
+@pytest.fixture(scope="module")
+def full_range(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with weights of all 8 bits, which are right on some processors only."""
+    return quantised_copy(tmp_path_factory.mktemp("full") / "artifact", reduce_range=False)
 
-    quantization.quantize_static(
-        str(folder / MODEL),
-        str(folder / "onnx" / "model_int8.onnx"),
-        Images(),
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},
-    )
-    announce(folder, "onnx/model_int8.onnx", precision="int8")
-    return folder
+
+def test_weights_of_7_bits_cannot_saturate_and_those_of_8_do(quantised: Path, full_range: Path) -> None:
+    random = np.random.default_rng(0)
+    names = int8_matrices(quantised / INT8_MODEL).keys()
+    assert len(names) >= 20
+    wrong = []
+    for name in names:
+        narrow, full = (int8_matrices(folder / INT8_MODEL)[name] for folder in (quantised, full_range))
+        activations = random.integers(128, 256, (4, len(narrow)), dtype=np.uint8)
+        activations[0] = 255
+        exact = activations.astype(np.int32) @ narrow.astype(np.int32)
+        assert (product_without_vnni(activations, narrow) == exact).all(), name
+        exact = activations.astype(np.int32) @ full.astype(np.int32)
+        wrong.append((product_without_vnni(activations, full) != exact).any())
+    assert all(wrong)
+    # The worst pair that 7 bits allow, and what 8 bits allow.
+    both = np.full((1, 2), 255, np.uint8)
+    for weight, expected in ((-64, -32640), (64, 32640), (-128, -32768), (127, 32767)):
+        assert product_without_vnni(both, np.full((2, 1), weight, np.int8)).item() == expected
+
+
+# Artifacts -> whether their int8 files pass in OpenVINO, and the lower SNR of the two outputs in dB.
+MEASURE = """
+import sys
+from pathlib import Path
+from onnxzoo.artifact import read_artifact
+from onnxzoo.validators.validate import Validation
+
+for folder in sys.argv[1:]:
+    validation = Validation(read_artifact(Path(folder)), precisions=["int8"], engines=["openvino"], batch_sizes=[3])
+    check = next(check for check in validation.run() if check.reference == "conformance")
+    print(bool(check), min(figures.snr_db for figures in check.comparison.outputs.values()))
+"""
+
+
+@pytest.mark.skipif(
+    "avx2" not in (cpu().instruction_sets or ()) or platform.machine().lower() not in ("x86_64", "amd64"),
+    reason="the switch is of x86",
+)
+def test_a_processor_with_avx2_only_is_right_with_7_bits_and_fails_with_8(quantised: Path, full_range: Path) -> None:
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs openvino")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", MEASURE, str(quantised), str(full_range)],
+        capture_output=True, text=True, check=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    )  # fmt: skip
+    (right, snr_db), (wrong, saturated_db) = (line.split() for line in done.stdout.splitlines())
+    limit = TOLERANCES["int8"].snr_db
+    assert limit is not None
+    assert (right, wrong) == ("True", "False")
+    assert float(saturated_db) < limit - 3 < limit + 3 < float(snr_db)
 
 
 def test_every_precision_is_checked_with_its_own_tolerance(quantised: Path) -> None:
@@ -102,14 +154,14 @@ def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[
     from onnx import numpy_helper
 
     folder = Path(shutil.copytree(quantised, tmp_path / "broken"))
-    path = folder / "onnx" / "model_int8.onnx"
+    path = folder / INT8_MODEL
     model = onnx.load(path)
     tensor = next(t for t in model.graph.initializer if list(t.dims) == shape)
     values = numpy_helper.to_array(tensor)
     broken = values + 3 if shape == [10] else np.ascontiguousarray(values[::-1])
     tensor.CopyFrom(numpy_helper.from_array(broken.astype(values.dtype), tensor.name))
     onnx.save(model, path)
-    announce(folder, "onnx/model_int8.onnx")
+    announce(folder, INT8_MODEL)
     checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
     assert not any(check for check in checks if check.reference == "conformance")
 
@@ -150,12 +202,12 @@ def test_the_constants_of_an_int8_model_are_the_fp32_models(case: str, quantised
 
     name, change, expected = INT8_FAULTS[case]
     folder = Path(shutil.copytree(quantised, tmp_path / "faulty"))
-    path = folder / "onnx" / "model_int8.onnx"
+    path = folder / INT8_MODEL
     model = onnx.load(path)
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor))), name))
     onnx.save(model, path)
-    announce(folder, "onnx/model_int8.onnx")
+    announce(folder, INT8_MODEL)
     check = next(Validation(read_artifact(folder), precisions=["int8"]).run())
     assert (check.reference, check.precision) == ("parameters", "int8")
     (problem,) = check.comparison.problems
@@ -167,12 +219,12 @@ def test_a_bias_that_nothing_uses_any_more_is_missed(quantised: Path, tmp_path: 
     import onnx
 
     folder = Path(shutil.copytree(quantised, tmp_path / "faulty"))
-    path = folder / "onnx" / "model_int8.onnx"
+    path = folder / INT8_MODEL
     model = onnx.load(path)
     (node,) = (node for node in model.graph.node if "layers.1.blocks.1.mlp.fc2.bias" in node.input)
     node.input[:] = ["scalar.0.5" if name.endswith(".bias") else name for name in node.input]
     onnx.save(model, path)
-    announce(folder, "onnx/model_int8.onnx")
+    announce(folder, INT8_MODEL)
     check = next(Validation(read_artifact(folder), precisions=["int8"]).run())
     assert check.comparison.problems == (
         "layers.1.blocks.1.mlp.fc2.bias is not in model_int8.onnx, or nothing uses it",

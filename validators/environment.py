@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
 from importlib import metadata
 
+from ..cpu import engine_threads
 from .engine_settings import CPU_INFO, cpu_flags
 
 ENGINE_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu")
@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
     found = {
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": platform.platform(),
-        "CPU": f"{_processor()}, {os.cpu_count()} threads",
+        "CPU": f"{_processor()}, {engine_threads()} threads used",
         "CPU flags": ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "none of " + ", ".join(CPU_FLAGS),
         "GPU": _graphics() or "none (nvidia-smi finds none)",
     }

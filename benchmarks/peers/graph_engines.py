@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from serve import serve
 
+from onnxzoo.engines.openvino_module import import_openvino
+
 
 def onnxruntime_session(model: str, image: np.ndarray, threads: int) -> Callable[[], Any]:
     """The graph in an ONNX Runtime session on the CPU, whose threads stop spinning when a run ends."""
@@ -32,9 +34,7 @@ def onnxruntime_session(model: str, image: np.ndarray, threads: int) -> Callable
 
 def openvino_request(model: str, image: np.ndarray, threads: int, static: bool) -> Callable[[], Any]:
     """The graph compiled by OpenVINO for the CPU."""
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     graph = core.read_model(model)
     if static:
         graph.reshape({graph.inputs[0]: list(image.shape)})

@@ -4,13 +4,12 @@
 
 prints the five best class ids as JSON on its last line. The options are those of PaddleClas's own predictor on a
 CPU (deploy/utils/predictor.py), without enable_memory_optim(), which Paddle 3.3 rejects for its `.json` programs;
-oneDNN is on, Paddle's default. As many threads as cores.
+oneDNN is on, Paddle's default. As many threads as the spec says.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def infer(predictor: Any, image: np.ndarray) -> np.ndarray:
 def main(spec_file: str, program: str, parameters: str, image: str) -> None:
     """Load, run once, print."""
     spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
-    predictor = create_predictor(spec["family"], program, parameters, len(os.sched_getaffinity(0)))
+    predictor = create_predictor(spec["family"], program, parameters, spec["threads"])
     logits = infer(predictor, preprocess(image, spec["preprocess"]))
     print(json.dumps(np.argsort(-logits[0])[:5].tolist()))
 

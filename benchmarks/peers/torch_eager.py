@@ -9,7 +9,6 @@ Needs torch, transformers and pillow; their interpreter need not have onnxzoo.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def main(action: str, spec_file: str, folder: str, *images: str) -> None:
         config_class, model_class = implementation(spec["family"])
         model_class(config_class(**configuration(spec))).eval().save_pretrained(folder)
         return
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(spec["threads"])
     _, model_class = implementation(spec["family"])
     model = model_class.from_pretrained(folder).eval()
     with torch.inference_mode():

@@ -127,7 +127,9 @@ class LazyGroup(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        except click.Abort:
+        except click.Abort as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                click.echo("onnxzoo: interrupted", err=True)
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
             _exit_for_usage(error)

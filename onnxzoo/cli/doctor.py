@@ -12,6 +12,7 @@ import click
 from . import one_line, variables_of_ours
 
 if TYPE_CHECKING:
+    from ..cpu import Cpu
     from ..doctor import Diagnosis, EngineCheck
 
 NOTHING_WORKS = 3
@@ -53,7 +54,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         "unknown instruction sets" if cpu.instruction_sets is None else " ".join(cpu.instruction_sets) or "none known"
     )
     faster = f"; faster than fp32 here: {', '.join(found.precisions)}" if found.precisions else ""
-    yield f"CPU       {cpu.name} ({cpu.architecture}), {cpu.cores} cores: {sets}{faster}"
+    yield f"CPU       {cpu.name} ({cpu.architecture}), {_cores(cpu)}: {sets}{faster}"
     yield from _nvidia_lines(found)
     for device in found.openvino_devices:
         arithmetic = ", ".join(name for name in ARITHMETIC if name in device.capabilities)
@@ -72,6 +73,11 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     width = max(len(engine.name) for engine in found.engines)
     for engine in (*found.engines, found.auto):
         yield f"{engine.name:<{width}}  {_verdict(engine)}"
+
+
+def _cores(cpu: Cpu) -> str:
+    quota = "" if cpu.quota is None else f", a CPU quota of {cpu.quota:.3g}"
+    return f"{cpu.cores} cores{quota}, {cpu.threads} threads for an engine"
 
 
 def _nvidia_lines(found: Diagnosis) -> Iterator[str]:

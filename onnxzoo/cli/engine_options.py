@@ -22,7 +22,11 @@ _PRECISION = click.option(
     show_default=True,
     help="Arithmetic: fp32 is exact; fp16, bf16, int8; auto: the fastest that engine and model offer.",
 )
-_THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads of the CPU; all cores without it.")
+_THREADS = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of the CPU; without it the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
+)
 _STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from ..cpu import worker_threads
 from ..registry import find
 from ..training.recipe import CROPS, Recipe, default_recipe
 
@@ -88,7 +89,12 @@ def recipe_options(function: F) -> F:
 )
 @click.option("--save-steps", type=click.IntRange(min=0), default=0, help="Save every so many steps, too.")
 @click.option("--log-steps", type=click.IntRange(min=0), default=50, help="Record the loss every so many steps. [50]")
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that read images.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Threads that read images.",
+)
 @recipe_options
 def command(
     name: str,
@@ -134,7 +140,7 @@ def command(
         on_error="skip" if on_error == "skip" else "stop",
         save_steps=save_steps,
         log_steps=log_steps,
-        threads=threads or _cores(),
+        threads=threads or worker_threads(),
         command=shlex.join(["onnxzoo", *sys.argv[1:]]),
     )
     # The first process of a distributed training speaks for all.
@@ -165,10 +171,6 @@ def _quiet_paddle() -> None:
     """Keep Paddle's notes about itself out of the output; its errors stay. Before its first import."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class TerminalProgress:

@@ -103,8 +103,7 @@ def session_options(module: ModuleType, options: EngineOptions) -> Any:
     # runs. Spinning during a run is worth its cost: without it, small graphs take half as long again.
     chosen.add_session_config_entry("session.force_spinning_stop", "1")
     chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if options.threads is not None:
-        chosen.intra_op_num_threads = options.threads
+    chosen.intra_op_num_threads = options.cpu_threads
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, and on its GPU and NPU devices. The only module that imports openvino.
+"""OpenVINO on the CPU, and on its GPU and NPU devices.
 
 Models are compiled for fixed batch sizes, a few of them (see `batches`), each when it is first needed.
 """
@@ -17,12 +17,12 @@ import numpy as np
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..results import EngineInfo
 from .batches import Cutter, Piece, batch_sizes
-from .libraries import checked_feeds, closed, failure, unavailable
+from .libraries import checked_feeds, closed, failure
 from .openvino_compile import CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
+from .openvino_module import import_openvino
 from .options import EngineOptions
 from .protocol import Array, Built, Choice, ModelFile, TensorSpec
 
-INSTALL = "pip install openvino"
 # What OpenVINO calls the parts of a compiled graph that hold values instead of computing them.
 NOT_COMPUTED = ("Const", "Input", "Parameter", "Output", "Result")
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
@@ -51,7 +51,7 @@ class OpenVINOEngine:
         Raises EngineUnavailableError when openvino cannot be imported or the device is not there or lacks the
         precision, EngineError when OpenVINO rejects the model.
         """
-        compiler = Compiler(_imported(), model, options, device or CPU)
+        compiler = Compiler(import_openvino(), model, options, device or CPU)
         self._compiler = compiler
         self._compiling = threading.Lock()
         # Batch size -> compiled model; None once closed.
@@ -249,7 +249,7 @@ def _output_name(node: Any) -> str:
 
 def devices() -> list[dict[str, Any]]:
     """OpenVINO's devices: `name`, `description`, `capabilities`. Raises EngineUnavailableError without openvino."""
-    core = _imported().Core()
+    core = import_openvino().Core()
     return [
         {
             "name": str(name),
@@ -258,11 +258,3 @@ def devices() -> list[dict[str, Any]]:
         }
         for name in core.available_devices
     ]
-
-
-def _imported() -> Any:
-    try:
-        import openvino
-    except Exception as error:
-        raise unavailable(NAME, error, INSTALL) from error
-    return openvino

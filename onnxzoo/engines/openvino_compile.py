@@ -138,7 +138,7 @@ class Compiler:
                 "cores": processor.cores,
                 "precision": self._options.precision,
                 "hint": self._options.hint,
-                "threads": self._options.threads,
+                "threads": self._options.cpu_threads,
                 "batch": size,
             },
         )
@@ -211,8 +211,8 @@ class Compiler:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": self._options.hint.upper()}
         if self._options.precision != AUTO_PRECISION:
             settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[self._options.precision]
-        if self._options.threads is not None and (self._base == CPU or self._combined):
-            settings["INFERENCE_NUM_THREADS"] = self._options.threads
+        if self._base == CPU or self._combined:
+            settings["INFERENCE_NUM_THREADS"] = self._options.cpu_threads
         if self._base == "AUTO":
             # Else it begins on the CPU while it compiles for the device it names.
             settings["ENABLE_STARTUP_FALLBACK"] = False
@@ -252,9 +252,10 @@ class Compiler:
     def _most_streams(self) -> int:
         """How many requests the device can work on at a time, at most."""
         try:
-            return max(1, int(self._core.get_property(self._device, "RANGE_FOR_STREAMS")[1]))
+            most = max(1, int(self._core.get_property(self._device, "RANGE_FOR_STREAMS")[1]))
         except Exception:  # noqa: BLE001 - devices differ in the properties they have
             return 1
+        return min(most, self._options.cpu_threads) if self._base == CPU else most
 
 
 def arithmetic_of(model: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from .. import files
+from ..cpu import engine_threads
 from ..errors import InputError
 
 FP32, FP16, BF16, INT8, AUTO_PRECISION = "fp32", "fp16", "bf16", "int8", "auto"
@@ -26,11 +27,12 @@ MAX_BATCH_SIZE = 65536
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What is asked of an engine; the defaults are exact, for one image at a time, on all cores.
+    """What is asked of an engine; the defaults are exact, for one image at a time, on all cores that the
+    process may use.
 
     `precision`: the arithmetic. `fp32` is exact: neither TF32 nor bf16 anywhere. `auto` is the fastest that the engine
     and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are had or refused.
-    `threads`: of the CPU, for one run; None leaves it to the engine, which takes all cores.
+    `threads`: of the CPU, for one run; None takes what `cpu_threads` says, never the default of the engine's library.
     `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
     many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
     `strict`: refuse a graph of which a part would run on the CPU, where a GPU was asked for.
@@ -71,6 +73,11 @@ class EngineOptions:
     def cache_folder(self) -> Path:
         """The folder for compiled models (not created here)."""
         return engines_dir() if self.cache is None else self.cache
+
+    @property
+    def cpu_threads(self) -> int:
+        """The threads of the CPU for one run: as asked for, else as `cpu.engine_threads` decides at this moment."""
+        return engine_threads() if self.threads is None else self.threads
 
     @property
     def largest_batch(self) -> int:
