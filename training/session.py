@@ -114,6 +114,8 @@ def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
     """
     path, classes = request.data, request.classes
     whole = open_dataset(path, "train")
+    if whole.skipped:
+        progress.say(f"{path}: {whole.skipped}")
     known = labels(request.entry.labels)
     if len(known) == len(whole.classes) and named(whole, known) is not whole:
         whole = named(whole, known)

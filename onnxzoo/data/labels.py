@@ -1,7 +1,7 @@
 """Files of class names, for exports, evaluation and training alike.
 
-A line is `id name`, as in PaddleClas's label lists, with spaces or tabs between the two; lines may stand in any order, and
-blank lines do not count. Ids go from 0 up, or from 1 up: then id 1 is the first class. A file without ids has one
+A line is `id name`, as in PaddleClas's label lists, with spaces or tabs between the two; lines may stand in any order,
+and blank lines do not count. Ids go from 0 up, or from 1 up: then id 1 is the first class. A file without ids has one
 name a line, in the order of the class ids. What could be read in two ways is refused.
 
 The same name may stand for two ids: in ImageNet-1k `crane` is a bird and a machine.

@@ -11,8 +11,8 @@ Layouts that `open_dataset` recognises under a path, in this order:
 4. `train/CLASS/*` and `val/CLASS/*` (ImageNet), under any of the names in SPLIT_FOLDERS, in upper or lower case;
 5. `CLASS/*` without such split folders: that folder is the split that is asked for.
 
-Folders of other names that hold the same class folders each look like splits, and are refused: trained on as classes they
-would give a model that tells training images from test images.
+Folders of other names that hold the same class folders each look like splits, and are refused: trained on as classes
+they would give a model that tells training images from test images.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".qoi", ".tga", ".tif", ".tiff", ".webp"),
     }
 )
-"""Formats of pictures that Pillow reads, HEIC by its plug-in pillow-heif. Where one is not supported, reading says so."""
+"""Formats of pictures that Pillow reads, HEIC by the plug-in pillow-heif. Reading says where one is not supported."""
 
 SYSTEM_NAMES = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
