@@ -30,7 +30,7 @@ def read_labels(file: Path) -> tuple[str, ...]:
         if isinstance(error, RegistryError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise RegistryError(f"the class names in {file} cannot be read: {reason}") from None
+        raise RegistryError(f"cannot read the labels in {file}: {reason}") from None
 
 
 def parse_labels(text: str, where: str) -> tuple[str, ...]:
