@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
+from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..files import atomic_folder, models_dir
 from ..reference.build import ModelSpec, at_image_size
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..reference.download import Progress, checkpoint_path
-from ..registry import ModelEntry, Preprocess, labels, parse_labels
+from ..registry import ModelEntry, Preprocess, labels
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
 
@@ -52,8 +53,8 @@ def export_model(
 
     `weights`: a `.pdparams` or `.safetensors` file; without it the registry's checkpoint is downloaded.
     `out`: the artifact folder, replaced whole if it is an artifact already; by default the model's place
-    in the cache, where `onnxzoo.load(name)` finds it. `labels_file`: class names, one a line, with or
-    without a leading id; by default the registry's, if the checkpoint has as many classes. `image_size`: side of the
+    in the cache, where `onnxzoo.load(name)` finds it. `labels_file`: class names (see `onnxzoo.data.labels`);
+    by default the registry's, if the checkpoint has as many classes. `image_size`: side of the
     input in pixels, by default the checkpoint's (see `at_image_size`).
 
     Nothing is written to `out` before the last step. Raises CheckpointError, ExportError (with the log of
@@ -170,22 +171,12 @@ def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> Seq
         names: Sequence[str] = labels(entry.labels)
         return names if len(names) == spec.num_classes else [f"class {i}" for i in range(spec.num_classes)]
     try:
-        names = read_labels(labels_file.read_text(encoding="utf-8-sig"), str(labels_file))
-    except (OSError, UnicodeDecodeError, RegistryError) as error:
-        raise InputError(f"cannot read the labels in {labels_file}: {error}") from None
+        names = read_labels(labels_file)
+    except RegistryError as error:
+        raise InputError(str(error)) from None
     if len(names) != spec.num_classes:
         raise InputError(f"{labels_file} has {len(names)} labels, the checkpoint has {spec.num_classes} classes")
     return names
-
-
-def read_labels(text: str, where: str) -> Sequence[str]:
-    """Class names by class id from lines `id name` (ids 0, 1, 2, ... in order) or lines `name`.
-
-    Raises RegistryError for an empty file or an empty line between names.
-    """
-    lines = text.strip("\r\n").splitlines()
-    with_ids = all(line.startswith(f"{number} ") for number, line in enumerate(lines))
-    return parse_labels("\n".join(lines if with_ids else (f"{i} {line}" for i, line in enumerate(lines))), where)
 
 
 def _preprocess(entry: ModelEntry, spec: ModelSpec) -> Preprocess:

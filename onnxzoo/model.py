@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, overload
@@ -20,6 +21,7 @@ from .engines.protocol import Engine, ModelFile, ModelFiles
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
+from .image_memory import max_pixels as pixel_limit
 from .results import Array, ClassScore, EngineInfo, Prediction
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
@@ -41,6 +43,7 @@ def load(
     batch_size: int | None = None,
     hint: Hint = "latency",
     strict: bool = False,
+    max_pixels: int | None = None,
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
@@ -55,6 +58,8 @@ def load(
     largest batch expected, and the size in which lists are run (BATCH_SIZE without it); larger ones are cut. `hint`:
     `latency` for one image after another, `throughput` for batches. `strict`: refuse an engine that would run a part
     of the model on the CPU where a GPU was asked for.
+    `max_pixels`: the largest RGB image that is decoded, in pixels, by default ONNXZOO_MAX_PIXELS or
+    `onnxzoo.image.MAX_PIXELS`; formats that take more memory per pixel may have fewer.
     The ONNX file's SHA-256 is checked before anything reads it.
 
     The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
@@ -67,19 +72,22 @@ def load(
     DownloadError; for models on the Hub also HubError.
     """
     options = EngineOptions(precision, threads, batch_size, strict, hint)
+    pixel_limit(max_pixels)
     if engine == PADDLE:
         if precision != FP32:
             raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
         artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=None))
         reference = _reference(artifact, None if weights is None else Path(weights))
-        return Model(artifact, reference, batch_size=options.largest_batch)
+        return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)
     if weights is not None:
         raise InputError(
             f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
             f"file: leave them out, or make an artifact of them: onnxzoo export NAME --weights {weights}"
         )
     artifact, files = find_model(model, engine, options, revision=revision, offline=offline)
-    return Model(artifact, create_engine(engine, files, options), batch_size=options.largest_batch)
+    return Model(
+        artifact, create_engine(engine, files, options), batch_size=options.largest_batch, max_pixels=max_pixels
+    )
 
 
 def find_model(
@@ -121,14 +129,18 @@ class Model:
     `multiprocessing`'s method `spawn`, which is the only way once CUDA was started. Models cannot be pickled.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(
+        self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE, max_pixels: int | None = None
+    ) -> None:
         """Tie an artifact to the engine that runs it; `load` does both. `batch_size`: images of one run for a list.
+        `max_pixels`: as `load` takes it.
 
         Raises ArtifactError, and closes the engine, when its input is not the one that the artifact describes.
         """
         self._artifact = artifact
         self._engine = engine
         self._process = os.getpid()
+        self._max_pixels = max_pixels
         # No more than the engine takes at a time, or each batch of a list would be cut in two.
         self._batch_size = min(batch_size, engine.max_batch or batch_size)
         try:
@@ -165,16 +177,17 @@ class Model:
     @overload
     def predict(self, image: ImageInput, top_k: int = 5) -> Prediction: ...  # type: ignore[overload-overlap]
 
-    # A str is a sequence of str to a type checker; the overload above is found first.
+    # A str is an iterable of str to a type checker; the overload above is found first.
     @overload
-    def predict(self, image: Sequence[ImageInput], top_k: int = 5) -> list[Prediction]: ...
+    def predict(self, image: Iterable[ImageInput], top_k: int = 5) -> list[Prediction]: ...
 
-    def predict(self, image: ImageInput | Sequence[ImageInput], top_k: int = 5) -> Prediction | list[Prediction]:
-        """The `top_k` best classes of one image, or of every image of a list or tuple, in its order.
+    def predict(self, image: ImageInput | Iterable[ImageInput], top_k: int = 5) -> Prediction | list[Prediction]:
+        """The `top_k` best classes of one image, or of every image of an iterable, in its order.
 
-        An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order.
-        A list runs in batches of the size that the model was loaded for; an empty one gives []. `top_k` beyond the
-        number of classes gives all of them.
+        An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order or [H, W].
+        Images come in a list, a tuple, a generator or another iterable, or as a uint8 array [N, H, W, 3]. They run in
+        batches of the size that the model was loaded for; none give []. `top_k` beyond the number of classes gives
+        all of them.
 
         Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1, EngineError.
         """
@@ -187,18 +200,17 @@ class Model:
         ]
         return predictions[0] if many is None else predictions
 
-    def embed(self, image: ImageInput | Sequence[ImageInput]) -> Array:
-        """The pooled features before the head: float32 [features], or [N, features] for a list or tuple.
+    def embed(self, image: ImageInput | Iterable[ImageInput]) -> Array:
+        """The pooled features before the head: float32 [features], or [N, features] for an iterable of images.
 
         Takes the same images as `predict`. No images give an array [0, features].
 
         Raises ImageError naming the image that cannot be read, EngineError.
         """
         many = _as_many(image)
-        if many is not None and not many:
-            return np.empty((0, self._artifact.architecture.num_features), dtype=np.float32)
         images = [image] if many is None else many
-        parts = [self._run(batch, EMBEDDING) for batch in self._batches(images)]  # type: ignore[arg-type]
+        parts = [np.empty((0, self._artifact.architecture.num_features), dtype=np.float32)]
+        parts += [self._run(batch, EMBEDDING) for batch in self._batches(images)]  # type: ignore[arg-type]
         vectors: Array = np.concatenate(parts)
         return vectors[0] if many is None else vectors
 
@@ -241,9 +253,10 @@ class Model:
         info = self.engine
         return f"Model({self.name!r}, engine={info.name!r}, device={info.device!r}, precision={info.precision!r})"
 
-    def _batches(self, images: Sequence[ImageInput]) -> Iterator[Array]:
-        for start in range(0, len(images), self._batch_size):
-            yield preprocess_batch(images[start : start + self._batch_size], self._artifact.preprocess)
+    def _batches(self, images: Iterable[ImageInput]) -> Iterator[Array]:
+        following = iter(images)
+        while batch := list(islice(following, self._batch_size)):
+            yield preprocess_batch(batch, self._artifact.preprocess, max_pixels=self._max_pixels)
 
     def _check_batch(self, batch: object) -> None:
         size = self.image_size
@@ -302,9 +315,13 @@ def top_classes(logits: Array, labels: Sequence[str], top_k: int) -> list[Predic
     ]
 
 
-def _as_many(image: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput] | None:
-    """The images of a list or tuple; None for a single image, whatever it is."""
-    return image if isinstance(image, list | tuple) else None
+def _as_many(image: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput] | None:
+    """The images of an iterable; None for a single image, whatever it is, and for what is neither."""
+    if isinstance(image, np.ndarray):
+        return image if image.ndim == 4 else None
+    # Strings, bytes, file objects and mappings can be iterated over, too, but not image by image.
+    single = isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | Mapping) or hasattr(image, "read")
+    return None if single or not isinstance(image, Iterable) else image  # type: ignore[return-value]
 
 
 def _checked_top_k(top_k: int) -> int:

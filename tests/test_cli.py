@@ -15,7 +15,7 @@ from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
-from onnxzoo.cli.images import NoImages, find_images
+from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
 from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.hub import lookup
@@ -387,3 +387,37 @@ def test_folders_patterns_and_files(tmp_path, monkeypatch):
         ".hidden.jpg",
     ]
     assert list(find_images(["*.gif", "b.jpg"])) == [NoImages("*.gif"), "b.jpg"]
+
+
+def test_an_image_on_standard_input(tiny, photos):
+    good = (photos / "blue.png").read_bytes()
+    result = CliRunner().invoke(main, ["predict", str(tiny), "-", str(photos / "red.png"), "--json"], input=good)
+    assert result.exit_code == 0
+    found = {row["image"]: row["top"][0]["label"] for row in json.loads(result.stdout)["results"]}
+    assert found == {"-": "blue", str(photos / "red.png"): "red"}
+    (photos / "bad.png").write_bytes(b"x")
+    result = CliRunner().invoke(main, ["predict", str(tiny), "-", str(photos / "bad.png")], input=good)
+    assert result.exit_code == 1, "the bad image"
+    assert "blue" in result.stdout, "standard input is not lost beside it"
+    result = CliRunner().invoke(main, ["predict", str(tiny), "-"], input=b"")
+    assert result.exit_code == 1
+    assert "standard input: " in result.stderr
+
+
+def test_what_a_folder_has_besides_images_is_said_in_one_line(tiny, photos):
+    os.mkfifo(photos / "pipe.png")
+    (photos / "notes.txt").write_text("x")
+    result = run("predict", tiny, photos)
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 1
+    assert "skipped 2 files: " in result.stderr
+    assert "1 not a regular file" in result.stderr
+
+
+def test_the_largest_image_is_an_option(tiny, photos, monkeypatch):
+    monkeypatch.delenv("ONNXZOO_MAX_PIXELS", raising=False)
+    result = run("predict", tiny, photos / "red.png", "--max-pixels", "3")
+    os.environ.pop("ONNXZOO_MAX_PIXELS", None)
+    assert result.exit_code == 1
+    assert "the limit is 3 in all" in result.stderr
+    assert "--max-pixels" in result.stderr

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from onnxzoo.validators import engine_checks, validate
 from onnxzoo.validators import report as report_module
 
-from onnxzoo import image as image_module
+from onnxzoo import image_reading
 from onnxzoo.artifact import read_artifact
 from onnxzoo.cli import main, validate_all
 from onnxzoo.engines import create_engine
@@ -153,6 +153,21 @@ def test_images_and_a_report(tmp_path: Path, photos: Path) -> None:
     assert "green.png" in text
 
 
+def test_an_image_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, photos: Path) -> None:
+    other = copy_shipped(tmp_path / "other", SWIN)
+    alter(other, rename_producer)
+    (photos / "bad.png").write_bytes(b"no image")
+    result = run(other, "--against", SWIN, "--images", photos, "--samples", "9", "--engine", "onnxruntime")
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 1
+    assert f"{photos / 'bad.png'} is not an image" in result.stderr
+    for image in photos.iterdir():
+        image.write_bytes(b"no image")
+    result = run(other, "--against", SWIN, "--images", photos, "--engine", "onnxruntime")
+    assert result.exit_code == 2
+    assert "images to validate with can be read" in result.stderr
+
+
 def test_a_file_name_cannot_forge_a_line(tmp_path: Path, photos: Path) -> None:
     folder = copy_shipped(tmp_path / "x\npassed: 8 of 8 checks")
     alter(folder, scale_initializer([96, 10], 1.01))
@@ -168,7 +183,7 @@ def test_preprocessing_needs_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("--preprocess")
     assert result.exit_code == 0
     assert result.stdout.startswith("preprocessing passed: 27 of 27 images")
-    monkeypatch.setattr(image_module, "_upright", lambda picture, _orientation: picture)
+    monkeypatch.setattr(image_reading, "_upright", lambda picture, _orientation: picture)
     result = run("--preprocess")
     assert result.exit_code == 1
     assert "  FAILED: EXIF orientation 6: " in result.stdout
@@ -179,7 +194,7 @@ def test_preprocessing_needs_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipeline_that_moves_pixels_fails_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_module, "_upright", lambda picture, _orientation: picture)
+    monkeypatch.setattr(image_reading, "_upright", lambda picture, _orientation: picture)
     result = run(PVT, "--preprocess", "--engine", "onnxruntime")
     assert result.exit_code == 1
     assert "preprocessing FAILED: 23 of 30 images" in result.stdout

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from onnxzoo.training.data import open_dataset
 from PIL import Image, ImageColor
 from tiny import LABELS
 
+from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import InputError
 from onnxzoo.model import load
 

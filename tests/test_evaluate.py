@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxzoo.training.data import open_dataset
 from onnxzoo.training.evaluate import Evaluation, best_classes, evaluate, match_classes, wilson_interval
 from PIL import Image
 from tiny import LABELS, tiny_outputs
 
 from onnxzoo.artifact import read_artifact
+from onnxzoo.data.layouts import open_dataset
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import DatasetError, InputError
 from onnxzoo.hub import shipped_models

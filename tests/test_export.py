@@ -12,14 +12,14 @@ import pytest
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.exports import pipeline
-from onnxzoo.exports.pipeline import STEPS, export_model, read_labels
+from onnxzoo.exports.pipeline import STEPS, export_model
 from onnxzoo.validators.validate import validate
 
 import onnxzoo
 from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import CheckpointError, ExportError, InputError
 from onnxzoo.reference.seeded import save_seeded_checkpoint
-from onnxzoo.registry import ModelEntry, RegistryError, find
+from onnxzoo.registry import ModelEntry, find
 
 pytestmark = pytest.mark.paddle
 
@@ -131,17 +131,6 @@ def test_labels_must_fit_the_checkpoint(exported, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read the labels"):
         export_model(PVT, weights=weights, out=tmp_path / "a", labels_file=tmp_path / "none.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
-
-
-def test_label_files_with_and_without_ids() -> None:
-    assert read_labels("0 cat, feline\n1 dog\n", "f") == ("cat, feline", "dog")
-    assert read_labels("cat, feline\ndog\n", "f") == ("cat, feline", "dog")
-    assert read_labels("crane\r\ncrane\r\n", "f") == ("crane", "crane")
-    assert read_labels("0\n1\n2\n", "f") == ("0", "1", "2"), "digits are names, too"
-    with pytest.raises(RegistryError, match="f, line 2"):
-        read_labels("cat\n\ndog\n", "f")
-    with pytest.raises(RegistryError, match="no labels"):
-        read_labels("\n", "f")
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_nothing_is_left(exported, tmp_path: Path) -> None:

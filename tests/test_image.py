@@ -377,8 +377,10 @@ def test_array_views_are_read_as_they_look() -> None:
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((4, 5), np.uint8),
+        np.zeros((4,), np.uint8),
         np.zeros((4, 5, 4), np.uint8),
+        np.zeros((4, 0), np.uint8),
+        np.zeros((4, 5), np.uint16),
         np.zeros((3, 4, 5), np.uint8),
         np.zeros((1, 4, 5, 3), np.uint8),
         np.zeros((4, 5, 3), np.float32),
@@ -395,6 +397,18 @@ def test_other_arrays_are_refused_with_expected_and_got(array: np.ndarray) -> No
     message = str(caught.value)
     assert f"array of shape {array.shape} and dtype {array.dtype}" in message
     assert "expected uint8 of shape (H, W, 3)" in message
+
+
+def test_grey_arrays_are_images() -> None:
+    grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    assert np.array_equal(np.asarray(load_rgb(grey)), np.repeat(grey[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_encoded_images_of_every_kind_of_bytes(kind: type) -> None:
+    data = encoded(photo())
+    assert load_rgb(kind(data)).tobytes() == load_rgb(data).tobytes()
+    assert refused(kind(b"nothing")).startswith(f"{kind.__name__} object of 7 bytes is not an image")
 
 
 def test_file_object_is_read_from_its_position_and_stays_open() -> None:

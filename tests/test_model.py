@@ -16,6 +16,7 @@ import onnxzoo
 from onnxzoo.artifact import read_artifact
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
+from onnxzoo.image import load_rgb
 from onnxzoo.model import BATCH_SIZE, Model, load, top_classes
 from onnxzoo.results import Array
 
@@ -86,6 +87,35 @@ def test_a_list_runs_in_batches_in_its_order(tiny, photos):
     names = [LABELS[i % 4] for i in range(2 * BATCH_SIZE + 1)]
     assert [one.label for one in model.predict([photos / f"{name}.png" for name in names])] == names
     assert engine.batches == [BATCH_SIZE, BATCH_SIZE, 1]
+
+
+def test_every_iterable_of_images_gives_a_list(tiny, photos):
+    model = fake_model(tiny)
+    paths = [photos / f"{name}.png" for name in LABELS]
+    arrays = np.stack([np.asarray(load_rgb(path)) for path in paths])
+    for images in ((path for path in paths), map(str, paths), dict.fromkeys(paths).keys(), iter(paths), arrays):
+        assert [one.label for one in model.predict(images)] == list(LABELS)
+    assert model.embed(path for path in paths).shape == (4, 3)
+    assert model.predict(iter([])) == []
+    assert model.predict(bytearray(paths[1].read_bytes())).label == LABELS[1]
+    assert model.predict(memoryview(paths[1].read_bytes())).label == LABELS[1]
+    for wrong in ({"a": paths[0]}, 3, None):
+        with pytest.raises(ImageError, match="is not an image"):
+            model.predict(wrong)
+
+
+def test_a_generator_is_read_batch_by_batch(tiny, photos):
+    taken = []
+
+    def images():
+        for number in range(BATCH_SIZE + 1):
+            taken.append(number)
+            yield photos / ("bad.png" if number == 0 else "red.png")
+
+    (photos / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        fake_model(tiny).predict(images())
+    assert len(taken) == BATCH_SIZE
 
 
 def test_no_images_give_no_predictions(tiny):

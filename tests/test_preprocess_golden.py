@@ -14,7 +14,7 @@ import pytest
 from artifacts import SWIN, configure, copy_shipped
 from onnxzoo.validators.preprocess import check_description, check_preprocess
 
-from onnxzoo import image
+from onnxzoo import image, image_reading
 from onnxzoo.artifact import read_artifact
 from onnxzoo.errors import ImageError
 
@@ -64,9 +64,9 @@ def test_one_level_in_one_pixel_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_blue_green_red_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = image.load_rgb
-    swapped = lambda source: PIL.Image.merge("RGB", original(source).split()[::-1])  # noqa: E731
-    monkeypatch.setattr(image, "load_rgb", swapped)
+    original = image_reading._to_rgb
+    swapped = lambda picture, name: PIL.Image.merge("RGB", original(picture, name).split()[::-1])  # noqa: E731
+    monkeypatch.setattr(image_reading, "_to_rgb", swapped)
     found = failing()
     assert "RGB, odd sizes" in found
     assert "grey" not in found, "grey has no order"
@@ -82,7 +82,7 @@ def test_blue_green_red_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_case_left_out_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, replacement: Callable[..., Any], case: str
 ) -> None:
-    monkeypatch.setattr(image, name, replacement)
+    monkeypatch.setattr(image_reading, name, replacement)
     found = failing()
     assert case in found
     assert "RGB, odd sizes" not in found

@@ -201,22 +201,3 @@ def test_labels_by_class_id():
     assert labels[0] == "tench, Tinca tinca"
     assert "tabby" in labels[281]
     assert labels[134] == labels[517].partition(",")[0] == "crane"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no labels in it"),
-        ("0 cat\n2 dog", "line 2: expected '1 <name>', got '2 dog'"),
-        ("0 cat\n1", "line 2"),
-        ("0 cat\n\n1 dog", "line 2"),
-        ("1 cat", "line 1: expected '0 <name>'"),
-    ],
-)
-def test_label_files_with_a_gap_are_refused(text, message):
-    with pytest.raises(RegistryError, match=f"my labels.*{message}"):
-        registry.parse_labels(text, "my labels")
-
-
-def test_label_files():
-    assert registry.parse_labels("0 cat\n1 big dog\n", "here") == ("cat", "big dog")

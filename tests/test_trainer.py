@@ -19,7 +19,6 @@ import pytest
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.training import validation
-from onnxzoo.training.data import open_dataset
 from onnxzoo.training.ema import Ema
 from onnxzoo.training.images import Damaged, KeptImages, ReadImages, evaluation_crops
 from onnxzoo.training.metrics import read_records
@@ -32,6 +31,7 @@ from onnxzoo.training.trainer import Outcome, Trainer
 from PIL import Image
 from toy_training import SIDE, Recorder, separable, toy_entry, toy_recipe, write_idx, write_separable
 
+from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import CheckpointError, DatasetError, TrainingError
 from onnxzoo.reference.build import ModelSpec, at_image_size, build_model, load_state
 from onnxzoo.reference.checkpoint import read_checkpoint

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxzoo.training.data import Dataset, open_dataset
-from onnxzoo.training.subsets import named, require_same_classes, split_off, subset_of_classes
 from PIL import Image
 from toy_training import idx_bytes, write_idx
 
+from onnxzoo.data.layouts import Dataset, open_dataset
+from onnxzoo.data.subsets import named, require_same_classes, split_off, subset_of_classes
 from onnxzoo.errors import DatasetError
 from onnxzoo.image import load_rgb
 
@@ -263,6 +263,6 @@ def test_an_unknown_split_is_refused(idx: Path) -> None:
 
 
 def test_opening_data_needs_no_paddle() -> None:
-    code = "import sys, onnxzoo.training.data, onnxzoo.training.recipe; print('paddle' in sys.modules)"
+    code = "import sys, onnxzoo.data.layouts, onnxzoo.training.recipe; print('paddle' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

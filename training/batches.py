@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..data.dataset import Labels
 from ..results import Array
-from .dataset import Labels
 from .images import ImageSource, Indices
 from .mixing import draw_mix, mixed_images, smoothed
 from .recipe import Recipe

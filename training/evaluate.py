@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..data.layouts import Dataset
 from ..errors import DatasetError, ImageError, InputError
 from ..image import ImageInput, preprocess_batch
 from ..model import BATCH_SIZE, Model
 from ..results import Array, EngineInfo
-from .data import Dataset
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far and the images in all."""

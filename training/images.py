@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from ..data.dataset import Dataset
 from ..errors import DatasetError, ImageError
 from ..image import ImageInput, load_rgb, preprocess
 from ..registry import Preprocess
 from ..results import Array
 from .augment import Pixels, augmented, erase, normalised, random_crop, shifted
-from .dataset import Dataset
 from .recipe import Recipe
 from .streams import IMAGE, IMAGES, stream
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import listing
+from ..data.layouts import Dataset, is_one_split, open_dataset
+from ..data.subsets import named, require_same_classes, split_off, subset_of_classes
 from ..errors import CheckpointError, DatasetError, TrainingError
 from ..reference._paddle import require_paddle
 from ..reference.build import ModelSpec, at_image_size, build_model
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..registry import ModelEntry, Preprocess, labels
 from ..results import Array
-from .data import Dataset, is_one_split, open_dataset
-from .dataset import listing
 from .images import OnError
 from .recipe import Recipe
 from .state import BEST_FILE, STATE_FILE
-from .subsets import named, require_same_classes, split_off, subset_of_classes
 from .trainer import Job, Outcome, Progress, Trainer
 from .writing import written
 
@@ -114,6 +114,8 @@ def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
     """
     path, classes = request.data, request.classes
     whole = open_dataset(path, "train")
+    if whole.skipped:
+        progress.say(f"{path}: {whole.skipped}")
     known = labels(request.entry.labels)
     if len(known) == len(whole.classes) and named(whole, known) is not whole:
         whole = named(whole, known)

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..data.dataset import Dataset
 from ..errors import InputError, TrainingError
 from ..reference.build import ModelSpec, load_state
 from ..registry import Preprocess
 from ..results import Array
 from .batches import Batch, BatchPlan
-from .dataset import Dataset
 from .ema import Ema
 from .images import Damaged, OnError, training_images
 from .metrics import METRICS_FILE, append_record, keep_until

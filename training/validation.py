@@ -10,13 +10,13 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ..data.dataset import Dataset
 from ..errors import ImageError, TrainingError
 from ..image import preprocess
 from ..reference.build import ModelSpec, build_model
 from ..registry import Preprocess
 from ..results import Array
 from .augment import normalised
-from .dataset import Dataset
 from .images import MAX_KEPT_BYTES, Damaged, Indices, evaluation_crops
 from .parallel import Processes
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
-from ..image import ImageInput, describe, preprocess_batch
+from ..errors import ImageError, InputError
+from ..image import ImageInput, describe, preprocess
 from ..registry import Preprocess
 from ..results import Array
 
@@ -60,12 +60,29 @@ def plain_inputs(spec: Preprocess) -> Inputs:
     return Inputs(("zero", "lowest", "highest", "one hot pixel"), images)
 
 
-def image_inputs(images: Sequence[ImageInput], spec: Preprocess, count: int = IMAGE_SAMPLES) -> Inputs:
+def image_inputs(
+    images: Sequence[ImageInput],
+    spec: Preprocess,
+    count: int = IMAGE_SAMPLES,
+    unreadable: Callable[[ImageError], None] | None = None,
+) -> Inputs:
     """At most `count` of these images, spread evenly, through the model's preprocessing.
 
-    Raises ImageError naming one that cannot be read, InputError when there is none.
+    `unreadable` is told of an image that cannot be read, which is left out. Raises ImageError naming it without
+    `unreadable`, InputError when there is no image, or none that can be read.
     """
     if not images:
         raise InputError("there is no image to validate with; give a folder with images in it")
     chosen = [images[index * len(images) // count] for index in range(count)] if len(images) > count else list(images)
-    return Inputs(tuple(describe(image) for image in chosen), preprocess_batch(chosen, spec))
+    names, tensors = [], []
+    for image in chosen:
+        try:
+            tensors.append(preprocess(image, spec))
+            names.append(describe(image))
+        except ImageError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+    if not tensors:
+        raise InputError(f"none of the {len(chosen)} images to validate with can be read; give others")
+    return Inputs(tuple(names), np.stack(tensors))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..artifact import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
-from ..errors import EngineUnavailableError, InputError, MissingDependencyError, ValidationError
+from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
 from ..results import EngineInfo
 from .compare import failed
@@ -49,13 +49,15 @@ class Validation:
         images: Sequence[ImageInput] | None = None,
         samples: int | None = None,
         seed: int | None = None,
+        unreadable: Callable[[ImageError], None] | None = None,
     ) -> None:
         """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
 
         `engines`: by default every one that works here without being built for minutes first; named ones must.
         `weights`: checkpoint for the live Paddle model. `against`, `against_precision`: another artifact. With either,
         the inputs are also fresh noise (`seed`), plain images and `images`; `samples`: number of noise images, and of
-        `images` at most. `precisions`: by default all that the artifact has. `tolerance`: instead of the default
+        `images` at most; `unreadable` is told of one that cannot be read, which is left out. `precisions`: by default
+        all that the artifact has. `tolerance`: instead of the default
         `value`; of precisions other than fp32 only where they are named.
 
         Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
@@ -111,7 +113,8 @@ class Validation:
             parts.append(noise_inputs(artifact.image_size, count, self.seed))
             parts.append(plain_inputs(artifact.preprocess))
             if images is not None:
-                parts.append(image_inputs(images, artifact.preprocess, IMAGE_SAMPLES if samples is None else samples))
+                most = IMAGE_SAMPLES if samples is None else samples
+                parts.append(image_inputs(images, artifact.preprocess, most, unreadable))
         self.inputs = joined(*parts)
         self.unavailable: dict[str, str] = {}
         self.checks: list[Check] = []

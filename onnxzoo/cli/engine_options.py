@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -35,6 +36,28 @@ def engine_options(command: Command) -> Command:
     for option in (_STRICT, _THREADS, _PRECISION, _ENGINE):
         command = option(command)
     return command
+
+
+def _allow_pixels(_context: click.Context, _option: click.Parameter, pixels: int | None) -> None:
+    """Set the limit for this process, which is the command's own: ours and Pillow's, which would refuse before ours."""
+    if pixels is None:
+        return
+    import PIL.Image
+
+    from ..image_memory import MAX_PIXELS_VARIABLE
+
+    os.environ[MAX_PIXELS_VARIABLE] = str(pixels)
+    PIL.Image.MAX_IMAGE_PIXELS = max(pixels, PIL.Image.MAX_IMAGE_PIXELS or pixels)
+
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    expose_value=False,
+    callback=_allow_pixels,
+    help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",
+)
+"""--max-pixels, which takes effect by itself."""
 
 
 def batch_size_option(command: Command) -> Command:

@@ -14,7 +14,7 @@ import click
 
 from ..artifact import documented_entry
 from . import one_line, report
-from .engine_options import batch_size_option, engine_options
+from .engine_options import batch_size_option, engine_options, max_pixels_option
 
 if TYPE_CHECKING:
     from ..registry import ModelEntry
@@ -40,6 +40,7 @@ SHOWN_CLASSES = 20
     help="With --engine paddle, the reference: its checkpoint; without it the registry's, downloaded if need be.",
 )
 @batch_size_option
+@max_pixels_option
 @click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
 @click.option(
@@ -70,10 +71,10 @@ def command(
     The classes of the data are matched with the model's labels by name, as ImageNet's synset folders, or by number.
     An image that cannot be read is reported on stderr and left out; the exit code is then 1.
     """
+    from ..data.layouts import open_dataset
     from ..hub import require_own
     from ..model import BATCH_SIZE, load
     from ..registry import models
-    from ..training.data import open_dataset
     from ..training.evaluate import evaluate
     from ..training.record import data_in_words, record_evaluation
 
@@ -104,6 +105,8 @@ def command(
             classes=None if classes is None else [item.strip() for item in classes.split(",")],
             label_set=None if named_by is None else named_by.labels,
         )
+        if dataset.skipped:
+            click.echo(f"onnxzoo: {one_line(dataset.skipped)}", err=True)
         with _progress() as progress:
             result = evaluate(loaded, dataset, batch_size=batch_size or BATCH_SIZE, limit=limit, progress=progress)
     if classes is not None:

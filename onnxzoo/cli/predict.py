@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ImageError, InputError
 from . import one_line, report
-from .engine_options import batch_size_option, engine_options
-from .images import NoImages, find_images
+from .engine_options import batch_size_option, engine_options, max_pixels_option
+
+STANDARD_INPUT = "-"
 
 if TYPE_CHECKING:
     from ..engines.options import Hint
+    from ..image_reading import ImageInput
     from ..model import Model
     from ..results import Prediction
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
+@max_pixels_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -44,12 +48,15 @@ def command(
 ) -> None:
     """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
 
+    '-' is an image on standard input.
+
     An image that cannot be read is reported on stderr; the others are classified and the exit code is 1.
     """
     from ..engines.options import EngineOptions
 
     size = EngineOptions(precision, threads, batch_size, strict).largest_batch
-    found = find_images(images)
+    skipped = Skipped()
+    found = find_images(images, skipped)
     # The first batch is looked for before anything is loaded: it tells whether there is one.
     ahead = list(islice(found, size))
     count = sum(isinstance(item, str) for item in ahead)
@@ -58,7 +65,7 @@ def command(
         count = int(isinstance(item, str))
     if not count:
         # Nothing to do is wrong usage, and not worth loading a model for.
-        raise InputError("; ".join(map(str, ahead)))
+        raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
 
     from ..model import load
 
@@ -73,10 +80,12 @@ def command(
             for item, outcome in _predict_each(loaded, batch, top_k):
                 if isinstance(outcome, Exception):
                     failed = True
-                    report(str(outcome))
+                    report(f"standard input: {outcome}" if item == STANDARD_INPUT else str(outcome))
                 writer.write(item, outcome)
                 progress.update(1)
         writer.end()
+    if skipped:
+        click.echo(f"onnxzoo: {one_line(str(skipped))}", err=True)
     if failed:
         ctx.exit(1)
 
@@ -132,20 +141,29 @@ class JsonWriter:
 def _predict_each(
     model: Model, batch: list[str | NoImages], top_k: int
 ) -> Iterator[tuple[str, Prediction | Exception]]:
-    paths = [item for item in batch if isinstance(item, str)]
+    images = [_image(item) for item in batch if isinstance(item, str)]
     outcomes: list[Prediction | Exception]
     try:
-        outcomes = [*model.predict(paths, top_k)]
+        outcomes = [*model.predict(images, top_k)]
     except ImageError:
-        outcomes = [_predict_one(model, path, top_k) for path in paths]
+        outcomes = [_predict_one(model, image, top_k) for image in images]
     following = iter(outcomes)
     for item in batch:
         yield (item, next(following)) if isinstance(item, str) else (item.argument, InputError(str(item)))
 
 
-def _predict_one(model: Model, path: str, top_k: int) -> Prediction | Exception:
+def _image(argument: str) -> ImageInput:
+    """What an argument names: a path, or for `-` standard input, which can be read only once."""
+    if argument != STANDARD_INPUT:
+        return argument
+    from ..image_reading import settled
+
+    return settled(sys.stdin.buffer)
+
+
+def _predict_one(model: Model, image: ImageInput, top_k: int) -> Prediction | Exception:
     try:
-        return model.predict(path, top_k)
+        return model.predict(image, top_k)
     except ImageError as error:
         return error
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact import CONFIG_FILE, Artifact, read_artifact
+from ..data.walk import NoImages, Skipped, find_images
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
 from . import one_line
-from .images import NoImages, find_images
+from . import report as report_error
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
@@ -152,6 +153,7 @@ def _validate_one(
         against=None if options.against is None else read_artifact(find_artifact(options.against, files=None)),
         against_precision=options.against_precision or "fp32",
         images=_images(options.images),
+        unreadable=lambda error: report_error(str(error)),
         samples=options.samples,
         seed=options.seed,
         **options.choices,
@@ -224,11 +226,13 @@ def _check_preprocess(artifact: Artifact | None, options: Options, document: dic
 def _images(argument: str | None) -> list[str] | None:
     if argument is None:
         return None
-    found = []
-    for image in find_images([argument]):
+    found, skipped = [], Skipped()
+    for image in find_images([argument], skipped):
         if isinstance(image, NoImages):
             raise click.BadParameter(str(image), param_hint="--images")
         found.append(image)
+    if skipped:
+        click.echo(f"onnxzoo: {one_line(str(skipped))}", err=True)
     return found
 
 

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from onnxzoo.training.data import open_dataset
 from PIL import Image
+
+from onnxzoo.data.layouts import open_dataset
 
 # https://github.com/zalandoresearch/fashion-mnist#labels, by class id.
 CLASSES = (

@@ -26,6 +26,11 @@ class Dataset(Protocol):
     @property
     def labels(self) -> Labels: ...
 
+    @property
+    def skipped(self) -> str:
+        """What was found beside the images and not taken, in words; empty for nothing."""
+        ...
+
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> ImageInput:
@@ -39,11 +44,12 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class FileDataset:
-    """Images in files of their own."""
+    """Images in files of their own. `skipped`: what was found beside them and not taken, in words."""
 
     classes: tuple[str, ...]
     labels: Labels
     paths: tuple[Path, ...]
+    skipped: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,6 +70,11 @@ class ArrayDataset:
     pixels: npt.NDArray[np.uint8]
     source: str
 
+    @property
+    def skipped(self) -> str:
+        """Nothing."""
+        return ""
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -83,6 +94,11 @@ class Subset:
     indices: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     labels: Labels
+
+    @property
+    def skipped(self) -> str:
+        """What the whole has skipped."""
+        return self.base.skipped
 
     def __len__(self) -> int:
         return len(self.indices)

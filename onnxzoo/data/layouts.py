@@ -8,12 +8,16 @@ Layouts that `open_dataset` recognises under a path, in this order:
 2. `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, `t10k-...` for validation, each plain or `.gz`
    (MNIST, Fashion-MNIST: Debian's package `dataset-fashion-mnist` has them in /usr/share/datasets/fashion-mnist);
 3. `train_list.txt` and `val_list.txt`, lines `path label` (PaddleClas), paths relative to the list's folder;
-4. `train/CLASS/*` and `val/CLASS/*` (ImageNet; `valid`, `validation` and `test` also stand for `val`);
+4. `train/CLASS/*` and `val/CLASS/*` (ImageNet), under any of the names in SPLIT_FOLDERS, in upper or lower case;
 5. `CLASS/*` without such split folders: that folder is the split that is asked for.
+
+Folders of other names that hold the same class folders each look like splits, and are refused: trained on as classes
+they would give a model that tells training images from test images.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,19 +26,24 @@ import numpy as np
 
 from ..errors import DatasetError, RegistryError
 from ..registry import labels as registry_labels
-from ..registry import parse_labels
 from .dataset import ArrayDataset, Dataset, FileDataset, Labels, listing
+from .encoding import read_text
 from .idx import IDX_STEMS, find_idx, read_idx
+from .labels import read_labels
 from .subsets import subset_of_classes
+from .walk import IMAGE_SUFFIXES, Skipped, images_in, is_hidden
 
 __all__ = ["ArrayDataset", "Dataset", "FileDataset", "Split", "is_one_split", "open_dataset"]
 
 Split = Literal["train", "val"]
 
 LIST_FILES = {"train": ("train_list.txt",), "val": ("val_list.txt",)}
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+SPLIT_FOLDERS = {
+    "train": ("train", "training", "train_set", "trainset"),
+    "val": ("val", "valid", "validation", "test", "testing", "val_set", "test_set", "valset", "testset", "eval"),
+}
+"""Names of folders by split, in lower case, the better one first."""
 LABEL_FILES = ("labels.txt", "classes.txt")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 
 def open_dataset(
@@ -83,38 +92,76 @@ def _open(path: Path, split: Split, label_set: str | None) -> Dataset:
 
 
 def _split_folder(path: Path, split: Split) -> Path | None:
-    for name in SPLIT_FOLDERS[split]:
-        if (path / name).is_dir():
-            return path / name
+    """The folder of this split; `path` itself where there are no splits, None where there is only the other one."""
+    found = {name: _split_named(path, names) for name, names in SPLIT_FOLDERS.items()}
+    if found[split] is not None:
+        return found[split]
     # A folder with only the other split, or only the other split's files, is not a folder of classes.
-    others = [name for names in (*SPLIT_FOLDERS.values(), *LIST_FILES.values()) for name in names]
+    others = [name for names in LIST_FILES.values() for name in names]
     others += [f"{stem}{suffix}" for stems in IDX_STEMS.values() for stem in stems for suffix in ("", ".gz")]
-    return None if any((path / name).exists() for name in others) else path
+    return None if any(found.values()) or any((path / name).exists() for name in others) else path
+
+
+def _split_named(path: Path, names: Sequence[str]) -> Path | None:
+    """The folder in `path` with the first of these names. One with images directly in it is a class of that name."""
+    folders: dict[str, list[Path]] = {}
+    for entry in _folders(path):
+        folders.setdefault(entry.name.casefold(), []).append(entry)
+    for name in names:
+        same = [folder for folder in folders.get(name, []) if not _has_images(folder)]
+        if len(same) > 1:
+            raise DatasetError(f"{path} has {same[0].name} and {same[1].name}; keep one of them")
+        if same:
+            return same[0]
+    return None
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+
+
+def _has_images(folder: Path) -> bool:
+    """Whether there are images directly in a folder."""
+    return any(
+        entry.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry.name) and entry.is_file()
+        for entry in folder.iterdir()
+    )
+
+
+def _refuse_splits(folders: Sequence[Path]) -> None:
+    """Raise DatasetError where folders that would be classes hold the same folders: they look like splits."""
+    inner = {folder: {entry.name for entry in _folders(folder)} for folder in folders if not _has_images(folder)}
+    for one, other in itertools.combinations(inner, 2):
+        shared = sorted(inner[one] & inner[other])
+        if len(shared) > 1 and 2 * len(shared) >= min(len(inner[one]), len(inner[other])):
+            raise DatasetError(
+                f"{one} and {other.name} both have the folders {listing(shared)}: these look like splits, not "
+                "classes; call them train and val, or give one of them"
+            )
 
 
 def _open_folders(folder: Path) -> FileDataset:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
+    folders = _folders(folder)
+    if not folders:
         raise DatasetError(f"{folder} has no class folders; expected one folder of images a class")
+    _refuse_splits(folders)
+    skipped = Skipped()
     paths: list[Path] = []
     labels: list[int] = []
-    for class_id, name in enumerate(names):
-        found = sorted(
-            file
-            for file in (folder / name).rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-        )
+    for class_id, entry in enumerate(folders):
+        found = [Path(path) for path in images_in(entry, skipped)]
         if not found:
-            raise DatasetError(f"the class folder {folder / name} has no images; add some or remove the folder")
+            raise DatasetError(f"the class folder {entry} has no images; add some or remove the folder")
         paths += found
         labels += [class_id] * len(found)
-    return FileDataset(tuple(names), np.array(labels, dtype=np.int64), tuple(paths))
+    names = tuple(entry.name for entry in folders)
+    return FileDataset(names, np.array(labels, dtype=np.int64), tuple(paths), str(skipped) if skipped else "")
 
 
 def _open_list(file: Path, label_set: str | None) -> FileDataset:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError) as error:
         raise DatasetError(f"the list {file} cannot be read: {error}; expected text, lines 'path label'") from None
     paths: list[Path] = []
     labels: list[int] = []
@@ -169,13 +216,10 @@ def _class_names(folder: Path, needed: int, label_set: str | None) -> tuple[str,
 
 
 def _read_names(file: Path) -> tuple[str, ...]:
-    """Lines `id name` with ids from 0, or lines `name`."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").strip().splitlines()
-        with_ids = all(line.split(" ")[0] == str(number) for number, line in enumerate(lines))
-        return parse_labels("\n".join(lines if with_ids else (f"{i} {x}" for i, x in enumerate(lines))), str(file))
-    except (OSError, UnicodeDecodeError, RegistryError) as error:
-        raise DatasetError(f"the class names in {file} cannot be read: {error}") from None
+        return read_labels(file)
+    except RegistryError as error:
+        raise DatasetError(str(error)) from None
 
 
 def _require_in_range(labels: Labels, classes: int, where: str) -> None:

@@ -1,0 +1,144 @@
+"""Which images the arguments of a command stand for: files, folders and patterns. The one walk over folders."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"),
+        *(".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd"),
+        *(".qoi", ".tga", ".tif", ".tiff", ".webp"),
+    }
+)
+"""Formats of pictures that Pillow reads, HEIC by the plug-in pillow-heif. Reading says where one is not supported."""
+
+SYSTEM_NAMES = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
+)
+"""What systems leave in folders, in lower case; besides it, whatever begins with a dot."""
+
+SHOWN_SUFFIXES = 3
+
+HIDDEN, SPECIAL, LINKED_FOLDER, OTHER = "hidden", "not a regular file", "links to folders", "not an image"
+
+
+@dataclass(slots=True)
+class Skipped:
+    """What walks did not take: how many names by reason, and the first of each; false when there is none."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one name."""
+        self.counts[reason] += 1
+        self.first.setdefault(reason, path)
+        if reason == OTHER:
+            self.suffixes[Path(path).suffix.lower() or "no suffix"] += 1
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def __str__(self) -> str:
+        """One line: `skipped 12 files: 9 not an image (.txt, .json), 2 hidden, 1 not a regular file (a/b.png)`."""
+        parts = []
+        for reason, count in self.counts.most_common():
+            examples = self.first[reason]
+            if reason == OTHER:
+                examples = ", ".join(suffix for suffix, _ in self.suffixes.most_common(SHOWN_SUFFIXES))
+            parts.append(f"{count} {reason} ({examples})")
+        total = sum(self.counts.values())
+        return f"skipped {total} file{'s' if total > 1 else ''}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoImages:
+    """An argument, a folder or a pattern, in which there is no image."""
+
+    argument: str
+
+    def __str__(self) -> str:
+        kind = "the folder" if Path(self.argument).is_dir() else "the pattern"
+        return f"{kind} {self.argument!r} has no image in it (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
+
+
+def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Iterator[str | NoImages]:
+    """Paths of images, one by one, in the order of the arguments and sorted within a folder or pattern.
+
+    A file counts whatever its name and kind, and so does a path where nothing is: reading it says so. A folder stands
+    for the images in it and its folders (see `images_in`). Anything else with `*`, `?` or `[...]` is a pattern, `**`
+    meaning any depth, for regular files with an image suffix; names with a leading dot count only when given in full.
+    What is not taken is counted in `skipped`.
+    """
+    skipped = Skipped() if skipped is None else skipped
+    for argument in arguments:
+        if Path(argument).is_dir():
+            found = images_in(argument, skipped)
+        elif glob.has_magic(argument) and not os.path.lexists(argument):
+            found = _by_pattern(argument, skipped)
+        else:
+            yield argument
+            continue
+        first = next(found, None)
+        if first is None:
+            yield NoImages(argument)
+            continue
+        yield first
+        yield from found
+
+
+def images_in(folder: str | os.PathLike[str], skipped: Skipped) -> Iterator[str]:
+    """The images in a folder and its folders, by suffix, sorted by folder and name.
+
+    Hidden names and those of SYSTEM_NAMES do not count, nor does anything in such folders; pipes, devices and sockets
+    do not either, nor folders behind links. A link that leads nowhere counts: reading it says so.
+    """
+    for parent, folders, names in os.walk(folder):
+        seen = []
+        for name in sorted(folders):
+            path = os.path.join(parent, name)  # noqa: PTH118 - a Path would drop the user's leading './'
+            if is_hidden(name):
+                skipped.add(path, HIDDEN)
+            elif os.path.islink(path):  # noqa: PTH114
+                skipped.add(path, LINKED_FOLDER)
+            else:
+                seen.append(name)
+        folders[:] = seen
+        for name in sorted(names):
+            path = os.path.join(parent, name)  # noqa: PTH118
+            if is_hidden(name):
+                skipped.add(path, HIDDEN)
+            elif _is_taken(path, skipped):
+                yield path
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one of those that systems and tools hide."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def _by_pattern(pattern: str, skipped: Skipped) -> Iterator[str]:
+    # Sorting needs them all at once: names only, some hundred bytes each.
+    matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207
+    yield from (path for path in matches if not Path(path).is_dir() and _is_taken(path, skipped))
+
+
+def _is_taken(path: str, skipped: Skipped) -> bool:
+    if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+        skipped.add(path, OTHER)
+        return False
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except OSError:
+        return True
+    if not regular:
+        skipped.add(path, SPECIAL)
+    return regular
