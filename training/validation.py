@@ -11,8 +11,9 @@ import paddle
 import paddle.nn.functional as F
 
 from ..errors import ImageError, TrainingError
+from ..families import ModelSpec
 from ..image import preprocess
-from ..reference.build import ModelSpec, build_model
+from ..reference.build import build_model
 from ..registry import Preprocess
 from ..results import Array
 from .augment import normalised
