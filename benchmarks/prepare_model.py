@@ -18,7 +18,8 @@ import paddle
 from paddle.static import InputSpec
 
 from onnxzoo.cpu import engine_threads
-from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_shapes
+from onnxzoo.families import ModelSpec
+from onnxzoo.reference.build import build_model, load_state, parameter_shapes
 from onnxzoo.reference.seeded import seeded_state
 from onnxzoo.registry import find, labels
 

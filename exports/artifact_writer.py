@@ -20,8 +20,8 @@ from ..artifact import (
     read_artifact,
 )
 from ..card import model_card
+from ..families import ModelSpec
 from ..files import sha256_of
-from ..reference.build import ModelSpec
 from ..registry import ModelEntry, Preprocess
 
 TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
@@ -65,7 +65,7 @@ def write_descriptions(
         "schema_version": SCHEMA_VERSION,
         "name": entry.name,
         "model_type": entry.family,
-        "architecture": dataclasses.asdict(spec.architecture),
+        "architecture": spec.architecture.to_dict(),
         "image_size": spec.image_size,
         "num_classes": spec.num_classes,
         "num_features": spec.architecture.num_features,

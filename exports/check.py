@@ -8,7 +8,7 @@ import onnx
 
 from ..artifact import INPUT_NAME, OUTPUT_NAMES
 from ..errors import ExportError
-from ..reference.build import ModelSpec
+from ..families import ModelSpec
 from .passes.interface import BATCH
 
 FLOAT = onnx.TensorProto.FLOAT

@@ -8,15 +8,14 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
 from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, RegistryError
+from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
-from ..reference.build import ModelSpec, at_image_size
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..reference.download import Progress, checkpoint_path
 from ..registry import ModelEntry, Preprocess, labels
@@ -121,19 +120,18 @@ def _convert(
     """Steps 2 to 5: write the checked ONNX file `target`; returns its operator set version."""
     with tempfile.TemporaryDirectory(prefix="onnxzoo-export-") as scratch:
         work = Path(scratch)
-        spec_file, weights_file = work / "spec.json", work / "weights.npz"
+        spec_file, constants_file = work / "spec.json", work / "constants.npz"
         document = {
             "family": entry.family,
-            "architecture": dataclasses.asdict(spec.architecture),
+            "architecture": spec.architecture.to_dict(),
             "image_size": spec.image_size,
             "num_classes": spec.num_classes,
         }
         spec_file.write_text(json.dumps(document), encoding="utf-8")
-        arrays: dict[str, Any] = dict(checkpoint.state)
-        np.savez(weights_file, **arrays)
+        np.savez(constants_file, **constants(spec, checkpoint.state))
         program, parameters = work / "model.json", work / "model.pdiparams"
         converted, simplified = work / "converted.onnx", work / "simplified.onnx"
-        run_step(f"{STEPS_PACKAGE}.static_program", begin(2), [spec_file, weights_file, work], program)
+        run_step(f"{STEPS_PACKAGE}.static_program", begin(2), [spec_file, constants_file, work], program)
         run_step(f"{STEPS_PACKAGE}.paddle_to_onnx", begin(3), [program, parameters, converted], converted)
         run_step(f"{STEPS_PACKAGE}.simplify", begin(4), [converted, simplified], simplified)
         begin(5)

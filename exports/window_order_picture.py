@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .forms.swinv2 import Order, reorder_index, window_order
+from ..families.swinv2.constants import Order, reorder_index, window_order
 
 SIDE, WINDOW, SHIFT = 8, 4, 2
 TOKENS_OF_WINDOW = WINDOW * WINDOW

@@ -22,15 +22,8 @@ from typing import Any
 from .artifact_file import ArtifactFile, may_lie_at, parse_file
 from .errors import ArtifactError, InputError, RegistryError
 from .external_data import refuse_external_data
-from .registry import (
-    Architecture,
-    ModelEntry,
-    Preprocess,
-    architecture_from_dict,
-    labels,
-    models,
-    preprocess_from_dict,
-)
+from .families import Architecture
+from .registry import ModelEntry, Preprocess, architecture_from_dict, labels, models, preprocess_from_dict
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"

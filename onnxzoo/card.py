@@ -10,26 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from .artifact import CONFORMANCE_FILE, Artifact
 from .card_metadata import LICENSE, accuracies, clean, front_matter, license_of, registered
+from .families import FAMILIES
 
-CITATIONS = {
-    "swinv2": """@inproceedings{liu2022swinv2,
-  title     = {Swin Transformer V2: Scaling Up Capacity and Resolution},
-  author    = {Ze Liu and Han Hu and Yutong Lin and Zhuliang Yao and Zhenda Xie and Yixuan Wei and Jia Ning and
-               Yue Cao and Zheng Zhang and Li Dong and Furu Wei and Baining Guo},
-  booktitle = {CVPR},
-  year      = {2022},
-  eprint    = {2111.09883},
-}""",
-    "pvt_v2": """@article{wang2022pvtv2,
-  title   = {PVT v2: Improved Baselines with Pyramid Vision Transformer},
-  author  = {Wenhai Wang and Enze Xie and Xiang Li and Deng-Ping Fan and Kaitao Song and Ding Liang and Tong Lu and
-             Ping Luo and Ling Shao},
-  journal = {Computational Visual Media},
-  year    = {2022},
-  eprint  = {2106.13797},
-}""",
-}
-FAMILY_NAMES = {"swinv2": "Swin Transformer V2", "pvt_v2": "PVTv2"}
 REFERENCES = {"paddle": "Paddle", "conformance": "conformance vectors"}
 HERE = "path/to/this/folder"
 SHOWN_CLASSES = 10
@@ -75,7 +57,7 @@ def unvalidated(artifact: Artifact) -> dict[str, str]:
 
 
 def _what_it_is(artifact: Artifact) -> Iterator[str]:
-    family, size = FAMILY_NAMES[artifact.family], artifact.image_size
+    family, size = FAMILIES[artifact.family].title, artifact.image_size
     yield f"# {_text(artifact.name)}"
     yield ""
     yield f"An image classifier of the family {family} as ONNX, from weights trained in PaddlePaddle: {size} x {size}"
@@ -196,7 +178,7 @@ def _licence_and_citation(artifact: Artifact) -> Iterator[str]:
         yield "The licence of these weights is not stated."
     else:
         yield "Apache License 2.0, as PaddleClas." if license_id == LICENSE else f"{_text(license_id)}."
-    yield from ("", "```bibtex", CITATIONS[artifact.family], "```")
+    yield from ("", "```bibtex", FAMILIES[artifact.family].citation, "```")
 
 
 def _size(count: int) -> str:

@@ -17,11 +17,12 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from .errors import RegistryError, UnknownModelError
+from .families import Architecture, family_named
+from .families.family import require
 
 T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
-MAX_STAGES = 16
 MAX_SHOWN = 80
 """Characters of a name in an error."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -46,87 +47,18 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("resize_size", "crop_size"):
             size = getattr(self, name)
-            _require(type(size) is int and 0 < size <= MAX_IMAGE_SIZE, f"{name} must be 1..{MAX_IMAGE_SIZE}", size)
+            require(type(size) is int and 0 < size <= MAX_IMAGE_SIZE, f"{name} must be 1..{MAX_IMAGE_SIZE}", size)
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             real = isinstance(numbers, tuple) and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
-            _require(real, f"{name} must be 3 numbers (R, G, B)", numbers)
-        _require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
-        _require(
+            require(real, f"{name} must be 3 numbers (R, G, B)", numbers)
+        require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
+        require(
             self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation
         )
-        _require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
-        _require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
+        require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
+        require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
 
-
-@dataclass(frozen=True, slots=True)
-class SwinV2Architecture:
-    """Size of a Swin Transformer V2 (Liu et al., arXiv:2111.09883).
-
-    `window_size` and `pretrained_window_sizes` are in tokens; a pre-trained window size of 0 means
-    that the model was trained with the window it runs with.
-    """
-
-    patch_size: int
-    embed_dim: int
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
-    window_size: int
-    pretrained_window_sizes: tuple[int, ...]
-    mlp_ratio: float
-    drop_path_rate: float
-
-    def __post_init__(self) -> None:
-        _require_stages(self, ("depths", "num_heads", "pretrained_window_sizes"))
-        for stage, heads in enumerate(self.num_heads):
-            dim = self.embed_dim * 2**stage
-            _require(dim % heads == 0, f"num_heads of stage {stage} must divide {dim}", heads)
-        _require(self.window_size > 1, "window_size must be at least 2", self.window_size)
-
-    @property
-    def num_features(self) -> int:
-        """Length of the pooled feature vector before the head."""
-        return int(self.embed_dim * 2 ** (len(self.depths) - 1))
-
-    @property
-    def size_multiple(self) -> int:
-        """Image sides must be a multiple of this: the patch size, halved resolution at every later stage."""
-        return int(self.patch_size * 2 ** (len(self.depths) - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class PvtV2Architecture:
-    """Size of a Pyramid Vision Transformer v2 (Wang et al., arXiv:2106.13797).
-
-    `sr_ratios` are the spatial reductions of keys and values per stage; with `linear` every stage
-    pools them to 7 x 7 instead (section 3.2 of the paper) and `sr_ratios` is not used.
-    """
-
-    embed_dims: tuple[int, ...]
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
-    sr_ratios: tuple[int, ...]
-    mlp_ratios: tuple[float, ...]
-    linear: bool
-    drop_path_rate: float
-
-    def __post_init__(self) -> None:
-        _require_stages(self, ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"))
-        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
-            _require(dim % heads == 0, f"num_heads must divide {dim}", heads)
-
-    @property
-    def num_features(self) -> int:
-        """Length of the pooled feature vector before the head."""
-        return self.embed_dims[-1]
-
-    @property
-    def size_multiple(self) -> int:
-        """Image sides must be a multiple of this: stride 4 in the first stage, 2 in every later one."""
-        return int(4 * 2 ** (len(self.depths) - 1))
-
-
-Architecture = SwinV2Architecture | PvtV2Architecture
 
 DATASETS: Mapping[str, str] = {
     "imagenet1k": "ImageNet-1k, 50,000 validation images",
@@ -136,11 +68,6 @@ DATASETS: Mapping[str, str] = {
 
 DATASET_IMAGES: Mapping[str, int] = {"imagenet1k": 50_000, "fashion_mnist": 10_000}
 """How many images that is."""
-
-FAMILIES: Mapping[str, type[SwinV2Architecture] | type[PvtV2Architecture]] = {
-    "swinv2": SwinV2Architecture,
-    "pvt_v2": PvtV2Architecture,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +114,23 @@ class ModelEntry:
     gmacs: float
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.image_size % self.architecture.size_multiple == 0,
             f"image_size must be a multiple of {self.architecture.size_multiple}",
             self.image_size,
         )
-        _require(
+        require(
             self.preprocess.crop_size == self.image_size, "crop_size must equal image_size", self.preprocess.crop_size
         )
-        _require(
+        require(
             0 <= self.accuracy.top1 <= self.accuracy.top5 <= 1,
             "accuracies must be fractions, top1 <= top5",
             self.accuracy,
         )
-        _require(
+        require(
             self.params_m > 0 and self.gmacs > 0, "params_m and gmacs must be positive", (self.params_m, self.gmacs)
         )
-        _require(self.labels in DATASETS, f"labels must be one of {', '.join(DATASETS)}", self.labels)
+        require(self.labels in DATASETS, f"labels must be one of {', '.join(DATASETS)}", self.labels)
 
     @property
     def dataset(self) -> str:
@@ -216,10 +143,7 @@ def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architectu
 
     Raises RegistryError for an unknown family, or a missing, unknown or inconsistent value.
     """
-    if family not in FAMILIES:
-        raise RegistryError(f"unknown model family {family!r}; known are {', '.join(FAMILIES)}")
-    architecture: Architecture = _from_dict(FAMILIES[family], values)
-    return architecture
+    return _from_dict(family_named(family).architecture, values)
 
 
 def preprocess_from_dict(values: Mapping[str, Any]) -> Preprocess:
@@ -330,15 +254,3 @@ def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     if missing or unknown:
         raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-def _require(condition: bool, expected: str, got: object) -> None:
-    if not condition:
-        raise RegistryError(f"{expected}, got {got!r}")
-
-
-def _require_stages(architecture: Any, names: tuple[str, ...]) -> None:
-    lengths = {name: len(getattr(architecture, name)) for name in names}
-    # Sizes double at every stage.
-    _require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
-    _require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)

@@ -18,8 +18,9 @@ import onnx
 from onnx import numpy_helper
 
 from onnxzoo.artifact import Artifact, read_artifact
+from onnxzoo.families import ModelSpec
 from onnxzoo.files import sha256_of
-from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_shapes
+from onnxzoo.reference.build import build_model, load_state, parameter_shapes
 from onnxzoo.reference.checkpoint import read_checkpoint
 from onnxzoo.reference.engine import PaddleEngine
 from onnxzoo.reference.seeded import seeded_state

@@ -16,8 +16,9 @@ import pytest
 from test_naming import PVT, SWIN, pvt_timm, swin_state, swin_timm, swin_transformers
 
 from onnxzoo.errors import CheckpointError, MissingDependencyError
+from onnxzoo.families import Architecture
 from onnxzoo.reference.checkpoint import Checkpoint, read_checkpoint
-from onnxzoo.registry import Architecture, ModelEntry, models
+from onnxzoo.registry import ModelEntry, models
 
 State = dict[str, Any]
 

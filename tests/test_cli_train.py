@@ -92,8 +92,8 @@ def test_what_was_trained_can_be_exported_and_predicts(
 def test_what_was_trained_at_another_image_size_is_exported_as_that_model(
     data: Path, tmp_path: Path, name: str
 ) -> None:
+    from onnxzoo.families import ModelSpec
     from onnxzoo.model import load
-    from onnxzoo.reference.build import ModelSpec
     from onnxzoo.reference.checkpoint import read_checkpoint
     from onnxzoo.reference.engine import PaddleEngine
     from onnxzoo.registry import architecture_from_dict, find

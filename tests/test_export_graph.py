@@ -14,7 +14,7 @@ from onnxzoo.exports.finish import finish
 from onnxzoo.exports.passes.interface import name_batch_dimension, rename_outputs
 
 from onnxzoo.errors import ExportError
-from onnxzoo.reference.build import ModelSpec
+from onnxzoo.families import ModelSpec
 from onnxzoo.registry import find
 
 SPEC = ModelSpec(find("pvt_v2_b0").architecture, 32, 4)

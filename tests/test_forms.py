@@ -10,11 +10,12 @@ import pytest
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.exports.forms import export_form
-from onnxzoo.exports.forms.pvt_v2 import pooling_matrix
-from onnxzoo.exports.forms.swinv2 import merging_index, reorder_index, window_order
 
-from onnxzoo.errors import InputError
-from onnxzoo.reference.build import ModelSpec, at_image_size, build_model, load_state, parameter_shapes
+from onnxzoo.errors import InputError, RegistryError
+from onnxzoo.families import Architecture, ModelSpec, at_image_size, constants
+from onnxzoo.families.pvt_v2.constants import pooling_matrix
+from onnxzoo.families.swinv2.constants import merging_index, reorder_index, window_order
+from onnxzoo.reference.build import build_model, load_state, parameter_shapes
 from onnxzoo.reference.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find
 
@@ -42,8 +43,9 @@ SPECS = {
 def test_the_form_gives_the_textbooks_numbers(name: str) -> None:
     spec = SPECS[name]
     model = build_model(spec)
-    load_state(model, seeded_state(parameter_shapes(model), 5))
-    form = export_form(model)
+    state = seeded_state(parameter_shapes(model), 5)
+    load_state(model, state)
+    form = export_form(spec, constants(spec, state))
     form.eval()
     images = paddle.to_tensor(seeded_images(spec.image_size, 3, 0))
     with paddle.no_grad():
@@ -52,9 +54,21 @@ def test_the_form_gives_the_textbooks_numbers(name: str) -> None:
         np.testing.assert_allclose(embedding.numpy(), model.forward_features(images).numpy(), rtol=0, atol=1e-5)
 
 
-def test_there_is_no_form_of_other_layers() -> None:
-    with pytest.raises(TypeError, match="no export form of Linear"):
-        export_form(paddle.nn.Linear(2, 2))
+def test_a_form_holds_the_constants_of_its_family_and_no_others() -> None:
+    for spec in list(SPECS.values())[:8]:
+        state = seeded_state(parameter_shapes(build_model(spec)), 5)
+        wanted = constants(spec, state)
+        held = {tensor.name: tensor.numpy() for _, tensor in export_form(spec, wanted).named_buffers()}
+        assert held.keys() == wanted.keys()
+        assert all(np.array_equal(held[name], wanted[name]) for name in held)
+
+
+def test_there_is_no_form_of_an_architecture_that_no_family_has() -> None:
+    class Other(Architecture):
+        num_features, size_multiple = 1, 1
+
+    with pytest.raises(RegistryError, match="no model family has the architecture Other"):
+        export_form(ModelSpec(Other(), 1, 1), {})
 
 
 def test_window_order_lays_windows_one_after_the_other() -> None:

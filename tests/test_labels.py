@@ -90,9 +90,9 @@ def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(RegistryError, match=r"labels.txt: it is not text in UTF-8, GBK or UTF-16"):
             read_labels(file)
-    with pytest.raises(RegistryError, match="cannot read the labels .*: No such file"):
+    with pytest.raises(RegistryError, match=r"cannot read the labels .*: No such file"):
         read_labels(tmp_path / "none")
-    with pytest.raises(RegistryError, match="cannot read the labels .*: Is a directory"):
+    with pytest.raises(RegistryError, match=r"cannot read the labels .*: Is a directory"):
         read_labels(tmp_path)
 
 

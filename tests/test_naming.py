@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from onnxzoo.errors import CheckpointError
+from onnxzoo.families import Architecture
+from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
+from onnxzoo.families.swinv2.architecture import SwinV2Architecture
 from onnxzoo.reference.naming import buffers, to_paddle
-from onnxzoo.registry import Architecture, PvtV2Architecture, SwinV2Architecture
 
 State = dict[str, np.ndarray[Any, Any]]
 

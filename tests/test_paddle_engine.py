@@ -44,7 +44,7 @@ def weights(entry: ModelEntry, tmp_path: Path) -> Path:
 
 @pytest.mark.paddle
 def test_the_reference_runs_the_checkpoint_with_the_artifacts_labels(tiny, entry, weights, photos, batch):
-    from onnxzoo.reference.build import ModelSpec
+    from onnxzoo.families import ModelSpec
     from onnxzoo.reference.checkpoint import read_checkpoint
     from onnxzoo.reference.engine import PaddleEngine
 

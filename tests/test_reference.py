@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from onnxzoo.errors import CheckpointError, EngineError, InputError, MissingDependencyError
-from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_count, parameter_shapes
+from onnxzoo.families import ModelSpec
+from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
+from onnxzoo.families.swinv2.architecture import SwinV2Architecture
+from onnxzoo.reference.build import build_model, load_state, parameter_count, parameter_shapes
 from onnxzoo.reference.engine import PaddleEngine
 from onnxzoo.reference.seeded import seeded_images, seeded_state
-from onnxzoo.registry import PvtV2Architecture, SwinV2Architecture, labels, models
+from onnxzoo.registry import labels, models
 
 GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
 

@@ -11,7 +11,8 @@ import pytest
 
 from onnxzoo import registry
 from onnxzoo.errors import RegistryError, UnknownModelError
-from onnxzoo.registry import PvtV2Architecture, SwinV2Architecture
+from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
+from onnxzoo.families.swinv2.architecture import SwinV2Architecture
 
 NAMES = [
     "pvt_v2_b0",

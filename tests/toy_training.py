@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from onnxzoo.training.recipe import Recipe
 
-from onnxzoo.registry import ModelEntry, Preprocess, PvtV2Architecture, SwinV2Architecture, find
+from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
+from onnxzoo.families.swinv2.architecture import SwinV2Architecture
+from onnxzoo.registry import ModelEntry, Preprocess, find
 
 SIDE = 16
 MEAN = STD = (0.5, 0.5, 0.5)

@@ -13,7 +13,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ..reference.build import ModelSpec, build_model
+from ..families import ModelSpec
+from ..reference.build import build_model
 from ..reference.layers import DropPath
 from ..reference.pvt_v2 import DepthwiseConv
 from ..results import Array

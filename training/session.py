@@ -18,8 +18,9 @@ from ..data.dataset import listing
 from ..data.layouts import Dataset, is_one_split, open_dataset
 from ..data.subsets import named, require_same_classes, split_off, subset_of_classes
 from ..errors import CheckpointError, DatasetError, TrainingError
+from ..families import ModelSpec, at_image_size
 from ..reference._paddle import require_paddle
-from ..reference.build import ModelSpec, at_image_size, build_model
+from ..reference.build import build_model
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..registry import ModelEntry, Preprocess, labels
 from ..results import Array
@@ -204,7 +205,7 @@ def _write_description(request: Request, job: Job) -> None:
         "command": request.command,
         "export": export_command(request, job.spec.image_size),
         "model": request.entry.name,
-        "architecture": dataclasses.asdict(job.spec.architecture),
+        "architecture": job.spec.architecture.to_dict(),
         "image_size": job.spec.image_size,
         "recipe": dataclasses.asdict(job.recipe),
         "classes": list(job.train.classes),

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..errors import InputError, TrainingError
-from ..reference.build import ModelSpec, load_state
+from ..families import ModelSpec
+from ..reference.build import load_state
 from ..registry import Preprocess
 from ..results import Array
 from .batches import Batch, BatchPlan
@@ -277,7 +278,7 @@ class Trainer:
         job = self.job
         own = {
             **{f"recipe {key}": value for key, value in dataclasses.asdict(job.recipe).items()},
-            "architecture": dataclasses.asdict(job.spec.architecture),
+            "architecture": job.spec.architecture.to_dict(),
             "image size": job.spec.image_size,
             "classes": list(job.train.classes),
             "training images": len(job.train),

@@ -12,8 +12,9 @@ import paddle.nn.functional as F
 
 from ..data.dataset import Dataset
 from ..errors import ImageError, TrainingError
+from ..families import ModelSpec
 from ..image import preprocess
-from ..reference.build import ModelSpec, build_model
+from ..reference.build import build_model
 from ..registry import Preprocess
 from ..results import Array
 from .augment import normalised

@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..registry import Architecture, PvtV2Architecture, SwinV2Architecture
+from ..families import Architecture
+from ..families.pvt_v2.architecture import PvtV2Architecture
+from ..families.swinv2.architecture import SwinV2Architecture
 from ..results import Array
 
 Permutation = npt.NDArray[np.int64]
@@ -53,7 +55,12 @@ class Tap:
 
 def taps_of(architecture: Architecture, num_classes: int) -> tuple[Tap, ...]:
     """The taps of a model in the order of execution."""
-    layers = _swinv2(architecture) if isinstance(architecture, SwinV2Architecture) else _pvt_v2(architecture)
+    if isinstance(architecture, SwinV2Architecture):
+        layers = _swinv2(architecture)
+    elif isinstance(architecture, PvtV2Architecture):
+        layers = _pvt_v2(architecture)
+    else:
+        raise TypeError(f"no layers are known of {type(architecture).__name__}")
     width = architecture.num_features
     pooled = Tap(f"head{INPUT}", "head", "input", "embedding", width, block=True)
     return (*layers, pooled, Tap("head", "head", "output", "head", num_classes, block=True))

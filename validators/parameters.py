@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..registry import Architecture, PvtV2Architecture
+from ..families import Architecture
+from ..families.pvt_v2.architecture import PvtV2Architecture
 from .graph_taps import GraphTaps
 from .onnx_file import reading
 

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import paddle
 
-from onnxzoo.reference.build import ModelSpec, build_model, load_state, parameter_shapes
+from onnxzoo.families import ModelSpec
+from onnxzoo.reference.build import build_model, load_state, parameter_shapes
 from onnxzoo.reference.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find, labels
 

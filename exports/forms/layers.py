@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ...families import Constants
+
 
 class Form(nn.Layer):
-    """A layer that holds its weights as constants, under the names that they are to have in the ONNX file."""
+    """A layer that holds constants under the names that they are to have in the ONNX file."""
 
-    def constant(self, attribute: str, name: str, values: Any) -> None:
-        """Hold `values` as `self.<attribute>`; float64 is stored as float32. No two constants may have one name.
+    def hold(self, constants: Constants, name: str, *parts: str) -> None:
+        """Hold the constant `name.part` as `self.<part>`, for each of `parts`.
 
-        The converter reads a tensor only as an attribute of the layer whose forward uses it.
+        The converter reads a tensor only as an attribute of the layer whose forward uses it. No two layers may hold
+        the same constant.
         """
-        array = np.asarray(values)
-        tensor = paddle.to_tensor(array.astype(np.float32) if array.dtype == np.float64 else array)
-        tensor.name = name
-        self.register_buffer(attribute, tensor, persistable=True)
+        for part in parts:
+            tensor = paddle.to_tensor(constants[f"{name}.{part}"])
+            tensor.name = f"{name}.{part}"
+            self.register_buffer(part, tensor, persistable=True)
 
 
 class Linear(Form):
     """Tokens [..., in] -> [..., out]: one MatMul, and one Add where there is a bias."""
 
-    def __init__(self, name: str, weight: Any, bias: Any = None) -> None:
+    def __init__(self, constants: Constants, name: str) -> None:
         super().__init__()
-        self.constant("weight", f"{name}.weight", weight)
-        self.has_bias = bias is not None
+        self.hold(constants, name, "weight")
+        self.has_bias = f"{name}.bias" in constants
         if self.has_bias:
-            self.constant("bias", f"{name}.bias", bias)
+            self.hold(constants, name, "bias")
 
     def forward(self, tokens: Any) -> Any:
         product = paddle.matmul(tokens, self.weight)
@@ -42,11 +44,10 @@ class Linear(Form):
 class LayerNorm(Form):
     """Normalises the last axis."""
 
-    def __init__(self, name: str, norm: Any) -> None:
+    def __init__(self, constants: Constants, name: str, epsilon: float) -> None:
         super().__init__()
-        self.constant("weight", f"{name}.weight", norm.weight.numpy())
-        self.constant("bias", f"{name}.bias", norm.bias.numpy())
-        self.width, self.epsilon = int(norm.weight.shape[0]), float(norm._epsilon)
+        self.hold(constants, name, "weight", "bias")
+        self.width, self.epsilon = int(self.weight.shape[0]), epsilon
 
     def forward(self, tokens: Any) -> Any:
         return F.layer_norm(tokens, [self.width], self.weight, self.bias, self.epsilon)
@@ -55,12 +56,9 @@ class LayerNorm(Form):
 class Convolution(Form):
     """Map [N, in, side, side] -> [N, out, side', side']."""
 
-    def __init__(
-        self, name: str, weight: Any, bias: Any, *, stride: int = 1, padding: int = 0, groups: int = 1
-    ) -> None:
+    def __init__(self, constants: Constants, name: str, *, stride: int = 1, padding: int = 0, groups: int = 1) -> None:
         super().__init__()
-        self.constant("weight", f"{name}.weight", weight)
-        self.constant("bias", f"{name}.bias", bias)
+        self.hold(constants, name, "weight", "bias")
         self.stride, self.padding, self.groups = stride, padding, groups
 
     def forward(self, grid: Any) -> Any:
@@ -83,19 +81,15 @@ def tokens_of(grid: Any, side: int, dim: int) -> Any:
 
 
 class PatchEmbed(Form):
-    """Map [N, channels, side, side] -> normalised tokens [N, side'^2, dim], row-major."""
+    """Map [N, channels, ...] -> normalised tokens [N, side^2, dim], row-major."""
 
-    def __init__(self, name: str, embed: Any, side: int, *, stride: int, padding: int) -> None:
+    def __init__(
+        self, constants: Constants, name: str, side: int, *, stride: int, padding: int, epsilon: float
+    ) -> None:
         super().__init__()
-        weight = embed.proj.weight.numpy()
-        self.side, self.dim = side, int(weight.shape[0])
-        self.proj = Convolution(f"{name}.proj", weight, embed.proj.bias.numpy(), stride=stride, padding=padding)
-        self.norm = LayerNorm(f"{name}.norm", embed.norm)
+        self.proj = Convolution(constants, f"{name}.proj", stride=stride, padding=padding)
+        self.norm = LayerNorm(constants, f"{name}.norm", epsilon)
+        self.side, self.dim = side, self.norm.width
 
     def forward(self, grid: Any) -> Any:
         return self.norm(tokens_of(self.proj(grid), self.side, self.dim))
-
-
-def linear_of(name: str, layer: Any) -> Linear:
-    """The form of a reference Linear."""
-    return Linear(name, layer.weight.numpy(), None if layer.bias is None else layer.bias.numpy())

@@ -17,58 +17,35 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ...reference.pvt_v2 import POOLED_SIDE, PyramidVisionTransformerV2
-from .layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, grid_of, linear_of, tokens_of
-
-
-def pooling_matrix(side: int, pooled: int) -> npt.NDArray[np.float64]:
-    """Adaptive average pooling of a row-major map as a matrix: float64 [pooled^2, side^2], rows sum to 1.
-
-    Bin i of an axis covers floor(i * side / pooled) up to ceil((i + 1) * side / pooled).
-    """
-    axis = np.zeros((pooled, side))
-    for i in range(pooled):
-        start, end = i * side // pooled, -(-(i + 1) * side // pooled)
-        axis[i, start:end] = 1 / (end - start)
-    return np.asarray(np.kron(axis, axis), dtype=np.float64)
+from ...families import Constants, ModelSpec
+from ...families.pvt_v2.constants import BLOCK_EPSILON, EMBED_EPSILON, Stage, stages
+from .layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, grid_of, tokens_of
 
 
 class Attention(Form):
     """Attention with keys and values from a smaller map: tokens [N, side^2, dim] -> the same shape."""
 
-    def __init__(self, name: str, attn: Any) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        self.dim, self.heads, self.side = attn.dim, attn.heads, attn.side
-        scaled = {part: getattr(attn.q, part).numpy().astype(np.float64) * attn.scale for part in ("weight", "bias")}
-        self.q = Linear(f"{name}.q", scaled["weight"], scaled["bias"])
-        self.kv = linear_of(f"{name}.kv", attn.kv)
-        self.proj = linear_of(f"{name}.proj", attn.proj)
-        self.linear_variant, self.reduced = attn.linear_variant, attn.reduced
-        self.pooled = self.linear_variant and self.side != POOLED_SIDE
-        self.source_side = self.side
-        if not self.reduced:
-            return
-        weight, bias = attn.sr.weight.numpy(), attn.sr.bias.numpy()
-        self.norm = LayerNorm(f"{name}.norm", attn.norm)
-        if self.linear_variant:
-            self.source_side = POOLED_SIDE
-            self.sr: Form = Linear(f"{name}.sr", weight[:, :, 0, 0].T, bias)
-            if self.pooled:
-                self.constant("pool", f"{name}.pooling", pooling_matrix(self.side, POOLED_SIDE))
-        else:
-            ratio = int(weight.shape[-1])
-            self.source_side = self.side // ratio
-            self.sr = Convolution(f"{name}.sr", weight, bias, stride=ratio)
+        self.dim, self.heads, self.side, self.source_side = stage.dim, stage.heads, stage.side, stage.source_side
+        self.reduction, self.pools = stage.reduction, stage.pools
+        self.q, self.kv, self.proj = (Linear(constants, f"{name}.{layer}") for layer in ("q", "kv", "proj"))
+        if self.reduction == 0:
+            self.sr: Form = Linear(constants, f"{name}.sr")
+        elif self.reduction > 1:
+            self.sr = Convolution(constants, f"{name}.sr", stride=self.reduction)
+        if self.reduction != 1:
+            self.norm = LayerNorm(constants, f"{name}.norm", EMBED_EPSILON)
+        if self.pools:
+            self.hold(constants, name, "pooling")
 
     def forward(self, tokens: Any) -> Any:
         query = self.q(tokens)
-        kv = self.kv(self.reduce(tokens) if self.reduced else tokens)
+        kv = self.kv(tokens if self.reduction == 1 else self.reduce(tokens))
         if self.heads > 1:
             query = self.by_head(query, self.side, self.heads)
             key, value = paddle.split(self.by_head(kv, self.source_side, 2 * self.heads), 2, axis=1)
@@ -86,8 +63,8 @@ class Attention(Form):
 
     def reduce(self, tokens: Any) -> Any:
         """Tokens [N, side^2, dim] -> tokens of the smaller map [N, fewer, dim]."""
-        if self.linear_variant:
-            source = paddle.matmul(self.pool, tokens) if self.pooled else tokens
+        if self.reduction == 0:
+            source = paddle.matmul(self.pooling, tokens) if self.pools else tokens
             return F.gelu(self.norm(self.sr(source)))
         smaller = self.sr(grid_of(tokens, self.side, self.dim))
         return self.norm(tokens_of(smaller, self.source_side, self.dim))
@@ -96,16 +73,12 @@ class Attention(Form):
 class Mlp(Form):
     """1 x 1 convolution, depthwise convolution, GELU, 1 x 1 convolution: tokens [N, side^2, dim] -> the same shape."""
 
-    def __init__(self, name: str, mlp: Any, side: int) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        self.side, self.dim, hidden = side, int(mlp.fc1.weight.shape[0]), int(mlp.fc1.weight.shape[1])
-        depthwise = mlp.dwconv.dwconv
-        self.fc1 = Convolution(f"{name}.fc1", mlp.fc1.weight.numpy().T[:, :, None, None], mlp.fc1.bias.numpy())
-        self.dwconv = Convolution(
-            f"{name}.dwconv.dwconv", depthwise.weight.numpy(), depthwise.bias.numpy(), padding=1, groups=hidden
-        )
-        self.fc2 = Convolution(f"{name}.fc2", mlp.fc2.weight.numpy().T[:, :, None, None], mlp.fc2.bias.numpy())
-        self.linear_variant = mlp.linear_variant
+        self.side, self.dim, self.linear_variant = stage.side, stage.dim, stage.reduction == 0
+        self.fc1 = Convolution(constants, f"{name}.fc1")
+        self.dwconv = Convolution(constants, f"{name}.dwconv.dwconv", padding=1, groups=stage.hidden)
+        self.fc2 = Convolution(constants, f"{name}.fc2")
 
     def forward(self, tokens: Any) -> Any:
         hidden = self.fc1(grid_of(tokens, self.side, self.dim))
@@ -117,29 +90,33 @@ class Mlp(Form):
 class Block(Form):
     """Attention and MLP, each behind a norm, on the residual branch."""
 
-    def __init__(self, name: str, block: Any) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        self.norm1, self.norm2 = LayerNorm(f"{name}.norm1", block.norm1), LayerNorm(f"{name}.norm2", block.norm2)
-        self.attn = Attention(f"{name}.attn", block.attn)
-        self.mlp = Mlp(f"{name}.mlp", block.mlp, block.attn.side)
+        self.norm1, self.norm2 = (LayerNorm(constants, f"{name}.norm{n}", BLOCK_EPSILON) for n in (1, 2))
+        self.attn = Attention(constants, f"{name}.attn", stage)
+        self.mlp = Mlp(constants, f"{name}.mlp", stage)
 
     def forward(self, tokens: Any) -> Any:
         tokens = tokens + self.attn(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))
 
 
-class Stage(Form):
+class StageForm(Form):
     """Map [N, channels, side, side] -> normalised tokens of the stage's own, smaller map."""
 
-    def __init__(self, number: int, model: PyramidVisionTransformerV2) -> None:
+    def __init__(self, constants: Constants, stage: Stage) -> None:
         super().__init__()
-        embed, blocks = getattr(model, f"patch_embed{number}"), getattr(model, f"block{number}")
-        kernel = int(embed.proj.weight.shape[-1])
         self.patch_embed = PatchEmbed(
-            f"patch_embed{number}", embed, model.sides[number - 1], stride=4 if number == 1 else 2, padding=kernel // 2
+            constants,
+            f"patch_embed{stage.number}",
+            stage.side,
+            stride=stage.stride,
+            padding=stage.kernel // 2,
+            epsilon=EMBED_EPSILON,
         )
-        self.blocks = nn.LayerList(Block(f"block{number}.{index}", block) for index, block in enumerate(blocks))
-        self.norm = LayerNorm(f"norm{number}", getattr(model, f"norm{number}"))
+        names = [f"block{stage.number}.{index}" for index in range(stage.depth)]
+        self.blocks = nn.LayerList(Block(constants, name, stage) for name in names)
+        self.norm = LayerNorm(constants, f"norm{stage.number}", BLOCK_EPSILON)
 
     def forward(self, grid: Any) -> Any:
         tokens = self.patch_embed(grid)
@@ -149,13 +126,14 @@ class Stage(Form):
 
 
 class PvtV2Form(nn.Layer):
-    """The classifier: image float32 [N, 3, S, S] -> (logits, embedding), derived from `model`."""
+    """The classifier: float32 [N, 3, S, S] -> (logits, embedding)."""
 
-    def __init__(self, model: PyramidVisionTransformerV2) -> None:
+    def __init__(self, spec: ModelSpec, constants: Constants) -> None:
         super().__init__()
-        self.stages = nn.LayerList(Stage(number, model) for number in range(1, len(model.dims) + 1))
-        self.maps = list(zip(model.sides, model.dims, strict=True))
-        self.head = linear_of("head", model.head)
+        every = stages(spec)
+        self.stages = nn.LayerList(StageForm(constants, stage) for stage in every)
+        self.maps = [(stage.side, stage.dim) for stage in every]
+        self.head = Linear(constants, "head")
 
     def forward(self, image: Any) -> tuple[Any, Any]:
         tokens = self.stages[0](image)

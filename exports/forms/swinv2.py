@@ -26,118 +26,66 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ...reference.swinv2 import CPB_FACTOR, MAX_LOGIT_SCALE, SwinTransformerV2, relative_position_index, shift_mask
-from .layers import Form, LayerNorm, PatchEmbed, linear_of
-
-Order = npt.NDArray[np.int64]
-
-# F.normalize of the textbook model divides by at least this.
-NORM_EPSILON = 1e-12
-
-
-def window_order(side: int, window: int, shift: int) -> Order:
-    """Row-major place in the map of every token in window order: int64 [side^2], windows and their tokens row-major."""
-    count = side // window
-    places = np.roll(np.arange(side * side).reshape(side, side), (-shift, -shift), (0, 1))
-    order: Order = places.reshape(count, window, count, window).transpose(0, 2, 1, 3).reshape(-1)
-    return order
-
-
-def reorder_index(current: Order, wanted: Order) -> Order:
-    """The index that takes a stream from one order to another: stream[:, index] is in the order `wanted`."""
-    index: Order = np.argsort(current)[wanted]
-    return index
-
-
-def merging_index(side: int, current: Order, following: Order) -> Order:
-    """The index of patch merging: int64 [side^2], four tokens of the stream for each token of the halved map.
-
-    The stream is in the order `current`, the halved map in the order `following`; the four are those at the top left,
-    bottom left, top right, bottom right.
-    """
-    row, column = np.divmod(following, side // 2)
-    corners = [(2 * row + down) * side + 2 * column + right for right, down in ((0, 0), (0, 1), (1, 0), (1, 1))]
-    index: Order = np.argsort(current)[np.stack(corners, axis=1)].reshape(-1)
-    return index
+from ...families import Constants, ModelSpec
+from ...families.swinv2.constants import COSINE_EPSILON, NORM_EPSILON, Stage, architecture_of, stages
+from .layers import Form, LayerNorm, Linear, PatchEmbed
 
 
 class Attention(Form):
     """Scaled cosine attention on windows that lie one after the other: stream [N, T, dim] -> the same shape."""
 
-    def __init__(self, name: str, block: Any) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        attn = block.attn
-        self.dim, self.heads, self.tokens = attn.dim, attn.heads, attn.tokens
-        self.windows = (block.side // block.window) ** 2
-        self.constant("weight", f"{name}.qkv.weight", attn.qkv.weight.numpy())
-        query, value = attn.q_bias.numpy(), attn.v_bias.numpy()
-        self.constant("bias", f"{name}.qkv.bias", np.concatenate([query, np.zeros_like(query), value]))
-        scale = np.exp(np.minimum(attn.logit_scale.numpy().astype(np.float64), MAX_LOGIT_SCALE))
-        self.constant("scale", f"{name}.qk_scale", np.concatenate([scale, np.ones_like(scale)]))
-        self.constant("table", f"{name}.position_bias", position_bias_table(attn))
-        self.constant("index", f"{name}.position_index", relative_position_index(block.window).astype(np.int32))
-        self.proj = linear_of(f"{name}.proj", attn.proj)
-        self.shifted = block.shift > 0
+        self.dim, self.heads, self.windows, self.tokens = stage.dim, stage.heads, stage.windows, stage.window**2
+        self.hold(constants, name, "qk_scale", "position_bias", "position_index")
+        self.qkv = Linear(constants, f"{name}.qkv")
+        self.proj = Linear(constants, f"{name}.proj")
+        self.shifted = f"{name}.shift_mask" in constants
+        self.spread = f"{name}.shift_mask_kind" in constants
         if self.shifted:
-            mask = shift_mask(block.side, block.window, block.shift)
-            patterns, kinds = np.unique(mask, axis=0, return_inverse=True)
-            self.spread = len(patterns) < len(mask)
-            self.constant("mask", f"{name}.shift_mask", patterns if self.spread else mask)
-            if self.spread:
-                self.constant("kinds", f"{name}.shift_mask_kind", kinds.reshape(-1).astype(np.int32))
+            self.hold(constants, name, "shift_mask")
+        if self.spread:
+            self.hold(constants, name, "shift_mask_kind")
 
     def forward(self, stream: Any) -> Any:
         heads, width = self.heads, self.dim // self.heads
         inner = [self.tokens] if self.windows == 1 else [self.windows, self.tokens]
         axis = len(inner)
         swapped = [*range(axis), axis + 1, axis, axis + 2]
-        qkv = paddle.matmul(stream, self.weight) + self.bias
-        qkv = qkv.reshape([-1, *inner, 3 * heads, width]).transpose(swapped)
+        qkv = self.qkv(stream).reshape([-1, *inner, 3 * heads, width]).transpose(swapped)
         qk, value = paddle.split(qkv, [2 * heads, heads], axis=axis)
         norms = paddle.linalg.norm(qk, p=2, axis=-1, keepdim=True)
-        norms = paddle.maximum(norms, paddle.full([1], NORM_EPSILON))
-        query, key = paddle.split(qk * (self.scale / norms), 2, axis=axis)
+        norms = paddle.maximum(norms, paddle.full([1], COSINE_EPSILON))
+        query, key = paddle.split(qk * (self.qk_scale / norms), 2, axis=axis)
         scores = paddle.matmul(query, key, transpose_y=True)
-        pairs = paddle.gather(self.table, self.index, axis=1)
+        pairs = paddle.gather(self.position_bias, self.position_index, axis=1)
         scores = scores + pairs.reshape([heads, self.tokens, self.tokens])
         if self.shifted:
-            scores = scores + (paddle.gather(self.mask, self.kinds, axis=0) if self.spread else self.mask)
+            masks = self.shift_mask
+            scores = scores + (paddle.gather(masks, self.shift_mask_kind, axis=0) if self.spread else masks)
         mixed = paddle.matmul(F.softmax(scores, axis=-1), value).transpose(swapped)
         return self.proj(mixed.reshape([-1, self.windows * self.tokens, self.dim]))
 
 
-def position_bias_table(attn: Any) -> npt.NDArray[np.float64]:
-    """Score offsets by head and offset of two tokens: float64 [heads, (2 * window - 1)^2], in (0, 16)."""
-    first, _, second = attn.cpb_mlp
-    offsets = attn.relative_coords_table.numpy().astype(np.float64)
-    hidden = offsets @ first.weight.numpy().astype(np.float64) + first.bias.numpy().astype(np.float64)
-    values = np.maximum(hidden, 0) @ second.weight.numpy().astype(np.float64)
-    table: npt.NDArray[np.float64] = CPB_FACTOR / (1 + np.exp(-values.T))
-    return table
-
-
 class Block(Form):
-    """A block on a stream in the order of its windows; `reorder` brings the stream there, None where it is there."""
+    """A block on a stream in the order of its windows, into which it brings the stream where it has another order."""
 
-    def __init__(self, name: str, block: Any, reorder: Order | None) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        self.reorders = reorder is not None
-        if reorder is not None:
-            self.constant("reorder", f"{name}.window_order", reorder.astype(np.int32))
-        self.attn = Attention(f"{name}.attn", block)
-        self.norm1, self.norm2 = LayerNorm(f"{name}.norm1", block.norm1), LayerNorm(f"{name}.norm2", block.norm2)
-        self.fc1 = linear_of(f"{name}.mlp.fc1", block.mlp.fc1)
-        self.fc2 = linear_of(f"{name}.mlp.fc2", block.mlp.fc2)
+        self.reorders = f"{name}.window_order" in constants
+        if self.reorders:
+            self.hold(constants, name, "window_order")
+        self.attn = Attention(constants, f"{name}.attn", stage)
+        self.norm1, self.norm2 = (LayerNorm(constants, f"{name}.norm{n}", NORM_EPSILON) for n in (1, 2))
+        self.fc1, self.fc2 = (Linear(constants, f"{name}.mlp.fc{n}") for n in (1, 2))
 
     def forward(self, stream: Any) -> Any:
         if self.reorders:
-            stream = paddle.gather(stream, self.reorder, axis=1)
+            stream = paddle.gather(stream, self.window_order, axis=1)
         stream = stream + self.norm1(self.attn(stream))
         return stream + self.norm2(self.fc2(F.gelu(self.fc1(stream))))
 
@@ -145,42 +93,35 @@ class Block(Form):
 class PatchMerging(Form):
     """Stream [N, side^2, dim] -> [N, side^2 / 4, 2 * dim], in the window order of the next stage."""
 
-    def __init__(self, name: str, merging: Any, index: Order) -> None:
+    def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
-        self.constant("index", f"{name}.merging_order", index.astype(np.int32))
-        self.tokens, self.width = len(index) // 4, 4 * merging.dim
-        self.reduction = linear_of(f"{name}.reduction", merging.reduction)
-        self.norm = LayerNorm(f"{name}.norm", merging.norm)
+        self.hold(constants, name, "merging_order")
+        self.tokens, self.width = stage.side**2 // 4, 4 * stage.dim
+        self.reduction = Linear(constants, f"{name}.reduction")
+        self.norm = LayerNorm(constants, f"{name}.norm", NORM_EPSILON)
 
     def forward(self, stream: Any) -> Any:
-        squares = paddle.gather(stream, self.index, axis=1).reshape([-1, self.tokens, self.width])
+        squares = paddle.gather(stream, self.merging_order, axis=1).reshape([-1, self.tokens, self.width])
         return self.norm(self.reduction(squares))
 
 
 class WindowOrderSwinV2(nn.Layer):
-    """The classifier in window order: image float32 [N, 3, S, S] -> (logits, embedding), derived from `model`."""
+    """The classifier in window order: float32 [N, 3, S, S] -> (logits, embedding)."""
 
-    def __init__(self, model: SwinTransformerV2) -> None:
+    def __init__(self, spec: ModelSpec, constants: Constants) -> None:
         super().__init__()
-        first = model.layers[0].blocks[0]
-        patch = int(model.patch_embed.proj.weight.shape[-1])
-        self.patch_embed = PatchEmbed("patch_embed", model.patch_embed, first.side, stride=patch, padding=0)
+        every, patch = stages(spec), architecture_of(spec).patch_size
+        self.patch_embed = PatchEmbed(
+            constants, "patch_embed", every[0].side, stride=patch, padding=0, epsilon=NORM_EPSILON
+        )
         self.steps = nn.LayerList()
-        order = np.arange(first.side**2)
-        for number, stage in enumerate(model.layers):
-            for index, block in enumerate(stage.blocks):
-                wanted = window_order(block.side, block.window, block.shift)
-                reorder = None if np.array_equal(order, wanted) else reorder_index(order, wanted)
-                self.steps.append(Block(f"layers.{number}.blocks.{index}", block, reorder))
-                order = wanted
-            if number + 1 < len(model.layers):
-                following = model.layers[number + 1].blocks[0]
-                wanted = window_order(following.side, following.window, following.shift)
-                corners = merging_index(stage.blocks[0].side, order, wanted)
-                self.steps.append(PatchMerging(f"layers.{number}.downsample", stage.downsample, corners))
-                order = wanted
-        self.norm = LayerNorm("norm", model.norm)
-        self.head = linear_of("head", model.head)
+        for stage in every:
+            for index in range(stage.depth):
+                self.steps.append(Block(constants, f"layers.{stage.number}.blocks.{index}", stage))
+            if stage is not every[-1]:
+                self.steps.append(PatchMerging(constants, f"layers.{stage.number}.downsample", stage))
+        self.norm = LayerNorm(constants, "norm", NORM_EPSILON)
+        self.head = Linear(constants, "head")
 
     def forward(self, image: Any) -> tuple[Any, Any]:
         stream = self.patch_embed(image)

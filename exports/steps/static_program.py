@@ -1,6 +1,6 @@
 """A step: the export form of a model as a static Paddle program.
 
-    python -m onnxzoo.exports.steps.static_program SPEC.json WEIGHTS.npz FOLDER
+    python -m onnxzoo.exports.steps.static_program SPEC.json CONSTANTS.npz FOLDER
 
 writes `FOLDER/model.json` and `FOLDER/model.pdiparams`: one input `image` of float32 [batch, 3, S, S], two
 outputs, the logits and the pooled features before the head.
@@ -17,23 +17,21 @@ import paddle
 from paddle.static import InputSpec
 
 from ...artifact import INPUT_NAME
-from ...reference.build import ModelSpec, build_model, load_state
+from ...families import ModelSpec
 from ...registry import architecture_from_dict
 from ..forms import export_form
 
 
-def main(spec_file: Path, weights_file: Path, folder: Path) -> None:
-    """Build the model of SPEC.json, fill it from WEIGHTS.npz, derive its export form and save that."""
+def main(spec_file: Path, constants_file: Path, folder: Path) -> None:
+    """Build the export form of SPEC.json over the constants of CONSTANTS.npz and save it."""
     document = json.loads(spec_file.read_text(encoding="utf-8"))
     spec = ModelSpec(
         architecture=architecture_from_dict(document["family"], document["architecture"]),
         image_size=document["image_size"],
         num_classes=document["num_classes"],
     )
-    model = build_model(spec)
-    with np.load(weights_file, allow_pickle=False) as weights:
-        load_state(model, weights)
-    form = export_form(model)
+    with np.load(constants_file, allow_pickle=False) as constants:
+        form = export_form(spec, dict(constants))
     form.eval()
     image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
     paddle.jit.save(form, str(folder / "model"), input_spec=[image])

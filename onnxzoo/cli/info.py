@@ -90,7 +90,7 @@ def entry_rows(entry: ModelEntry) -> list[tuple[str, str]]:
         ("accuracy", f"top-1 {entry.accuracy.top1:.4f}, top-5 {entry.accuracy.top5:.4f} ({entry.dataset})"),
         ("labels", entry.labels),
         ("preprocessing", _preprocessing(entry.preprocess)),
-        ("architecture", _fields(dataclasses.asdict(entry.architecture))),
+        ("architecture", _fields(entry.architecture.to_dict())),
         ("checkpoint", entry.source.url or "ships with the project"),
         *([("same weights", f"{repo} (Hugging Face Hub, safetensors)")] if (repo := entry.source.timm_repo) else []),
     ]

@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from .. import files
 from ..errors import CheckpointError, MissingDependencyError
-from ..registry import Architecture, ModelEntry, SwinV2Architecture
+from ..families import Architecture
+from ..families.swinv2.architecture import SwinV2Architecture
+from ..registry import ModelEntry
 from . import naming
 from .naming import Naming
 from .pdparams import read_pdparams

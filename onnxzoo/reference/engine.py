@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError, InputError
+from ..families import ModelSpec
 from ..results import Array, EngineInfo, TensorSpec
 from ._paddle import require_paddle
-from .build import ModelSpec, build_model, load_state
+from .build import build_model, load_state
 
 
 class PaddleEngine:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CheckpointError
-from ..registry import Architecture
+from ..families import Architecture
 
 Naming: TypeAlias = Literal["paddle", "timm", "transformers"]
 Array: TypeAlias = npt.NDArray[Any]

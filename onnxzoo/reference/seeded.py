@@ -36,7 +36,8 @@ def save_seeded_checkpoint(entry: ModelEntry, path: Path, seed: int, num_classes
 
     Raises MissingDependencyError without PaddlePaddle.
     """
-    from .build import ModelSpec, build_model, load_state, parameter_shapes
+    from ..families import ModelSpec
+    from .build import build_model, load_state, parameter_shapes
 
     model = build_model(ModelSpec(entry.architecture, entry.image_size, num_classes))
     load_state(model, seeded_state(parameter_shapes(model), seed))

@@ -1,0 +1,124 @@
+"""What a model family is to the rest of the project: an architecture, what follows from it, and a record of facts."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+
+from ..errors import InputError, RegistryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+State: TypeAlias = "Mapping[str, npt.NDArray[np.float32]]"
+"""Parameters by name, names and layouts as in PaddleClas: linear weights [in, out]."""
+
+Constants: TypeAlias = "dict[str, npt.NDArray[Any]]"
+"""Initializers of an exported graph by name: float32 weights and tables, int32 indices."""
+
+MAX_STAGES = 16
+
+
+class Architecture(ABC):
+    """The size of a model, apart from its image size and its number of classes. Subclasses are frozen dataclasses."""
+
+    __slots__ = ()
+
+    depths: tuple[int, ...]
+    drop_path_rate: float
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """Length of the pooled feature vector before the head."""
+
+    @property
+    @abstractmethod
+    def size_multiple(self) -> int:
+        """Image sides must be a multiple of this many pixels."""
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raise InputError unless the model can have square inputs of `image_size` pixels a side."""
+        if image_size <= 0 or image_size % self.size_multiple:
+            raise InputError(
+                f"image_size must be a positive multiple of {self.size_multiple} for this architecture, "
+                f"got {image_size}"
+            )
+
+    def at_image_size(self, trained: int, wanted: int) -> Self:  # noqa: ARG002
+        """The architecture that runs the weights of image size `trained` at image size `wanted` (pixels a side).
+
+        The same one, unless something in it grows with the image. Raises InputError for an impossible size.
+        """
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values by name, as config.json holds them."""
+        return dataclasses.asdict(cast("Any", self))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What fixes a model's graph and parameter shapes.
+
+    `image_size`: side of the square input in pixels. `num_classes`: length of the logits.
+    Raises InputError for a size that the architecture cannot have.
+    """
+
+    architecture: Architecture
+    image_size: int
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        self.architecture.check_image_size(self.image_size)
+        if self.num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {self.num_classes}")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family, as the table in `onnxzoo.families` holds it.
+
+    `name`: as in models.json and config.json. `title`: as people write it. `citation`: BibTeX of its paper.
+    `constants`: what stands in the exported graph of a model, computed from a checkpoint's parameters.
+    """
+
+    name: str
+    title: str
+    citation: str
+    architecture: type[Architecture]
+    constants: Callable[[ModelSpec, State], Constants]
+
+
+def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
+    """The same model for images of another size, to run with the same weights.
+
+    What grows with the image is for the family to say. Raises InputError for a size that the architecture cannot have.
+    """
+    architecture = spec.architecture
+    if image_size != spec.image_size:
+        architecture = architecture.at_image_size(spec.image_size, image_size)
+    return ModelSpec(architecture, image_size, spec.num_classes)
+
+
+def require(condition: bool, expected: str, got: object) -> None:
+    """Raise RegistryError, `expected, got ...`, unless the condition holds."""
+    if not condition:
+        raise RegistryError(f"{expected}, got {got!r}")
+
+
+def require_stages(architecture: Architecture, names: tuple[str, ...]) -> None:
+    """Raise RegistryError unless these fields describe the same stages, 1 to MAX_STAGES of them."""
+    lengths = {name: len(getattr(architecture, name)) for name in names}
+    # Sizes double at every stage.
+    require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
+    require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)
+
+
+def parameters(state: State, name: str, *parts: str) -> Constants:
+    """The parameters `name.part` of `state` as they are, `weight` and `bias` unless other parts are named."""
+    return {f"{name}.{part}": state[f"{name}.{part}"] for part in parts or ("weight", "bias")}

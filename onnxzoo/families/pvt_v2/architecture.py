@@ -1,0 +1,39 @@
+"""The size of a PVTv2, and what follows from it alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..family import Architecture, require, require_stages
+
+
+@dataclass(frozen=True, slots=True)
+class PvtV2Architecture(Architecture):
+    """Size of a Pyramid Vision Transformer v2 (Wang et al., arXiv:2106.13797).
+
+    `sr_ratios` are the spatial reductions of keys and values per stage; with `linear` every stage
+    pools them to 7 x 7 instead (section 3.2 of the paper) and `sr_ratios` is not used.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    sr_ratios: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    linear: bool
+    drop_path_rate: float
+
+    def __post_init__(self) -> None:
+        require_stages(self, ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"))
+        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            require(dim % heads == 0, f"num_heads must divide {dim}", heads)
+
+    @property
+    def num_features(self) -> int:
+        """Length of the pooled feature vector before the head."""
+        return self.embed_dims[-1]
+
+    @property
+    def size_multiple(self) -> int:
+        """Image sides must be a multiple of this: stride 4 in the first stage, 2 in every later one."""
+        return int(4 * 2 ** (len(self.depths) - 1))
