@@ -37,11 +37,19 @@ def test_names_by_class_id(text: str) -> None:
     assert parse_labels(text, "here") == NAMES
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030", "gbk"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "labels.txt"
-    file.write_bytes("0 靴子\n1 上衣\n".encode(encoding))
-    assert read_labels(file) == ("靴子", "上衣")
+    for names in (("靴子", "上衣"), ("靴", "靴7"), ("丂靴子", "靴塡")):  # in GBK, a boot is Old Slavonic in UTF-8
+        file.write_bytes(f"0 {names[0]}\n1 {names[1]}\n".encode(encoding))
+        assert read_labels(file) == names
+
+
+def test_letters_of_other_scripts_stay_utf_8(tmp_path: Path) -> None:
+    names = ("туфля", "χιτών", "naïve", "Ångström")
+    file = tmp_path / "labels.txt"
+    file.write_text("".join(f"{number} {name}\n" for number, name in enumerate(names)), encoding="utf-8")
+    assert read_labels(file) == names
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,7 @@ def test_names_that_look_like_numbers(text: str, expected: tuple[str, ...]) -> N
         ("cat\n\ndog\n", "line 2: blank between names without ids"),
         ("0,cat\n1,dog\n", "'0,cat' may be an id and a name"),
         ("0: cat\n1: dog\n", "may be an id and a name"),
+        ("1 Series\n2 Series\n", "may be ids or parts of the names, all 'Series'"),
         ("1\n2\n0\n", "may be class ids or names, and are not in order"),
     ],
 )

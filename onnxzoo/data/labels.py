@@ -73,6 +73,9 @@ def _by_id(rows: dict[int, tuple[int, str]], where: str) -> tuple[str, ...]:
                 f"{where}, line {number}: got the class id {class_id} ({name[:40]!r}), expected {first} to "
                 f"{first + count - 1}, of which {missing} is missing; {_ADVICE}"
             )
+    if first == 1 and count > 1 and len({name for _, name in rows.values()}) == 1:
+        only = next(iter(rows.values()))[1]
+        raise RegistryError(f"{where}: its numbers may be ids or parts of the names, all {only[:40]!r}; {_ADVICE}")
     names = {class_id - first: name for class_id, name in rows.values()}
     return tuple(names[class_id] for class_id in range(count))
 
