@@ -52,6 +52,36 @@ def test_the_form_gives_the_textbooks_numbers(name: str) -> None:
         np.testing.assert_allclose(embedding.numpy(), model.forward_features(images).numpy(), rtol=0, atol=1e-5)
 
 
+def test_queries_and_keys_however_short_are_normalised() -> None:
+    """Their cosine does not depend on their length, down to the textbook's 1e-12."""
+    spec = SPECS["swinv2 two by two windows"]
+    model = build_model(spec)
+    state = seeded_state(parameter_shapes(model), 5)
+    for name, value in state.items():
+        if name.endswith(("qkv.weight", "q_bias")):
+            state[name] = value * np.float32(1e-5)
+    load_state(model, state)
+    form = export_form(model)
+    form.eval()
+    images = paddle.to_tensor(seeded_images(spec.image_size, 2, 0))
+    with paddle.no_grad():
+        np.testing.assert_allclose(form(images)[0].numpy(), model(images).numpy(), rtol=0, atol=1e-5)
+
+
+def test_of_the_shift_mask_each_kind_of_window_is_stored_once() -> None:
+    """Inner windows, right edge, bottom edge, corner: in a stage of 64 windows, 4 masks and not 64."""
+    model = build_model(SPECS["swinv2 shifts in three stages"])
+    form = export_form(model)
+    shifted = [step.attn for step in form.steps if getattr(getattr(step, "attn", None), "shifted", False)]
+    assert [(attn.windows, attn.mask.shape[0]) for attn in shifted] == [(64, 4), (16, 4), (4, 4)]
+    assert [sorted(set(attn.kinds.numpy().tolist())) for attn in shifted[:2]] == [[0, 1, 2, 3]] * 2
+
+
+def test_a_stream_is_gathered_only_where_its_order_changes() -> None:
+    form = export_form(build_model(SPECS["swinv2 one window"]))
+    assert not any(getattr(step, "reorders", False) for step in form.steps[1:])
+
+
 def test_there_is_no_form_of_other_layers() -> None:
     with pytest.raises(TypeError, match="no export form of Linear"):
         export_form(paddle.nn.Linear(2, 2))

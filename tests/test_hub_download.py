@@ -654,6 +654,23 @@ def test_a_private_model_needs_a_token_that_is_never_told(
     assert not any(one.authorized for one in loopback.log.all() if one.cdn)
 
 
+@pytest.mark.parametrize("token", [WRITE_TOKEN, "of-a-hub-of-our-own", "two\nlines", "api_org_0123"])
+def test_no_message_holds_the_token_in_use(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Not all begin with hf_: a Hub behind a gateway gives others."""
+    monkeypatch.setattr(client.huggingface_hub, "get_token", lambda: token)
+    for text in (f"you sent {token}", f"headers: {{'authorization': {token!r}}}", f"https://user:{token}@host/x"):
+        assert token not in client.redacted(text)
+        assert repr(token)[1:-1] not in client.redacted(text)
+        assert "***" in client.redacted(text) or "@" not in client.redacted(text)
+
+
+def test_no_message_holds_what_looks_like_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of another user, in what a server says."""
+    monkeypatch.setattr(client.huggingface_hub, "get_token", lambda: None)
+    assert client.redacted("sent hf_abcDEF123, and no more") == "sent ***, and no more"
+    assert client.redacted("{'authorization': 'Bearer abc.def'}") == "{'authorization': '***'}"
+
+
 @pytest.mark.parametrize("token", ["hf_with\x01control", "hf_ümlaut", "hf_two words"])
 def test_a_token_that_cannot_be_sent_is_not_told(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
