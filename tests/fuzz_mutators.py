@@ -23,7 +23,17 @@ MOST_BYTES = 4 * 2**20
 """Of a mutant: small files that ask for much are what is looked for, not large files."""
 
 LONG_TEXT = "x" * 5000
-TEXTS = ("", "\x00", "\x1b[2J\x1b]0;title\x07", "a\nb\r\nc", "\ud800", "\u202e\u2028", "../../etc/passwd", "9" * 5000, LONG_TEXT)
+TEXTS = (
+    "",
+    "\x00",
+    "\x1b[2J\x1b]0;title\x07",
+    "a\nb\r\nc",
+    "\ud800",
+    "\u202e\u2028",
+    "../../etc/passwd",
+    "9" * 5000,
+    LONG_TEXT,
+)
 NUMBERS = (0, -1, 1, 2, 3, 17, 10**6, 10**9, 10**12, 2**63, 10**30, -96, 0.5, -0.0, 1e308, float("inf"), float("nan"))
 
 
@@ -306,7 +316,10 @@ def mutate_png(data: bytes, random: Random) -> bytes:
     elif action == 1:
         chunks.insert(random.randrange(len(chunks) + 1), (kind, content))
     elif action == 2:
-        chunks[index] = (random.choice((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"PLTE", b"tRNS", b"eXIf", b"acTL")), content)
+        chunks[index] = (
+            random.choice((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"PLTE", b"tRNS", b"eXIf", b"acTL")),
+            content,
+        )
     elif action == 3 and kind == b"IHDR":
         chunks[index] = (kind, set_integer(content, random)[:13].ljust(13, b"\0"))
     elif action == 4:
@@ -446,4 +459,6 @@ def mutate_lines(data: bytes, random: Random) -> bytes:
     elif action == 5:
         lines[index] = f"{random.choice(NUMBERS)} {lines[index]}"
     text = random.choice(("\n", "\n", "\r\n", "\r", "\n\n")).join(lines)
-    return text.encode(random.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "gbk", "latin-1")), "replace")
+    return text.encode(
+        random.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "gbk", "latin-1")), "replace"
+    )

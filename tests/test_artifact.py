@@ -252,6 +252,15 @@ def test_stages_without_end_are_refused(tiny):
         read_artifact(tiny)
 
 
+@pytest.mark.parametrize("path", ["a.", "a ", "a./b", "a\x00b", "a\nb", "a\x1b[2Jb", "a\u202eb"])
+def test_names_that_are_not_plain_on_every_system_are_refused(tiny, path):
+    config = config_of(tiny)
+    config["files"][path] = {"sha256": "0" * 64, "bytes": 1}
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match="is not allowed; expected plain names and /"):
+        read_artifact(tiny)
+
+
 @pytest.mark.parametrize("path", ["x" * 256, "a/" * 200 + "x", "\u00e4" * 128])
 def test_names_that_no_file_system_takes_are_refused(tiny, path):
     config = config_of(tiny)

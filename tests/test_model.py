@@ -106,6 +106,19 @@ def test_five_classes_are_what_predict_gives_by_itself(photos):
         assert len(model.predict(photos / "red.png").top) == 5
 
 
+def test_in_a_forked_process_a_model_neither_runs_nor_closes(tiny, batch, monkeypatch):
+    """It would wait for the engine's threads, which a fork does not have."""
+    model = fake_model(tiny)
+    with monkeypatch.context() as forked:
+        forked.setattr("onnxzoo.model.os.getpid", lambda: -1)
+        with pytest.raises(
+            EngineError, match=r"tiny was loaded by process \d+, and this one \(-1\) was forked from it"
+        ):
+            model.logits(batch)
+        model.close()
+    np.testing.assert_array_equal(model.logits(batch), tiny_logits(batch))
+
+
 def test_no_images_give_no_predictions(tiny):
     model = fake_model(tiny)
     assert model.predict([]) == []
