@@ -1,4 +1,4 @@
-"""Mutators: bytes in, other bytes out. Blind ones for anything, and ones that know a format and keep the rest of it whole.
+"""Mutators: bytes in, other bytes out. Blind ones for anything, others that know a format and keep its rest whole.
 
 All draw from the `random.Random` they are given and nothing else.
 """
@@ -22,7 +22,6 @@ INTEGERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24
 MOST_BYTES = 4 * 2**20
 """Of a mutant: small files that ask for much are what is looked for, not large files."""
 
-LONG_TEXT = "x" * 5000
 TEXTS = (
     "",
     "\x00",
@@ -32,7 +31,7 @@ TEXTS = (
     "\u202e\u2028",
     "../../etc/passwd",
     "9" * 5000,
-    LONG_TEXT,
+    "x" * 5000,
 )
 NUMBERS = (0, -1, 1, 2, 3, 17, 10**6, 10**9, 10**12, 2**63, 10**30, -96, 0.5, -0.0, 1e308, float("inf"), float("nan"))
 
@@ -41,7 +40,7 @@ NUMBERS = (0, -1, 1, 2, 3, 17, 10**6, 10**9, 10**12, 2**63, 10**30, -96, 0.5, -0
 
 
 def flip_bits(data: bytes, random: Random) -> bytes:
-    changed = bytearray(data)
+    changed = bytearray(data or b"\0")
     for _ in range(random.choice((1, 1, 2, 8, 64))):
         changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
     return bytes(changed)
@@ -104,7 +103,7 @@ def _range(data: bytes, random: Random) -> tuple[int, int]:
 
 
 def mutate_json(data: bytes, random: Random) -> bytes:
-    """One or more values replaced, removed, renamed or nested; what it writes may be what json.loads takes and no more."""
+    """One or more values replaced, removed, renamed or nested; it may be what json.loads takes and no standard has."""
     try:
         document = json.loads(data)
     except ValueError:
@@ -335,14 +334,15 @@ def mutate_png(data: bytes, random: Random) -> bytes:
 
 # Protocol Buffers (ONNX)
 
-OPERATORS = tuple(
-    "Loop If Scan Expand Tile ConstantOfShape Range Resize Pad SequenceEmpty SplitToSequence StringNormalizer Conv MatMul "
-    "Reshape Gather Softmax RandomNormal NonZero Einsum CumSum ZipMap TfIdfVectorizer Unsqueeze Cast Concat Where".split()
+OPERATORS = (
+    *("Loop", "If", "Scan", "Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Pad", "NonZero", "RandomNormal"),
+    *("SequenceEmpty", "SplitToSequence", "StringNormalizer", "ZipMap", "TfIdfVectorizer", "Einsum", "CumSum"),
+    *("Conv", "MatMul", "Reshape", "Gather", "Softmax", "Unsqueeze", "Cast", "Concat", "Where", "Identity"),
 )
 
 
 def mutate_protobuf(data: bytes, random: Random) -> bytes:
-    """One field, at any depth, removed, repeated, renumbered or given another value; the lengths around it are right."""
+    """One field at any depth removed, repeated, renumbered or given another value; the lengths around it are right."""
     fields = _parsed(data)
     if not fields:
         return flip_bits(data, random)

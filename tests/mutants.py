@@ -55,7 +55,7 @@ class Mutant:
 
 
 def read_mutants(file: Path) -> list[Mutant]:
-    """The changes of a TOML file of [[mutant]] tables. Raises ValueError for one that changes nothing or is there twice."""
+    """The changes of a TOML file of [[mutant]] tables. ValueError for one that changes nothing or is there twice."""
     found = [
         Mutant(one["what"], one["file"], one["old"], one["new"], tuple(one["tests"]))
         for one in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]
@@ -70,7 +70,7 @@ def read_mutants(file: Path) -> list[Mutant]:
 
 
 class Tree:
-    """A copy of the project in which the package lies as it is installed: `lib/onnxzoo`, with all that belongs in it."""
+    """A copy of the project in which the package lies as it is installed: `lib/onnxzoo`, with all parts in it."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder = folder
