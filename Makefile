@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-large check clean install eval-imagenet
+.PHONY: demo test test-large mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,14 @@ test: check
 # All models at their real sizes: 25 minutes, 24 GB of memory, 5 GB of disk.
 test-large: install
 	$(BIN)/pytest -m large
+
+# Would a test notice? Some seventy single changes to the source, each tried on a copy: ten minutes at most.
+mutants: install
+	$(BIN)/python tests/mutants.py
+
+# 20,000 mutants of the files that come from outside: a quarter of an hour on two cores.
+fuzz: install
+	$(BIN)/python tests/fuzz.py
 
 eval-imagenet: install
 	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }

@@ -82,33 +82,28 @@ def mutant(formats: Any, kind: str, seed: int, number: int) -> bytes:
 # In the process that reads
 
 
-def work(kind: str, readers: str, seed: int, first: int, stop: int) -> None:
-    """Read the mutants `first` to `stop`: a line `begin N`, then a line of JSON, for each."""
+def work(folder: Path, kind: str, readers: str, seed: int, first: int, stop: int) -> None:
+    """Read the mutants `first` to `stop`: a line `begin N`, then a line of JSON, for each. Does not return."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer of ours
     _limit_addresses()
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory(prefix="onnxzoo-fuzz-") as folder:
-        # Before anything is imported: what a reader keeps belongs to it alone.
-        os.environ |= {"HF_HOME": f"{folder}/hf_home", "ONNXZOO_CACHE": f"{folder}/cache"}
-        formats = importlib.import_module(readers).FORMATS
-        work_folder = Path(folder, "work")
-        work_folder.mkdir()
-        read = formats[kind].reader(work_folder)
-        formats[kind].wholes()
-        for number in range(first, stop):
-            data = mutant(formats, kind, seed, number)
-            out.write(f"begin {number}\n")
-            faulthandler.dump_traceback_later(SECONDS - 2, file=sys.stderr)
-            _forget_peak()
-            outcome, detail = judged(read, data)
-            faulthandler.cancel_dump_traceback_later()
-            peak = _peak()
-            if peak > MEMORY:
-                outcome, detail = "memory", f"{peak >> 20} MiB, and then: {outcome} {detail}"
-            out.write(json.dumps([number, outcome, detail]) + "\n")
-        out.flush()
-        os._exit(0)  # threads of libraries that were handed nonsense need not end well
+    formats = importlib.import_module(readers).FORMATS
+    read = formats[kind].reader(folder)
+    formats[kind].wholes()
+    for number in range(first, stop):
+        data = mutant(formats, kind, seed, number)
+        out.write(f"begin {number}\n")
+        faulthandler.dump_traceback_later(SECONDS - 2, file=sys.stderr)
+        _forget_peak()
+        outcome, detail = judged(read, data)
+        faulthandler.cancel_dump_traceback_later()
+        peak = _peak()
+        if peak > MEMORY:
+            outcome, detail = "memory", f"{peak >> 20} MiB, and then: {outcome} {detail}"
+        out.write(json.dumps([number, outcome, detail]) + "\n")
+    out.flush()
+    os._exit(0)  # threads of libraries that were handed nonsense need not end well
 
 
 def judged(read: Any, data: bytes) -> tuple[str, str]:
@@ -171,8 +166,11 @@ def _until_it_dies(
     kind: str, seed: int, first: int, stop: int, results: list[Result], readers: str, seconds: float
 ) -> int:
     """Read from `first` on in one process; the number that comes next."""
-    asked = [sys.executable, __file__, "--worker", kind, readers, str(seed), str(first), str(stop)]
-    with tempfile.TemporaryFile() as errors, _lines(asked, errors) as (process, lines):
+    with (
+        tempfile.TemporaryDirectory(prefix="onnxzoo-fuzz-") as folder,
+        tempfile.TemporaryFile() as errors,
+        _lines(Path(folder), [kind, readers, str(seed), str(first), str(stop)], errors) as (process, lines),
+    ):
         current = None
         while True:
             try:
@@ -201,9 +199,20 @@ def _until_it_dies(
 
 
 @contextlib.contextmanager
-def _lines(command: Sequence[str], errors: Any) -> Iterator[tuple[subprocess.Popen[str], queue.Queue[str | None]]]:
-    """A process, killed at the end, and its lines as they come; None after the last one."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=Path(__file__).parent)
+def _lines(
+    folder: Path, arguments: Sequence[str], errors: Any
+) -> Iterator[tuple[subprocess.Popen[str], queue.Queue[str | None]]]:
+    """A reading process, killed at the end, and its lines as they come; None after the last one."""
+    (folder / "work").mkdir()
+    # What a reader keeps belongs to it alone, and goes with it.
+    own = {"HF_HOME": str(folder / "hf_home"), "ONNXZOO_CACHE": str(folder / "cache"), "TMPDIR": str(folder)}
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--worker", str(folder / "work"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env={**os.environ, **own},
+    )
     lines: queue.Queue[str | None] = queue.Queue()
 
     def collect() -> None:
@@ -288,8 +297,8 @@ def keep(results: Sequence[Result], folder: Path, readers: str = READERS) -> Non
 
 def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--worker"]:
-        kind, readers, *numbers = arguments[1:]
-        work(kind, readers, *map(int, numbers))
+        folder, kind, readers, *numbers = arguments[1:]
+        work(Path(folder), kind, readers, *map(int, numbers))
     parser = argparse.ArgumentParser(description="Mutants of files that come from outside: what becomes of each?")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -410,7 +410,8 @@ def _change_field(fields: list[list[Any]], random: Random) -> None:
         fields[index][2] = random.choice((*INTEGERS, 2**63, 2**64 - 1, *range(17)))
     elif isinstance(value, bytes) and value and kind == 2:
         text = value.isascii() and random.random() < 0.7
-        fields[index][2] = random.choice(OPERATORS).encode() if text else random.choice(BLIND)(value, random)
+        blind = flip_bits if random.random() < 0.5 else random.choice(BLIND)  # the first keeps the length
+        fields[index][2] = random.choice(OPERATORS).encode() if text else blind(value, random)
     elif isinstance(value, bytes) and value:
         fields[index][2] = random.randbytes(len(value))
     elif isinstance(value, list):

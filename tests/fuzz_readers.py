@@ -165,10 +165,11 @@ def pickles() -> Sequence[bytes]:
 
 def safetensors_files() -> Sequence[bytes]:
     found = []
-    for kind, dtype in (("F32", np.float32), ("F16", np.float16), ("BF16", np.uint16)):
+    for kind in ("F32", "F16", "BF16"):
         header, data = {}, b""
         for name, value in weights().items():
-            held = value.astype(dtype).tobytes()
+            upper_half = (value.view(np.uint32) >> 16).astype(np.uint16)
+            held = {"F32": value, "F16": value.astype(np.float16), "BF16": upper_half}[kind].tobytes()
             offsets = [len(data), len(data) + len(held)]
             header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": offsets}
             data += held
@@ -198,7 +199,11 @@ def checkpoint_reader(name: str) -> Callable[[Path], Callable[[bytes], None]]:
 
 
 def configs() -> Sequence[bytes]:
-    return [(folder / CONFIG_FILE).read_bytes() for folder in sorted(SHIPPED_DIR.iterdir()) if folder.is_dir()]
+    from recorded import evaluation, validation
+
+    config = json.loads((SHIPPED / CONFIG_FILE).read_bytes())
+    records = {"validations": [validation(SHIPPED)] * 2, "evaluations": [evaluation(SHIPPED)]}
+    return [json.dumps(config).encode(), json.dumps(config | records).encode()]
 
 
 def config_reader(folder: Path) -> Callable[[bytes], None]:
@@ -343,8 +348,7 @@ def hub_reader(folder: Path) -> Callable[[bytes], None]:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         name = names.parse("someone/tiny")
         assert name is not None
-        listing = published(name)
-        _require(all(isinstance(one.name, str) for one in listing.editions), "an edition without a name")
+        repr(published(name))
         read_artifact(find_artifact("someone/tiny"))
 
     return read
