@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-large test-gpu-wheels check clean install eval-imagenet
+.PHONY: demo test test-large test-gpu-wheels mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,14 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 	test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv $(GPU_VENV)
 	$(GPU_VENV)/bin/pip install --quiet -c constraints.txt ".[gpu]" onnxruntime-ep-nv-tensorrt-rtx-cu13 onnx pytest setuptools
 	touch $@
+
+# Would a test notice? Some seventy single changes to the source, each tried on a copy: ten minutes at most.
+mutants: install
+	$(BIN)/python tests/mutants.py
+
+# 20,000 mutants of the files that come from outside: a quarter of an hour on two cores.
+fuzz: install
+	$(BIN)/python tests/fuzz.py
 
 eval-imagenet: install
 	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }

@@ -247,8 +247,8 @@ def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
         return _grey_to_rgb(_eight_bits(np.asarray(image), name))
     if image.mode == "F":
         return _grey_to_rgb(_rounded_float(np.asarray(image), name))
-    if image.mode in ("P", "PA", "RGBa", "La"):
-        # Straight to RGB, Pillow warns about a palette's transparency and keeps colours multiplied by alpha.
+    if image.mode in ("P", "PA", "La"):
+        # Straight to RGB, Pillow warns about a palette's transparency and keeps grey multiplied by alpha.
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     return image.convert("RGB")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import LABELS, write_artifact
+from onnx import TensorProto
+from tiny import LABELS, tiny_graph, write_artifact
 
 from onnxzoo.artifact import is_artifact, read_artifact
+from onnxzoo.artifact_file import MAX_FILE_BYTES
 from onnxzoo.errors import ArtifactError, InputError
 
 MODEL = "onnx/model.onnx"
@@ -79,7 +81,7 @@ def test_a_precision_that_is_not_there(tiny):
 
 
 @pytest.mark.parametrize(
-    "path", ["../secret", "/etc/passwd", "onnx/../../secret", "C:/secret", "onnx\\..\\..\\secret", "", "."]
+    "path", ["../secret", "/etc/passwd", "onnx/../../secret", "C:/secret", "onnx\\..\\..\\secret", "a?", "", "."]
 )
 def test_a_path_that_leads_outside_is_refused(tiny, path):
     config = config_of(tiny)
@@ -96,6 +98,68 @@ def test_a_link_that_leads_outside_is_refused(tiny, tmp_path):
     (tiny / MODEL).symlink_to(outside)
     with pytest.raises(ArtifactError, match="leads outside"):
         read_artifact(tiny).model_file()
+
+
+def test_a_link_to_a_sibling_whose_name_begins_alike_is_refused(tiny):
+    """`tiny-other` is not inside `tiny`, whatever its text looks like."""
+    outside = tiny.with_name(f"{tiny.name}-other")
+    outside.mkdir()
+    (tiny / MODEL).rename(outside / "model.onnx")
+    (tiny / MODEL).symlink_to(outside / "model.onnx")
+    with pytest.raises(ArtifactError, match="leads outside the artifact's folder"):
+        read_artifact(tiny).model_file()
+
+
+@pytest.mark.parametrize("layout", ["models/snapshots", "models--a--b/versions"])
+def test_only_in_huggingface_hubs_layout_may_links_lead_to_blobs(tmp_path, layout):
+    folder = write_artifact(tmp_path / layout / "0123")
+    for blobs in (folder.parents[1] / "blobs", folder.parents[2] / "blobs"):
+        blobs.mkdir()
+        blob = blobs / "model"
+        blob.write_bytes((folder / MODEL).read_bytes())
+        (folder / MODEL).unlink()
+        (folder / MODEL).symlink_to(blob)
+        with pytest.raises(ArtifactError, match="leads outside the artifact's folder"):
+            read_artifact(folder).model_file()
+
+
+@pytest.mark.parametrize("size", [MAX_FILE_BYTES + 1, 10**15, -1])
+def test_a_file_of_a_size_that_no_model_has_is_refused(tiny, size):
+    config = config_of(tiny)
+    config["files"][MODEL]["bytes"] = size
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match=f"bytes must be a whole number up to {MAX_FILE_BYTES}, got {size}"):
+        read_artifact(tiny)
+
+
+def test_a_file_of_the_largest_size_may_be_listed(tiny):
+    config = config_of(tiny)
+    config["files"][MODEL]["bytes"] = MAX_FILE_BYTES
+    write_config(tiny, config)
+    assert read_artifact(tiny).files[MODEL].bytes == MAX_FILE_BYTES
+
+
+def test_a_model_that_refers_to_data_in_other_files_is_never_handed_out(tmp_path):
+    """Whatever config.json says of it: engines would follow the reference wherever it leads."""
+    model = tiny_graph()
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../../weights.bin")
+    folder = write_artifact(tmp_path / "external", model=model)
+    artifact = read_artifact(folder)
+    artifact.verify()
+    with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
+        artifact.model_file()
+
+
+def test_two_files_of_one_precision_are_refused(tiny):
+    """Of the two, readers would take one or the other."""
+    config = config_of(tiny)
+    config["files"]["onnx/other.onnx"] = config["files"][MODEL]
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match="files must hold one ONNX file a precision, got fp32, fp32"):
+        read_artifact(tiny)
 
 
 def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
@@ -188,6 +252,15 @@ def test_stages_without_end_are_refused(tiny):
         read_artifact(tiny)
 
 
+@pytest.mark.parametrize("path", ["a.", "a ", "a./b", "a\x00b", "a\nb", "a\x1b[2Jb", "a\u202eb"])
+def test_names_that_are_not_plain_on_every_system_are_refused(tiny, path):
+    config = config_of(tiny)
+    config["files"][path] = {"sha256": "0" * 64, "bytes": 1}
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match="is not allowed; expected plain names and /"):
+        read_artifact(tiny)
+
+
 @pytest.mark.parametrize("path", ["x" * 256, "a/" * 200 + "x", "\u00e4" * 128])
 def test_names_that_no_file_system_takes_are_refused(tiny, path):
     config = config_of(tiny)
@@ -195,6 +268,13 @@ def test_names_that_no_file_system_takes_are_refused(tiny, path):
     write_config(tiny, config)
     with pytest.raises(ArtifactError, match=r"in config\.json has more than 255 bytes"):
         read_artifact(tiny)
+
+
+def test_the_longest_name_may_be_listed(tiny):
+    config = config_of(tiny)
+    config["files"]["x" * 255] = {"sha256": "0" * 64, "bytes": 1}
+    write_config(tiny, config)
+    assert "x" * 255 in read_artifact(tiny).files
 
 
 def test_an_architecture_of_zeros_is_malformed(tiny):

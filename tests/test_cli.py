@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import LABELS, write_artifact
 
+from onnxzoo import model as model_module
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.data.walk import NoImages, find_images
@@ -97,6 +99,20 @@ def test_debug_shows_where_an_error_comes_from():
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
     assert result.stderr.endswith("shows all 18)\n")
+
+
+def test_log_lines_go_to_stderr_and_results_to_stdout(tiny, photos, monkeypatch):
+    """A program that reads the results must not find a warning among them."""
+    original = model_module.Model.predict
+
+    def predict(self, *arguments, **options):
+        logging.getLogger("onnxzoo").warning("the cache cannot be written")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(model_module.Model, "predict", predict)
+    result = run("predict", tiny, photos / "red.png", "--json")
+    assert json.loads(result.stdout)
+    assert result.stderr == "onnxzoo: warning: the cache cannot be written\n"
 
 
 def test_an_interrupt_is_130(monkeypatch):

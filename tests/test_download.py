@@ -8,6 +8,7 @@ import http.server
 import os
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,26 @@ def test_redirects_to_other_kinds_are_refused(site: Site, target: Path, to: str)
         download(site.url, target)
     assert len(site.asked) == 1
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "to", "followed"),
+    [
+        ("https", "http", False),
+        ("https", "https", True),
+        ("http", "https", True),
+        ("http", "http", True),
+        ("https", "ftp", False),
+        ("http", "file", False),
+    ],
+)
+def test_a_redirect_never_leads_to_a_less_safe_connection(start: str, to: str, followed: bool) -> None:
+    asked, target = urllib.request.Request(f"{start}://example.org/a"), f"{to}://example.org/b"  # noqa: S310 - not sent
+    if followed:
+        assert module._Redirects().redirect_request(asked, None, 302, "Found", {}, target).full_url == target
+    else:
+        with pytest.raises(DownloadError, match=rf"https?://example\.org/a redirects to {target}, which is less safe"):
+            module._Redirects().redirect_request(asked, None, 302, "Found", {}, target)
 
 
 def test_a_compressed_answer_is_refused(site: Site, target: Path) -> None:

@@ -50,6 +50,36 @@ def test_external_data_is_refused_wherever_it_is(place: str, tmp_path: Path) -> 
         refuse_external_data(file)
 
 
+def test_data_that_is_said_to_lie_elsewhere_is_refused_without_a_place_too(tmp_path: Path) -> None:
+    built = model("initializer", external=False)
+    built.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    file = tmp_path / "model.onnx"
+    file.write_bytes(built.SerializeToString())
+    with pytest.raises(ArtifactError, match="keeps data in other files"):
+        refuse_external_data(file)
+
+
+@pytest.mark.parametrize("depth", [40, 5000])
+def test_graphs_in_graphs_without_end_are_refused(depth: int, tmp_path: Path) -> None:
+    """Each is a field in a field: Graph.node (1), Node.attribute (5), Attribute.g (6)."""
+    data = b""
+    for field in [6, 5, 1] * depth:
+        data = bytes([field << 3 | 2]) + length_of(data) + data
+    file = tmp_path / "model.onnx"
+    file.write_bytes(bytes([7 << 3 | 2]) + length_of(data) + data)
+    with pytest.raises(ArtifactError, match="its structure is damaged"):
+        refuse_external_data(file)
+
+
+def length_of(data: bytes) -> bytes:
+    """The length as a number of seven bits a byte, the last one first."""
+    length, out = len(data), []
+    while length > 127:
+        out.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*out, length])
+
+
 def test_a_location_alone_is_refused_too(tmp_path: Path) -> None:
     built = model("initializer", external=False)
     built.graph.initializer[0].external_data.add(key="location", value="w.bin")

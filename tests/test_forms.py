@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ SPECS = {
 }
 
 
+def seeded_form(name: str) -> Any:
+    spec = SPECS[name]
+    return export_form(spec, constants(spec, seeded_state(parameter_shapes(build_model(spec)), 5)))
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_the_form_gives_the_textbooks_numbers(name: str) -> None:
     spec = SPECS[name]
@@ -69,6 +75,37 @@ def test_there_is_no_form_of_an_architecture_that_no_family_has() -> None:
 
     with pytest.raises(RegistryError, match="no model family has the architecture Other"):
         export_form(ModelSpec(Other(), 1, 1), {})
+
+
+def test_queries_and_keys_however_short_are_normalised() -> None:
+    """Their cosine does not depend on their length, down to the textbook's 1e-12."""
+    spec = SPECS["swinv2 two by two windows"]
+    model = build_model(spec)
+    state = seeded_state(parameter_shapes(model), 5)
+    for name, value in state.items():
+        if name.endswith("qkv.weight"):
+            value[:, : value.shape[1] // 3 * 2] *= np.float32(1e-6)  # of the queries and keys
+        elif name.endswith("q_bias"):
+            value *= np.float32(1e-6)
+    load_state(model, state)
+    form = export_form(spec, constants(spec, state))
+    form.eval()
+    images = paddle.to_tensor(seeded_images(spec.image_size, 2, 0))
+    with paddle.no_grad():
+        np.testing.assert_allclose(form(images)[0].numpy(), model(images).numpy(), rtol=0, atol=1e-5)
+
+
+def test_of_the_shift_mask_each_kind_of_window_is_stored_once() -> None:
+    """Inner windows, right edge, bottom edge, corner: in a stage of 64 windows, 4 masks and not 64."""
+    form = seeded_form("swinv2 shifts in three stages")
+    shifted = [step.attn for step in form.steps if getattr(getattr(step, "attn", None), "shifted", False)]
+    assert [(attn.windows, attn.shift_mask.shape[0]) for attn in shifted] == [(64, 4), (16, 4), (4, 4)]
+    assert [sorted(set(attn.shift_mask_kind.numpy().tolist())) for attn in shifted[:2]] == [[0, 1, 2, 3]] * 2
+
+
+def test_a_stream_is_gathered_only_where_its_order_changes() -> None:
+    form = seeded_form("swinv2 one window")
+    assert not any(getattr(step, "reorders", False) for step in form.steps[1:])
 
 
 def test_window_order_lays_windows_one_after_the_other() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,18 @@ def test_the_branch_is_noted_when_the_engine_has_its_file(hub: LoopbackHub) -> N
     onnxzoo.load(REPO, precision="auto", offline=True).close()
 
 
+def test_offline_the_newest_of_several_whole_copies_serves(hub: LoopbackHub, tmp_path: Path) -> None:
+    folders = [find_artifact(REPO)]
+    for number in range(2):
+        hub.store.change(REPO, write_artifact(tmp_path / str(number), changes={"tools": {"onnx": str(number)}}))
+        folders.append(find_artifact(REPO))
+    hub.store.change(REPO, two_precisions(tmp_path / "two"))
+    find_artifact(REPO, precision="fp16")  # the newest of all, without the file that is wanted
+    for age, folder in zip((300, 100, 200), folders, strict=True):
+        os.utime(folder, (time.time() - age, time.time() - age))
+    assert find_artifact(REPO, offline=True) == folders[1]
+
+
 def test_offline_an_older_whole_copy_serves_with_a_warning(
     hub: LoopbackHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -347,6 +360,18 @@ def with_int8(loopback: LoopbackHub, tmp_path: Path) -> Path:
     folder = two_precisions(tmp_path / "two", "int8")
     loopback.store.add_repo("someone/two", folder)
     return folder
+
+
+def test_what_the_engine_opens_is_of_the_commit_that_was_found(loopback: LoopbackHub, with_int8: Path) -> None:
+    """The branch is asked for once: a commit that comes between config.json and the model is another model."""
+    onnxzoo.load("someone/two", precision="auto").close()
+    assert asked(loopback).count("HEAD /someone/two/resolve/main/config.json") == 1
+    first = head(loopback, "someone/two")
+    folder = find_artifact("someone/two", precision=None)
+    loopback.store.change("someone/two", {"onnx/model.onnx": b"of another commit"})
+    complete_artifact("someone/two", folder, "fp32")
+    assert folder.name == first
+    assert (folder / MODEL).read_bytes() == (with_int8 / MODEL).read_bytes()
 
 
 def test_a_damaged_file_that_the_engine_opens_is_fetched_again(loopback: LoopbackHub, with_int8: Path) -> None:
@@ -652,6 +677,23 @@ def test_a_private_model_needs_a_token_that_is_never_told(
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
     find_artifact("someone/secret")
     assert not any(one.authorized for one in loopback.log.all() if one.cdn)
+
+
+@pytest.mark.parametrize("token", [WRITE_TOKEN, "of-a-hub-of-our-own", "two\nlines", "api_org_0123"])
+def test_no_message_holds_the_token_in_use(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Not all begin with hf_: a Hub behind a gateway gives others."""
+    monkeypatch.setattr(client.huggingface_hub, "get_token", lambda: token)
+    for text in (f"you sent {token}", f"headers: {{'authorization': {token!r}}}", f"https://user:{token}@host/x"):
+        assert token not in client.redacted(text)
+        assert repr(token)[1:-1] not in client.redacted(text)
+        assert "***" in client.redacted(text) or "@" not in client.redacted(text)
+
+
+def test_no_message_holds_what_looks_like_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of another user, in what a server says."""
+    monkeypatch.setattr(client.huggingface_hub, "get_token", lambda: None)
+    assert client.redacted("sent hf_abcDEF123, and no more") == "sent ***, and no more"
+    assert client.redacted("{'authorization': 'Bearer abc.def'}") == "{'authorization': '***'}"
 
 
 @pytest.mark.parametrize("token", ["hf_with\x01control", "hf_ümlaut", "hf_two words"])

@@ -244,6 +244,16 @@ def test_pil_images_of_every_mode(mode: str) -> None:
     np.testing.assert_array_equal(np.asarray(load_rgb(image)), np.asarray(expected.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_colours_multiplied_by_alpha_come_back(mode: str) -> None:
+    """Half transparent, the pixels hold half the colour; the image means the whole."""
+    plain = {"La": "LA", "RGBa": "RGBA"}[mode]
+    colour = (200, 128) if mode == "La" else (200, 100, 40, 128)
+    image = Image.new(plain, (4, 4), colour).convert(mode)
+    expected = (200, 200, 200) if mode == "La" else (200, 100, 40)
+    np.testing.assert_allclose(np.asarray(load_rgb(image))[0, 0], expected, atol=1)
+
+
 VALUES_16_BIT = np.array([[0, 128, 129, 257, 32767, 32768, 65406, 65407, 65535]], dtype=np.uint16)
 VALUES_8_BIT = np.array([[0, 0, 1, 1, 127, 128, 254, 255, 255]], dtype=np.uint8)
 

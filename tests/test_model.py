@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 from tiny import LABELS, SIZE, tiny_embedding, tiny_graph, tiny_logits, tiny_outputs, write_artifact
 
@@ -118,6 +120,32 @@ def test_a_generator_is_read_batch_by_batch(tiny, photos):
     assert len(taken) == BATCH_SIZE
 
 
+def test_a_list_runs_in_batches_that_the_engine_takes_whole(tiny, photos):
+    """Else every batch would be cut into one that is full and a rest."""
+    engine = FakeEngine(tiny_outputs, max_batch=3)
+    model = Model(read_artifact(tiny), engine, batch_size=4)
+    assert [one.label for one in model.predict([photos / "red.png"] * 8)] == ["red"] * 8
+    assert engine.batches == [3, 3, 2]
+
+
+def test_five_classes_are_what_predict_gives_by_itself(photos):
+    with load("pvt_v2_nano_fashion") as model:
+        assert len(model.predict(photos / "red.png").top) == 5
+
+
+def test_in_a_forked_process_a_model_neither_runs_nor_closes(tiny, batch, monkeypatch):
+    """It would wait for the engine's threads, which a fork does not have."""
+    model = fake_model(tiny)
+    with monkeypatch.context() as forked:
+        forked.setattr("onnxzoo.model.os.getpid", lambda: -1)
+        with pytest.raises(
+            EngineError, match=r"tiny was loaded by process \d+, and this one \(-1\) was forked from it"
+        ):
+            model.logits(batch)
+        model.close()
+    np.testing.assert_array_equal(model.logits(batch), tiny_logits(batch))
+
+
 def test_no_images_give_no_predictions(tiny):
     model = fake_model(tiny)
     assert model.predict([]) == []
@@ -215,9 +243,31 @@ def test_outputs_of_the_wrong_shape_or_name_are_an_error(tiny, batch):
         nameless.logits(batch)
 
 
+def with_input_type(kind: int) -> onnx.ModelProto:
+    """The tiny graph with an input of another type, which it casts itself: it runs, if the caller gives that type."""
+    model = tiny_graph()
+    graph = model.graph
+    graph.input[0].type.tensor_type.elem_type = kind
+    graph.node[0].input[0] = "cast"
+    graph.node.insert(0, helper.make_node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT))
+    return model
+
+
+def with_second_input() -> onnx.ModelProto:
+    """The tiny graph with an input that its embedding is multiplied by."""
+    model = tiny_graph()
+    model.graph.input.append(helper.make_tensor_value_info("factor", TensorProto.FLOAT, ["batch", 3]))
+    model.graph.node[1].output[0] = "mean"
+    model.graph.node.insert(2, helper.make_node("Mul", ["mean", "factor"], ["embedding"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
+        (with_input_type(TensorProto.DOUBLE), r"the input must be float32 .*, the model has float64"),
+        (with_input_type(TensorProto.UINT8), r"the input must be float32 .*, the model has uint8"),
+        (with_second_input(), r"one input 'image', the model has \['image', 'factor'\]"),
         (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
         (tiny_graph(input_name="x"), r"one input 'image', the model has \['x'\]"),
     ],
@@ -263,6 +313,14 @@ def test_threads_share_a_model(tiny, photos):
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda name: model.predict(photos / f"{name}.png").label, names)
         assert list(answers) == names
+
+
+def test_many_equal_scores_come_in_the_order_of_class_ids_too():
+    """Sorting a few values is stable whatever the algorithm."""
+    logits = np.random.default_rng(0).integers(0, 4, (3, 1000)).astype(np.float32)
+    labels = [str(i) for i in range(1000)]
+    for row, best in zip(logits, top_classes(logits, labels, 1000), strict=True):
+        assert [one.class_id for one in best.top] == sorted(range(1000), key=lambda i: (-row[i], i))
 
 
 def test_equal_scores_come_in_the_order_of_class_ids():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import stat
@@ -20,7 +21,8 @@ from tiny import tiny_graph, tiny_outputs
 
 pytest.importorskip("openvino")
 
-from onnxzoo.engines import create_engine
+from onnxzoo.cpu import cpu
+from onnxzoo.engines import create_engine, openvino_compile
 from onnxzoo.engines.batches import Cutter, batch_sizes
 from onnxzoo.engines.openvino import OpenVINOEngine
 from onnxzoo.engines.openvino_compile import BLOB, Compiler
@@ -233,6 +235,29 @@ def test_a_precision_by_name_is_had_or_refused(precision):
             engine_for(NANO, precision=precision)
 
 
+def test_fp32_is_asked_for_by_name_on_any_processor(model_file):
+    """OpenVINO's own choice is bf16 on a processor that has it: other processors would not show that."""
+    compiler = engine_for(model_file)._compiler
+    assert compiler._settings["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+def test_what_fills_a_batch_up_reaches_no_answer(tmp_path):
+    """Also where a graph looks at the whole batch, as one does whose scale is computed from all values."""
+    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 4, 4])
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["mean", "sum"], ["y"]),
+    ]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    file = tmp_path / "model.onnx"
+    file.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+    engine = engine_for(file, batch_size=8)
+    three = np.full((3, 3, 4, 4), 2, np.float32)
+    np.testing.assert_array_equal(engine.run({"image": three})["y"], np.full((3, 3), 2 + three.sum()))
+
+
 def test_other_arithmetic_than_was_asked_for_is_refused(model_file, monkeypatch):
     monkeypatch.setattr("onnxzoo.engines.openvino_compile.arithmetic_of", lambda _: "bf16")
     with pytest.raises(EngineUnavailableError, match=r"took bf16 where f32 was asked for \(fp32\)"):
@@ -331,6 +356,22 @@ def test_other_options_are_other_entries(model_file, cache, other):
     assert len(blobs(cache)) == 1
     engine_for(model_file, **{"batch_size": 1, **other}).warm()
     assert len(blobs(cache)) >= 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"instruction_sets": ("avx2",)}, {"instruction_sets": None}, {"cores": 4096}, {"name": "another"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_another_processor_compiled_is_not_used(model_file, cache, monkeypatch, changes):
+    """A folder on a network is shared: machine code for instructions that are not here ends the process."""
+    here = dataclasses.replace(cpu(), instruction_sets=("avx2", "fma"))
+    monkeypatch.setattr(openvino_compile, "cpu", lambda: here)
+    engine_for(model_file, batch_size=1).warm()
+    assert [one.found for one in engine_for(model_file, batch_size=1).warm()] == [True]
+    monkeypatch.setattr(openvino_compile, "cpu", lambda: dataclasses.replace(here, **changes))
+    assert [one.found for one in engine_for(model_file, batch_size=1).warm()] == [False]
+    assert len(blobs(cache)) == 2
 
 
 def test_another_version_of_openvino_does_not_use_the_entry(model_file, cache, monkeypatch):

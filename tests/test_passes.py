@@ -89,6 +89,17 @@ def test_a_norm_whose_inner_result_is_used_elsewhere_stays() -> None:
     assert ops(built) == ["Abs", "Pow", "ReduceSum", "Pow", "Neg"]
 
 
+def test_a_sum_that_does_not_say_so_keeps_its_axes() -> None:
+    """ONNX's default for ReduceSum is keepdims=1."""
+    nodes = [*NORM[:2], ("ReduceSum", ["s", "axes"], ["t"], {}), NORM[3]]
+    built = model(nodes, NORM_CONSTANTS)
+    before = run(built)
+    assert before[0].shape == (2, 4, 1)
+    fuse_l2_norm(built.graph)
+    assert ops(built) == ["ReduceL2"]
+    np.testing.assert_allclose(run(built), before, rtol=1e-6)
+
+
 TABLE = np.arange(12, dtype=np.float32).reshape(2, 6)
 INDEX = np.int32([0, 5, 1, 4, 2, 3, 5, 0])
 
@@ -100,7 +111,8 @@ def gathering(shape, **extra):
         ("ReduceSum", ["r"], ["y"], {"keepdims": 0}),
         ("ReduceSum", ["x"], ["unused"], {}),
     ]
-    return model(nodes, {"table": TABLE, "index": INDEX, "shape": np.int64(shape), **extra}, outputs=("y", "r"))
+    constants = {"table": TABLE, "index": INDEX, "shape": np.int64(shape), **extra}
+    return model(nodes, constants, outputs=("y", "r"))
 
 
 def test_a_gather_takes_its_shape_from_the_index() -> None:
@@ -112,6 +124,28 @@ def test_a_gather_takes_its_shape_from_the_index() -> None:
         "table": [2, 6],
         "index.2x4": [2, 4],
     }
+    for old, new in zip(before, run(built), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_gather_that_does_not_say_so_gathers_rows() -> None:
+    """ONNX's default for Gather is axis=0."""
+    built = gathering([2, 2, 6], index=np.int32([0, 1, 1, 0]))
+    del built.graph.node[0].attribute[:]
+    before = run(built)
+    gather_with_shaped_index(built.graph)
+    assert ops(built)[:2] == ["Gather", "ReduceSum"]
+    for old, new in zip(before, run(built), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_gather_that_is_used_elsewhere_too_stays() -> None:
+    built = gathering([2, 2, 4])
+    built.graph.node.append(helper.make_node("Neg", ["g"], ["z"]))
+    built.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    before = run(built)
+    gather_with_shaped_index(built.graph)
+    assert "Reshape" in ops(built)
     for old, new in zip(before, run(built), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -20,6 +20,7 @@ from onnxzoo.artifact import Artifact, read_artifact
 from onnxzoo.card import model_card
 from onnxzoo.cli import main
 from onnxzoo.hub import find_artifact, package
+from onnxzoo.hub import publish as module
 from onnxzoo.hub.package import Package
 from onnxzoo.hub.publish import Publication, publish
 
@@ -549,6 +550,25 @@ def test_faults(
     if "commit" in case:
         assert loopback.log.received("PUT") == uploaded
     assert "config.json" in loopback.store.repos[REPO].branches["main"].files
+
+
+def test_a_change_by_somebody_else_meanwhile_is_not_overwritten(
+    folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit says which one it is based on: between the look and the commit another one has come."""
+    loopback.store.add_repo(REPO, {"x": b"x"})
+    original = module._commit
+
+    def commit(*arguments: Any, **options: Any) -> Any:
+        loopback.store.change(REPO, {"config.json": b"{}"}, title="somebody else's")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(module, "_commit", commit)
+    result = run(folder, "--repo-id", REPO)
+    assert result.exit_code == 3
+    assert "somebody else changed 'main' at the same time; run it again" in error_line(result)
+    main = loopback.store.repos[REPO].branches["main"]
+    assert (main.title, main.files["config.json"].content) == ("somebody else's", b"{}")
 
 
 def test_passing_faults_are_passed(

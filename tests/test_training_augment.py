@@ -23,6 +23,7 @@ from onnxzoo.image import preprocess
 from onnxzoo.registry import Preprocess, find
 
 SPEC = Preprocess(8, 8, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ALL = slice(None)
 
 
 def pixels(count: int = 2, side: int = 8, seed: int = 0) -> np.ndarray:
@@ -250,6 +251,19 @@ def test_an_epoch_takes_every_image_once_and_can_be_entered_anywhere() -> None:
     assert sorted(np.concatenate(labels).tolist()) == list(range(20))
     assert [batch.labels.tolist() for batch in plan.epoch(0, 2)] == [labels[2].tolist(), labels[3].tolist()]
     assert np.concatenate([batch.labels for batch in plan.epoch(1, 0)]).tolist() != np.concatenate(labels).tolist()
+
+
+def test_the_order_follows_the_seed_and_the_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        recipe = Recipe(mixup=0.0, cutmix=0.0, batch_size=5, seed=seed)
+        plan = BatchPlan(KeptImages(pixels(20), np.ones(20, np.bool_), recipe, SPEC), np.arange(20), 20, 8, recipe, ALL)
+        return [int(label) for batch in plan.epoch(epoch, 0) for label in batch.labels]
+
+    assert order(0, 0) == order(0, 0)
+    orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(one) == list(range(20)) for one in orders)
+    assert len({tuple(one) for one in orders}) == 4, "each seed and epoch has an order of its own"
+    assert list(range(20)) not in orders
 
 
 def test_unreadable_images_count_for_nothing() -> None:

@@ -1,0 +1,94 @@
+"""The fuzzer finds what it looks for; and a small run of it over every format, which `make fuzz` makes a large one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fuzz
+import pytest
+from fuzz_readers import FORMATS
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc for the memory")
+
+# What the second of four mutants becomes: (outcome, a part of what is said).
+EXPECTED = {
+    "crash": ("crash", "exit code -11"),
+    "leave": ("crash", "exit code 0"),
+    "fill": ("memory", "MiB, and then: read"),
+    "stumble": ("foreign exception", "KeyError"),
+    "quit": ("foreign exception", "SystemExit"),
+    "rattle": ("long message", "501 characters"),
+    "ramble": ("message of several lines", "two"),
+    "escape": ("message of several lines", "x1b"),
+    "refuse": ("refused", ""),
+    "accept": ("read", ""),
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_a_fault_is_found_and_the_others_go_on(kind: str) -> None:
+    results = fuzz.chunk(kind, 0, 0, 4, readers="fuzz_faulty")
+    outcome, said = EXPECTED[kind]
+    again = "read" if kind not in ("crash", "leave") else outcome  # a new process begins to count anew
+    assert [one.token for one in results] == [f"{kind}:0:{number}" for number in range(4)]
+    assert [one.outcome for one in results] == ["read", outcome, "read", again]
+    assert said in results[1].detail
+    assert results[1].is_fault == (kind not in ("refuse", "accept"))
+
+
+def test_a_hang_is_ended_and_told_from_the_rest() -> None:
+    results = fuzz.chunk("hang", 0, 0, 3, readers="fuzz_faulty", seconds=2)
+    assert [one.outcome for one in results] == ["read", "hang", "read"]
+
+
+def test_a_mutant_is_the_same_whenever_it_is_drawn() -> None:
+    for kind in FORMATS:
+        if FORMATS[kind].here:
+            drawn = [fuzz.mutant(FORMATS, kind, 0, number) for number in range(20)]
+            assert drawn == [fuzz.mutant(FORMATS, kind, 0, number) for number in range(20)]
+            assert len(set(drawn)) > 10, "numbers give other mutants"
+            assert drawn != [fuzz.mutant(FORMATS, kind, 1, number) for number in range(20)]
+
+
+def test_every_format_has_its_share() -> None:
+    here = [kind for kind, one in FORMATS.items() if one.here]
+    assert list(fuzz.shares(FORMATS, 20_000)) == here
+    assert fuzz.shares(FORMATS, 500, ["npz"]) == {"npz": 500}
+    assert abs(sum(fuzz.shares(FORMATS, 20_000).values()) - 20_000) < len(here)
+
+
+def test_whole_files_are_read(tmp_path: Path) -> None:
+    """What is mutated is good to begin with: else nothing would get far."""
+    refused = set()
+    for kind, one in FORMATS.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        if not one.here or kind == "hub":  # which would change this process's own client
+            continue
+        read = one.reader(folder)
+        for number, data in enumerate(one.wholes()):
+            outcome, detail = fuzz.judged(read, data)
+            assert outcome in fuzz.GOOD, (kind, number, outcome, detail)
+            if outcome == fuzz.REFUSED:
+                refused.add("EPS" if data.startswith(b"%!PS") else f"{kind} {number}")
+    expected = {"EPS", "onnx-openvino 1", "onnx-onnxruntime 1"}  # a program; a graph of a fixed batch size
+    assert refused <= expected | {"pdparams 5"}, "a numpy scalar beside the weights"
+
+
+def test_a_replayed_mutant_is_kept_with_its_token(tmp_path: Path) -> None:
+    command = [sys.executable, fuzz.__file__, "--replay", "npz:0:1", "--keep", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "1 mutants in" in done.stdout
+    fuzz.keep([fuzz.Result("npz:0:1", "crash")], tmp_path)
+    assert (tmp_path / "npz-0-1.bin").read_bytes() == fuzz.mutant(FORMATS, "npz", 0, 1)
+
+
+def test_what_comes_from_outside_is_read_or_refused() -> None:
+    """A small run: the reader of every format, a few hundred mutants in all."""
+    results = fuzz.run(400, seed=1, jobs=2)
+    assert len(results) >= 350
+    assert not [one for one in results if one.is_fault], fuzz.table(results)
