@@ -12,7 +12,6 @@ is untrusted: paths may not leave it, sizes and hashes must be those that config
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from .registry import (
     models,
     preprocess_from_dict,
 )
+from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -230,8 +230,8 @@ def parse_config(folder: Path, data: bytes) -> Artifact:
     """The artifact in `folder` as these bytes of its config.json describe it; raises as `read_artifact` does."""
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
+        config = parse_json(data)
+    except ValueError as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("schema_version"), int):
         raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
@@ -247,16 +247,6 @@ def parse_config(folder: Path, data: bytes) -> Artifact:
             raise
         reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
         raise ArtifactError(f"{path} is malformed: {reason}") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of config.json. Of two equal keys readers take one or the other: nobody knows what was checked."""
-    values: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in values:
-            raise ValueError(f"the key {key[:80]!r} is in one object twice")
-        values[key] = value
-    return values
 
 
 def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
