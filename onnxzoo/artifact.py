@@ -12,6 +12,7 @@ is untrusted: paths may not leave it, sizes and hashes must be those that config
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 
 from .artifact_file import ArtifactFile, may_lie_at, parse_file
 from .errors import ArtifactError, InputError, RegistryError
-from .external_data import refuse_external_data
+from .onnx_checks import KNOWN, Interface, Trust, check_onnx
 from .registry import (
     Architecture,
     ModelEntry,
@@ -97,7 +98,8 @@ class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
     `id2label[i]` names class i. `source` and `tools` are the provenance as config.json holds it;
-    `config` is the whole document, with the keys that this version does not know.
+    `config` is the whole document, with the keys that this version does not know. `trust`: which graphs its ONNX files
+    may be, see `onnxzoo.onnx_checks`.
     """
 
     folder: Path
@@ -113,6 +115,7 @@ class Artifact:
     validations: tuple[ValidationRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     config: Mapping[str, Any]
+    trust: Trust = KNOWN
 
     @property
     def num_classes(self) -> int:
@@ -150,11 +153,21 @@ class Artifact:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
-        missing, is not the one that config.json announces, or refers to data in other files.
+        missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
+        than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
         found = self.verified(self.required_model(precision).path)
-        refuse_external_data(found)
+        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
         return found
+
+    @property
+    def interface(self) -> Interface:
+        """Inputs and outputs of the artifact's ONNX files."""
+        logits, embedding = OUTPUT_NAMES
+        return Interface(
+            {INPUT_NAME: (None, 3, self.image_size, self.image_size)},
+            {logits: (None, self.num_classes), embedding: (None, self.architecture.num_features)},
+        )
 
     def required_model(self, precision: str) -> ArtifactFile:
         """The ONNX file of this precision as config.json announces it; raises InputError where there is none."""
@@ -187,9 +200,12 @@ class Artifact:
         return found
 
     def verify(self) -> None:
-        """Check every file that config.json lists; raises ArtifactError naming the first bad one."""
-        for path in self.files:
-            self.verified(path)
+        """Check every file that config.json lists as if it were opened; raises ArtifactError naming the first bad one."""
+        for path, file in self.files.items():
+            if file.precision in MODEL_FILES:
+                self.model_file(file.precision)
+            else:
+                self.verified(path)
 
 
 def documented_entry(artifact: Artifact) -> ModelEntry | None:
@@ -203,12 +219,12 @@ def is_artifact(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file()
 
 
-def read_artifact(folder: Path) -> Artifact:
-    """Read and check the config.json of an artifact folder.
+def read_artifact(folder: Path, trust: Trust = KNOWN) -> Artifact:
+    """Read and check the config.json of an artifact folder. `trust`: which graphs its ONNX files may be.
 
     Raises ArtifactError when there is none, or it is malformed, unsafe or of a newer schema.
     """
-    return parse_config(folder, config_bytes(folder))
+    return dataclasses.replace(parse_config(folder, config_bytes(folder)), trust=trust)
 
 
 def config_bytes(folder: Path) -> bytes:

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="makes the graphs")
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxzoo.errors import ArtifactError
-from onnxzoo.external_data import refuse_external_data
+from onnxzoo.external_data import has_external_data
 
 
 def tensor(*, external: bool):

@@ -197,7 +197,7 @@ def test_outputs_of_the_wrong_shape_or_name_are_an_error(tiny, batch):
     ("graph", "message"),
     [
         (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
-        (tiny_graph(input_name="x"), r"one input 'image', the model has \['x'\]"),
+        (tiny_graph(input_name="x"), r"has the inputs \['x'\], expected \['image'\]"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, message):
