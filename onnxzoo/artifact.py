@@ -200,7 +200,7 @@ class Artifact:
         return found
 
     def verify(self) -> None:
-        """Check every file that config.json lists as if it were opened; raises ArtifactError naming the first bad one."""
+        """Check every file that config.json lists as if it were opened; raises ArtifactError naming the first bad."""
         for path, file in self.files.items():
             if file.precision in MODEL_FILES:
                 self.model_file(file.precision)

@@ -56,16 +56,17 @@ def load(
     default all cores. `batch_size`: the largest batch expected, and the size in which lists are run (BATCH_SIZE
     without it); larger ones are cut. `hint`: `latency` for one image after another, `throughput` for batches.
     `strict`: refuse an engine that would run a part of the model on the CPU where a GPU was asked for.
-    The ONNX file's SHA-256 is checked before anything reads it. `trust`: `known` takes only graphs of the operators that
-    onnxzoo's own artifacts have, and of bounded size; `any` whatever the engine runs, which a file can use to keep the
-    machine busy for ever or to fill its memory: for files whose author you trust.
+    The ONNX file's SHA-256 is checked before anything reads it. `trust`: `known` takes only graphs of the operators
+    that onnxzoo's own artifacts have, and of bounded size; `any` takes whatever the engine runs, which can keep the
+    machine busy for ever or fill its memory: for files whose author you trust.
 
     The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
     `weights` the numbers. Without `weights` it is the registry's checkpoint, downloaded if need be, which must be
     the file that the artifact was made from.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for another `trust`, an unknown engine, a precision that
-    engine or artifact do not have or `weights` with another engine than `paddle`, EngineUnavailableError, EngineError;
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for another `trust`, an unknown engine, a
+    precision that engine or artifact do not have or `weights` with another engine than `paddle`,
+    EngineUnavailableError, EngineError;
     for `paddle` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
     DownloadError; for models on the Hub also HubError.
     """

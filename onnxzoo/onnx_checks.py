@@ -19,7 +19,7 @@ from .onnx_graph import FLOAT, Graph, RefusedError, Value, read_graph, read_inte
 from .onnx_shapes import check_sizes
 
 Trust: TypeAlias = Literal["known", "any"]
-"""`known`: only graphs of the operators of onnxzoo's own artifacts, of bounded size. `any`: whatever the engine runs."""
+"""`known`: only graphs of the operators of onnxzoo's own artifacts, of bounded size. `any`: whatever engines run."""
 
 KNOWN: Trust = "known"
 ANY: Trust = "any"

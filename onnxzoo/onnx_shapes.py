@@ -8,12 +8,14 @@ bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from .onnx_graph import Constant, Graph, Node, RefusedError
 
 Shape: TypeAlias = tuple[int, ...]
+Result: TypeAlias = tuple[list[Shape], int]
+"""Shapes of a node's outputs, and its multiply-accumulates beyond one a result."""
 
 MAX_VALUES = 2**28
 """Numbers in one result for one image, 1 GiB in float32. swinv2_large_w24, the largest, has 32 million."""
@@ -29,19 +31,13 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
     """
     shapes: dict[str, Shape] = {name: constant.shape for name, constant in graph.constants.items()} | dict(inputs)
     operations = 0
-    for node in graph.nodes:
-        if node.operator == "Constant":
-            continue  # its value is among the constants
-        try:
-            given = [shapes[name] for name in node.inputs if name]
-            made, work = _RULES.get(node.operator, _same)(node, given, graph.constants)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError):
-            raise RefusedError(f"has the operator {node.operator} with inputs that do not fit it") from None
+    for node in _in_order(graph.nodes, shapes):
+        made, work = _results(node, shapes, graph.constants)
         operations += work
         for name, shape in zip(node.outputs, made, strict=False):
             values = math.prod(shape)
             operations += values
-            if values > MAX_VALUES or min(shape, default=0) < 0:
+            if values > MAX_VALUES:
                 raise RefusedError(
                     f"computes {values} numbers at once for an image (operator {node.operator}); "
                     f"expected up to {MAX_VALUES}"
@@ -56,8 +52,37 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
     return {name: shapes[name] for name in graph.outputs}
 
 
-Result: TypeAlias = tuple[list[Shape], int]
-"""Shapes of a node's outputs, and its multiply-accumulates beyond one a result."""
+def _in_order(nodes: Iterable[Node], known: Mapping[str, Shape]) -> Iterator[Node]:
+    """Each node once its inputs are among `known`, to which the caller adds the outputs of every node that it gets.
+
+    ONNX asks for this order in the file, but converters append nodes at its end, and engines take them.
+    """
+    waiting: dict[str, list[Node]] = {}
+    for following in nodes:
+        ready = [following]
+        while ready:
+            node = ready.pop()
+            missing = next((name for name in node.inputs if name and name not in known), None)
+            if missing is not None:
+                waiting.setdefault(missing, []).append(node)
+                continue
+            if node.operator != "Constant":  # whose value is among the constants
+                yield node
+            if waiting:
+                ready += [one for name in node.outputs for one in waiting.pop(name, ())]
+    if waiting:
+        raise RefusedError(f"never computes {min(waiting)!r}, which it uses")
+
+
+def _results(node: Node, shapes: Mapping[str, Shape], constants: Mapping[str, Constant]) -> Result:
+    try:
+        made, work = _RULES.get(node.operator, _same)(node, [shapes[name] for name in node.inputs if name], constants)
+        if any(side < 0 for shape in made for side in shape):
+            raise ValueError("a negative side")
+    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        raise RefusedError(f"has the operator {node.operator} with inputs that do not fit it") from None
+    return made, work
+
 
 Rule: TypeAlias = Callable[[Node, list[Shape], Mapping[str, Constant]], Result]
 
