@@ -225,7 +225,9 @@ HUGE: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "the operator Conv",
     ),
-    "an axis that is not there": (lambda: with_logits(node("Gather", ["l", "s"], axis=9), constants={"s": np.arange(1)}), "Gather"),
+    "an axis that is not there": (
+        lambda: with_logits(node("Gather", ["l", "s"], axis=9), constants={"s": np.arange(1)}), "the operator Gather",
+    ),
 }  # fmt: skip
 
 
