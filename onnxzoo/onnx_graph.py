@@ -101,7 +101,8 @@ def _graph_fields(data: Data, *, others: bool) -> Iterator[tuple[int, int, int]]
 
 
 def _node(data: bytes, graph: Graph) -> Node:
-    operator, inputs, outputs, ints = "", [], [], {}
+    operator, inputs, outputs = "", list[str](), list[str]()
+    ints: dict[str, list[int]] = {}
     for number, first, last in fields(data, 0, len(data)):
         if number == 1:
             inputs.append(text(data, first, last))

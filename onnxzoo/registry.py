@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
 MAX_STAGES = 16
+MAX_FEATURES = 65536
 MAX_SHOWN = 80
 """Characters of a name in an error."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -78,10 +79,17 @@ class SwinV2Architecture:
 
     def __post_init__(self) -> None:
         _require_stages(self, ("depths", "num_heads", "pretrained_window_sizes"))
+        for name, least, most in (("patch_size", 1, 64), ("embed_dim", 1, 4096), ("window_size", 2, 256)):
+            _require_whole(name, (getattr(self, name),), least, most)
+        _require_whole("depths", self.depths, 1, 256)
+        _require_whole("num_heads", self.num_heads, 1, 1024)
+        _require_whole("pretrained_window_sizes", self.pretrained_window_sizes, 0, 256)
+        _require_numbers("mlp_ratio", (self.mlp_ratio,), 0.01, 64)
+        _require_numbers("drop_path_rate", (self.drop_path_rate,), 0, 1)
         for stage, heads in enumerate(self.num_heads):
             dim = self.embed_dim * 2**stage
             _require(dim % heads == 0, f"num_heads of stage {stage} must divide {dim}", heads)
-        _require(self.window_size > 1, "window_size must be at least 2", self.window_size)
+        _require(self.num_features <= MAX_FEATURES, f"features must be up to {MAX_FEATURES}", self.num_features)
 
     @property
     def num_features(self) -> int:
@@ -112,6 +120,13 @@ class PvtV2Architecture:
 
     def __post_init__(self) -> None:
         _require_stages(self, ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"))
+        _require_whole("embed_dims", self.embed_dims, 1, 4096)
+        _require_whole("depths", self.depths, 1, 256)
+        _require_whole("num_heads", self.num_heads, 1, 1024)
+        _require_whole("sr_ratios", self.sr_ratios, 1, 64)
+        _require_numbers("mlp_ratios", self.mlp_ratios, 0.01, 64)
+        _require_numbers("drop_path_rate", (self.drop_path_rate,), 0, 1)
+        _require(type(self.linear) is bool, "linear must be true or false", self.linear)
         for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
             _require(dim % heads == 0, f"num_heads must divide {dim}", heads)
 
@@ -217,6 +232,7 @@ def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architectu
     Raises RegistryError for an unknown family, or a missing, unknown or inconsistent value.
     """
     if family not in FAMILIES:
+        family = family[:MAX_SHOWN]
         raise RegistryError(f"unknown model family {family!r}; known are {', '.join(FAMILIES)}")
     architecture: Architecture = _from_dict(FAMILIES[family], values)
     return architecture
@@ -344,16 +360,28 @@ def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     required = {name for name, field in known.items() if field.default is MISSING}
     missing, unknown = required - values.keys(), values.keys() - known.keys()
     if missing or unknown:
-        raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)[:5]}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def _require(condition: bool, expected: str, got: object) -> None:
     if not condition:
-        raise RegistryError(f"{expected}, got {got!r}")
+        raise RegistryError(f"{expected}, got {repr(got)[:MAX_SHOWN]}")
+
+
+def _require_whole(name: str, values: tuple[Any, ...], least: int, most: int) -> None:
+    fits = all(type(value) is int and least <= value <= most for value in values)
+    _require(fits, f"{name} must be whole numbers in {least}..{most}", values)
+
+
+def _require_numbers(name: str, values: tuple[Any, ...], least: float, most: float) -> None:
+    fits = all(type(value) in (int, float) and least <= value <= most for value in values)
+    _require(fits, f"{name} must be numbers in {least:g}..{most:g}", values)
 
 
 def _require_stages(architecture: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        _require(type(getattr(architecture, name)) is tuple, f"{name} must be a list", getattr(architecture, name))
     lengths = {name: len(getattr(architecture, name)) for name in names}
     # Sizes double at every stage.
     _require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
