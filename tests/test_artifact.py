@@ -160,7 +160,7 @@ def test_a_config_of_absurd_size_is_not_read(tiny, monkeypatch):
         ("id2label", {"a": "b"}, "malformed"),
         ("id2label", ["a", "b"], "malformed"),
         ("source", "a file", "source must be an object, got 'a file'"),
-        ("tools", [], "tools must be an object, got []"),
+        ("tools", [], "tools must be an object, got "),
     ],
 )
 def test_a_malformed_config_says_what_is_wrong(tmp_path, key, value, message):
@@ -236,7 +236,7 @@ OUT_OF_RANGE: dict[str, tuple[dict[str, Any], str]] = {
     "source": ({"source": {"url": "x" * 5000}}, "source.url must be text of up to 1000 characters"),
     "validations": ({"validations": {}}, "validations must be a list, got {}"),
     "a validation": ({"validations": [7]}, "validations[0] must be an object, got 7"),
-    "evaluations": ({"evaluations": [{"engine": 1}]}, "evaluations[0]"),
+    "evaluations": ({"evaluations": [{"engine": 1}]}, "'evaluations[0].top1' is missing"),
 }
 
 
@@ -254,8 +254,8 @@ def test_every_field_has_its_type_and_range(tmp_path, case):
     ("key", "value"),
     [
         ("embed_dims", [-96, 3]), ("embed_dims", [10**12, 3]), ("embed_dims", [2, True]), ("embed_dims", [2, 3.0]),
-        ("embed_dims", 96), ("embed_dims", "96"), ("embed_dims", [[2], [3]]), ("depths", [10**9, 1]), ("depths", [0, 1]),
-        ("depths", ["1", "1"]), ("num_heads", [0, 1]), ("num_heads", [-1, 1]), ("sr_ratios", [0, 1]),
+        ("embed_dims", 96), ("embed_dims", "96"), ("embed_dims", [[2], [3]]), ("depths", [10**9, 1]),
+        ("depths", [0, 1]), ("depths", ["1", "1"]), ("num_heads", [0, 1]), ("num_heads", [-1, 1]), ("sr_ratios", [0, 1]),
         ("mlp_ratios", ["2", 2]), ("mlp_ratios", [-1, 2]), ("mlp_ratios", [10**9, 2]), ("linear", 1), ("linear", "no"),
         ("drop_path_rate", "0"), ("drop_path_rate", 2), ("drop_path_rate", True), ("drop_path_rate", {}),
     ],
@@ -310,7 +310,8 @@ def test_every_field_of_the_preprocessing_has_its_type_and_range(tiny, key, valu
     ("text", "reason"),
     [
         ("NaN", "NaN is not JSON"), ("-Infinity", "-Infinity is not JSON"), ("1e999", "too large for a float64"),
-        ("1" * 5000, "a whole number has 5000 digits, expected up to 40"), ("[" * 5000 + "]" * 5000, "nested more than 100"),
+        ("1" * 5000, "a whole number has 5000 digits, expected up to 40"),
+        ("[" * 5000 + "]" * 5000, "nested more than 100"),
         ('{"a":' * 200 + "1" + "}" * 200, "nested more than 100"), ('"\\ud800"', "half of a surrogate pair"),
     ],
 )  # fmt: skip
