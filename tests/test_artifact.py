@@ -255,7 +255,8 @@ def test_every_field_has_its_type_and_range(tmp_path, case):
     [
         ("embed_dims", [-96, 3]), ("embed_dims", [10**12, 3]), ("embed_dims", [2, True]), ("embed_dims", [2, 3.0]),
         ("embed_dims", 96), ("embed_dims", "96"), ("embed_dims", [[2], [3]]), ("depths", [10**9, 1]),
-        ("depths", [0, 1]), ("depths", ["1", "1"]), ("num_heads", [0, 1]), ("num_heads", [-1, 1]), ("sr_ratios", [0, 1]),
+        ("depths", [0, 1]), ("depths", ["1", "1"]),
+        ("num_heads", [0, 1]), ("num_heads", [-1, 1]), ("sr_ratios", [0, 1]),
         ("mlp_ratios", ["2", 2]), ("mlp_ratios", [-1, 2]), ("mlp_ratios", [10**9, 2]), ("linear", 1), ("linear", "no"),
         ("drop_path_rate", "0"), ("drop_path_rate", 2), ("drop_path_rate", True), ("drop_path_rate", {}),
     ],
