@@ -326,9 +326,10 @@ def _parse_validation(values: Fields) -> ValidationRecord:
     sizes = values.value("batch_sizes")
     if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"{values.named('batch_sizes')} must be a list of whole numbers from 1, got {shown(sizes)}")
+    fields: dict[str, Any] = {key: values.text(key) for key in texts}
+    fields |= {key: values.number(key, 0, MAX_NUMBER) for key in ("tolerance", "max_abs", "mean_abs")}
     return ValidationRecord(
-        **{key: values.text(key) for key in texts},
-        **{key: values.number(key, 0, MAX_NUMBER) for key in ("tolerance", "max_abs", "mean_abs")},
+        **fields,
         top1_agreement=values.number("top1_agreement", 0, 1),
         inputs=values.whole("inputs", 0, MAX_COUNT),
         batch_sizes=tuple(sizes),

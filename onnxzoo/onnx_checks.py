@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, get_args
 
 from .errors import ArtifactError, InputError
 from .external_data import has_external_data
-from .onnx_graph import FLOAT, Graph, RefusedError, Value, read_graph, read_interface
+from .onnx_graph import FLOAT, Graph, RefusedError, UnsafeError, Value, read_graph, read_interface
 from .onnx_shapes import check_sizes
 
 Trust: TypeAlias = Literal["known", "any"]
@@ -23,6 +23,8 @@ Trust: TypeAlias = Literal["known", "any"]
 
 KNOWN: Trust = "known"
 ANY: Trust = "any"
+
+HINT = "if you trust its author, load it with trust='any' (--trust any)"
 
 OPERATORS: Mapping[int, frozenset[str]] = {
     1: frozenset(
@@ -68,7 +70,7 @@ def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: 
         try:
             if trust == ANY:
                 if has_external_data(data, 0, len(data)):
-                    raise RefusedError("keeps data in other files; an artifact's model must be one whole file")
+                    raise UnsafeError("keeps data in other files; an artifact's model must be one whole file")
                 _check_interface(read_interface(data), interface, exact=False)
             else:
                 graph = read_graph(data)
@@ -76,7 +78,8 @@ def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: 
                 _check_interface(graph, interface, exact=True)
                 _check_results(graph, interface)
         except RefusedError as error:
-            raise ArtifactError(f"{file} {error}") from None
+            hint = "" if isinstance(error, UnsafeError) else f"; {HINT}"
+            raise ArtifactError(f"{file} {error}{hint}") from None
         except (IndexError, ValueError, KeyError):
             raise ArtifactError(f"{file} is not an ONNX model: its structure is damaged") from None
 
@@ -84,10 +87,7 @@ def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: 
 def _check_operators(graph: Graph, allowed: frozenset[str]) -> None:
     foreign = sorted({node.operator for node in graph.nodes} - allowed)
     if foreign:
-        raise RefusedError(
-            f"has operators that no artifact of onnxzoo contains: {', '.join(foreign[:5])}; "
-            "if you trust its author, load it with trust='any' (--trust any)"
-        )
+        raise RefusedError(f"has operators that no artifact of onnxzoo contains: {', '.join(foreign[:5])}")
     for node in graph.nodes:
         if node.operator == "Cast" and not set(node.ints.get("to", [0])) <= CAST_TYPES:
             raise RefusedError(f"casts to the element type {node.ints.get('to')}, expected numbers")
@@ -98,15 +98,15 @@ def _check_interface(graph: Graph, interface: Interface, *, exact: bool) -> None
     # Files of an IR version before 4 list their constants among the inputs.
     given = {name: value for name, value in graph.inputs.items() if name not in graph.constants}
     if given.keys() != interface.inputs.keys():
-        raise RefusedError(f"has the inputs {sorted(given)[:5]}, expected {sorted(interface.inputs)}")
+        raise UnsafeError(f"has the inputs {sorted(given)[:5]}, expected {sorted(interface.inputs)}")
     first = next(iter(interface.outputs))
     if first not in graph.outputs or (exact and graph.outputs.keys() != interface.outputs.keys()):
-        raise RefusedError(f"has the outputs {sorted(graph.outputs)[:5]}, expected {sorted(interface.outputs)}")
+        raise UnsafeError(f"has the outputs {sorted(graph.outputs)[:5]}, expected {sorted(interface.outputs)}")
     for found, expected in ((given, interface.inputs), (graph.outputs, interface.outputs)):
         for name, shape in expected.items():
             if name in found and not _fits(found[name], shape):
                 wanted = ", ".join("N" if side is None else str(side) for side in shape)
-                raise RefusedError(f"has {name!r} as {_described(found[name])}, expected float32 ({wanted})")
+                raise UnsafeError(f"has {name!r} as {_described(found[name])}, expected float32 ({wanted})")
 
 
 def _fits(value: Value, expected: tuple[int | None, ...]) -> bool:

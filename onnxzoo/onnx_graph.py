@@ -21,6 +21,10 @@ class RefusedError(Exception):
     """Internal: why a graph is not one of ours; a clause that goes on from the file's name."""
 
 
+class UnsafeError(RefusedError):
+    """Internal: what is refused whoever is trusted."""
+
+
 class Node(NamedTuple):
     """An operator; `ints` has the attributes that are whole numbers or lists of them."""
 
@@ -154,7 +158,7 @@ def _tensor(data: Data, start: int, end: int) -> tuple[str, Constant]:
         elif number == 9:
             raw = first, last
         elif number in (13, 14) and is_external(data, number, first):
-            raise RefusedError("keeps data in other files; an artifact's model must be one whole file")
+            raise UnsafeError("keeps data in other files; an artifact's model must be one whole file")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count > end - start:
         raise RefusedError(f"has a tensor {name!r} of shape {shape}, for which it has no data")
