@@ -269,7 +269,7 @@ def with_second_input() -> onnx.ModelProto:
         (with_input_type(TensorProto.UINT8), r"the input must be float32 .*, the model has uint8"),
         (with_second_input(), r"one input 'image', the model has \['image', 'factor'\]"),
         (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
-        (tiny_graph(input_name="x"), r"one input 'image', the model has \['x'\]"),
+        (tiny_graph(input_name="x"), r"has the inputs \['x'\], expected \['image'\]"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, message):
