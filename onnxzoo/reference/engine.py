@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..artifact import INPUT_NAME
 from ..errors import EngineError
 from ..results import Array, EngineInfo, TensorSpec
 from ._paddle import require_paddle
 from .build import ModelSpec, build_model, load_state
-from .feeds import INPUT, checked_image, input_specs
+from .feeds import checked_image, input_specs
 
 
 class PaddleEngine:
@@ -67,7 +68,7 @@ class PaddleEngine:
 
         Raises as `run` does.
         """
-        results = [self.run({INPUT: image[None]}) for image in images]
+        results = [self.run({INPUT_NAME: image[None]}) for image in images]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
@@ -76,7 +77,7 @@ class PaddleEngine:
         `NAME:input` is what goes into a layer (its first argument). Layers that the model does not have, or does not
         call, are left out. Images: float32 [N, 3, S, S]. Raises as `run` does.
         """
-        image = checked_image({INPUT: images}, self._side)
+        image = checked_image({INPUT_NAME: images}, self._side)
         values: dict[str, Array] = {}
         with self._lock:
             layers = dict(self._model.named_sublayers()) if self._model is not None else {}

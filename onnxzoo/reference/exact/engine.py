@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from ...artifact import INPUT_NAME
 from ...errors import EngineError
 from ...registry import SwinV2Architecture
 from ...results import Array, EngineInfo, TensorSpec
 from ..build import ModelSpec
-from ..feeds import INPUT, checked_image, input_specs
+from ..feeds import checked_image, input_specs
 from ..state import checked_state
 from .erf import Float64
 from .layers import Pass, Place, linear
 from .pvt_v2 import PvtV2
 from .swinv2 import SwinV2
+
+
+def exact_model(spec: ModelSpec) -> SwinV2 | PvtV2:
+    """The model of `spec`, without weights: its `shapes` say what a state must hold."""
+    if isinstance(spec.architecture, SwinV2Architecture):
+        return SwinV2(spec.architecture, spec.image_size, spec.num_classes)
+    return PvtV2(spec.architecture, spec.image_size, spec.num_classes)
 
 
 class ExactEngine:
@@ -28,11 +36,7 @@ class ExactEngine:
 
     def __init__(self, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """`state`: names and layouts of PaddleClas. Raises CheckpointError where it does not fit (`checked_state`)."""
-        self._model = (
-            SwinV2(spec.architecture, spec.image_size, spec.num_classes)
-            if isinstance(spec.architecture, SwinV2Architecture)
-            else PvtV2(spec.architecture, spec.image_size, spec.num_classes)
-        )
+        self._model = exact_model(spec)
         self._state: Mapping[str, Array] | None = checked_state(self._model.shapes, state)
         self._side, self._features, self._classes = (
             spec.image_size,
@@ -79,7 +83,7 @@ class ExactEngine:
 
     def run_each(self, images: Array) -> dict[str, Array]:
         """The outputs of images [K, 3, S, S], every image run alone, as `run` does anyway. Raises as `run`."""
-        return self.run({INPUT: images})
+        return self.run({INPUT_NAME: images})
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
         """What comes out of the layers with these names (`layers.2.blocks.5.attn`), float32, in their own shapes.
@@ -88,7 +92,7 @@ class ExactEngine:
         layers, of which it has all but dropout, stochastic depth and the MLP of the position bias, which sees no image.
         Others are left out. Images: float32 [N, 3, S, S]. Raises as `run`.
         """
-        image = checked_image({INPUT: images}, self._side)
+        image = checked_image({INPUT_NAME: images}, self._side)
         wanted = frozenset(names)
         passes = [self._pass(image[index : index + 1], wanted)[2] for index in range(len(image))]
         return {name: np.concatenate([values[name] for values in passes]) for name in (passes[0] if passes else ())}
