@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ paddle = pytest.importorskip("paddle", reason="needs the export extra")
 from onnxzoo.exports.forms import export_form
 from onnxzoo.exports.forms.pvt_v2 import pooling_matrix
 from onnxzoo.exports.forms.swinv2 import merging_index, reorder_index, window_order
+from specs import PVT, SPECS
 
 from onnxzoo.errors import InputError
 from onnxzoo.reference.build import ModelSpec, at_image_size, build_model, load_state, parameter_shapes
@@ -19,23 +18,6 @@ from onnxzoo.reference.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find
 
 pytestmark = pytest.mark.paddle
-
-SWIN = dataclasses.replace(find("swinv2_tiny_w8").architecture, embed_dim=48, depths=(2, 3, 2, 2))
-PVT = dataclasses.replace(find("pvt_v2_b0").architecture, embed_dims=(8, 16, 20, 32))
-SPECS = {
-    "swinv2 shifts in three stages": ModelSpec(dataclasses.replace(SWIN, window_size=2), 64, 5),
-    "swinv2 two by two windows": ModelSpec(dataclasses.replace(SWIN, window_size=8), 64, 5),
-    "swinv2 one window": ModelSpec(dataclasses.replace(SWIN, window_size=16), 64, 5),
-    "swinv2 odd windows": ModelSpec(dataclasses.replace(SWIN, window_size=3), 96, 5),
-    "swinv2 pre-trained windows": ModelSpec(
-        dataclasses.replace(SWIN, window_size=4, pretrained_window_sizes=(3, 3, 3, 2)), 64, 5
-    ),
-    "pvt_v2": ModelSpec(PVT, 64, 5),
-    "pvt_v2 linear, whole bins": ModelSpec(dataclasses.replace(PVT, linear=True), 224, 5),
-    "pvt_v2 linear, overlapping bins": ModelSpec(dataclasses.replace(PVT, linear=True), 96, 5),
-    "swinv2_tiny_w8": ModelSpec(find("swinv2_tiny_w8").architecture, 256, 1000),
-    "pvt_v2_b0": ModelSpec(find("pvt_v2_b0").architecture, 224, 1000),
-}
 
 
 @pytest.mark.parametrize("name", SPECS)
