@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from onnxzoo.reference.build import ModelSpec
+from onnxzoo.reference.exact.engine import ExactEngine, exact_model
+from onnxzoo.reference.seeded import seeded_state
 from onnxzoo.registry import find
 
 SWIN = dataclasses.replace(find("swinv2_tiny_w8").architecture, embed_dim=48, depths=(2, 3, 2, 2))
@@ -23,3 +25,8 @@ SPECS = {
     "swinv2_tiny_w8": ModelSpec(find("swinv2_tiny_w8").architecture, 256, 1000),
     "pvt_v2_b0": ModelSpec(find("pvt_v2_b0").architecture, 224, 1000),
 }
+
+
+def seeded_engine(spec: ModelSpec) -> ExactEngine:
+    """The exact reference with seeded weights."""
+    return ExactEngine(spec, seeded_state(exact_model(spec).shapes, 5))
