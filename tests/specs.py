@@ -15,6 +15,7 @@ SPECS = {
     "swinv2 shifts in three stages": ModelSpec(dataclasses.replace(SWIN, window_size=2), 64, 5),
     "swinv2 two by two windows": ModelSpec(dataclasses.replace(SWIN, window_size=8), 64, 5),
     "swinv2 one window": ModelSpec(dataclasses.replace(SWIN, window_size=16), 64, 5),
+    "swinv2 windows of one token": ModelSpec(dataclasses.replace(SWIN, window_size=4), 32, 5),
     "swinv2 odd windows": ModelSpec(dataclasses.replace(SWIN, window_size=3), 96, 5),
     "swinv2 pre-trained windows": ModelSpec(
         dataclasses.replace(SWIN, window_size=4, pretrained_window_sizes=(3, 3, 3, 2)), 64, 5

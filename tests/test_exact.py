@@ -13,7 +13,7 @@ from specs import SPECS, seeded_engine
 
 from onnxzoo import registry
 from onnxzoo.reference.build import ModelSpec
-from onnxzoo.reference.exact import pvt_v2, swinv2
+from onnxzoo.reference.exact import layers, pvt_v2, swinv2
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
 from onnxzoo.reference.seeded import seeded_images, seeded_state
 
@@ -22,7 +22,7 @@ SMALL = {name: spec for name, spec in SPECS.items() if spec.num_classes < 1000}
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 
 # Beyond the half unit in the last place that recording in float32 costs: what float64 leaves after 50 blocks.
-# Measured: 0. Faults: at least 1e-6.
+# Measured: 0. Faults below: at least 1e-5 (the epsilons), most of them 1e-2 and more.
 FLOAT64 = 1e-11
 
 
@@ -94,10 +94,10 @@ def columns_first(window: int) -> tuple[np.ndarray, np.ndarray]:
     return np.subtract.outer(x, x) + window - 1, np.subtract.outer(y, y) + window - 1
 
 
-ORIGINAL_SHIFT, ORIGINAL_COORDINATES, ORIGINAL_POOL = (
+ORIGINAL_SHIFT, ORIGINAL_COORDINATES, ORIGINAL_DEPTHWISE = (
     swinv2.shift_of,
     swinv2.relative_coordinates,
-    pvt_v2._pool,
+    pvt_v2._depthwise_convolution,
 )
 # (model, module, what of it, what it is replaced with)
 FAULTS: Mapping[str, tuple[str, Any, str, Any]] = {
@@ -105,7 +105,6 @@ FAULTS: Mapping[str, tuple[str, Any, str, Any]] = {
     "swinv2: no mask": ("swinv2_tiny_w8", swinv2, "MASKED", 0.0),
     "swinv2: mask of -10": ("swinv2_tiny_w8", swinv2, "MASKED", -10.0),
     "swinv2: scale not clipped": ("swinv2_tiny_w8", swinv2, "LARGEST_LOGIT_SCALE", np.inf),
-    "swinv2: scale clipped at 100 before exp": ("swinv2_tiny_w8", swinv2, "LARGEST_LOGIT_SCALE", 100.0),
     "swinv2: bias of 8": ("swinv2_tiny_w8", swinv2, "BIAS_RANGE", 8.0),
     "swinv2: bias index transposed": ("swinv2_tiny_w8", swinv2, "relative_positions", swapped),
     "swinv2: bias index columns first": ("swinv2_tiny_w8", swinv2, "relative_positions", columns_first),
@@ -131,15 +130,17 @@ FAULTS: Mapping[str, tuple[str, Any, str, Any]] = {
     "pvt_v2: epsilon of blocks everywhere": ("pvt_v2_b0", pvt_v2, "EMBED_EPSILON", 1e-6),
     "pvt_v2: epsilon of embeddings everywhere": ("pvt_v2_b0", pvt_v2, "BLOCK_EPSILON", 1e-5),
     "pvt_v2: tanh GELU": ("pvt_v2_b0", pvt_v2, "gelu", tanh_gelu),
+    "pvt_v2: scores not divided by the root of the width": (
+        "pvt_v2_b0", pvt_v2, "softmax", lambda scores: layers.softmax(scores * np.sqrt(32)),
+    ),
     "pvt_v2: depthwise kernel transposed": (
         "pvt_v2_b0", pvt_v2, "_depthwise_convolution",
-        lambda at, grid: pvt_v2_depthwise(at, grid.swapaxes(2, 3)).swapaxes(2, 3),
+        lambda at, grid: ORIGINAL_DEPTHWISE(at, grid.swapaxes(2, 3)).swapaxes(2, 3),
     ),
     "pvt_v2 linear: largest instead of mean": (
         "pvt_v2_b2_linear", pvt_v2, "_pool", lambda _at, grid: blocks_of(grid).max(axis=(3, 5)),
     ),
 }  # fmt: skip
-pvt_v2_depthwise = pvt_v2._depthwise_convolution
 
 
 def blocks_of(grid: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ from .erf import Float64
 P = ParamSpec("P")
 
 SCORES_BYTES = 8 * 2**20
-"""How much of attention's scores is held at a time (at least one row of queries, or one window): the rest fits a cache
-the better the less this is, and in 384-pixel models all scores of one block would be 250 MB and more."""
+"""How much of attention's scores is held at a time, at least one window or one row of queries; a mask takes as much
+again. All scores of one block of a 384-pixel model would be 250 MB and more, and few at a time fit a cache better."""
 
 
 @dataclass(frozen=True)
