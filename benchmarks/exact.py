@@ -125,7 +125,8 @@ def page(document: dict[str, Any]) -> str:
 - Largest |engine - exact| and, in brackets, its root mean square, over two images (noise, plain colours): of the
   logits, then of the embedding. Logits and embeddings are of order one, up to 6. Engines compute in fp32 and
   the exact reference in float64, so these are the engines' own errors.
-- Seconds per image: of the exact reference, the less of two runs on a machine that others used at the same time.
+- Seconds per image: of the exact reference, the least of two to eight runs. Others used the machine at the same time;
+  threads that wait for each other in a matrix product make that cost several times what it costs alone.
 - Beside the weights: the largest memory of the exact reference's process while it runs, less what was resident before,
   which includes the weights in float32.
 """
