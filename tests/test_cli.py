@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
@@ -118,6 +119,58 @@ def test_a_reader_that_leaves_early_is_no_error():
     os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--json"], ["--version"], ["--help"], ["predict", "--help"], ["info", "pvt_v2_b0"]]
+)
+def test_output_that_cannot_be_written_is_said(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-P", "-m", "onnxzoo", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert is_one_error_line(done.stderr)
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor in POSIX's shell")
+def test_a_closed_output_is_said():
+    command = ["/bin/sh", "-c", '"$0" -P -m onnxzoo list >&-', sys.executable]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert is_one_error_line(done.stderr)
+    assert "the output cannot be written: standard output is closed" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_messages_that_cannot_be_written_change_nothing():
+    for ending in ("2>/dev/full", "2>&-"):
+        command = ["/bin/sh", "-c", f'"$0" -P -m onnxzoo info nothing {ending}', sys.executable]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_what_comes_from_outside_is_escaped_for_people_and_data_for_programs(tmp_path):
+    """A label that would set the terminal's title, clear the screen and forge a line."""
+    forged = "black\x1b]0;owned\x07\x1b[2J\n  0.9999     1  red\u202e"
+    folder = tmp_path / "a\x1b[31m"
+    write_artifact(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"]["0"] = forged
+    config["label2id"] = {label: int(number) for number, label in config["id2label"].items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    image = tmp_path / "b\nlack.png"
+    Image.new("RGB", (32, 32)).save(image)
+    for command in (["predict", folder, image], ["info", folder], ["info", f"{folder}\r"]):
+        result = run(*command)
+        assert all(line.isprintable() for line in result.output.split("\n"))
+    lines = run("predict", folder, image).stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[1].endswith(r"black\x1b]0;owned\x07\x1b[2J\n  0.9999     1  red\u202e")
+    document = json.loads(run("predict", folder, image, "--json").stdout)
+    assert document["results"][0]["top"][0]["label"] == forged
+    assert document["results"][0]["image"] == str(image)
 
 
 def test_the_group_can_be_called_by_other_programs():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact import documented_entry
-from . import one_line, report
 from .engine_options import batch_size_option, engine_options
+from .output import print_json, report, say
 
 if TYPE_CHECKING:
     from ..registry import ModelEntry
@@ -111,14 +110,12 @@ def command(
     for image in result.unreadable:
         report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
     if as_json:
-        click.echo(json.dumps({"data": str(data), "split": split, **as_document(result, entry)}, indent=2))
+        print_json({"data": str(data), "split": split, **as_document(result, entry)})
     else:
-        click.echo("\n".join(one_line(line) for line in _lines(result, entry, data, split)))
+        say(*_lines(result, entry, data, split))
     if record is not None:
         written = record_evaluation(loaded.artifact, result, precision, record)
-        click.echo(
-            f"recorded in {loaded.artifact.folder}: {written.precision} on {one_line(written.dataset)}", err=True
-        )
+        say(f"recorded in {loaded.artifact.folder}: {written.precision} on {written.dataset}", err=True)
     if result.unreadable:
         ctx.exit(1)
 

@@ -12,6 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..errors import ExportError, InputError, OnnxzooError
 from ..registry import ModelEntry, find, models
+from .output import say
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
@@ -65,7 +66,7 @@ def command(
         raise click.UsageError("--weights names the checkpoint of one model; several need --weights-dir")
     if not several and not as_json:
         file = weights if weights_dir is None else find_weights(entries[0], weights_dir)
-        click.echo(str(export_one(entries[0], file, out, labels_file, image_size).folder))
+        say(str(export_one(entries[0], file, out, labels_file, image_size).folder))
         return
     from .export_many import Job, export_all, print_results
 
@@ -111,7 +112,7 @@ def export_one(
         except OnnxzooError as error:
             steps.end("failed")
             if isinstance(error, ExportError) and error.log:
-                click.echo(error.log.rstrip(), err=True)
+                say(*error.log.rstrip().splitlines(), err=True)
             raise
     steps.end()
     return artifact
@@ -157,9 +158,9 @@ class _Steps:
     def begin(self, number: int, total: int, title: str) -> None:
         self.end()
         self._started, self._open = time.perf_counter(), True
-        click.echo(f"[{number}/{total}] {title} ...", err=True, nl=False)
+        say(f"[{number}/{total}] {title} ...", err=True, nl=False)
 
     def end(self, outcome: str = "") -> None:
         if self._open:
-            click.echo(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
+            say(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
         self._open = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from .. import hub, registry
 from ..artifact import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from .output import print_json, say
 from .validate_text import plain
 
 
@@ -36,15 +36,15 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
             "artifact": None if artifact is None else artifact_as_dict(artifact),
         }
         # Recorded figures are whatever config.json holds.
-        click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+        print_json(plain(document))
         return
     if entry is not None:
         _print_rows(entry.name, entry_rows(entry))
     if artifact is not None:
         _print_rows("artifact", artifact_rows(artifact))
     elif entry is not None:
-        click.echo("artifact\n  not on this machine; ", nl=False)
-        click.echo(f"get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
+        say("artifact")
+        say(f"  not on this machine; get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
 
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
@@ -141,8 +141,6 @@ def _fields(values: dict[str, Any]) -> str:
 
 
 def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
-    from . import one_line
-
-    click.echo(title)
+    say(title)
     for caption, value in rows:
-        click.echo(f"  {caption:<15}{one_line(value)}")
+        say(f"  {caption:<15}{value}")

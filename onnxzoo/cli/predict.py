@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from ..errors import ImageError, InputError
-from . import one_line, report
 from .engine_options import batch_size_option, engine_options
 from .images import NoImages, find_images
+from .output import report, say, write_json
 
 if TYPE_CHECKING:
     from ..engines.options import Hint
@@ -98,9 +98,8 @@ class TextWriter:
         """Print one image's classes; errors are on stderr already."""
         if isinstance(outcome, Exception):
             return
-        lines = [one_line(image)]
-        lines += [f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top]
-        click.echo("\n".join(lines))
+        say(image)
+        say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top))
 
     def end(self) -> None:
         """Nothing closes the text."""
@@ -111,7 +110,7 @@ class JsonWriter:
 
     def __init__(self, model: Model) -> None:
         head = {"model": model.name, "engine": dataclasses.asdict(model.engine)}
-        click.echo(json.dumps(head, indent=2)[:-2] + ',\n  "results": [', nl=False)
+        write_json(json.dumps(head, indent=2)[:-2] + ',\n  "results": [')
         self._separator = "\n"
 
     def write(self, image: str, outcome: Prediction | Exception) -> None:
@@ -121,12 +120,12 @@ class JsonWriter:
             result["error"] = str(outcome)
         else:
             result["top"] = [dataclasses.asdict(best) for best in outcome.top]
-        click.echo(f"{self._separator}    {json.dumps(result)}", nl=False)
+        write_json(f"{self._separator}    {json.dumps(result)}")
         self._separator = ",\n"
 
     def end(self) -> None:
         """Close the document."""
-        click.echo("\n  ]\n}")
+        write_json("\n  ]\n}\n")
 
 
 def _predict_each(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 
 from ..errors import ArtifactError, InputError, OnnxzooError
 from ..hub.names import require_endpoint
-from . import one_line, report
+from .output import print_json, report, say
 
 if TYPE_CHECKING:
     from ..hub.publish import Publication
@@ -62,11 +61,14 @@ def command(
     options["message"] = message
     if repo_id is not None:
         done = publish(folder, repo_id, **options)
-        click.echo(json.dumps(_as_dict(done), indent=2) if as_json else "\n".join(map(one_line, _lines(done))))
+        if as_json:
+            print_json(_as_dict(done))
+        else:
+            say(*_lines(done))
         return
     results = _publish_all(folder, str(namespace), options)
     if as_json:
-        click.echo(json.dumps({"results": [_outcome_as_dict(one) for one in results]}, indent=2))
+        print_json({"results": [_outcome_as_dict(one) for one in results]})
     else:
         _print_table(results)
     context.exit(0 if all(one.publication for one in results) else 1)
@@ -132,14 +134,14 @@ def _lines(done: Publication) -> list[str]:
 
 def _print_table(outcomes: Sequence[Outcome]) -> None:
     width = max(len(one.repo_id) for one in outcomes) + 2
-    click.echo(f"{'repository':<{width}}{'sent':>12}  {'commit':<9}result")
+    say(f"{'repository':<{width}}{'sent':>12}  {'commit':<9}result")
     for one in outcomes:
         done = one.publication
         sent = "-" if done is None else _size(done.bytes)
         commit = "-" if done is None or done.commit is None else done.commit[:7]
-        click.echo(one_line(f"{one.repo_id:<{width}}{sent:>12}  {commit:<9}{one.error or _result(done)}"))
+        say(f"{one.repo_id:<{width}}{sent:>12}  {commit:<9}{one.error or _result(done)}")
     failed = sum(one.publication is None for one in outcomes)
-    click.echo(f"{len(outcomes) - failed} of {len(outcomes)} done" + (f", {failed} FAILED" if failed else ""))
+    say(f"{len(outcomes) - failed} of {len(outcomes)} done" + (f", {failed} FAILED" if failed else ""))
 
 
 def _result(done: Publication | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import click
 from ..artifact import CONFIG_FILE, Artifact, read_artifact
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
-from . import one_line
 from .images import NoImages, find_images
+from .output import print_json, say
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
@@ -75,7 +74,7 @@ def command(context: click.Context, /, **given: Any) -> None:
     if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
         code = 1
     if options.as_json:
-        click.echo(json.dumps({**document, "passed": code == 0}, indent=2, allow_nan=False))
+        print_json({**document, "passed": code == 0})
     if write is not None:
         # Last: whatever becomes of the page, the result is out.
         write()
@@ -241,8 +240,4 @@ def _tolerances(validation: Validation) -> str:
 def _say(options: Options) -> Callable[..., None]:
     """Prints lines, unless JSON was asked for."""
 
-    def say(*lines: str) -> None:
-        for line in () if options.as_json else lines:
-            click.echo(one_line(line))
-
-    return say
+    return (lambda *_lines: None) if options.as_json else say
