@@ -13,6 +13,7 @@ from typing import Any
 
 from ..artifact import INPUT_NAME
 from ..results import Array, EngineInfo
+from ..temporary import scratch_folder
 from .layers import Tap
 from .onnx_file import reading
 from .running import open_engine

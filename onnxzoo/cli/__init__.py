@@ -1,15 +1,14 @@
 """The command line: parses, calls, prints. One module per command, imported when it is asked for.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something
-was rejected, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output.
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something was rejected or
+cannot be written, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output,
+143 terminated.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import OnnxzooError
+from ..signals import Terminated, raise_when_terminated
 from ..text import escaped, shortened
 from .output import OutputError, discard_stdout, flush, report, require_stdout, say, unwritable
 
@@ -105,8 +105,7 @@ class LazyGroup(click.Group):
         if not any(isinstance(handler, StderrLines) for handler in package.handlers):
             package.addHandler(StderrLines())
         # Temporary files go when the program is told to end, as they do on Ctrl-C.
-        with contextlib.suppress(ValueError):  # only the main thread may set this
-            signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        raise_when_terminated()
         for stream in (sys.stdout, sys.stderr):
             # A file name that the terminal's encoding lacks must not end the program.
             if hasattr(stream, "reconfigure"):
@@ -114,6 +113,9 @@ class LazyGroup(click.Group):
         try:
             require_stdout()
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except Terminated as error:
+            say(f"onnxzoo: terminated by {error.signal.name}", err=True)
+            raise
         except click.Abort as error:
             if isinstance(error.__cause__, KeyboardInterrupt):
                 say("onnxzoo: interrupted", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..errors import ExportError, InputError, OnnxzooError
+from ..errors import ExportError, InputError
 from ..registry import ModelEntry, find, models
 from .output import say
 
@@ -109,8 +109,8 @@ def export_one(
                 progress=steps.begin,
                 download_progress=downloaded,
             )
-        except OnnxzooError as error:
-            steps.end("failed")
+        except BaseException as error:
+            steps.end("failed" if isinstance(error, Exception) else "ended")
             if isinstance(error, ExportError) and error.log:
                 say(*error.log.rstrip().splitlines(), err=True)
             raise

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import OnnxzooError, one_line
 from ..registry import find
+from ..signals import end_with_parent, raise_when_terminated
 from .export import export_one, find_weights
 from .output import print_json, say
 
@@ -99,10 +100,12 @@ def _in_child(job: Job) -> Result:
     except EOFError:
         process.join()
         return Result(job.name, time.perf_counter() - started, error=f"the export {_fate(process.exitcode)}")
-    except BaseException:
+    except BaseException as error:
         # Ctrl-C reaches the child, too, and it needs a moment to remove what it has half written.
+        if not isinstance(error, KeyboardInterrupt):
+            process.terminate()
         process.join(GRACE_S)
-        process.terminate()
+        process.kill()
         raise
     finally:
         process.join()
@@ -112,7 +115,8 @@ def _in_child(job: Job) -> Result:
 
 def _work(job: Job, sender: Connection) -> None:
     """What the child does: export, measure, send the Result."""
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    raise_when_terminated()
+    end_with_parent()
     started = time.perf_counter()
     entry = find(job.name)
     try:
