@@ -92,7 +92,7 @@ class EvaluationRecord:
     date: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
@@ -113,6 +113,10 @@ class Artifact:
     validations: tuple[ValidationRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     config: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        precisions = ", ".join(self.precisions) or "no ONNX file"
+        return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
 
     @property
     def num_classes(self) -> int:

@@ -52,15 +52,15 @@ def handlers_kept() -> Iterator[None]:
 
     sigaction = ctypes.CDLL(None).sigaction
     before = {}
-    for number in signal.valid_signals():
+    for code in map(int, signal.valid_signals()):
         action = ctypes.create_string_buffer(_SIGACTION_BYTES)
-        if sigaction(int(number), None, action) == 0:
-            before[int(number)] = action
+        if sigaction(code, None, action) == 0:
+            before[code] = action
     try:
         yield
     finally:
-        for number, action in before.items():
-            sigaction(number, action, None)
+        for code, action in before.items():
+            sigaction(code, action, None)
 
 
 def end_with_parent() -> None:

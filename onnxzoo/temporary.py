@@ -92,9 +92,17 @@ def abandoned(folder: Path, name: str | None = None) -> list[Path]:
     return [path for path in found if _is_abandoned(path)]
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder has a name that only this module gives."""
+    return _BESIDE.fullmatch(path.name) is not None
+
+
 def abandoned_scratch() -> list[Path]:
     """The working folders that killed processes of this user left, sorted."""
-    found = _matching(Path(tempfile.gettempdir()), _SCRATCH)
+    try:
+        found = _matching(Path(tempfile.gettempdir()), _SCRATCH)
+    except OSError:  # there is no folder for temporary files
+        return []
     return [path for path in found if _is_abandoned(path) and _is_own(path)]
 
 

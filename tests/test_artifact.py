@@ -203,3 +203,7 @@ def test_an_architecture_of_zeros_is_malformed(tiny):
     write_config(tiny, config)
     with pytest.raises(ArtifactError, match="malformed"):
         read_artifact(tiny)
+
+
+def test_an_artifact_shows_itself_on_one_line(tiny: Path) -> None:
+    assert repr(read_artifact(tiny)) == f"<Artifact 'tiny' in {str(tiny)!r}: 4 classes, fp32>"

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from tiny import LABELS, write_artifact
 
+import onnxzoo
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
 from onnxzoo.cli.images import NoImages, find_images
@@ -176,6 +177,23 @@ def test_what_comes_from_outside_is_escaped_for_people_and_data_for_programs(tmp
 def test_the_group_can_be_called_by_other_programs():
     assert isinstance(main, LazyGroup)
     assert main.main(["list", "pvt_v2_b0"], standalone_mode=False) is None
+
+
+@pytest.mark.parametrize("name", ["pvt_v2_nano_fashion", "pvt_v2_b0"])
+def test_info_shows_no_none(name):
+    lines = run("info", name).stdout.splitlines()
+    assert not [line for line in lines if "None" in line or (len(line.split(maxsplit=1)) == 1 and line.startswith(" "))]
+
+
+def test_the_source_folder_says_that_it_is_not_the_package(tmp_path):
+    """`python -m` looks in the working directory first, where a checkout has the folder `onnxzoo`."""
+    elsewhere = shutil.ignore_patterns("exports", "training", "validators", "shipped", "__pycache__")
+    shutil.copytree(Path(onnxzoo.__file__).parent, tmp_path / "onnxzoo", ignore=elsewhere)
+    command = [sys.executable, "-m", "onnxzoo", "list"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_error_line(done.stderr)
+    assert "run 'make install', then .venv/bin/onnxzoo" in done.stderr
 
 
 # list and info

@@ -19,7 +19,8 @@ def command() -> None:
     """List, verify or remove what is kept on this machine.
 
     That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
-    huggingface_hub's cache (HF_HOME). Models of other tools in that cache are left alone.
+    huggingface_hub's cache (HF_HOME), and the leftovers of processes that were killed. Models of other tools in that
+    cache are left alone, and so is what a running process writes.
     """
     require_endpoint()
 
@@ -79,7 +80,8 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
     """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint's file.
 
-    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled.
+    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled,
+    'leftovers' what killed processes left.
     """
     from ..hub.cache import chosen, entries, remove
 

@@ -107,8 +107,8 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
     for path, file in artifact.files.items():
         state = "" if (artifact.folder / path).is_file() else ", missing"
         rows.append(("file", f"{path}, {file.bytes:,} bytes{state}, sha256 {file.sha256}"))
-    rows += [(f"source {key}", str(value)) for key, value in artifact.source.items()]
-    rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items())))
+    rows += [(f"source {key}", str(value)) for key, value in artifact.source.items() if value is not None]
+    rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items()) or "not recorded"))
     rows += [("validated", _validation(entry, artifact)) for entry in artifact.validations]
     if not artifact.validations:
         rows.append(("validated", "nothing recorded ('onnxzoo validate --record' does it)"))
