@@ -83,7 +83,7 @@ def entry_rows(entry: ModelEntry) -> list[tuple[str, str]]:
     """A registry entry as (caption, value) lines."""
     return [
         ("family", entry.family),
-        ("aliases", ", ".join(entry.aliases)),
+        *([("aliases", ", ".join(entry.aliases))] if entry.aliases else []),
         ("image size", f"{entry.image_size} x {entry.image_size}"),
         ("parameters", f"{entry.params_m:.2f} M"),
         ("multiply-adds", f"{entry.gmacs:.2f} G per image"),

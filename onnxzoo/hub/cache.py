@@ -38,7 +38,7 @@ LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE,
 
 EXPORT, HUB, CHECKPOINT, ENGINES, LEFTOVER = "export", "hub", "checkpoint", "engines", "leftover"
 LEFTOVERS = "leftovers"
-"""What all of them together are called."""
+"""What all entries of the last kind together are called."""
 
 # What lies beside a checkpoint and goes with it.
 COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
@@ -48,9 +48,9 @@ COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 class CacheEntry:
     """One thing in the cache: a model, a checkpoint, what one engine compiled of one model, or what a killed run left.
 
-    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the branches and
-    tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or the first 16
-    digits of its ONNX file's SHA-256 where no model on this machine has that file.
+    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the
+    branches and tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or
+    the first 16 digits of its ONNX file's SHA-256 where no model on this machine has that file.
     """
 
     kind: str
@@ -89,9 +89,7 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
 def verify(entry: CacheEntry) -> list[str]:
     """What is wrong with an entry, every byte of it read; compiled engines are for `engines.cache.faults`."""
     if entry.kind == LEFTOVER:
-        return [
-            f"{entry.path} is what a killed process left; the next run or 'onnxzoo cache remove leftovers' removes it"
-        ]
+        return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
     problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
