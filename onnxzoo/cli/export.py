@@ -13,6 +13,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from ..errors import ExportError, InputError
 from ..registry import ModelEntry, find, models
 from .output import say
+from .progress import quiet_option
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Class names, one a line, with or without a leading id.",
 )
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")
 @click.pass_context
 def command(
@@ -54,6 +56,7 @@ def command(
     out: Path | None,
     image_size: int | None,
     labels_file: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Export models: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder.
@@ -66,7 +69,7 @@ def command(
         raise click.UsageError("--weights names the checkpoint of one model; several need --weights-dir")
     if not several and not as_json:
         file = weights if weights_dir is None else find_weights(entries[0], weights_dir)
-        say(str(export_one(entries[0], file, out, labels_file, image_size).folder))
+        say(str(export_one(entries[0], file, out, labels_file, image_size, quiet=quiet).folder))
         return
     from .export_many import Job, export_all, print_results
 
@@ -78,6 +81,7 @@ def command(
             out=out / entry.name if out is not None and several else out,
             labels_file=labels_file,
             image_size=image_size,
+            quiet=quiet,
         )
         for entry in entries
     ]
@@ -87,13 +91,24 @@ def command(
 
 
 def export_one(
-    entry: ModelEntry, weights: Path | None, out: Path | None, labels_file: Path | None, image_size: int | None
+    entry: ModelEntry,
+    weights: Path | None,
+    out: Path | None,
+    labels_file: Path | None,
+    image_size: int | None,
+    *,
+    quiet: bool = False,
 ) -> Artifact:
-    """Export one model; its progress, and the log of a tool that fails, go to stderr. Raises as `export_model` does."""
+    """Export one model. Raises as `export_model` does.
+
+    Its progress, unless `quiet`, and the log of a tool that fails go to stderr.
+    """
     from ..exports.pipeline import export_model
 
-    steps = _Steps()
-    with tqdm(unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=None, leave=False, delay=0.5) as bar:
+    steps = _Steps(quiet=quiet)
+    with tqdm(
+        unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=quiet or None, leave=False, delay=0.5
+    ) as bar:
 
         def downloaded(done: int, total: int | None) -> None:
             bar.total = total
@@ -151,11 +166,14 @@ def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
 class _Steps:
     """Prints the title of each step as it begins and its duration when the next one does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._started = time.perf_counter()
         self._open = False
 
     def begin(self, number: int, total: int, title: str) -> None:
+        if self._quiet:
+            return
         self.end()
         self._started, self._open = time.perf_counter(), True
         say(f"[{number}/{total}] {title} ...", err=True, nl=False)

@@ -30,7 +30,10 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to export; `weights`, or the checkpoint found in `weights_dir`, or the registry's download."""
+    """One model to export; `weights`, or the checkpoint found in `weights_dir`, or the registry's download.
+
+    `quiet`: show no progress.
+    """
 
     name: str
     weights: Path | None
@@ -38,6 +41,7 @@ class Job:
     out: Path | None
     labels_file: Path | None
     image_size: int | None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def export_all(jobs: Sequence[Job]) -> list[Result]:
     """Export one after the other, whatever becomes of the others; progress goes to stderr."""
     results = []
     for number, job in enumerate(jobs, start=1):
-        say(f"{job.name} ({number} of {len(jobs)})", err=True)
+        if not job.quiet:
+            say(f"{job.name} ({number} of {len(jobs)})", err=True)
         results.append(_in_child(job))
         if error := results[-1].error:
             say(f"{job.name}: {error}", err=True)
@@ -121,7 +126,7 @@ def _work(job: Job, sender: Connection) -> None:
     entry = find(job.name)
     try:
         weights = job.weights if job.weights_dir is None else find_weights(entry, job.weights_dir)
-        artifact = export_one(entry, weights, job.out, job.labels_file, job.image_size)
+        artifact = export_one(entry, weights, job.out, job.labels_file, job.image_size, quiet=job.quiet)
     except OnnxzooError as error:
         sender.send(Result(job.name, time.perf_counter() - started, _peak_mib(), error=str(error)))
         return

@@ -71,13 +71,23 @@ def discard_stdout() -> None:
 
 def _write(text: str, *, err: bool, nl: bool) -> None:
     try:
-        click.echo(text, err=err, nl=nl)
+        with _above_progress():
+            click.echo(text, err=err, nl=nl)
     except (OSError, ValueError) as error:
         if err:
             return
         if isinstance(error, BrokenPipeError):
             raise
         raise unwritable(error) from None
+
+
+def _above_progress() -> contextlib.AbstractContextManager[None]:
+    """Take a line of progress away while something is written to the same terminal."""
+    bars = sys.modules.get("tqdm")
+    if bars is None:
+        return contextlib.nullcontext()
+    above: contextlib.AbstractContextManager[None] = bars.tqdm.external_write_mode()
+    return above
 
 
 def unwritable(error: Exception) -> OutputError:

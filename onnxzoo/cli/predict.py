@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from ..errors import ImageError, InputError
 from .engine_options import batch_size_option, engine_options
 from .images import NoImages, find_images
 from .output import report, say, write_json
+from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
     from ..engines.options import Hint
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -40,6 +42,7 @@ def command(
     threads: int | None,
     strict: bool,
     batch_size: int | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
@@ -64,10 +67,14 @@ def command(
 
     failed = False
     hint: Hint = "throughput" if count == size > 1 else "latency"
-    running = load(
-        model, engine=engine, precision=precision, threads=threads, batch_size=batch_size, hint=hint, strict=strict
-    )
-    with running as loaded, _progress() as progress:
+    with contextlib.ExitStack() as stack:
+        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
+        running = load(
+            model, engine=engine, precision=precision, threads=threads, batch_size=batch_size, hint=hint, strict=strict
+        )
+        loaded = stack.enter_context(running)
+        line.begin("predicting")
+        done = 0
         writer = JsonWriter(loaded) if as_json else TextWriter()
         for batch in _batched(chain(ahead, found), size):
             for item, outcome in _predict_each(loaded, batch, top_k):
@@ -75,7 +82,8 @@ def command(
                     failed = True
                     report(str(outcome))
                 writer.write(item, outcome)
-                progress.update(1)
+                done += 1
+                line.advance(done)
         writer.end()
     if failed:
         ctx.exit(1)
@@ -110,8 +118,9 @@ class JsonWriter:
 
     def __init__(self, model: Model) -> None:
         head = {"model": model.name, "engine": dataclasses.asdict(model.engine)}
-        write_json(json.dumps(head, indent=2)[:-2] + ',\n  "results": [')
-        self._separator = "\n"
+        write_json(json.dumps(head, indent=2)[:-2] + ',\n  "results": [\n')
+        # The last result waits for the next one, so that nothing ends within a line, which progress would overwrite.
+        self._waiting = ""
 
     def write(self, image: str, outcome: Prediction | Exception) -> None:
         """Append one result."""
@@ -120,12 +129,13 @@ class JsonWriter:
             result["error"] = str(outcome)
         else:
             result["top"] = [dataclasses.asdict(best) for best in outcome.top]
-        write_json(f"{self._separator}    {json.dumps(result)}")
-        self._separator = ",\n"
+        if self._waiting:
+            write_json(f"{self._waiting},\n")
+        self._waiting = f"    {json.dumps(result)}"
 
     def end(self) -> None:
         """Close the document."""
-        write_json("\n  ]\n}\n")
+        write_json(f"{self._waiting}\n  ]\n}}\n")
 
 
 def _predict_each(
@@ -153,10 +163,3 @@ def _batched(items: Iterable[str | NoImages], size: int) -> Iterator[list[str | 
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _progress() -> Any:
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    # With results on the same terminal, they are the progress.
-    return tqdm(unit=" images", disable=not sys.stderr.isatty() or sys.stdout.isatty(), file=sys.stderr)

@@ -15,6 +15,7 @@ from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
 from .images import NoImages, find_images
 from .output import print_json, say
+from .progress import Line, progress, quiet_option
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
@@ -54,6 +55,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
@@ -67,9 +69,12 @@ def command(context: click.Context, /, **given: Any) -> None:
     document: dict[str, Any] = {}
     code, write = 0, None
     if options.every_model:
-        code = validate_all(options.choices, document, quiet=options.as_json)
+        with progress("validating", "checks", quiet=options.quiet):
+            code = validate_all(options.choices, document, quiet=options.as_json)
     elif options.model is not None:
-        passed, write = _validate_one(read_artifact(find_artifact(options.model, files=None)), options, document)
+        with progress(f"validating {options.model}", "checks", quiet=options.quiet) as line:
+            artifact = read_artifact(find_artifact(options.model, files=None))
+            passed, write = _validate_one(artifact, options, document, line)
         code = 0 if passed else 1
     if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
         code = 1
@@ -102,6 +107,7 @@ class Options:
     layers: bool
     report: Path | None
     recording: bool
+    quiet: bool
     as_json: bool
 
     @property
@@ -128,7 +134,7 @@ class Options:
 
 
 def _validate_one(
-    artifact: Artifact, options: Options, document: dict[str, Any]
+    artifact: Artifact, options: Options, document: dict[str, Any], line: Line
 ) -> tuple[bool, Callable[[], None] | None]:
     """Validate one model with everything that was asked for, print it and fill `document`.
 
@@ -161,6 +167,7 @@ def _validate_one(
     say(HEADER)
     for check in validation.run():
         say(*check_lines(check, validation.tolerances[check.precision]))
+        line.advance(len(validation.checks))
     say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
     bisections = list(locate(validation, every_layer=options.layers))
     say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
