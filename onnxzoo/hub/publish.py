@@ -259,7 +259,7 @@ def _explained(repo_id: str, branch: str) -> Iterator[None]:
             where = client.web_address(repo_id)
             raise HubError(f"{where}: the answer is not one of a Hub; try again later, or check HF_ENDPOINT") from None
         except ValueError as error:
-            if type(error) is not ValueError:
+            if type(error) is not ValueError or client.is_unreachable(error):
                 raise
             # The client's own words for a card or a file that the Hub does not accept.
             raise HubError(f"{repo_id}: the Hub refuses this: {client.redacted(one_line(error))}") from None
