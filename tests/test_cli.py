@@ -458,3 +458,30 @@ def test_folders_patterns_and_files(tmp_path, monkeypatch):
         ".hidden.jpg",
     ]
     assert list(find_images(["*.gif", "b.jpg"])) == [NoImages("*.gif"), "b.jpg"]
+
+
+# Completion
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("predict swinv2_nano", ["plain,swinv2_nano_fashion"]),
+        ("export pvt_v2_b0 pvt_v2_b", [f"plain,pvt_v2_b{n}" for n in ("1", "2", "2_linear", "3", "4", "5")]),
+        ("validate ./o", ["dir,./o"]),
+        ("do", ["plain,download", "plain,doctor"]),
+    ],
+)
+def test_the_shell_completes_commands_and_models(words, offered):
+    given = f"onnxzoo {words}"
+    environment = {"_ONNXZOO_COMPLETE": "bash_complete", "COMP_WORDS": given, "COMP_CWORD": str(given.count(" "))}
+    result = CliRunner().invoke(main, [], prog_name="onnxzoo", env=environment)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_shells_script_is_there(shell):
+    result = CliRunner().invoke(main, [], prog_name="onnxzoo", env={"_ONNXZOO_COMPLETE": f"{shell}_source"})
+    assert result.exit_code == 0
+    assert f"_ONNXZOO_COMPLETE={shell}_complete" in result.stdout

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..registry import Preprocess
 from ..results import Array
+from ..text import escaped
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
@@ -124,8 +125,8 @@ def _checks(checks: Sequence[Check]) -> str:
     rows = []
     for check in checks:
         about = (
-            f"{check.requested} {check.engine.version}".rstrip(), check.engine.device, check.engine.precision, check.precision,
-            check.reference, str(check.batch_size or "-"), str(check.samples),
+            f"{check.requested} {check.engine.version}".rstrip(), check.engine.device, check.engine.precision,
+            check.precision, check.reference, str(check.batch_size or "-"), str(check.samples),
         )  # fmt: skip
         for name, output in check.comparison.outputs.items():
             rows.append(_row([*about, name, *_figures(output, check)], bad=not check))
@@ -264,4 +265,4 @@ def _is_number(text: str) -> bool:
 
 
 def _text(value: str) -> str:
-    return html.escape(value, quote=True)
+    return html.escape(escaped(value), quote=True)

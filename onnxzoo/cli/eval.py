@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact import documented_entry
+from .completion import model_names
 from .engine_options import batch_size_option, engine_options
 from .output import print_json, report, say
 from .progress import progress, quiet_option
@@ -24,7 +25,7 @@ SHOWN_CLASSES = 20
 
 
 @click.command("eval", short_help="Measure a model's accuracy on labelled images.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.option(
     "--data",
     required=True,

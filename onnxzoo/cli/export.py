@@ -12,6 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..errors import ExportError, InputError
 from ..registry import ModelEntry, find, models
+from .completion import model_names
 from .output import say
 from .progress import quiet_option
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Export every model that has a published checkpoint.")
 @click.option(
     "--weights",

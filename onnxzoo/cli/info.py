@@ -11,12 +11,13 @@ from .. import hub, registry
 from ..artifact import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from .completion import model_names
 from .output import print_json, say
 from .validate_text import plain
 
 
 @click.command("info", short_help="Show what is known about a model.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.option("--hub", "on_hub", is_flag=True, help="Ask the Hugging Face Hub: published revisions, what they hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model: str, on_hub: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from ..errors import ImageError, InputError
+from .completion import model_names
 from .engine_options import batch_size_option, engine_options
 from .images import NoImages, find_images
 from .output import report, say, write_json
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("predict", short_help="Classify images.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
 @engine_options

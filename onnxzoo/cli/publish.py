@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,25 +88,39 @@ class Outcome:
 def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
     """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
     from ..artifact import is_artifact, read_artifact
-    from ..hub.publish import publish
+    from ..hub.publish import checked, publish
 
     folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]
     if not folders:
         hint = "it is an artifact itself, leave --all out" if is_artifact(folder) else "expected a folder of artifacts"
         raise InputError(f"there is no artifact in {folder}; {hint}")
+    # Whatever can be found wrong on this machine is found before the first request.
+    outcomes, packages = {}, {}
     taken: dict[str, Path] = {}
-    outcomes = []
+    local = {name: value for name, value in options.items() if name not in ("message", "replace")}
     for one in folders:
-        repo_id = f"{namespace}/{one.name}"
-        try:
+        outcomes[one] = Outcome(one, f"{namespace}/{one.name}")
+        with _noted(one, outcomes):
             repo_id = f"{namespace}/{read_artifact(one).name}"
+            outcomes[one] = Outcome(one, repo_id)
             if (other := taken.setdefault(repo_id.casefold(), one)) != one:
                 raise ArtifactError(f"{one.name} and {other.name} have one name, for which there is one repository")
-            outcomes.append(Outcome(one, repo_id, publish(one, repo_id, **options)))
-        except (OnnxzooError, OSError) as error:
-            report(f"{one.name}: {error}")
-            outcomes.append(Outcome(one, repo_id, error=str(error)))
-    return outcomes
+            packages[one] = checked(one, repo_id, **local)
+    for one, package in packages.items():
+        repo_id = outcomes[one].repo_id
+        with _noted(one, outcomes):
+            outcomes[one] = Outcome(one, repo_id, publish(one, repo_id, package=package, **options))
+    return list(outcomes.values())
+
+
+@contextlib.contextmanager
+def _noted(folder: Path, outcomes: dict[Path, Outcome]) -> Iterator[None]:
+    """Report an error of one artifact and note it, so that the others go on."""
+    try:
+        yield
+    except (OnnxzooError, OSError) as error:
+        report(f"{folder.name}: {error}")
+        outcomes[folder] = dataclasses.replace(outcomes[folder], error=str(error))
 
 
 def _lines(done: Publication) -> list[str]:

@@ -18,6 +18,7 @@ from ..cpu import worker_threads
 from ..registry import find
 from ..text import escaped
 from ..training.recipe import CROPS, Recipe, default_recipe
+from .completion import model_names
 from .output import say
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,7 +70,7 @@ def recipe_options(function: F) -> F:
 
 
 @click.command("train", short_help="Train or fine-tune a model with PaddlePaddle.")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),

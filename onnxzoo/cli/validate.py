@@ -13,6 +13,7 @@ import click
 from ..artifact import CONFIG_FILE, Artifact, read_artifact
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
+from .completion import model_names
 from .images import NoImages, find_images
 from .output import print_json, say
 from .progress import Line, progress, quiet_option
@@ -27,7 +28,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("validate", short_help="Compare every engine with the Paddle reference.")
-@click.argument("model", metavar="[NAME|DIR]", required=False)
+@click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
 @click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import InputError
+from .completion import model_names
 from .engine_options import engine_options
 from .output import print_json, say
 
@@ -21,7 +22,7 @@ DEFAULT_BATCH_SIZES = "1,8"
 
 
 @click.command("warmup", short_help="Compile a model ahead, for engines that keep what they compiled.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @engine_options
 @click.option(
     "--batch-size",
