@@ -12,18 +12,27 @@ is untrusted: paths may not leave it, sizes and hashes must be those that config
 
 from __future__ import annotations
 
-import json
-import math
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .artifact_file import ArtifactFile, may_lie_at, parse_file
+from .config_fields import Fields, shown
 from .errors import ArtifactError, InputError, RegistryError
-from .external_data import refuse_external_data
 from .families import Architecture
-from .registry import ModelEntry, Preprocess, architecture_from_dict, labels, models, preprocess_from_dict
+from .onnx_checks import KNOWN, Interface, Trust, check_onnx
+from .registry import (
+    MAX_IMAGE_SIZE,
+    ModelEntry,
+    Preprocess,
+    architecture_from_dict,
+    labels,
+    models,
+    preprocess_from_dict,
+)
+from .strict_json import parse_json
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -38,6 +47,12 @@ MODEL_FILES: Mapping[str, str] = {
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
+MAX_CLASSES = 100_000
+MAX_FILES = 256
+MAX_COUNT = 10**12
+"""Of images and the like."""
+MAX_NUMBER = 1e30
+"""Of differences between outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +105,8 @@ class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
     `id2label[i]` names class i. `source` and `tools` are the provenance as config.json holds it;
-    `config` is the whole document, with the keys that this version does not know.
+    `config` is the whole document, with the keys that this version does not know. `trust`: which graphs its ONNX files
+    may be, see `onnxzoo.onnx_checks`.
     """
 
     folder: Path
@@ -106,6 +122,7 @@ class Artifact:
     validations: tuple[ValidationRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     config: Mapping[str, Any]
+    trust: Trust = KNOWN
 
     @property
     def num_classes(self) -> int:
@@ -143,11 +160,21 @@ class Artifact:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
-        missing, is not the one that config.json announces, or refers to data in other files.
+        missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
+        than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
         found = self.verified(self.required_model(precision).path)
-        refuse_external_data(found)
+        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
         return found
+
+    @property
+    def interface(self) -> Interface:
+        """Inputs and outputs of the artifact's ONNX files."""
+        logits, embedding = OUTPUT_NAMES
+        return Interface(
+            {INPUT_NAME: (None, 3, self.image_size, self.image_size)},
+            {logits: (None, self.num_classes), embedding: (None, self.architecture.num_features)},
+        )
 
     def required_model(self, precision: str) -> ArtifactFile:
         """The ONNX file of this precision as config.json announces it; raises InputError where there is none."""
@@ -180,9 +207,12 @@ class Artifact:
         return found
 
     def verify(self) -> None:
-        """Check every file that config.json lists; raises ArtifactError naming the first bad one."""
-        for path in self.files:
-            self.verified(path)
+        """Check every file that config.json lists as if it were opened; raises ArtifactError naming the first bad."""
+        for path, file in self.files.items():
+            if file.precision is not None and file.precision in MODEL_FILES:
+                self.model_file(file.precision)
+            else:
+                self.verified(path)
 
 
 def documented_entry(artifact: Artifact) -> ModelEntry | None:
@@ -196,12 +226,12 @@ def is_artifact(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file()
 
 
-def read_artifact(folder: Path) -> Artifact:
-    """Read and check the config.json of an artifact folder.
+def read_artifact(folder: Path, trust: Trust = KNOWN) -> Artifact:
+    """Read and check the config.json of an artifact folder. `trust`: which graphs its ONNX files may be.
 
     Raises ArtifactError when there is none, or it is malformed, unsafe or of a newer schema.
     """
-    return parse_config(folder, config_bytes(folder))
+    return dataclasses.replace(parse_config(folder, config_bytes(folder)), trust=trust)
 
 
 def config_bytes(folder: Path) -> bytes:
@@ -223,94 +253,95 @@ def parse_config(folder: Path, data: bytes) -> Artifact:
     """The artifact in `folder` as these bytes of its config.json describe it; raises as `read_artifact` does."""
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
+        config = parse_json(data)
+    except ValueError as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("schema_version"), int):
+    if not isinstance(config, dict) or "schema_version" not in config:
         raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
-    if config["schema_version"] > SCHEMA_VERSION:
+    version = config["schema_version"]
+    if type(version) is int and version > SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path} has schema version {config['schema_version']}, this onnxzoo reads up to {SCHEMA_VERSION}; "
-            "upgrade onnxzoo"
+            f"{path} has schema version {version}, this onnxzoo reads up to {SCHEMA_VERSION}; upgrade onnxzoo"
         )
     try:
-        return _parse(folder, config)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        return _parse(folder, Fields(config))
+    except (ValueError, RegistryError) as error:
         if isinstance(error, ArtifactError):
             raise
-        reason = f"{error.args[0]!r} is missing" if type(error) is KeyError else str(error)
-        raise ArtifactError(f"{path} is malformed: {reason}") from None
+        raise ArtifactError(f"{path} is malformed: {error}") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of config.json. Of two equal keys readers take one or the other: nobody knows what was checked."""
-    values: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in values:
-            raise ValueError(f"the key {key[:80]!r} is in one object twice")
-        values[key] = value
-    return values
-
-
-def _parse(folder: Path, config: Mapping[str, Any]) -> Artifact:
-    try:
-        architecture = architecture_from_dict(config["model_type"], config["architecture"])
-        preprocess = preprocess_from_dict(config["preprocess"])
-    except RegistryError as error:
-        raise ValueError(str(error)) from None
-    image_size = int(config["image_size"])
+def _parse(folder: Path, config: Fields) -> Artifact:
+    config.whole("schema_version", 1, SCHEMA_VERSION)
+    family = config.text("model_type")
+    architecture = architecture_from_dict(family, config.object("architecture").values)
+    preprocess = preprocess_from_dict(config.object("preprocess").values)
+    image_size = config.whole("image_size", 1, MAX_IMAGE_SIZE)
     if image_size != preprocess.crop_size or image_size % architecture.size_multiple:
         raise ValueError(
             f"image_size must equal crop_size {preprocess.crop_size} and be a multiple of "
             f"{architecture.size_multiple}, got {image_size}"
         )
-    for key in ("source", "tools"):
-        if not isinstance(config[key], dict):
-            raise ValueError(f"{key} must be an object, got {type(config[key]).__name__}")
-    id2label = config["id2label"]
-    if sorted(id2label, key=int) != [str(i) for i in range(len(id2label))] or not id2label:
-        raise ValueError("id2label must have the keys 0, 1, 2, ... without a gap")
-    files = {path: parse_file(path, values) for path, values in config["files"].items()}
+    names = _names(config.object("id2label"))
+    for key, count in (("num_classes", len(names)), ("num_features", architecture.num_features)):
+        if key in config.values:
+            config.whole(key, count, count)
+    return Artifact(
+        folder=folder,
+        name=config.text("name", least=1),
+        family=family,
+        architecture=architecture,
+        image_size=image_size,
+        id2label=names,
+        preprocess=preprocess,
+        source=config.plain("source"),
+        tools=config.plain("tools"),
+        files=_files(config.object("files")),
+        validations=tuple(map(_parse_validation, config.objects("validations"))),
+        evaluations=tuple(map(_parse_evaluation, config.objects("evaluations"))),
+        config=config.values,
+    )
+
+
+def _names(id2label: Fields) -> tuple[str, ...]:
+    count = len(id2label.values)
+    keys = [str(number) for number in range(count)]
+    if id2label.values.keys() != set(keys) or not 0 < count <= MAX_CLASSES:
+        raise ValueError(f"id2label must have the keys 0, 1, 2, ... without a gap, up to {MAX_CLASSES} of them")
+    return tuple(id2label.text(key) for key in keys)
+
+
+def _files(listed: Fields) -> dict[str, ArtifactFile]:
+    if len(listed.values) > MAX_FILES:
+        raise ValueError(f"files must be up to {MAX_FILES}, got {len(listed.values)}")
+    files = {path: parse_file(path, listed.object(path)) for path in listed.values}
     precisions = [file.precision for file in files.values() if file.precision is not None]
     if len(set(precisions)) < len(precisions):
         raise ValueError(f"files must hold one ONNX file a precision, got {', '.join(map(str, precisions))}")
-    return Artifact(
-        folder=folder,
-        name=str(config["name"]),
-        family=config["model_type"],
-        architecture=architecture,
-        image_size=image_size,
-        id2label=tuple(str(id2label[str(i)]) for i in range(len(id2label))),
-        preprocess=preprocess,
-        source=config["source"],
-        tools=config["tools"],
-        files=files,
-        validations=tuple(_parse_validation(values) for values in config.get("validations", ())),
-        evaluations=tuple(_parse_evaluation(values) for values in config.get("evaluations", ())),
-        config=config,
-    )
+    return files
 
 
-def _parse_validation(values: Mapping[str, Any]) -> ValidationRecord:
+def _parse_validation(values: Fields) -> ValidationRecord:
     texts = ("engine", "version", "device", "precision", "model_sha256", "reference", "date")
-    numbers = ("tolerance", "max_abs", "mean_abs", "top1_agreement")
-    fields: dict[str, Any] = {key: str(values[key]) for key in texts}
-    fields |= {key: float(values[key]) for key in numbers}
-    if not all(math.isfinite(fields[key]) for key in numbers):
-        raise ValueError(f"validations must hold finite numbers, got {[fields[key] for key in numbers]}")
+    sizes = values.value("batch_sizes")
+    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"{values.named('batch_sizes')} must be a list of whole numbers from 1, got {shown(sizes)}")
+    fields: dict[str, Any] = {key: values.text(key) for key in texts}
+    fields |= {key: values.number(key, 0, MAX_NUMBER) for key in ("tolerance", "max_abs", "mean_abs")}
     return ValidationRecord(
         **fields,
-        inputs=int(values["inputs"]),
-        batch_sizes=tuple(int(size) for size in values["batch_sizes"]),
+        top1_agreement=values.number("top1_agreement", 0, 1),
+        inputs=values.whole("inputs", 0, MAX_COUNT),
+        batch_sizes=tuple(sizes),
     )
 
 
-def _parse_evaluation(values: Mapping[str, Any]) -> EvaluationRecord:
+def _parse_evaluation(values: Fields) -> EvaluationRecord:
     texts = ("engine", "version", "device", "precision", "model_sha256", "dataset", "date")
-    fields: dict[str, Any] = {key: str(values[key]) for key in texts}
-    record = EvaluationRecord(
-        **fields, images=int(values["images"]), top1=float(values["top1"]), top5=float(values["top5"])
+    top1 = values.number("top1", 0, 1)
+    return EvaluationRecord(
+        **{key: values.text(key) for key in texts},
+        images=values.whole("images", 1, MAX_COUNT),
+        top1=top1,
+        top5=values.number("top5", top1, 1),
     )
-    if not 0 <= record.top1 <= record.top5 <= 1 or record.images < 1:
-        raise ValueError(f"evaluations must hold fractions top1 <= top5 of at least one image, got {record}")
-    return record

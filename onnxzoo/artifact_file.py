@@ -6,11 +6,10 @@ A path in config.json comes from whoever made the artifact, and is read on every
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from .config_fields import Fields, shown
 from .errors import ArtifactError
 from .files import sha256_of
 
@@ -50,7 +49,7 @@ class ArtifactFile:
         return None
 
 
-def parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
+def parse_file(path: str, values: Fields) -> ArtifactFile:
     """Read an entry of `files` in config.json.
 
     Raises ArtifactError for a path that leads outside the artifact's folder or is no plain name everywhere, ValueError
@@ -63,13 +62,15 @@ def parse_file(path: str, values: Mapping[str, Any]) -> ArtifactFile:
         raise ArtifactError(f"the file name {path!r} in config.json is not allowed; expected plain names and /")
     if len(path.encode("utf-8")) > MAX_PATH_BYTES:
         raise ArtifactError(f"the file name {path[:40]!r}... in config.json has more than {MAX_PATH_BYTES} bytes")
-    sha256, size, precision = values["sha256"], values["bytes"], values.get("precision")
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{path}: sha256 must be 64 lower-case hexadecimal digits, got {str(sha256)[:80]!r}")
-    if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
-        raise ValueError(f"{path}: bytes must be a whole number up to {MAX_FILE_BYTES}, got {str(size)[:80]}")
+    sha256, size, precision = (
+        values.text("sha256"),
+        values.whole("bytes", 0, MAX_FILE_BYTES),
+        values.values.get("precision"),
+    )
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{path}: sha256 must be 64 lower-case hexadecimal digits, got {shown(sha256)}")
     if precision is not None and not (isinstance(precision, str) and _PRECISION.fullmatch(precision)):
-        raise ValueError(f"{path}: precision must be a word like fp32, or null, got {str(precision)[:80]!r}")
+        raise ValueError(f"{path}: precision must be a word like fp32, or null, got {shown(precision)}")
     if precision is not None and not path.endswith(".onnx"):
         raise ValueError(f"{path}: a file with a precision must be an ONNX file, named *.onnx")
     return ArtifactFile(path, sha256, size, precision)

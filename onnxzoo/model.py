@@ -22,6 +22,7 @@ from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
+from .onnx_checks import KNOWN, require_trust
 from .results import Array, ClassScore, EngineInfo, Prediction
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
@@ -44,6 +45,7 @@ def load(
     hint: Hint = "latency",
     strict: bool = False,
     max_pixels: int | None = None,
+    trust: str = KNOWN,
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
@@ -60,14 +62,17 @@ def load(
     of the model on the CPU where a GPU was asked for.
     `max_pixels`: the largest RGB image that is decoded, in pixels, by default ONNXZOO_MAX_PIXELS or
     `onnxzoo.image.MAX_PIXELS`; formats that take more memory per pixel may have fewer.
-    The ONNX file's SHA-256 is checked before anything reads it.
+    The ONNX file's SHA-256 is checked before anything reads it. `trust`: `known` takes only graphs of the operators
+    that onnxzoo's own artifacts have, and of bounded size; `any` takes whatever the engine runs, which can keep the
+    machine busy for ever or fill its memory: for files whose author you trust.
 
     The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
     `weights` the numbers. Without `weights` it is the registry's checkpoint, downloaded if need be, which must be
     the file that the artifact was made from.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for an unknown engine, a precision that
-    engine or artifact do not have or `weights` with another engine than `paddle`, EngineUnavailableError, EngineError;
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for another `trust`, an unknown engine, a
+    precision that engine or artifact do not have or `weights` with another engine than `paddle`,
+    EngineUnavailableError, EngineError;
     for `paddle` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
     DownloadError; for models on the Hub also HubError.
     """
@@ -84,7 +89,7 @@ def load(
             f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
             f"file: leave them out, or make an artifact of them: onnxzoo export NAME --weights {weights}"
         )
-    artifact, files = find_model(model, engine, options, revision=revision, offline=offline)
+    artifact, files = find_model(model, engine, options, revision=revision, offline=offline, trust=trust)
     return Model(
         artifact, create_engine(engine, files, options), batch_size=options.largest_batch, max_pixels=max_pixels
     )
@@ -97,6 +102,7 @@ def find_model(
     *,
     revision: str | None = None,
     offline: bool | None = None,
+    trust: str = KNOWN,
 ) -> tuple[Artifact, ModelFiles]:
     """The artifact and its ONNX files for the engine to choose from; each is verified when it is opened.
 
@@ -106,7 +112,8 @@ def find_model(
     require_possible(engine, options)
     # Of `auto` and bf16 the engine knows which file gives them.
     first = options.precision if options.precision in MODEL_FILES else None
-    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=first))
+    allowed = require_trust(trust)
+    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=first), allowed)
 
     def opened(precision: str) -> ModelFile:
         announced = artifact.required_model(precision)
@@ -291,7 +298,11 @@ class Model:
         if output not in outputs:
             raise EngineError(f"{self.name} has no output {output!r}; it has {', '.join(outputs) or 'none'}")
         width = len(self.labels) if output == LOGITS else self._artifact.architecture.num_features
-        values: Array = np.asarray(outputs[output], dtype=np.float32)
+        found: object = outputs[output]  # engines hand on what a foreign graph makes of its outputs
+        if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+            kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+            raise EngineError(f"{self.name}: {output} are of type {kind}, expected float32")
+        values: Array = np.asarray(found, dtype=np.float32)
         if values.shape != (len(batch), width):
             raise EngineError(f"{self.name}: {output} have shape {values.shape}, expected {(len(batch), width)}")
         bad = values.size - int(np.isfinite(values).sum())

@@ -13,7 +13,8 @@ from tiny import LABELS, tiny_graph, write_artifact
 
 from onnxzoo.artifact import is_artifact, read_artifact
 from onnxzoo.artifact_file import MAX_FILE_BYTES
-from onnxzoo.errors import ArtifactError, InputError
+from onnxzoo.errors import ArtifactError, InputError, RegistryError
+from onnxzoo.registry import architecture_from_dict
 
 MODEL = "onnx/model.onnx"
 
@@ -128,7 +129,7 @@ def test_a_file_of_a_size_that_no_model_has_is_refused(tiny, size):
     config = config_of(tiny)
     config["files"][MODEL]["bytes"] = size
     write_config(tiny, config)
-    with pytest.raises(ArtifactError, match=f"bytes must be a whole number up to {MAX_FILE_BYTES}, got {size}"):
+    with pytest.raises(ArtifactError, match=rf"bytes must be a whole number in 0\.\.{MAX_FILE_BYTES}, got {size}"):
         read_artifact(tiny)
 
 
@@ -146,11 +147,12 @@ def test_a_model_that_refers_to_data_in_other_files_is_never_handed_out(tmp_path
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="../../weights.bin")
-    folder = write_artifact(tmp_path / "external", model=model)
-    artifact = read_artifact(folder)
-    artifact.verify()
+    artifact = read_artifact(write_artifact(tmp_path / "external", model=model))
     with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
-        artifact.model_file()
+        artifact.verify()
+    for trust in ("known", "any"):
+        with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
+            read_artifact(artifact.folder, trust=trust).model_file()
 
 
 def test_two_files_of_one_precision_are_refused(tiny):
@@ -182,7 +184,7 @@ def test_a_folder_without_config_is_no_artifact(tmp_path):
         (b"\xff\xfe\x00", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
         (b"[]", "no schema_version"),
-        (b'{"schema_version": "1"}', "no schema_version"),
+        (b'{"schema_version": "1"}', r"schema_version must be a whole number in 1\.\.1, got '1'"),
         (b'{"schema_version": 1}', "'model_type' is missing"),
     ],
 )
@@ -204,7 +206,7 @@ def test_a_config_of_absurd_size_is_not_read(tiny, monkeypatch):
         ("name", None, "'name' is missing"),
         ("files", None, "'files' is missing"),
         ("files", [], "malformed"),
-        ("files", {MODEL: {"bytes": 1}}, "'sha256' is missing"),
+        ("files", {MODEL: {"bytes": 1}}, "'files.onnx/model.onnx.sha256' is missing"),
         ("files", {MODEL: {"sha256": "0", "bytes": "many"}}, "malformed"),
         ("files", {MODEL: {"sha256": "0", "bytes": float("inf")}}, "malformed"),
         ("files", {MODEL: "0"}, "malformed"),
@@ -222,8 +224,8 @@ def test_a_config_of_absurd_size_is_not_read(tiny, monkeypatch):
         ("id2label", {"0": "a", "2": "b"}, "without a gap"),
         ("id2label", {"a": "b"}, "malformed"),
         ("id2label", ["a", "b"], "malformed"),
-        ("source", "a file", "source must be an object, got str"),
-        ("tools", [], "tools must be an object, got list"),
+        ("source", "a file", "source must be an object, got 'a file'"),
+        ("tools", [], "tools must be an object, got "),
     ],
 )
 def test_a_malformed_config_says_what_is_wrong(tmp_path, key, value, message):
@@ -283,3 +285,133 @@ def test_an_architecture_of_zeros_is_malformed(tiny):
     write_config(tiny, config)
     with pytest.raises(ArtifactError, match="malformed"):
         read_artifact(tiny)
+
+
+OUT_OF_RANGE: dict[str, tuple[dict[str, Any], str]] = {
+    "schema_version": ({"schema_version": True}, "schema_version must be a whole number in 1..1, got True"),
+    "negative schema_version": ({"schema_version": -1}, "schema_version must be a whole number in 1..1, got -1"),
+    "schema_version 1.0": ({"schema_version": 1.0}, "schema_version must be a whole number in 1..1, got 1.0"),
+    "name": ({"name": 7}, "name must be text of 1 to 1000 characters, got 7"),
+    "no name": ({"name": ""}, "name must be text of 1 to 1000 characters, got ''"),
+    "long name": ({"name": "x" * 5000}, "name must be text of 1 to 1000 characters, got 'xxx"),
+    "model_type": ({"model_type": ["pvt_v2"]}, "model_type must be text"),
+    "image_size true": ({"image_size": True}, "image_size must be a whole number in 1..16384, got True"),
+    "image_size text": ({"image_size": "32"}, "image_size must be a whole number in 1..16384, got '32'"),
+    "image_size 32.0": ({"image_size": 32.0}, "image_size must be a whole number in 1..16384, got 32.0"),
+    "image_size -32": ({"image_size": -32}, "image_size must be a whole number in 1..16384, got -32"),
+    "image_size 10^12": ({"image_size": 10**12}, "image_size must be a whole number"),
+    "num_classes": ({"num_classes": 1000}, "num_classes must be a whole number in 4..4, got 1000"),
+    "num_features": ({"num_features": "3"}, "num_features must be a whole number in 3..3, got '3'"),
+    "architecture": ({"architecture": []}, "architecture must be an object, got []"),
+    "preprocess": ({"preprocess": None}, "'preprocess' is missing"),
+    "id2label": ({"id2label": ["a", "b"]}, "id2label must be an object"),
+    "a label": ({"id2label": {"0": "a", "1": {"b": 1}}}, "id2label.1 must be text"),
+    "ids": ({"id2label": {"0": "a", "\u0661": "b"}}, "id2label must have the keys 0, 1, 2"),
+    "long ids": ({"id2label": {"1" * 5000: "a"}}, "id2label must have the keys 0, 1, 2"),
+    "no labels": ({"id2label": {}}, "id2label must have the keys 0, 1, 2"),
+    "files": ({"files": [1]}, "files must be an object"),
+    "a file": ({"files": {"a": 1}}, "files.a must be an object, got 1"),
+    "bytes": ({"files": {"a": {"sha256": "0" * 64, "bytes": True}}}, "files.a.bytes must be a whole number"),
+    "many files": ({"files": {str(i): {} for i in range(300)}}, "files must be up to 256, got 300"),
+    "tools": ({"tools": {"onnx": ["1"]}}, "tools.onnx must be text of up to 1000 characters, a number or null"),
+    "source": ({"source": {"url": "x" * 5000}}, "source.url must be text of up to 1000 characters"),
+    "validations": ({"validations": {}}, "validations must be a list, got {}"),
+    "a validation": ({"validations": [7]}, "validations[0] must be an object, got 7"),
+    "evaluations": ({"evaluations": [{"engine": 1}]}, "'evaluations[0].top1' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_RANGE)
+def test_every_field_has_its_type_and_range(tmp_path, case):
+    changes, expected = OUT_OF_RANGE[case]
+    folder = write_artifact(tmp_path / "a", changes=changes)
+    with pytest.raises(ArtifactError) as caught:
+        read_artifact(folder)
+    assert f"{folder / 'config.json'} is malformed: {expected}" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("embed_dims", [-96, 3]), ("embed_dims", [10**12, 3]), ("embed_dims", [2, True]), ("embed_dims", [2, 3.0]),
+        ("embed_dims", 96), ("embed_dims", "96"), ("embed_dims", [[2], [3]]), ("depths", [10**9, 1]),
+        ("depths", [0, 1]), ("depths", ["1", "1"]),
+        ("num_heads", [0, 1]), ("num_heads", [-1, 1]), ("sr_ratios", [0, 1]),
+        ("mlp_ratios", ["2", 2]), ("mlp_ratios", [-1, 2]), ("mlp_ratios", [10**9, 2]), ("linear", 1), ("linear", "no"),
+        ("drop_path_rate", "0"), ("drop_path_rate", 2), ("drop_path_rate", True), ("drop_path_rate", {}),
+    ],
+)  # fmt: skip
+def test_every_field_of_pvt_v2_has_its_type_and_range(tiny, key, value):
+    config = config_of(tiny)
+    config["architecture"][key] = value
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match=rf"is malformed: {key} must be ") as caught:
+        read_artifact(tiny)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("patch_size", 0), ("patch_size", "4"), ("embed_dim", 10**12), ("embed_dim", -4), ("embed_dim", [4]),
+        ("window_size", True), ("window_size", 1), ("window_size", 10**6), ("depths", [10**9]), ("num_heads", [0]),
+        ("pretrained_window_sizes", [-1]), ("mlp_ratio", "4"), ("mlp_ratio", 0), ("drop_path_rate", -1),
+    ],
+)  # fmt: skip
+def test_every_field_of_swinv2_has_its_type_and_range(key, value):
+    good = {
+        "patch_size": 4, "embed_dim": 4, "depths": [2], "num_heads": [1], "window_size": 2,
+        "pretrained_window_sizes": [0], "mlp_ratio": 4.0, "drop_path_rate": 0.1,
+    }  # fmt: skip
+    architecture_from_dict("swinv2", good)
+    with pytest.raises(RegistryError, match=f"{key} must be "):
+        architecture_from_dict("swinv2", {**good, key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", ["1" * 5000] * 3),
+        ("std", [True] * 3),
+        ("std", [0.1] * 10_000),
+        ("crop_size", 32.0),
+        ("resize_size", "36"),
+    ],
+)
+def test_every_field_of_the_preprocessing_has_its_type_and_range(tiny, key, value):
+    config = config_of(tiny)
+    config["preprocess"][key] = value
+    write_config(tiny, config)
+    with pytest.raises(ArtifactError, match=f"is malformed: {key} must ") as caught:
+        read_artifact(tiny)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("NaN", "NaN is not JSON"), ("-Infinity", "-Infinity is not JSON"), ("1e999", "too large for a float64"),
+        ("1" * 5000, "a whole number has 5000 digits, expected up to 40"),
+        ("[" * 5000 + "]" * 5000, "nested more than 100"),
+        ('{"a":' * 200 + "1" + "}" * 200, "nested more than 100"), ('"\\ud800"', "half of a surrogate pair"),
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_json_is_refused(tiny, text, reason):
+    whole = (tiny / "config.json").read_text(encoding="utf-8")
+    (tiny / "config.json").write_text(whole[:-1] + f', "more": {text}}}', encoding="utf-8")
+    with pytest.raises(ArtifactError, match=rf"config\.json cannot be read: .*{reason}") as caught:
+        read_artifact(tiny)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+def test_json_as_other_tools_write_it_is_read(tiny):
+    whole = (tiny / "config.json").read_text(encoding="utf-8")
+    more = (
+        r', "more": {"pair": "\ud83d\ude00", "brackets": "'
+        + "[{" * 200
+        + r'", "quoted": "\"[{", "list": [[[1e30, -0]]]}}'
+    )
+    (tiny / "config.json").write_text(whole[:-1] + more, encoding="utf-8")
+    assert read_artifact(tiny).config["more"]["pair"] == "\U0001f600"

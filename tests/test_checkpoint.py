@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pickle
 import struct
 import sys
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 from test_naming import PVT, SWIN, pvt_timm, swin_state, swin_timm, swin_transformers
 
-from onnxzoo.errors import CheckpointError, MissingDependencyError
+from onnxzoo.errors import CheckpointError
 from onnxzoo.families import Architecture
+from onnxzoo.reference import safetensors_file
 from onnxzoo.reference.checkpoint import Checkpoint, read_checkpoint
 from onnxzoo.registry import ModelEntry, models
+from onnxzoo.strict_json import parse_json
 
 State = dict[str, Any]
 
@@ -78,6 +81,23 @@ def test_a_pdparams_file(tmp_path: Path) -> None:
     assert checkpoint.path == path
 
 
+def test_a_common_prefix_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wrapped = {
+        f"module._orig_mod.{name}": array for name, array in (swin_state() | table(0, 4) | mask(0, 8, 4)).items()
+    }
+    with caplog.at_level("INFO", logger="onnxzoo"):
+        checkpoint = read_checkpoint(pdparams(tmp_path, wrapped), SWIN_ENTRY)
+    assert holds(checkpoint, swin_state())
+    assert checkpoint.prefix == "module._orig_mod."
+    assert checkpoint.architecture == dataclasses.replace(SWIN, window_size=4), "of buffers behind the prefix"
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{checkpoint.path}: all names begin with 'module._orig_mod.', which is left out"
+    ]
+    caplog.clear()
+    assert read_checkpoint(pdparams(tmp_path, swin_state()), SWIN_ENTRY).prefix == ""
+    assert not caplog.records
+
+
 def test_bfloat16_in_a_pdparams_file_comes_as_uint16(tmp_path: Path) -> None:
     bits = {name: (array.view(np.uint32) >> 16).astype(np.uint16) for name, array in swin_state().items()}
     checkpoint = read_checkpoint(pdparams(tmp_path, bits), SWIN_ENTRY)
@@ -85,8 +105,6 @@ def test_bfloat16_in_a_pdparams_file_comes_as_uint16(tmp_path: Path) -> None:
 
 
 class TestSafetensors:
-    pytest.importorskip("safetensors")
-
     @pytest.mark.parametrize("name", ["model.safetensors", "misnamed.pdparams", "no-suffix"])
     def test_timm(self, tmp_path: Path, name: str) -> None:
         checkpoint = read_checkpoint(safetensors(tmp_path, swin_timm(), name), SWIN_ENTRY)
@@ -126,10 +144,77 @@ class TestSafetensors:
         with pytest.raises(CheckpointError, match=r"norm\.weight \(I64\)"):
             read_checkpoint(path, SWIN_ENTRY)
 
-    def test_the_package_is_named_when_it_is_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_package_is_not_needed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "safetensors", None)
-        with pytest.raises(MissingDependencyError, match="pip install"):
-            read_checkpoint(safetensors(tmp_path, swin_timm()), SWIN_ENTRY)
+        assert holds(read_checkpoint(safetensors(tmp_path, swin_timm()), SWIN_ENTRY), swin_state())
+
+    def test_files_that_the_package_writes(self, tmp_path: Path) -> None:
+        package = pytest.importorskip("safetensors.numpy", reason="writes the file")
+        state = {name: np.ascontiguousarray(array) for name, array in swin_timm().items()}
+        package.save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        assert holds(read_checkpoint(tmp_path / "model.safetensors", SWIN_ENTRY), swin_state())
+
+    def test_the_header_is_parsed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file of 2,000 bfloat16 tensors took 24 s: its header was parsed for each."""
+        parsed = []
+        monkeypatch.setattr(safetensors_file, "parse_json", lambda data: parsed.append(len(data)) or parse_json(data))
+        many = {f"n{number}": np.zeros(0, np.uint16) for number in range(2000)}
+        with pytest.raises(CheckpointError, match="no names of swinv2"):
+            read_checkpoint(safetensors(tmp_path, many), SWIN_ENTRY)
+        assert len(parsed) == 1
+
+    @pytest.mark.parametrize(
+        ("entry", "reason"),
+        [
+            ({"data_offsets": [0, 8]}, "overlaps"),
+            ({"data_offsets": [9, 17]}, "gap"),
+            ({"data_offsets": [8, 24]}, "should take 8 bytes and has 16"),
+            ({"data_offsets": [8, 0]}, "should take 8 bytes and has -8"),
+            ({"data_offsets": [-8, 0]}, "cannot be"),
+            ({"data_offsets": [8.0, 16.0]}, "cannot be"),
+            ({"data_offsets": [8]}, "should have dtype, shape and data_offsets"),
+            ({"shape": [3]}, "should take 12 bytes"),
+            ({"shape": [-2]}, "cannot be"),
+            ({"shape": [True, 2]}, "cannot be"),
+            ({"shape": [2] + [1] * 8}, "cannot be"),
+            ({"shape": [0, 10**30, 10**30], "data_offsets": [8, 8]}, "no whole safetensors file"),
+            ({"shape": "2"}, "should have dtype, shape and data_offsets"),
+            ({"dtype": "F128"}, "unknown element type 'F128'"),
+            ({"dtype": ["F32"]}, "should have dtype, shape and data_offsets"),
+            ({"more": 1}, "should have dtype, shape and data_offsets"),
+            (7, "should have dtype, shape and data_offsets"),
+        ],
+    )
+    def test_a_header_that_lies_is_refused(self, tmp_path: Path, entry: Any, reason: str) -> None:
+        good = {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}
+        header = {"a": {**good, "data_offsets": [0, 8]}, "b": {**good, **entry} if isinstance(entry, dict) else entry}
+        said = self.refusal(tmp_path, json.dumps(header).encode(), bytes(16))
+        assert reason in said
+
+    @pytest.mark.parametrize(
+        ("header", "reason"),
+        [
+            (b"{" + b'"a":[' * 100_000, "nested more than"),
+            (b'{"a":NaN}', "NaN is not JSON"),
+            (b'{"a":' + b"1" * 5000 + b"}", "a whole number has 5000 digits"),
+            (b'{"a":1e999}', "too large"),
+            (b'{"a":1,"a":1}', "the key 'a' is in one object twice"),
+            (b'{"\ud800":1}', "half of a surrogate pair"),
+            (b'{"\xff":1}', "not UTF-8"),
+            (b"{}" + b" " * 9_000_000, "expected up to 8388608"),
+        ],
+    )
+    def test_a_header_that_is_not_plain_json_is_refused(self, tmp_path: Path, header: bytes, reason: str) -> None:
+        assert reason in self.refusal(tmp_path, header, b"")
+
+    def refusal(self, tmp_path: Path, header: bytes, data: bytes) -> str:
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+        with pytest.raises(CheckpointError) as caught:
+            read_checkpoint(path, SWIN_ENTRY)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+        return str(caught.value)
 
 
 class TestRefusals:
@@ -154,7 +239,8 @@ class TestRefusals:
             read_checkpoint(pdparams(tmp_path, pvt_timm()), SWIN_ENTRY)
 
     def test_a_folder_and_a_missing_file(self, tmp_path: Path) -> None:
-        for path in (tmp_path, tmp_path / "absent.safetensors"):
+        os.mkfifo(tmp_path / "pipe.pdparams")
+        for path in (tmp_path, tmp_path / "absent.safetensors", tmp_path / "pipe.pdparams"):
             with pytest.raises(CheckpointError, match="cannot be read"):
                 read_checkpoint(path, SWIN_ENTRY)
 

@@ -12,7 +12,12 @@ onnx = pytest.importorskip("onnx", reason="makes the graphs")
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxzoo.errors import ArtifactError
-from onnxzoo.external_data import refuse_external_data
+from onnxzoo.onnx_checks import Interface, Trust, check_onnx
+
+
+def refuse_external_data(file: Path, trust: Trust = "any") -> None:
+    """As an artifact's file is checked; where any graph is trusted, its data must still be its own."""
+    check_onnx(file, Interface({}, {"y": (300,)}), schema_version=1, trust=trust)
 
 
 def tensor(*, external: bool):
@@ -35,8 +40,7 @@ def model(place: str, *, external: bool):
     else:
         branch = helper.make_graph([helper.make_node("Constant", [], ["y"], value=held)], "b", [], [value])
         nodes = [helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
-        condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
-        graph = helper.make_graph(nodes, "g", [condition], [value])
+        graph = helper.make_graph(nodes, "g", [], [value], [numpy_helper.from_array(np.array(True), "c")])
     return helper.make_model(graph)
 
 
@@ -48,6 +52,8 @@ def test_external_data_is_refused_wherever_it_is(place: str, tmp_path: Path) -> 
     file.write_bytes(model(place, external=True).SerializeToString())
     with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
         refuse_external_data(file)
+    with pytest.raises(ArtifactError, match=r"model\.onnx (keeps data in other files|has graphs within)"):
+        refuse_external_data(file, "known")
 
 
 def test_data_that_is_said_to_lie_elsewhere_is_refused_without_a_place_too(tmp_path: Path) -> None:
@@ -116,7 +122,8 @@ def test_numbers_of_more_than_64_bits_are_refused(number: bytes, tmp_path: Path)
     file.write_bytes(varint(1 << 3) + number)  # ir_version
     with pytest.raises(ArtifactError, match="its structure is damaged"):
         refuse_external_data(file)
-    file.write_bytes(varint(1 << 3) + b"\xff" * 9 + b"\x01")  # -1
+    whole = model("initializer", external=False).SerializeToString()
+    file.write_bytes(varint(1 << 3) + b"\xff" * 9 + b"\x01" + whole)  # -1
     refuse_external_data(file)
 
 

@@ -20,7 +20,7 @@ from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.image import load_rgb
 from onnxzoo.model import BATCH_SIZE, Model, load, top_classes
-from onnxzoo.results import Array
+from onnxzoo.results import Array, TensorSpec
 
 
 def fake_model(folder: Path, **outputs: Array) -> Model:
@@ -265,16 +265,47 @@ def with_second_input() -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (with_input_type(TensorProto.DOUBLE), r"the input must be float32 .*, the model has float64"),
-        (with_input_type(TensorProto.UINT8), r"the input must be float32 .*, the model has uint8"),
-        (with_second_input(), r"one input 'image', the model has \['image', 'factor'\]"),
+        (with_input_type(TensorProto.DOUBLE), r"has 'image' as element type 11 .*, expected float32 \(N, 3, 32, 32\)"),
+        (with_input_type(TensorProto.UINT8), r"has 'image' as element type 2 .*, expected float32 \(N, 3, 32, 32\)"),
+        (with_second_input(), r"has the inputs \['factor', 'image'\], expected \['image'\]"),
         (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
-        (tiny_graph(input_name="x"), r"one input 'image', the model has \['x'\]"),
+        (tiny_graph(input_name="x"), r"has the inputs \['x'\], expected \['image'\]"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, message):
+    folder = write_artifact(tmp_path / "wrong", model=graph)
+    for trust in ("known", "any"):
+        with pytest.raises(ArtifactError, match=message):
+            load(folder, trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"image": TensorSpec((None, 3, SIZE, SIZE), "float64")},
+            "the input must be float32 .*, the model has float64",
+        ),
+        ({"image": TensorSpec((None, 3, SIZE, 16), "float32")}, r"the model has float32 \(None, 3, 32, 16\)"),
+        ({"image": TensorSpec((None, SIZE), "float32")}, r"the model has float32 \(None, 32\)"),
+        ({}, r"expected one input 'image', the model has \[\]"),
+    ],
+)
+def test_an_engine_that_says_it_takes_something_else_is_refused_and_closed(tiny, inputs, message):
+    class Odd(FakeEngine):
+        closed = False
+
+        @property
+        def inputs(self):
+            return inputs
+
+        def close(self):
+            self.closed = True
+
+    engine = Odd(tiny_outputs)
     with pytest.raises(ArtifactError, match=message):
-        load(write_artifact(tmp_path / "wrong", model=graph))
+        Model(read_artifact(tiny), engine)
+    assert engine.closed
 
 
 def test_an_altered_model_file_is_never_loaded(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnxzoo.errors import CheckpointError
 from onnxzoo.families import Architecture
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
-from onnxzoo.reference.naming import buffers, to_paddle
+from onnxzoo.reference.naming import buffers, to_paddle, without_prefix
 
 State = dict[str, np.ndarray[Any, Any]]
 
@@ -265,3 +266,55 @@ def test_incomplete_or_unequal_parts_of_an_attention_are_refused() -> None:
     unequal["pvt_v2.encoder.layers.0.blocks.0.attention.key.bias"] = np.zeros(3)
     with pytest.raises(CheckpointError, match="differ in shape"):
         to_paddle(unequal, "pvt_v2", PVT)
+
+
+NAMINGS = (swin_state, swin_timm, swin_transformers, pvt_state, pvt_timm, pvt_transformers)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_layers.",
+        "model.",
+        "backbone.",
+        "Student.",
+        "_orig_mod.",
+        "module._orig_mod.model.",
+        "layers.",
+        "head.",
+    ],
+)
+@pytest.mark.parametrize("make", NAMINGS, ids=lambda make: make.__name__)
+def test_what_all_names_begin_with_is_left_out(make: Callable[[], State], prefix: str) -> None:
+    state = make()
+    stripped, found = without_prefix({prefix + name: array for name, array in state.items()})
+    assert found == prefix
+    assert list(stripped) == list(state)
+    assert all(stripped[name] is array for name, array in state.items())
+
+
+@pytest.mark.parametrize("make", NAMINGS, ids=lambda make: make.__name__)
+def test_names_without_a_prefix_stay(make: Callable[[], State]) -> None:
+    state = make()
+    assert without_prefix(state) == (state, "")
+    inside = {name: array for name, array in state.items() if "blocks.0.attn" in name or "block1.0.attn" in name}
+    assert without_prefix(inside) == (inside, "")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        ("model.conv1.weight", "model.fc.weight"),
+        ("Student.layers.0.blocks.0.attn.logit_scale", "Teacher.layers.0.blocks.0.attn.logit_scale"),
+        ("module.layers.0.blocks.0.attn.logit_scale", "head.weight"),
+        ("a." * 9 + "layers.0.blocks.0.attn.logit_scale",),
+        ("modulelayers.0.blocks.0.attn.logit_scale",),
+        (".",),
+        ("",),
+    ],
+)
+def test_what_no_prefix_explains_stays(names: tuple[str, ...]) -> None:
+    state = {name: np.zeros(1, np.float32) for name in names}
+    assert without_prefix(state) == (state, "")

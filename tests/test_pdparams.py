@@ -11,6 +11,7 @@ import pickle
 import pickletools
 import struct
 import subprocess
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -191,7 +192,7 @@ def attacks(sentinel: Path) -> dict[str, tuple[bytes, str]]:
         "structured dtype": (pickle.dumps({"w": np.zeros(1, "f4,f4")}), "element type 'V8'"),
         "string dtype": (pickle.dumps({"w": np.array(["x"])}), "element type 'U1'"),
         "dates": (pickle.dumps({"w": np.array(["2020"], "M8[Y]")}), "element type 'M8'"),
-        "numpy scalar": (pickle.dumps({"w": np.float32(1)}), "scalar"),
+        "numpy scalar": (pickle.dumps({"w": np.float32(1)}), "its entry 'w' is of type float"),
         "masked array": (pickle.dumps({"w": np.ma.ones(2)}), "numpy.ma"),
         "numpy.load": (ran("numpy", "load"), "asks for numpy.load"),
         "reachable from an admitted module": (ran("numpy._core.multiarray", "os.system"), "multiarray.os.system"),
@@ -295,8 +296,51 @@ def test_arrays_that_share_bytes_cannot_fill_the_memory(tmp_path: Path) -> None:
 
 def test_encoded_text_that_is_reused_cannot_fill_the_memory(tmp_path: Path) -> None:
     text = b"X" + struct.pack("<I", 1_000_000) + b"a" * 1_000_000 + b"q\x010"
-    calls = b"c_codecs\nencode\nh\x01U\x06latin1\x86R" * 1000
-    assert "more data than the file has" in refusal(tmp_path, b"\x80\x02" + text + calls + b".")
+    call = b"c_codecs\nencode\nh\x01U\x06latin1\x86R"
+    tracemalloc.start()
+    try:
+        assert "does not end in one object" in refusal(tmp_path, b"\x80\x02" + text + call * 1000 + b".")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    array = array_pickle(b"J" + struct.pack("<i", 250_000) + b"\x85", call)[3:-1]
+    assert "more data than the file has" in refusal(tmp_path, b"\x80\x02" + text + b"}" + array * 1000 + b".")
+
+
+SHIPPED_WEIGHTS = sorted((Path(__file__).parents[1] / "training" / "checkpoints").glob("*.pdparams"))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("path", SHIPPED_WEIGHTS, ids=lambda path: path.stem)
+def test_checkpoints_of_real_size_are_read_in_every_protocol(tmp_path: Path, path: Path, protocol: int) -> None:
+    weights = read_pdparams(path)
+    assert sum(array.nbytes for array in weights.values()) > 1_800_000
+    for beside in ({}, TABLE):
+        again = read_pdparams(write(tmp_path, pickle.dumps({**weights, **beside}, protocol)))
+        assert same(again, weights)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "number",
+    [np.float64(0.5), np.float32(0.5), np.float16(0.5), np.int64(7), np.uint8(7), np.bool_(True), np.array(0.5)],
+    ids=lambda number: f"{type(number).__name__}-{number.dtype}",
+)
+def test_numbers_of_numpy_beside_the_weights(tmp_path: Path, number: Any, protocol: int) -> None:
+    content = {"best_acc": number, "model": STATE, "history": [number, {"top1": number}], "epoch": 3}
+    assert same(read_pdparams(write(tmp_path, pickle.dumps(content, protocol))), STATE)
+
+
+def test_a_number_of_numpy_among_the_weights_is_no_array(tmp_path: Path) -> None:
+    said = refusal(tmp_path, pickle.dumps({**STATE, "best_acc": np.float64(0.5)}))
+    assert "its entry 'best_acc' is of type float and should be an array" in said
+
+
+@pytest.mark.parametrize("data", [b"C\x07" + bytes(7), b"C\x09" + bytes(9), b"N", b"K\x01"])
+def test_a_number_of_another_length_is_refused(tmp_path: Path, data: bytes) -> None:
+    dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x89\x88\x87R"
+    said = refusal(tmp_path, b"\x80\x03cnumpy.core.multiarray\nscalar\n" + dtype + data + b"\x86R.")
+    assert "is refused" in said
 
 
 def sliced(shape: Any, slices: Any) -> bytes:

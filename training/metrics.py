@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import TrainingError
+from ..strict_json import parse_json
 from .writing import append_line, written
 
 METRICS_FILE = "metrics.jsonl"
@@ -18,15 +20,27 @@ def append_record(file: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """All whole lines; a last line that a kill cut short is left out. No file gives []."""
+    """All lines up to the first that is not a record, as the last one is not that a kill cut short. No file gives [].
+
+    Raises TrainingError when the file cannot be read.
+    """
     if not file.exists():
         return []
     records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TrainingError(f"{file} cannot be read: {error.strerror or error}") from None
+    for line in lines[:-1]:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = parse_json(line)
+        except ValueError:
             break
+        match record:
+            case {"kind": "epoch", "step": int(), "epoch": int()} | {"kind": "step", "step": int()}:
+                records.append(record)
+            case _:
+                break
     return records
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,6 +67,13 @@ def save_state(file: Path, state: TrainingState) -> None:
         np.savez(stream, allow_pickle=False, meta=np.array(meta), **arrays)
 
 
+# Whatever numpy, zipfile and Python's parser, which numpy hands headers to, make of a damaged file.
+DAMAGE = (
+    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, SyntaxError, SystemError, MemoryError,
+    OverflowError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
 def load_state_file(file: Path) -> TrainingState:
     """Read what `save_state` wrote; raises TrainingError when it is missing or damaged."""
     groups: dict[str, dict[str, Array]] = {"weights": {}, "ema": {}, "optimizer": {}}
@@ -77,7 +87,7 @@ def load_state_file(file: Path) -> TrainingState:
         return TrainingState(Position(**meta["position"]), meta["identity"], **groups)
     except FileNotFoundError:
         raise TrainingError(f"there is no {file} to resume from; start without --resume") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise TrainingError(f"{file} cannot be read: {error}; to start anew, remove it or give another --out") from None
 
 

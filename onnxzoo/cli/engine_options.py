@@ -29,11 +29,24 @@ _THREADS = click.option(
     help="Threads of the CPU; without it the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
 )
 _STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
+_TRUST = click.option(
+    "--trust",
+    default="known",
+    show_default=True,
+    type=click.Choice(["known", "any"]),
+    help="ONNX graphs to run: those of the operators that onnxzoo's own artifacts have, or any, which may use all "
+    "time and memory.",
+)
+
+
+def trust_option(command: Command) -> Command:
+    """Add --trust to a command, as a parameter of this name."""
+    return _TRUST(command)
 
 
 def engine_options(command: Command) -> Command:
-    """Add --engine, --precision, --threads and --strict to a command, as parameters of these names."""
-    for option in (_STRICT, _THREADS, _PRECISION, _ENGINE):
+    """Add --engine, --precision, --threads, --strict and --trust to a command, as parameters of these names."""
+    for option in (_TRUST, _STRICT, _THREADS, _PRECISION, _ENGINE):
         command = option(command)
     return command
 

@@ -59,6 +59,7 @@ def command(
     precision: str,
     threads: int | None,
     strict: bool,
+    trust: str,
     weights: Path | None,
     batch_size: int | None,
     classes: str | None,
@@ -92,6 +93,7 @@ def command(
         batch_size=batch_size,
         hint="latency" if batch_size == 1 else "throughput",
         strict=strict,
+        trust=trust,
     )
     with running as loaded:
         if record is not None:

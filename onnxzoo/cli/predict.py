@@ -43,6 +43,7 @@ def command(
     precision: str,
     threads: int | None,
     strict: bool,
+    trust: str,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -72,7 +73,14 @@ def command(
     failed = False
     hint: Hint = "throughput" if count == size > 1 else "latency"
     running = load(
-        model, engine=engine, precision=precision, threads=threads, batch_size=batch_size, hint=hint, strict=strict
+        model,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        batch_size=batch_size,
+        hint=hint,
+        strict=strict,
+        trust=trust,
     )
     with running as loaded, _progress() as progress:
         writer = JsonWriter(loaded) if as_json else TextWriter()

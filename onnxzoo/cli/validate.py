@@ -17,10 +17,12 @@ from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
 from . import one_line
 from . import report as report_error
+from .engine_options import trust_option
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
 if TYPE_CHECKING:
+    from ..onnx_checks import Trust
     from ..validators.preprocess import PreprocessCheck
     from ..validators.validate import Validation
 
@@ -56,6 +58,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
@@ -71,7 +74,7 @@ def command(context: click.Context, /, **given: Any) -> None:
     if options.every_model:
         code = validate_all(options.choices, document, quiet=options.as_json)
     elif options.model is not None:
-        passed, write = _validate_one(read_artifact(find_artifact(options.model, files=None)), options, document)
+        passed, write = _validate_one(options.artifact(options.model), options, document)
         code = 0 if passed else 1
     if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
         code = 1
@@ -104,7 +107,12 @@ class Options:
     layers: bool
     report: Path | None
     recording: bool
+    trust: Trust
     as_json: bool
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of this name or folder, with the trust that was asked for."""
+        return read_artifact(find_artifact(name, files=None), self.trust)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -119,6 +127,8 @@ class Options:
         flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
         if self.every_model and (self.model is not None or given):
             raise click.UsageError(f"--all is for every model there is: leave out {flags or self.model}")
+        if self.every_model and self.trust != "known":
+            raise click.UsageError("--all runs models of others too: --trust is for one at a time")
         if self.model is None and not self.every_model and not self.preprocess:
             raise click.UsageError("name a model or an artifact folder, or give --all or --preprocess")
         if self.model is None and given:
@@ -150,7 +160,7 @@ def _validate_one(
     validation = Validation(
         artifact,
         weights=options.weights,
-        against=None if options.against is None else read_artifact(find_artifact(options.against, files=None)),
+        against=None if options.against is None else options.artifact(options.against),
         against_precision=options.against_precision or "fp32",
         images=_images(options.images),
         unreadable=lambda error: report_error(str(error)),

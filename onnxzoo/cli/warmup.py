@@ -44,6 +44,7 @@ def command(
     precision: str,
     threads: int | None,
     strict: bool,
+    trust: str,
     batch_sizes: str,
     hint: Hint | None,
     as_json: bool,
@@ -64,7 +65,7 @@ def command(
         EngineOptions(precision, threads, size, strict, hint or ("latency" if size == 1 else "throughput"))
         for size in sizes
     ]
-    artifact, files = find_model(model, engine, asked[0])
+    artifact, files = find_model(model, engine, asked[0], trust=trust)
     kept: dict[Path, Built] = {}
     for options in asked:
         started = time.monotonic()

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from ..errors import EngineError, InputError, one_line
 from ..files import CACHE_VARIABLE, COMPILED_DIGITS, atomic_folder, sha256_of
+from ..strict_json import parse_json
 from .options import EngineOptions
 
 MANIFEST = "manifest.json"
@@ -54,10 +55,10 @@ class Entry:
         try:
             if path.stat().st_size > MAX_MANIFEST_BYTES:
                 raise ValueError(f"{MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, RecursionError) as error:
+        except OSError as error:
             raise ValueError(f"{MANIFEST} cannot be read ({one_line(error)})") from None
         if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
             raise ValueError(f"{MANIFEST} does not list files")

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
+from ..strict_json import parse_json
 from . import nvidia, nvidia_libraries
 from .cache import Entry, Fact, compiled, entry_for, kept_facts
 from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
@@ -145,9 +146,11 @@ def kept_profile(
     file = None if folder is None else folder / PROFILE_FILE
     if file is not None and file.is_file():
         try:
-            kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+            kept = parse_json(file.read_bytes())
+        except (OSError, ValueError) as error:
             raise EngineError(f"{file} cannot be read: {one_line(error)}") from None
+        if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+            raise EngineError(f"{file} cannot be read: expected an object of texts; remove it")
         return kept
     # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
     chosen = session_options(module, EngineOptions(threads=1))

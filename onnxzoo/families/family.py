@@ -21,6 +21,11 @@ Constants: TypeAlias = "dict[str, npt.NDArray[Any]]"
 """Initializers of an exported graph by name: float32 weights and tables, int32 indices."""
 
 MAX_STAGES = 16
+MAX_WIDTH = 4096
+MAX_HEADS = 1024
+MAX_FEATURES = 65536
+MAX_SHOWN = 80
+"""Characters of a value in an error."""
 
 
 class Architecture(ABC):
@@ -108,15 +113,31 @@ def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
 def require(condition: bool, expected: str, got: object) -> None:
     """Raise RegistryError, `expected, got ...`, unless the condition holds."""
     if not condition:
-        raise RegistryError(f"{expected}, got {got!r}")
+        raise RegistryError(f"{expected}, got {repr(got)[:MAX_SHOWN]}")
+
+
+def require_whole(name: str, values: tuple[Any, ...], least: int, most: int) -> None:
+    """Raise RegistryError unless all values of a field are whole numbers in `least` to `most`; bool is none."""
+    fits = all(type(value) is int and least <= value <= most for value in values)
+    require(fits, f"{name} must be whole numbers in {least}..{most}", values)
+
+
+def require_numbers(name: str, values: tuple[Any, ...], least: float, most: float) -> None:
+    """Raise RegistryError unless all values of a field are numbers in `least` to `most`."""
+    fits = all(type(value) in (int, float) and least <= value <= most for value in values)
+    require(fits, f"{name} must be numbers in {least:g}..{most:g}", values)
 
 
 def require_stages(architecture: Architecture, names: tuple[str, ...]) -> None:
-    """Raise RegistryError unless these fields describe the same stages, 1 to MAX_STAGES of them."""
+    """Raise RegistryError unless these fields describe the same stages, 1 to MAX_STAGES of them, of bounded size."""
+    for name in names:
+        require(type(getattr(architecture, name)) is tuple, f"{name} must be a list", getattr(architecture, name))
     lengths = {name: len(getattr(architecture, name)) for name in names}
     # Sizes double at every stage.
     require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
     require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)
+    require_whole("depths", architecture.depths, 1, 256)
+    require_numbers("drop_path_rate", (architecture.drop_path_rate,), 0, 1)
 
 
 def parameters(state: State, name: str, *parts: str) -> Constants:

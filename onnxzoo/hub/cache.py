@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ..artifact import (
     read_artifact,
 )
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
+from ..strict_json import parse_json
 from . import client
 from .cached import blob_problem
 from .download import alone, lock_file
@@ -252,8 +252,8 @@ def _is_ours(repo_id: str, folder: Path) -> bool:
         pass
     else:
         return True
-    with contextlib.suppress(ArtifactError, ValueError, RecursionError):
-        config = json.loads(config_bytes(folder))
+    with contextlib.suppress(ArtifactError, ValueError):
+        config = parse_json(config_bytes(folder))
         if isinstance(config, dict) and "schema_version" not in config:
             return False  # somebody else's
     inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}

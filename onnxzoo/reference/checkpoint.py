@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,28 +14,33 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import files
-from ..errors import CheckpointError, MissingDependencyError
+from ..errors import CheckpointError
 from ..families import Architecture
 from ..families.swinv2.architecture import SwinV2Architecture
 from ..registry import ModelEntry
 from . import naming
 from .naming import Naming
 from .pdparams import read_pdparams
+from .safetensors_file import read_safetensors, widened
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The weights of one file.
 
-    `state` holds parameters only, under Paddle's names, linear weights as [in, out]. `architecture` and `image_size`
-    (pixels) are the registry entry's unless the file shows another window or image size; `num_classes` is the
-    length of the head. `bytes` and `sha256` are the file's.
+    `state` holds parameters only, under Paddle's names, linear weights as [in, out]. `prefix` is what all names of the
+    file began with besides, such as `module.`; it is left out, and a line of the log says so. `architecture` and
+    `image_size` (pixels) are the registry entry's unless the file shows another window or image size; `num_classes` is
+    the length of the head. `bytes` and `sha256` are the file's.
     """
 
     path: Path
     sha256: str
     bytes: int
     naming: Naming
+    prefix: str
     state: Mapping[str, npt.NDArray[np.float32]]
     architecture: Architecture
     image_size: int
@@ -47,11 +52,13 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
 
     Whether every parameter is there in its right shape is not checked here but where a model loads the state.
 
-    Raises CheckpointError when the file is unreadable, unsafe, of another family or without a head, and
-    MissingDependencyError when it is a safetensors file and that package is absent.
+    Raises CheckpointError when the file is unreadable, unsafe, of another family or without a head.
     """
     path = Path(path)
-    raw = _read_safetensors(path) if _is_safetensors(path) else _read_pdparams(path)
+    raw = read_safetensors(path, integers=naming.BUFFERS) if _is_safetensors(path) else _read_pdparams(path)
+    raw, prefix = naming.without_prefix(raw)
+    if prefix:
+        logger.info("%s: all names begin with %r, which is left out", path, prefix)
     try:
         state, named = naming.to_paddle(raw, entry.family, entry.architecture)
         architecture, image_size = _fitted(entry, naming.buffers(raw, entry.family, entry.architecture))
@@ -64,6 +71,7 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         sha256=files.sha256_of(path),
         bytes=path.stat().st_size,
         naming=named,
+        prefix=prefix,
         state=parameters,
         architecture=architecture,
         image_size=image_size,
@@ -74,6 +82,8 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
 def _is_safetensors(path: Path) -> bool:
     """By content where it is plain: safetensors begins with a length of 8 bytes and `{`, a pickle with 0x80."""
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} cannot be read: it is not a regular file; give a checkpoint file")
         with path.open("rb") as file:
             head = file.read(9)
         size = path.stat().st_size
@@ -84,51 +94,9 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors" and bool(head) and not head.startswith((b"\x80", b"PK\x03\x04", b"<"))
 
 
-def _read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        import safetensors
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"reading {path.name} needs the package safetensors; install it: pip install 'onnxzoo[export]'"
-        ) from error
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            odd = [f"{name} ({kind})" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16", "BF16")]
-            odd = [item for item in odd if item.rpartition(" ")[0].rpartition(".")[2] not in naming.BUFFERS]
-            if odd:
-                raise CheckpointError(f"{path} has weights that are no floating-point numbers: {', '.join(odd[:3])}")
-            return {
-                name: _read_bfloat16(path, name) if kind == "BF16" else file.get_tensor(name)
-                for name, kind in kinds.items()
-            }
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is no whole safetensors file ({reason}); it may be truncated: download or save it again"
-        ) from error
-
-
-def _read_bfloat16(path: Path, name: str) -> npt.NDArray[np.float32]:
-    """One bfloat16 tensor of a safetensors file that the package has checked; numpy has no such type to ask it for."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))[name]
-    start, end = header["data_offsets"]
-    bits = np.fromfile(path, "<u2", (end - start) // 2, offset=8 + length + start)
-    return _widened(bits).reshape(header["shape"])
-
-
 def _read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Paddle hands numpy the bits of bfloat16 tensors as uint16, so that is what its files hold."""
-    return {name: _widened(array) if array.dtype == np.uint16 else array for name, array in read_pdparams(path).items()}
-
-
-def _widened(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """bfloat16 bit patterns as float32: a bfloat16 is the upper half of a float32."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return {name: widened(array) if array.dtype == np.uint16 else array for name, array in read_pdparams(path).items()}
 
 
 def _float32(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

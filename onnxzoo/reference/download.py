@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from .. import files
 from ..errors import CheckpointError, DownloadError
 from ..registry import ModelEntry
+from ..strict_json import parse_json
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that have arrived and the bytes of the whole file (None where the server does not say)."""
@@ -244,8 +245,8 @@ class _Download:
     def noted(self) -> dict[str, Any]:
         """What is known of the part; empty where there is no note, or one that means nothing."""
         try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            note = parse_json(self.note.read_bytes())
+        except (OSError, ValueError):
             return {}
         return note if isinstance(note, dict) else {}
 

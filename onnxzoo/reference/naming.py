@@ -11,6 +11,7 @@ names, so there only the layout tells the two apart; it is read from the shapes,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -26,6 +27,9 @@ Array: TypeAlias = npt.NDArray[Any]
 
 BUFFERS = frozenset({"relative_coords_table", "relative_position_index", "attn_mask", "k_bias"})
 """Last parts of names of SwinV2's constants. Models regenerate them and never trust a file's."""
+
+MAX_WRAPPERS = 8
+"""Parts that are looked for in front of all names; two or three are seen."""
 
 _SIGNATURES: tuple[tuple[str, Naming, re.Pattern[str]], ...] = (
     ("swinv2", "transformers", re.compile(r"(swinv2\.)?encoder\.layers\.\d+\.blocks\.\d+\.attention\.self\.")),
@@ -96,6 +100,25 @@ _FUSED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     ),
 }
 """Paddle's attention parameters and the parts of them in transformers, joined along the output axis."""
+
+
+def without_prefix(state: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
+    """The arrays without the parts that every name begins with before a known naming starts, and these parts.
+
+    Wrappers of models prepend such parts to all names: `module.` (data parallel), `_layers.` (Paddle's), `model.`,
+    `backbone.`, `Student.` (distillation), `_orig_mod.` (torch.compile), and several in each other. Nothing is
+    stripped, and the parts are "", when that makes no known naming of the names.
+    """
+    # What the least and the greatest name share, all between them share.
+    shared = os.path.commonprefix([min(state, default=""), max(state, default="")])  # noqa: RUF071 - no paths
+    place = 0
+    for _ in range(MAX_WRAPPERS + 1):
+        if any(pattern.match(name, place) for name in state for _, _, pattern in _SIGNATURES):
+            return {name[place:]: array for name, array in state.items()}, shared[:place]
+        place = shared.find(".", place) + 1
+        if not place:
+            break
+    return dict(state), ""
 
 
 def to_paddle(state: Mapping[str, Array], family: str, architecture: Architecture) -> tuple[dict[str, Array], Naming]:

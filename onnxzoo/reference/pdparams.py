@@ -46,7 +46,8 @@ def read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a `.pdparams` file by name, in the file's order, with the file's shapes and element types.
 
     bfloat16 tensors arrive as Paddle stores them: as uint16 bit patterns. A dict that is wrapped once, such as
-    `{"state_dict": {...}}`, is unwrapped if it is the only one that holds arrays.
+    `{"state_dict": {...}, "epoch": 3}`, is unwrapped if it is the only one that holds arrays; numbers beside it may be
+    numpy's, arrays without axes among them.
 
     Raises CheckpointError when the file cannot be read, is truncated, damaged or of another kind, holds anything
     but named arrays, or asks for code to be run; nothing in the file is ever run.
@@ -79,7 +80,7 @@ def _unwrapped(content: Any) -> dict[str, Any]:
     state: dict[str, Any]
     if not isinstance(content, dict):
         raise RefusedError(f"it holds an object {described(content)} instead of a dict")
-    if not any(_array_of(value) for value in content.values()):
+    if not any(_is_weight(value) for value in content.values()):
         inner = [v for v in content.values() if type(v) is dict and any(_array_of(item) for item in v.values())]
         if len(inner) > 1:
             keys = [key for key, value in content.items() if any(value is dictionary for dictionary in inner)]
@@ -121,6 +122,12 @@ def _array_of(value: Any) -> PickledArray | None:
     if type(value) is tuple and len(value) == 2 and type(value[0]) is str:
         value = value[1]
     return value if isinstance(value, PickledArray) else None
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether it is an array with an axis: one without is a number, as metrics beside the weights are."""
+    array = _array_of(value)
+    return array is not None and (array.value is None or array.value.ndim > 0)
 
 
 def _join_slices(arrays: dict[str, npt.NDArray[Any]], table: Any) -> None:

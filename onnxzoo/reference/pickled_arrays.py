@@ -31,6 +31,7 @@ class Name(enum.Enum):
     NDARRAY = "the class of arrays"
     DTYPE = "an element type"
     ENCODE = "bytes from latin-1 text (protocol 2)"
+    SCALAR = "a number of numpy's"
     BYTES = "empty bytes (protocol 2)"
     ORDERED_DICT = "a dict"
     TUPLE = "a tuple, Paddle's (name, array)"
@@ -43,6 +44,8 @@ NAMES = {
     # numpy 1 and numpy 2 keep the same functions in differently named modules.
     ("numpy.core.multiarray", "_reconstruct"): Name.RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): Name.RECONSTRUCT,
+    ("numpy.core.multiarray", "scalar"): Name.SCALAR,
+    ("numpy._core.multiarray", "scalar"): Name.SCALAR,
     ("numpy.core.numeric", "_frombuffer"): Name.FROMBUFFER,
     ("numpy._core.numeric", "_frombuffer"): Name.FROMBUFFER,
     ("_codecs", "encode"): Name.ENCODE,
@@ -59,6 +62,13 @@ class Span:
 
     offset: int
     length: int
+
+
+@dataclass(slots=True)
+class Latin1:
+    """Bytes that protocol 2 spells as text, one character each; made only where they are used, and paid for there."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -116,8 +126,9 @@ class ArrayReader:
             case Name.FROMBUFFER, (data, Dtype() as dtype, tuple() as shape, ("C" | "F") as order):
                 return PickledArray(self.array(shape, dtype, order == "F", data))
             case Name.ENCODE, (str() as text, "latin1" | "latin-1"):
-                self.spend(len(text))
-                return text.encode("latin-1")
+                return Latin1(text)
+            case Name.SCALAR, (Dtype() as dtype, data):
+                return self.array((), dtype, False, data).item()
             case (Name.BYTES, ()):
                 return b""
             case (Name.ORDERED_DICT, ()):
@@ -148,6 +159,8 @@ class ArrayReader:
             self.file.seek(here)
         if isinstance(value, bytes) and len(value) <= 16:
             return value.decode("latin-1")
+        if isinstance(value, Latin1):
+            return value.text
         return value if isinstance(value, str) else ""
 
     def array(self, shape: tuple[Any, ...], dtype: Dtype, fortran: bool, data: Any) -> npt.NDArray[Any]:
@@ -157,17 +170,17 @@ class ArrayReader:
             raise RefusedError(f"an array declares the shape ({sides}), which the file cannot hold")
         stored = np.dtype(("<" if dtype.byteorder == "=" else dtype.byteorder) + dtype.kind)
         declared = math.prod(shape) * stored.itemsize
-        if isinstance(data, str):  # a protocol 2 file written by Python 2
-            data = data.encode("latin-1")
-        if not isinstance(data, bytes | Span):
+        if isinstance(data, Latin1):
+            data = data.text  # as a file of protocol 2 that Python 2 has written
+        if not isinstance(data, str | bytes | Span):
             raise RefusedError(f"the data of an array are {described(data)}, expected bytes")
         length = data.length if isinstance(data, Span) else len(data)
         if length != declared:
             raise RefusedError(f"an array of shape {shape} and type {stored} needs {declared} bytes and has {length}")
         self.spend(declared)
         flat = np.empty(math.prod(shape), stored)
-        if isinstance(data, bytes):
-            flat[:] = np.frombuffer(data, stored)
+        if isinstance(data, str | bytes):
+            flat[:] = np.frombuffer(data.encode("latin-1") if isinstance(data, str) else data, stored)
         else:
             here = self.file.tell()
             self.file.seek(data.offset)
@@ -181,5 +194,5 @@ def described(value: Any) -> str:
     """A few words for an object of the pickle, safe to print whatever it holds."""
     if isinstance(value, Name):
         return value.value
-    plain = {Span: "bytes", Dtype: "an element type", PickledArray: "an array", type(None): "None"}
+    plain = {Span: "bytes", Latin1: "bytes", Dtype: "an element type", PickledArray: "an array", type(None): "None"}
     return plain.get(type(value), f"of type {type(value).__name__}")

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Self
 
 from ...errors import InputError
-from ..family import Architecture, require, require_stages
+from ..family import (
+    MAX_FEATURES,
+    MAX_HEADS,
+    MAX_WIDTH,
+    Architecture,
+    require,
+    require_numbers,
+    require_stages,
+    require_whole,
+)
+
+MAX_WINDOW = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +40,16 @@ class SwinV2Architecture(Architecture):
 
     def __post_init__(self) -> None:
         require_stages(self, ("depths", "num_heads", "pretrained_window_sizes"))
+        require_whole("patch_size", (self.patch_size,), 1, 64)
+        require_whole("embed_dim", (self.embed_dim,), 1, MAX_WIDTH)
+        require_whole("window_size", (self.window_size,), 2, MAX_WINDOW)
+        require_whole("num_heads", self.num_heads, 1, MAX_HEADS)
+        require_whole("pretrained_window_sizes", self.pretrained_window_sizes, 0, MAX_WINDOW)
+        require_numbers("mlp_ratio", (self.mlp_ratio,), 0.01, 64)
         for stage, heads in enumerate(self.num_heads):
             dim = self.embed_dim * 2**stage
             require(dim % heads == 0, f"num_heads of stage {stage} must divide {dim}", heads)
-        require(self.window_size > 1, "window_size must be at least 2", self.window_size)
+        require(self.num_features <= MAX_FEATURES, f"features must be up to {MAX_FEATURES}", self.num_features)
 
     @property
     def num_features(self) -> int:

@@ -1,0 +1,135 @@
+"""What an artifact's ONNX file may be, checked when it is loaded and before an engine sees it.
+
+Engines run whatever a file asks for: loops without end, tensors without bound, data from other files. The graphs that
+onnxzoo makes consist of a few operators, in none of which that can be said; anything else is refused unless the
+user says otherwise. Nothing but the structure is read: a file of 200 MB takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from .errors import ArtifactError, InputError
+from .external_data import has_external_data
+from .onnx_graph import FLOAT, Graph, RefusedError, UnsafeError, Value, read_graph, read_interface
+from .onnx_shapes import check_sizes
+
+Trust: TypeAlias = Literal["known", "any"]
+"""`known`: only graphs of the operators of onnxzoo's own artifacts, of bounded size. `any`: whatever engines run."""
+
+KNOWN: Trust = "known"
+ANY: Trust = "any"
+
+HINT = "if you trust its author, load it with trust='any' (--trust any)"
+
+OPERATORS: Mapping[int, frozenset[str]] = {
+    1: frozenset(
+        {
+            # The two families as they are exported.
+            "Add", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Max", "Mul", "ReduceL2",
+            "ReduceMean", "Relu", "Reshape", "Softmax", "Split", "Transpose",
+            # What converters to fp16 and quantisers (QDQ) add to them or turn them into.
+            "Cast", "Constant", "DequantizeLinear", "Gemm", "Identity", "QuantizeLinear",
+        }
+    )
+}  # fmt: skip
+"""Operators of ai.onnx that an artifact's graph may have, by the schema version of its config.json."""
+
+CAST_TYPES = frozenset({FLOAT, 10, 16, 2, 3, 6, 7})
+"""float32, float16, bfloat16, uint8, int8, int32, int64: what Cast may make; text is not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What a model takes and gives; None in a shape is the batch size. All are float32."""
+
+    inputs: Mapping[str, tuple[int | None, ...]]
+    outputs: Mapping[str, tuple[int | None, ...]]
+
+
+def require_trust(trust: str) -> Trust:
+    """`trust` if it is one of the two words; raises InputError."""
+    for one in get_args(Trust):
+        if trust == one:
+            return one  # type: ignore[no-any-return]
+    raise InputError(f"trust must be {' or '.join(map(repr, get_args(Trust)))}, got {trust!r}")
+
+
+def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: Trust = KNOWN) -> None:
+    """Raise ArtifactError unless the ONNX file has this interface and, but for trust `any`, only what artifacts have.
+
+    Data in other files are refused in either case: they would be read from wherever the file says.
+    """
+    if file.stat().st_size == 0:
+        raise ArtifactError(f"{file} is empty, expected an ONNX model")
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            if trust == ANY:
+                if has_external_data(data, 0, len(data)):
+                    raise UnsafeError("keeps data in other files; an artifact's model must be one whole file")
+                _check_interface(read_interface(data), interface, exact=False)
+            else:
+                graph = read_graph(data)
+                _check_operators(graph, OPERATORS[schema_version])
+                _check_interface(graph, interface, exact=True)
+                _check_results(graph, interface)
+        except RefusedError as error:
+            hint = "" if isinstance(error, UnsafeError) else f"; {HINT}"
+            raise ArtifactError(f"{file} {error}{hint}") from None
+        except (IndexError, ValueError, KeyError):
+            raise ArtifactError(f"{file} is not an ONNX model: its structure is damaged") from None
+
+
+def _check_operators(graph: Graph, allowed: frozenset[str]) -> None:
+    foreign = sorted({node.operator for node in graph.nodes} - allowed)
+    if foreign:
+        raise RefusedError(f"has operators that no artifact of onnxzoo contains: {', '.join(foreign[:5])}")
+    for node in graph.nodes:
+        if node.operator == "Cast" and not set(node.ints.get("to", [0])) <= CAST_TYPES:
+            raise RefusedError(f"casts to the element type {node.ints.get('to')}, expected numbers")
+
+
+def _check_interface(graph: Graph, interface: Interface, *, exact: bool) -> None:
+    """`exact`: there may be no other outputs, and none may lack but the first."""
+    # Files of an IR version before 4 list their constants among the inputs.
+    given = {name: value for name, value in graph.inputs.items() if name not in graph.constants}
+    if given.keys() != interface.inputs.keys():
+        raise UnsafeError(f"has the inputs {sorted(given)[:5]}, expected {sorted(interface.inputs)}")
+    first = next(iter(interface.outputs))
+    if first not in graph.outputs or (exact and graph.outputs.keys() != interface.outputs.keys()):
+        raise UnsafeError(f"has the outputs {sorted(graph.outputs)[:5]}, expected {sorted(interface.outputs)}")
+    for found, expected in ((given, interface.inputs), (graph.outputs, interface.outputs)):
+        for name, shape in expected.items():
+            if name in found and not _fits(found[name], shape):
+                wanted = ", ".join("N" if side is None else str(side) for side in shape)
+                raise UnsafeError(f"has {name!r} as {_described(found[name])}, expected float32 ({wanted})")
+
+
+def _fits(value: Value, expected: tuple[int | None, ...]) -> bool:
+    """Whether a value may be float32 of this shape; a batch size may be fixed, and lengths may be left open."""
+    if value.kind != FLOAT or value.shape is None:
+        return value.kind == FLOAT
+    return len(value.shape) == len(expected) and all(
+        None in (side, wanted) or side == wanted for side, wanted in zip(value.shape, expected, strict=True)
+    )
+
+
+def _described(value: Value) -> str:
+    if value.kind is None:
+        return "something that is not a tensor"
+    kind = "float32" if value.kind == FLOAT else f"element type {value.kind}"
+    return kind if value.shape is None else f"{kind} {tuple('?' if side is None else side for side in value.shape)}"
+
+
+def _check_results(graph: Graph, interface: Interface) -> None:
+    def of_one(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        return tuple(1 if side is None else side for side in shape)
+
+    made = check_sizes(graph, {name: of_one(shape) for name, shape in interface.inputs.items()})
+    for name, shape in interface.outputs.items():
+        if made[name] != of_one(shape):
+            raise RefusedError(f"computes {name!r} of shape {made[name]} for one image, expected {of_one(shape)}")
