@@ -26,9 +26,9 @@ from fuzz_mutators import (
     mutate_npz,
     mutate_pickle,
     mutate_png,
-    mutate_protobuf,
     mutate_safetensors,
 )
+from fuzz_onnx import mutate_graph, mutate_protobuf
 
 from onnxzoo.artifact import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES, read_artifact
 from onnxzoo.files import sha256_of
@@ -238,9 +238,9 @@ def vectors_reader(folder: Path) -> Callable[[bytes], None]:
 
 
 def graphs() -> Sequence[bytes]:
-    from tiny import tiny_graph
+    from tiny import tiny_attention, tiny_graph
 
-    return [tiny_graph().SerializeToString(), tiny_graph(batch=1).SerializeToString()]
+    return [graph.SerializeToString() for graph in (tiny_graph(), tiny_attention(), tiny_graph(batch=1))]
 
 
 def graph_reader(engine: str) -> Callable[[Path], Callable[[bytes], None]]:
@@ -261,6 +261,9 @@ def graph_reader(engine: str) -> Callable[[Path], Callable[[bytes], None]]:
         return read
 
     return reader
+
+
+ONNX_MUTATORS = (mutate_protobuf, mutate_graph, mutate_graph)
 
 
 class _Announced:
@@ -381,8 +384,8 @@ FORMATS: dict[str, Format] = {
     ),
     "config": Format(14, configs, (mutate_json, mutate_json, mutate_json), config_reader),
     "npz": Format(12, vectors, (mutate_npz, mutate_npz, mutate_npz), vectors_reader),
-    "onnx-openvino": Format(4, graphs, (mutate_protobuf,) * 4, graph_reader("openvino"), ("onnx",)),
-    "onnx-onnxruntime": Format(7, graphs, (mutate_protobuf,) * 4, graph_reader("onnxruntime"), ("onnx", "onnxruntime")),
+    "onnx-openvino": Format(4, graphs, ONNX_MUTATORS, graph_reader("openvino"), ("onnx",)),
+    "onnx-onnxruntime": Format(7, graphs, ONNX_MUTATORS, graph_reader("onnxruntime"), ("onnx", "onnxruntime")),
     "labels": Format(3, label_files, (mutate_lines,) * 3, labels_reader),
     "hub": Format(2, hub_answers, (), hub_reader),
 }
