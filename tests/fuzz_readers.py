@@ -293,7 +293,7 @@ def label_files() -> Sequence[bytes]:
 
 
 def labels_reader(folder: Path) -> Callable[[bytes], None]:
-    from onnxzoo.training.data import open_dataset
+    from onnxzoo.data.layouts import open_dataset
     from toy_training import separable, write_idx
 
     write_idx(folder, "val", *separable(20, 10, 0))
