@@ -6,7 +6,7 @@
 A mutant may be read or refused: by an error of onnxzoo's own, whose message is one line of at most 500 characters.
 Everything else is a fault: another exception, a crash of the process, no answer within 30 seconds, more than a
 gigabyte of memory. Faults are printed with the token that makes them again, and their mutants kept. Exit code 1.
-Mutants whose process did not start, not even the second time, are counted as not tried, which is a fault, too.
+Mutants that could not be drawn, or whose process did not start twice, are counted as not tried: a fault, too.
 
 Mutants are read in processes of their own, which are replaced when they die or hang. They are drawn from the seed, the
 format and the number alone, so that a token means the same mutant wherever the same libraries make the whole files.
@@ -87,7 +87,7 @@ def mutant(formats: Any, kind: str, seed: int, number: int) -> bytes:
 
 
 def work(folder: Path, kind: str, readers: str, seed: int, first: int, stop: int) -> None:
-    """Read the mutants `first` to `stop`: a line `begin N`, then a line of JSON, for each. Does not return."""
+    """Read the mutants `first` to `stop`: lines `begin N`, `drawn`, and one of JSON, for each. Does not return."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer of ours
     _limit_addresses()
@@ -96,10 +96,10 @@ def work(folder: Path, kind: str, readers: str, seed: int, first: int, stop: int
     read = formats[kind].reader(folder)
     formats[kind].wholes()
     for number in range(first, stop):
-        # Drawing it can fail and take long as well, and belongs to this number.
         out.write(f"begin {number}\n")
         faulthandler.dump_traceback_later(SECONDS - 2, file=sys.stderr)
         data = mutant(formats, kind, seed, number)
+        out.write("drawn\n")
         _forget_peak()
         outcome, detail = judged(read, data)
         faulthandler.cancel_dump_traceback_later()
@@ -191,7 +191,7 @@ def _until_it_dies(
         tempfile.TemporaryFile() as errors,
         _lines(Path(folder), [kind, readers, str(seed), str(first), str(stop)], errors) as (process, lines),
     ):
-        current = None
+        current, is_drawn = None, False
         while first + len(results) < stop:
             try:
                 line = lines.get(timeout=start_seconds if current is None else seconds)
@@ -200,7 +200,10 @@ def _until_it_dies(
                 outcome, said = "hang", _said(errors)
             else:
                 if line is not None and line.startswith("begin "):
-                    current = int(line[6:])
+                    current, is_drawn = int(line[6:]), False
+                    continue
+                if line == "drawn\n":
+                    is_drawn = True
                     continue
                 if line is not None:
                     number, outcome, detail = json.loads(line)
@@ -210,6 +213,8 @@ def _until_it_dies(
             if current is None:
                 return [], f"the reading process did not start ({outcome}): {said}"
             if current == first + len(results):  # else it ended between two mutants
+                if not is_drawn:
+                    outcome, said = NOT_TRIED, f"it was not drawn ({outcome}): {said}"
                 results.append(Result(f"{kind}:{seed}:{current}", outcome, said))
             return results, said
     return results, ""

@@ -127,13 +127,13 @@ def mutate_graph(data: bytes, random: Random) -> bytes:
 
     try:
         model = onnx.ModelProto.FromString(data)
-    except DecodeError:
+        if not model.graph.node or not model.graph.initializer:
+            return flip_bits(data, random)
+        for _ in range(random.choice((1, 1, 2, 4))):
+            random.choice(CHANGES)(model, random)
+        changed: bytes = model.SerializeToString()
+    except (DecodeError, UnicodeDecodeError):  # names may be anything until somebody asks for them
         return flip_bits(data, random)
-    if not model.graph.node or not model.graph.initializer:
-        return flip_bits(data, random)
-    for _ in range(random.choice((1, 1, 2, 4))):
-        random.choice(CHANGES)(model, random)
-    changed: bytes = model.SerializeToString()
     return changed
 
 

@@ -293,8 +293,9 @@ def label_files() -> Sequence[bytes]:
 
 
 def labels_reader(folder: Path) -> Callable[[bytes], None]:
-    from onnxzoo.data.layouts import open_dataset
     from toy_training import separable, write_idx
+
+    from onnxzoo.data.layouts import open_dataset
 
     write_idx(folder, "val", *separable(20, 10, 0))
 
