@@ -26,7 +26,9 @@ from onnxzoo.artifact import read_artifact
 from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
 from onnxzoo.errors import EngineError, InputError, ValidationError
+from onnxzoo.reference.build import ModelSpec
 from onnxzoo.reference.checkpoint import read_checkpoint
+from onnxzoo.reference.exact.engine import ExactEngine
 from onnxzoo.reference.seeded import seeded_images
 from onnxzoo.registry import find
 from onnxzoo.results import Array, EngineInfo
@@ -107,6 +109,20 @@ def test_in_a_right_model_every_layer_is_compared_and_none_is_named(name: str, e
     assert found.part is None
     assert all(0 < layer.in_noise < LIMIT / 2 for layer in found.layers), "no layer comes near a jump"
     assert "no layer differs from the reference by more than rounding" in found.message
+
+
+@BOTH_FAMILIES
+def test_the_exact_reference_finds_the_same_places(name: str, zoo: Zoos, tmp_path: Path) -> None:
+    entry, images = find(name), images_for(name)
+    spec = ModelSpec(entry.architecture, entry.image_size, faults.CLASSES)
+    exact = ExactEngine(spec, read_checkpoint(zoo(name).weights, entry).state)
+    for number, (part, fault) in enumerate(PLACES[name][::3]):
+        found = bisect(zoo(name).with_fault(tmp_path / str(number), fault), "onnxruntime", images, exact)
+        assert found.part == part, found.message
+    right = bisect(read_artifact(zoo(name).artifact), "onnxruntime", images, exact, every_layer=True)
+    names = [tap.name for tap in taps_of(entry.architecture, faults.CLASSES)]
+    assert [layer.name for layer in right.layers] == [*names, "embedding", "logits"]
+    assert right.part is None, right.message
 
 
 def test_the_linear_variant_and_a_shared_parameter(tmp_path: Path) -> None:

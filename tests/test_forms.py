@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.exports.forms import export_form
+from specs import PVT, SPECS
 
 from onnxzoo.errors import InputError, RegistryError
 from onnxzoo.families import Architecture, ModelSpec, at_image_size, constants
@@ -21,23 +21,6 @@ from onnxzoo.reference.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find
 
 pytestmark = pytest.mark.paddle
-
-SWIN = dataclasses.replace(find("swinv2_tiny_w8").architecture, embed_dim=48, depths=(2, 3, 2, 2))
-PVT = dataclasses.replace(find("pvt_v2_b0").architecture, embed_dims=(8, 16, 20, 32))
-SPECS = {
-    "swinv2 shifts in three stages": ModelSpec(dataclasses.replace(SWIN, window_size=2), 64, 5),
-    "swinv2 two by two windows": ModelSpec(dataclasses.replace(SWIN, window_size=8), 64, 5),
-    "swinv2 one window": ModelSpec(dataclasses.replace(SWIN, window_size=16), 64, 5),
-    "swinv2 odd windows": ModelSpec(dataclasses.replace(SWIN, window_size=3), 96, 5),
-    "swinv2 pre-trained windows": ModelSpec(
-        dataclasses.replace(SWIN, window_size=4, pretrained_window_sizes=(3, 3, 3, 2)), 64, 5
-    ),
-    "pvt_v2": ModelSpec(PVT, 64, 5),
-    "pvt_v2 linear, whole bins": ModelSpec(dataclasses.replace(PVT, linear=True), 224, 5),
-    "pvt_v2 linear, overlapping bins": ModelSpec(dataclasses.replace(PVT, linear=True), 96, 5),
-    "swinv2_tiny_w8": ModelSpec(find("swinv2_tiny_w8").architecture, 256, 1000),
-    "pvt_v2_b0": ModelSpec(find("pvt_v2_b0").architecture, 224, 1000),
-}
 
 
 def seeded_form(name: str) -> Any:

@@ -52,9 +52,9 @@ def bisect(
     """Find the first part of the artifact's model that leaves the reference on this engine.
 
     `images`: float32 [N, 3, S, S], inputs on which the comparison failed; they run as one batch. `reference`: a
-    `PaddleEngine` (`--weights`), or `onnx_layers(artifact, engine)` of another artifact (`--against`). `every_layer`
-    (`--layers`): compare every layer, otherwise block by block and then inside the first bad one. `build`: whether
-    an engine that takes minutes to build for every few layers may be.
+    `PaddleEngine` (`--weights`), an `ExactEngine`, or `onnx_layers(artifact, engine)` of another artifact
+    (`--against`). `every_layer` (`--layers`): compare every layer, otherwise block by block and then inside the first
+    bad one. `build`: whether an engine that takes minutes to build for every few layers may be.
 
     Raises EngineUnavailableError, MissingDependencyError (without onnx), InputError for no images and ValidationError
     when a file cannot be read or the reference's own values are not finite.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,9 @@ import numpy as np
 from ..artifact import Artifact
 from ..errors import CheckpointError
 from ..families import ModelSpec, at_image_size, family_of
-from ..results import Array
 from ._paddle import require_paddle
 from .checkpoint import Checkpoint
-
-SHOWN_NAMES = 5
+from .state import checked_state
 
 
 def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
@@ -55,23 +53,8 @@ def load_state(model: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
     Floats of other precisions are converted to float32. The model is changed only when everything fits.
     Raises CheckpointError naming what is missing, unexpected, wrongly shaped, not float or not finite.
     """
-    parameters = dict(model.named_parameters())
-    problems = [
-        _listing("missing", (name for name in parameters if name not in state)),
-        _listing("unexpected", (name for name in state if name not in parameters)),
-        _listing(
-            "wrongly shaped",
-            (
-                f"{name} (expected {list(parameter.shape)}, got {list(state[name].shape)})"
-                for name, parameter in parameters.items()
-                if name in state and tuple(state[name].shape) != tuple(parameter.shape)
-            ),
-        ),
-    ]
-    if any(problems):
-        raise CheckpointError("the weights do not fit the model: " + "; ".join(filter(None, problems)))
-    values = {name: _finite_float32(name, state[name]) for name in parameters}
-    for name, parameter in parameters.items():
+    values = checked_state(parameter_shapes(model), state)
+    for name, parameter in model.named_parameters():
         parameter.set_value(values[name])
 
 
@@ -83,22 +66,3 @@ def parameter_count(model: Any) -> int:
 def parameter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its checkpoint name."""
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-
-
-def _listing(what: str, names: Iterable[str]) -> str:
-    found = list(names)
-    if not found:
-        return ""
-    more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
-    return f"{what}: {', '.join(found[:SHOWN_NAMES])}{', ...' if more else ''}{more}"
-
-
-def _finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
-    # ml_dtypes' bfloat16 is of kind 'V' (opaque) to numpy.
-    if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
-        raise CheckpointError(f"the weights {name} must be floats, got {value.dtype}")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(value, dtype=np.float32)
-    if not np.isfinite(converted).all():
-        raise CheckpointError(f"the weights {name} hold NaN or infinite values; the checkpoint is damaged")
-    return converted.reshape(value.shape)

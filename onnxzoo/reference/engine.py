@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, InputError
+from ..artifact import INPUT_NAME
+from ..errors import EngineError
 from ..families import ModelSpec
 from ..results import Array, EngineInfo, TensorSpec
 from ._paddle import require_paddle
 from .build import build_model, load_state
+from .feeds import checked_image, input_specs
 
 
 class PaddleEngine:
@@ -40,7 +42,7 @@ class PaddleEngine:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
-        return {"image": TensorSpec((None, 3, self._side, self._side), "float32")}
+        return input_specs(self._side)
 
     @property
     def max_batch(self) -> int | None:
@@ -58,7 +60,7 @@ class PaddleEngine:
 
         Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
         """
-        image = self._checked(feeds)
+        image = checked_image(feeds, self._side)
         with self._lock:
             return self._forward(image)
 
@@ -67,7 +69,7 @@ class PaddleEngine:
 
         Raises as `run` does.
         """
-        results = [self.run({"image": image[None]}) for image in images]
+        results = [self.run({INPUT_NAME: image[None]}) for image in images]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
@@ -76,7 +78,7 @@ class PaddleEngine:
         `NAME:input` is what goes into a layer (its first argument). Layers that the model does not have, or does not
         call, are left out. Images: float32 [N, 3, S, S]. Raises as `run` does.
         """
-        image = self._checked({"image": images})
+        image = checked_image({INPUT_NAME: images}, self._side)
         values: dict[str, Array] = {}
         with self._lock:
             layers = dict(self._model.named_sublayers()) if self._model is not None else {}
@@ -106,16 +108,6 @@ class PaddleEngine:
         """Free the model; calling it twice is allowed."""
         with self._lock:
             self._model = None
-
-    def _checked(self, feeds: Mapping[str, Array]) -> Array:
-        if set(feeds) != {"image"}:
-            raise InputError(f"the inputs must be named ['image'], got {sorted(feeds)}")
-        image = feeds["image"]
-        if image.dtype != np.float32 or image.ndim != 4 or image.shape[1:] != (3, self._side, self._side):
-            raise InputError(
-                f"image must be float32 [N, 3, {self._side}, {self._side}], got {image.dtype} {list(image.shape)}"
-            )
-        return image
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -1,0 +1,118 @@
+"""The exact reference as an engine: both families in float64 behind the interface of every other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...artifact import INPUT_NAME
+from ...errors import EngineError
+from ...families import ModelSpec, family_of
+from ...results import Array, EngineInfo, TensorSpec
+from ..feeds import checked_image, input_specs
+from ..state import checked_state
+from .erf import Float64
+from .layers import Pass, Place, linear
+from .pvt_v2 import PvtV2
+from .swinv2 import SwinV2
+
+
+def exact_model(spec: ModelSpec) -> SwinV2 | PvtV2:
+    """The model of `spec`, without weights: its `shapes` say what a state must hold."""
+    classes: Mapping[str, Any] = {"swinv2": SwinV2, "pvt_v2": PvtV2}
+    model: SwinV2 | PvtV2 = classes[family_of(spec.architecture).name](
+        spec.architecture, spec.image_size, spec.num_classes
+    )
+    return model
+
+
+class ExactEngine:
+    """Runs a model in float64, one image after the other; needs NumPy and the checkpoint's weights, nothing else.
+
+    Safe to use from many threads, and after a fork. Weights stay float32 and are not copied; what is computed with is
+    converted layer by layer.
+    """
+
+    def __init__(self, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """`state`: names and layouts of PaddleClas. Raises CheckpointError where it does not fit (`checked_state`)."""
+        self._model = exact_model(spec)
+        self._state: Mapping[str, Array] | None = checked_state(self._model.shapes, state)
+        self._side, self._features, self._classes = (
+            spec.image_size,
+            spec.architecture.num_features,
+            spec.num_classes,
+        )
+        self._info = EngineInfo("exact", "CPU", "fp64", np.__version__, "the reference in NumPy")
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs the model, and how."""
+        return self._info
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
+        return input_specs(self._side)
+
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits: images run one after the other."""
+        return None
+
+    @property
+    def epsilons(self) -> dict[str, float]:
+        """The epsilon of every LayerNorm by its name; empty when the engine is closed."""
+        return dict(self._model.epsilons) if self._state is not None else {}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
+
+        The values of `run_float64`, rounded. Raises InputError for other inputs, EngineError when memory is short or
+        the engine is closed.
+        """
+        return {name: value.astype(np.float32) for name, value in self.run_float64(feeds).items()}
+
+    def run_float64(self, feeds: Mapping[str, Array]) -> dict[str, Float64]:
+        """`run` without the last rounding: what the errors of fp32 engines are measured against. Raises as `run`."""
+        image = checked_image(feeds, self._side)
+        outputs = {"logits": np.empty((len(image), self._classes)), "embedding": np.empty((len(image), self._features))}
+        for index in range(len(image)):
+            outputs["logits"][index], outputs["embedding"][index], _ = self._pass(image[index : index + 1], ())
+        return outputs
+
+    def run_each(self, images: Array) -> dict[str, Array]:
+        """The outputs of images [K, 3, S, S], every image run alone, as `run` does anyway. Raises as `run`."""
+        return self.run({INPUT_NAME: images})
+
+    def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
+        """What comes out of the layers with these names (`layers.2.blocks.5.attn`), float32, in their own shapes.
+
+        `NAME:input` is what goes into a layer (its first argument). Names and shapes are those of the Paddle model's
+        layers, of which it has all but dropout, stochastic depth and the MLP of the position bias, which sees no image.
+        Others are left out. Images: float32 [N, 3, S, S]. Raises as `run`.
+        """
+        image = checked_image({INPUT_NAME: images}, self._side)
+        wanted = frozenset(names)
+        passes = [self._pass(image[index : index + 1], wanted)[2] for index in range(len(image))]
+        return {name: np.concatenate([values[name] for values in passes]) for name in (passes[0] if passes else ())}
+
+    def close(self) -> None:
+        """Let go of the weights; calling it twice is allowed. Runs that have begun come to their end."""
+        self._state = None
+
+    def _pass(self, image: Array, wanted: Collection[str]) -> tuple[Float64, Float64, dict[str, Array]]:
+        """Logits [classes] and embedding [features] of one image [1, 3, S, S], and the values of the wanted layers."""
+        state = self._state
+        if state is None:
+            raise EngineError("the exact engine was closed; load the model again")
+        run = Pass(state, self._model.epsilons, wanted)
+        try:
+            # Images may hold infinities, as they may for every engine; their outputs are NaN.
+            with np.errstate(all="ignore"):
+                features = self._model.features(Place(run), image.astype(np.float64))
+                logits = linear(Place(run)["head"], features)
+        except MemoryError as error:
+            raise EngineError(f"the exact engine ran out of memory: {error}") from error
+        return logits[0], features[0], run.values

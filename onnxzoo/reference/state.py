@@ -1,0 +1,55 @@
+"""A state dict checked against a model's parameters, whatever the model is made of; numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..results import Array
+
+SHOWN_NAMES = 5
+
+
+def checked_state(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Array]:
+    """The parameters of these names and shapes from `state`, float32; arrays that are float32 are not copied.
+
+    Names and layouts are PaddleClas's (linear weights [in, out]); floats of other precisions are converted.
+    Raises CheckpointError naming what is missing, unexpected, wrongly shaped, not float or not finite.
+    """
+    problems = [
+        _listing("missing", (name for name in shapes if name not in state)),
+        _listing("unexpected", (name for name in state if name not in shapes)),
+        _listing(
+            "wrongly shaped",
+            (
+                f"{name} (expected {list(shape)}, got {list(state[name].shape)})"
+                for name, shape in shapes.items()
+                if name in state and tuple(state[name].shape) != shape
+            ),
+        ),
+    ]
+    if any(problems):
+        raise CheckpointError("the weights do not fit the model: " + "; ".join(filter(None, problems)))
+    return {name: _finite_float32(name, state[name]) for name in shapes}
+
+
+def _listing(what: str, names: Iterable[str]) -> str:
+    found = list(names)
+    if not found:
+        return ""
+    more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
+    return f"{what}: {', '.join(found[:SHOWN_NAMES])}{', ...' if more else ''}{more}"
+
+
+def _finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
+    # ml_dtypes' bfloat16 is of kind 'V' (opaque) to numpy.
+    if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
+        raise CheckpointError(f"the weights {name} must be floats, got {value.dtype}")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(value, dtype=np.float32)
+    if not np.isfinite(converted).all():
+        raise CheckpointError(f"the weights {name} hold NaN or infinite values; the checkpoint is damaged")
+    return converted.reshape(value.shape)
