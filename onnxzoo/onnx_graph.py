@@ -17,6 +17,10 @@ MAX_SHAPE_VALUES = 64
 """Constants of so many integers may be shapes, sizes or axes, and are kept."""
 
 
+MAX_OPSET = 1000
+"""ONNX's operator sets are at 27. OpenVINO counts down, one by one, from the version that a file states."""
+
+
 class RefusedError(Exception):
     """Internal: why a graph is not one of ours; a clause that goes on from the file's name."""
 
@@ -98,6 +102,10 @@ def _graph_fields(data: Data, *, others: bool) -> Iterator[tuple[int, int, int]]
         if number == 7:
             found = True
             yield from fields(data, first, last)
+        elif number == 8:
+            versions = [signed(data, a) for n, a, _ in fields(data, first, last) if n == 2]
+            if not all(1 <= version <= MAX_OPSET for version in versions):
+                raise UnsafeError(f"states version {versions[-1]} of its operators, expected 1 to {MAX_OPSET}")
         elif number in (20, 25) and not others:
             raise RefusedError("has local functions" if number == 25 else "has graphs for training")
     if not found:

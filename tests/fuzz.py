@@ -6,6 +6,7 @@
 A mutant may be read or refused: by an error of onnxzoo's own, whose message is one line of at most 500 characters.
 Everything else is a fault: another exception, a crash of the process, no answer within 30 seconds, more than a
 gigabyte of memory. Faults are printed with the token that makes them again, and their mutants kept. Exit code 1.
+Mutants that could not be drawn, or whose process did not start twice, are counted as not tried: a fault, too.
 
 Mutants are read in processes of their own, which are replaced when they die or hang. They are drawn from the seed, the
 format and the number alone, so that a token means the same mutant wherever the same libraries make the whole files.
@@ -42,9 +43,11 @@ from fuzz_mutators import BLIND, MOST_BYTES
 READERS = "fuzz_readers"
 MESSAGE_CHARS = 500
 SECONDS = 30.0
-"""For one mutant; a good file takes a hundredth of a second."""
+"""For one mutant, drawn and read; a good file takes a hundredth of a second."""
 START_SECONDS = 120.0
 """For a process to begin: imports, and whole files."""
+STARTS = 2
+"""Tries to begin, before the mutants of a chunk are given up."""
 MEMORY = 2**30
 """Bytes that the reading process may take at its peak, libraries and all."""
 ADDRESSES = 6 * 2**30
@@ -52,7 +55,8 @@ ADDRESSES = 6 * 2**30
 CHUNK = 250
 READ, REFUSED = "read", "refused"
 GOOD = (READ, REFUSED)
-FAULTS = ("crash", "hang", "foreign exception", "long message", "message of several lines", "memory")
+NOT_TRIED = "not tried"
+FAULTS = ("crash", "hang", "foreign exception", "long message", "message of several lines", "memory", NOT_TRIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def mutant(formats: Any, kind: str, seed: int, number: int) -> bytes:
 
 
 def work(folder: Path, kind: str, readers: str, seed: int, first: int, stop: int) -> None:
-    """Read the mutants `first` to `stop`: a line `begin N`, then a line of JSON, for each. Does not return."""
+    """Read the mutants `first` to `stop`: lines `begin N`, `drawn`, and one of JSON, for each. Does not return."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer of ours
     _limit_addresses()
@@ -92,9 +96,10 @@ def work(folder: Path, kind: str, readers: str, seed: int, first: int, stop: int
     read = formats[kind].reader(folder)
     formats[kind].wholes()
     for number in range(first, stop):
-        data = mutant(formats, kind, seed, number)
         out.write(f"begin {number}\n")
         faulthandler.dump_traceback_later(SECONDS - 2, file=sys.stderr)
+        data = mutant(formats, kind, seed, number)
+        out.write("drawn\n")
         _forget_peak()
         outcome, detail = judged(read, data)
         faulthandler.cancel_dump_traceback_later()
@@ -153,49 +158,66 @@ def _peak() -> int:
 
 
 def chunk(
-    kind: str, seed: int, first: int, stop: int, *, readers: str = READERS, seconds: float = SECONDS
+    kind: str,
+    seed: int,
+    first: int,
+    stop: int,
+    *,
+    readers: str = READERS,
+    seconds: float = SECONDS,
+    start_seconds: float = START_SECONDS,
 ) -> list[Result]:
-    """The results of some mutants, whatever they do to the processes that read them."""
+    """The results of some mutants, one each, whatever they do to the processes that read them."""
     results: list[Result] = []
+    starts = 0
     while first < stop:
-        first = _until_it_dies(kind, seed, first, stop, results, readers, seconds)
+        found, said = _until_it_dies(kind, seed, first, stop, readers, seconds, start_seconds)
+        results += found
+        first += len(found)
+        starts = 0 if found else starts + 1
+        if starts == STARTS:
+            results += [Result(f"{kind}:{seed}:{number}", NOT_TRIED, said) for number in range(first, stop)]
+            break
     return results
 
 
 def _until_it_dies(
-    kind: str, seed: int, first: int, stop: int, results: list[Result], readers: str, seconds: float
-) -> int:
-    """Read from `first` on in one process; the number that comes next."""
+    kind: str, seed: int, first: int, stop: int, readers: str, seconds: float, start_seconds: float
+) -> tuple[list[Result], str]:
+    """What became of the mutants from `first` on in one process, of none where it did not start, and why it ended."""
+    results: list[Result] = []
     with (
         tempfile.TemporaryDirectory(prefix="onnxzoo-fuzz-") as folder,
         tempfile.TemporaryFile() as errors,
         _lines(Path(folder), [kind, readers, str(seed), str(first), str(stop)], errors) as (process, lines),
     ):
-        current = None
-        while True:
+        current, is_drawn = None, False
+        while first + len(results) < stop:
             try:
-                line = lines.get(timeout=START_SECONDS if current is None else seconds)
+                line = lines.get(timeout=start_seconds if current is None else seconds)
             except queue.Empty:
                 process.kill()
-                if current is None:
-                    raise RuntimeError(f"{kind}: the reading process did not begin; {_said(errors)}") from None
-                results.append(Result(f"{kind}:{seed}:{current}", "hang", _said(errors)))
-                return current + 1
-            if line is None:
-                code = process.wait()
-                if current is None and code == 0:
-                    return stop
-                if current is None:
-                    raise RuntimeError(f"{kind}: the reading process ended with {code}; {_said(errors)}")
-                results.append(Result(f"{kind}:{seed}:{current}", "crash", f"exit code {code}; {_said(errors)}"))
-                return current + 1
-            if line.startswith("begin "):
-                current = int(line[6:])
-            elif line.startswith("["):
-                number, outcome, detail = json.loads(line)
-                results.append(Result(f"{kind}:{seed}:{number}", outcome, detail))
-                if number + 1 == stop:
-                    return stop
+                outcome, said = "hang", _said(errors)
+            else:
+                if line is not None and line.startswith("begin "):
+                    current, is_drawn = int(line[6:]), False
+                    continue
+                if line == "drawn\n":
+                    is_drawn = True
+                    continue
+                if line is not None:
+                    number, outcome, detail = json.loads(line)
+                    results.append(Result(f"{kind}:{seed}:{number}", outcome, detail))
+                    continue
+                outcome, said = "crash", f"exit code {process.wait()}; {_said(errors)}"
+            if current is None:
+                return [], f"the reading process did not start ({outcome}): {said}"
+            if current == first + len(results):  # else it ended between two mutants
+                if not is_drawn:
+                    outcome, said = NOT_TRIED, f"it was not drawn ({outcome}): {said}"
+                results.append(Result(f"{kind}:{seed}:{current}", outcome, said))
+            return results, said
+    return results, ""
 
 
 @contextlib.contextmanager
@@ -289,7 +311,7 @@ def keep(results: Sequence[Result], folder: Path, readers: str = READERS) -> Non
     """Write the mutants that show a fault: FORMAT-SEED-NUMBER.bin."""
     formats = importlib.import_module(readers).FORMATS
     for result in results:
-        if result.is_fault:
+        if result.is_fault and result.outcome != NOT_TRIED:
             folder.mkdir(parents=True, exist_ok=True)
             kind, seed, number = result.token.split(":")
             (folder / f"{kind}-{seed}-{number}.bin").write_bytes(mutant(formats, kind, int(seed), int(number)))

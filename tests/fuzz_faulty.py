@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -57,23 +58,64 @@ def _accept() -> None:
     pass
 
 
-def _format(read: Callable[[], None]) -> Format:
-    """A format of one file whose second mutant in four is read so, and the others well."""
+def _at_call(number: int, act: Callable[[], None]) -> Callable[[], None]:
+    """Do it at this call, and nothing at the others."""
+    calls = itertools.count(1)
+
+    def one() -> None:
+        if next(calls) == number:
+            act()
+
+    return one
+
+
+def _read_so(act: Callable[[], None]) -> Format:
+    """A format of one file: the second mutant that a process reads is read so, and the others well."""
 
     def reader(_folder: Path) -> Callable[[bytes], None]:
-        calls: list[bytes] = []
-
-        def one(data: bytes) -> None:
-            calls.append(data)
-            if len(calls) == 2:
-                read()
-
-        return one
+        step = _at_call(2, act)
+        return lambda _data: step()
 
     return Format(1, lambda: [b"whole"], (), reader)
 
 
+def _drawn_so(act: Callable[[], None]) -> Format:
+    """The same for drawing it: the whole files are asked for once before the first."""
+    step = _at_call(3, act)
+
+    def wholes() -> list[bytes]:
+        step()
+        return [b"whole"]
+
+    return Format(1, wholes, (), lambda _folder: lambda _data: None)
+
+
+def _started_so(act: Callable[[], None]) -> Format:
+    def reader(_folder: Path) -> Callable[[bytes], None]:
+        act()
+        return lambda _data: None
+
+    return Format(1, lambda: [b"whole"], (), reader)
+
+
+STARTED = "FUZZ_FAULTY_STARTED"
+"""The variable with a file that is there from the first start on."""
+
+
+def _stumble_once() -> None:
+    started = Path(os.environ[STARTED])
+    if not started.exists():
+        started.touch()
+        _stumble()
+
+
 FORMATS = {
-    read.__name__.lstrip("_"): _format(read)
+    read.__name__.lstrip("_"): _read_so(read)
     for read in (_crash, _leave, _hang, _fill, _stumble, _quit, _rattle, _ramble, _escape, _refuse, _accept)
+} | {
+    "draw badly": _drawn_so(_stumble),
+    "draw for ever": _drawn_so(_hang),
+    "start never": _started_so(_stumble),
+    "start for ever": _started_so(_hang),
+    "start late": _started_so(_stumble_once),
 }

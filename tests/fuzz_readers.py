@@ -26,9 +26,9 @@ from fuzz_mutators import (
     mutate_npz,
     mutate_pickle,
     mutate_png,
-    mutate_protobuf,
     mutate_safetensors,
 )
+from fuzz_onnx import mutate_graph, mutate_protobuf
 
 from onnxzoo.artifact import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES, read_artifact
 from onnxzoo.files import sha256_of
@@ -238,9 +238,9 @@ def vectors_reader(folder: Path) -> Callable[[bytes], None]:
 
 
 def graphs() -> Sequence[bytes]:
-    from tiny import tiny_graph
+    from tiny import tiny_attention, tiny_graph
 
-    return [tiny_graph().SerializeToString(), tiny_graph(batch=1).SerializeToString()]
+    return [graph.SerializeToString() for graph in (tiny_graph(), tiny_attention(), tiny_graph(batch=1))]
 
 
 def graph_reader(engine: str) -> Callable[[Path], Callable[[bytes], None]]:
@@ -261,6 +261,9 @@ def graph_reader(engine: str) -> Callable[[Path], Callable[[bytes], None]]:
         return read
 
     return reader
+
+
+ONNX_MUTATORS = (mutate_protobuf, mutate_graph, mutate_graph)
 
 
 class _Announced:
@@ -290,8 +293,9 @@ def label_files() -> Sequence[bytes]:
 
 
 def labels_reader(folder: Path) -> Callable[[bytes], None]:
-    from onnxzoo.training.data import open_dataset
     from toy_training import separable, write_idx
+
+    from onnxzoo.data.layouts import open_dataset
 
     write_idx(folder, "val", *separable(20, 10, 0))
 
@@ -317,25 +321,26 @@ def hub_reader(folder: Path) -> Callable[[bytes], None]:
 
     from hub_server import Handler, LoopbackHub
     from huggingface_hub import constants, file_download, hf_api
-    from huggingface_hub.utils import _http, disable_progress_bars
-    from tiny import write_artifact
+    from huggingface_hub.utils import _detect_agent, _http, disable_progress_bars
 
+    from onnxzoo.errors import OnnxzooError
     from onnxzoo.hub import client, find_artifact, names
     from onnxzoo.hub.listing import published
+    from onnxzoo.hub.publish import publish
 
     hub = LoopbackHub()
-    hub.store.add_repo("someone/tiny", write_artifact(folder / "whole"))
+    repo = f"someone/{SHIPPED.name}"
+    hub.store.add_repo(repo, SHIPPED)
     template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     constants.HUGGINGFACE_CO_URL_TEMPLATE, constants.ENDPOINT, hf_api.api.endpoint = template, hub.url, hub.url
     constants.HF_HUB_DISABLE_XET, constants.HF_HUB_OFFLINE = True, False
     disable_progress_bars()
     for waiting in (client, _http, file_download):
         waiting.time = _Hasty()
-    send, state = Handler.send_json, {"random": Random(0)}
+    send, state = Handler.send_json, {"random": Random(0), "share": 0.0}
 
     def mutated(handler: Any, document: Any, status: int = 200, headers: Any = None) -> None:
-        # Asked for once a process, for a header of the request.
-        if state["random"].random() < 0.5 or handler.path.startswith("/api/agent-harnesses"):
+        if state["random"].random() >= state["share"]:
             return send(handler, document, status, headers)
         body = mutate_json(json.dumps(document).encode(), state["random"])
         return handler.send_body(body, {"Content-Type": "application/json", **(headers or {})}, status)
@@ -344,12 +349,27 @@ def hub_reader(folder: Path) -> Callable[[bytes], None]:
 
     def read(data: bytes) -> None:
         state["random"] = Random(data)
+        state["share"] = state["random"].choice((0.2, 0.5))  # the more answers are sound, the farther it gets
         constants.HF_HUB_CACHE = str(folder / "cache")
         shutil.rmtree(folder / "cache", ignore_errors=True)
-        name = names.parse("someone/tiny")
+        # The client asks for this once a day and once a process.
+        Path(constants.AGENT_HARNESSES_PATH).unlink(missing_ok=True)
+        _detect_agent._registry = None
+        name = names.parse(repo)
         assert name is not None
-        repr(published(name))
-        read_artifact(find_artifact("someone/tiny"))
+        steps: tuple[Callable[[], Any], ...] = (
+            lambda: repr(published(name)),
+            lambda: read_artifact(find_artifact(repo)),
+            lambda: publish(SHIPPED, repo, revision="main", dry_run=True, allow_unvalidated=True),
+        )
+        errors = []
+        for step in steps:
+            try:
+                step()
+            except OnnxzooError as error:
+                errors.append(error)
+        if errors:
+            raise max(errors, key=lambda error: len(str(error)))
 
     return read
 
@@ -381,8 +401,8 @@ FORMATS: dict[str, Format] = {
     ),
     "config": Format(14, configs, (mutate_json, mutate_json, mutate_json), config_reader),
     "npz": Format(12, vectors, (mutate_npz, mutate_npz, mutate_npz), vectors_reader),
-    "onnx-openvino": Format(4, graphs, (mutate_protobuf,) * 4, graph_reader("openvino"), ("onnx",)),
-    "onnx-onnxruntime": Format(7, graphs, (mutate_protobuf,) * 4, graph_reader("onnxruntime"), ("onnx", "onnxruntime")),
+    "onnx-openvino": Format(4, graphs, ONNX_MUTATORS, graph_reader("openvino"), ("onnx",)),
+    "onnx-onnxruntime": Format(7, graphs, ONNX_MUTATORS, graph_reader("onnxruntime"), ("onnx", "onnxruntime")),
     "labels": Format(3, label_files, (mutate_lines,) * 3, labels_reader),
     "hub": Format(2, hub_answers, (), hub_reader),
 }

@@ -16,6 +16,7 @@ class Fault:
     `cut_after`: the connection is closed after so many bytes. `wrong_at`: the byte there is another one.
     `short_by`: Content-Length is so many bytes less than the file, and no more are sent.
     `status`: answered with this status, `headers`, `message` and nothing else; as a web page with `html`.
+    `answer`: these bytes are sent as JSON.
     `delay_s`: the answer begins so much later; with `chunk` the body comes in pieces of so many bytes, each so late.
     """
 
@@ -28,6 +29,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "a fault of the test"
     html: bool = False
+    answer: bytes | None = None
     delay_s: float = 0.0
     chunk: int | None = None
 

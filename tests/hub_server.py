@@ -144,6 +144,9 @@ class Handler(Writes, http.server.BaseHTTPRequestHandler):
                     page = f"<html>{self.fault.message}</html>".encode()
                     self.send_body(page, {"Content-Type": "text/html"}, self.fault.status or 200)
                     return
+                if self.fault.answer is not None:
+                    self.send_body(self.fault.answer, {"Content-Type": "application/json"})
+                    return
                 if self.fault.status is not None:
                     headers = {"X-Error-Message": self.fault.message, **self.fault.headers}
                     self.send_json({"error": self.fault.message}, self.fault.status, headers)

@@ -261,6 +261,16 @@ def test_outputs_are_checked_whoever_is_trusted(case: str, trust: Trust, tmp_pat
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("trust", ["known", "any"])
+@pytest.mark.parametrize("version", [2**40, 1001, 0, -1])
+def test_a_version_of_the_operators_that_cannot_be(version: int, trust: Trust, tmp_path: Path) -> None:
+    """OpenVINO counts down from it: for ever from 2^40."""
+    model = tiny_graph()
+    model.opset_import[0].version = version
+    with pytest.raises(ArtifactError, match=f"states version {version} of its operators, expected 1 to 1000"):
+        checked(tmp_path, model, trust)
+
+
 def test_foreign_outputs_beside_ours_and_without_an_embedding(tmp_path: Path) -> None:
     model = tiny_graph()
     model.graph.output.append(value("colours", None))

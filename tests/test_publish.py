@@ -525,8 +525,12 @@ FAULTS = {
     "a cut at the commit": ("POST .*/commit/", {"cut_after": 10}, "cannot be reached"),
     "somebody was faster": ("POST .*/commit/", {"status": 412}, "somebody else changed 'main' at the same time"),
     "the card is refused": ("POST /api/validate-yaml", {"status": 400}, "the Hub refuses this: Invalid metadata"),
-    "a web page at the card": ("POST /api/validate-yaml", {"html": True, "status": 502}, "is not one of a Hub"),
-    "a web page at the commit": ("POST .*/commit/", {"html": True}, "is not one of a Hub"),
+    "a web page at the card": (
+        "POST /api/validate-yaml",
+        {"html": True, "status": 502},
+        "does not answer as a Hugging Face Hub",
+    ),
+    "a web page at the commit": ("POST .*/commit/", {"html": True}, "does not answer as a Hugging Face Hub"),
 }
 
 

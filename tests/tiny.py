@@ -71,6 +71,56 @@ def tiny_graph(batch: str | int = "batch", input_name: str = "image") -> onnx.Mo
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def tiny_attention() -> onnx.ModelProto:
+    """A graph of the same inputs and outputs, of the operators that Transformers are exported with."""
+    tokens, width = 16, FEATURES
+    sizes = {"axis": -1, "epsilon": 1e-5}
+    nodes = [
+        helper.make_node("Conv", ["image", "patch", "patch_bias"], ["map"], strides=[8, 8]),
+        helper.make_node("Reshape", ["map", "as_rows"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["tokens"], perm=[0, 2, 1]),
+        helper.make_node("LayerNormalization", ["tokens", "scale", "shift"], ["normed"], **sizes),
+        helper.make_node("MatMul", ["normed", "projection"], ["projected"]),
+        helper.make_node("Split", ["projected", "thirds"], ["query", "key", "value"], axis=2),
+        helper.make_node("Transpose", ["key"], ["key_rows"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["query", "key_rows"], ["products"]),
+        helper.make_node("Gather", ["table", "places"], ["bias"], axis=0),
+        helper.make_node("Add", ["products", "bias"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["attention"], axis=-1),
+        helper.make_node("MatMul", ["attention", "value"], ["mixed"]),
+        helper.make_node("Div", ["mixed", "root"], ["scaled"]),
+        helper.make_node("Erf", ["scaled"], ["erf"]),
+        helper.make_node("Mul", ["mixed", "erf"], ["gelu"]),
+        helper.make_node("Max", ["gelu", "least"], ["bounded"]),
+        helper.make_node("ReduceMean", ["bounded"], ["embedding"], axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["embedding", "head_weight", "head_bias"], ["logits"], transB=1),
+    ]
+    random = np.random.default_rng(0)
+    constants = {
+        "patch": random.standard_normal((width, 3, 8, 8)).astype(np.float32),
+        "patch_bias": CONV_BIAS,
+        "as_rows": np.array([0, width, tokens]),
+        "scale": np.ones(width, np.float32),
+        "shift": np.zeros(width, np.float32),
+        "projection": random.standard_normal((width, 3 * width)).astype(np.float32),
+        "thirds": np.array([width] * 3),
+        "table": random.standard_normal((31, 1)).astype(np.float32).repeat(tokens, 1),
+        "places": np.arange(tokens),
+        "root": np.array(2**0.5, np.float32),
+        "least": np.array(-10, np.float32),
+        "head_weight": HEAD_WEIGHT,
+        "head_bias": HEAD_BIAS,
+    }
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        tiny_graph().graph.input,
+        tiny_graph().graph.output,
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def write_artifact(
     folder: Path, *, model: onnx.ModelProto | None = None, name: str = "tiny", changes: Mapping[str, Any] | None = None
 ) -> Path:

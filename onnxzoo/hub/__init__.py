@@ -3,6 +3,7 @@
     lookup      a name, a folder or USER/NAME[@REVISION] to the folder of an artifact; imports nothing heavy
     names       USER/NAME[@REVISION], the namespace of the registry's models
     client      huggingface_hub's client: every request, and its errors as ours
+    answers     what the Hub says of a repo, with its types checked
     cached      what is in huggingface_hub's cache already, checked, offline
     download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
     cache       what is kept on this machine: listed, verified, removed

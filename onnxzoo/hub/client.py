@@ -10,6 +10,7 @@ import contextlib
 import errno
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from huggingface_hub.errors import (
 
 from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError, one_line
 from ..network import environment_fault, without_login
+from .names import is_commit
 
 T = TypeVar("T")
 
@@ -46,10 +48,20 @@ LONGEST_PAUSE_S = 60.0
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 PROXY_STATUSES = (407, 511)
 """A proxy or network asks for a login of its own."""
+AGENTS_FUNCTION = "detect_agent"
+"""Of huggingface_hub: asks the Hub for a list, keeps what comes for a day, and fails every time if it is malformed."""
+AGENTS_FILE = ".agent_harnesses.json"
+"""In HF_HOME."""
 
 
 class NotAHubError(HubError):
     """What answered is something else, as the login page of a hotel's network."""
+
+
+def not_a_hub(why: str) -> NotAHubError:
+    """The error for an answer that no Hub gives."""
+    what_to_do = "check HF_ENDPOINT and the proxy, or try again later"
+    return NotAHubError(f"{endpoint()} does not answer as a Hugging Face Hub ({why}); {what_to_do}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +119,8 @@ def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
     """What the Hub has at `path`: one request, no data. The client's errors: wrap it in `translated`."""
     url = huggingface_hub.hf_hub_url(repo_id, path, revision=revision)
     facts = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    if facts.commit_hash is None:
-        raise NotAHubError(f"{endpoint()} does not answer as a Hugging Face Hub; check HF_ENDPOINT and the proxy")
+    if facts.commit_hash is None or not is_commit(facts.commit_hash):
+        raise not_a_hub("it does not say of which commit the file is")
     return RemoteFile(facts.commit_hash, facts.size, facts.etag)
 
 
@@ -145,7 +157,9 @@ def is_unreachable(error: BaseException) -> bool:
         # The Hub says why it refuses in a header; what refuses without is a proxy on the way.
         by_proxy = status in (401, 403) and not {"x-error-code", "x-error-message"} & {one.lower() for one in headers}
         return by_proxy or status in (*PASSING_STATUSES, *PROXY_STATUSES)
-    return isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError) or _fault_of_variables(cause) is not None
+    if isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError):
+        return True
+    return _fault_of_variables(cause) is not None or _stumbled_in(cause) is not None
 
 
 @contextlib.contextmanager
@@ -202,6 +216,14 @@ def as_ours(
         return HubError("the access token cannot be sent, as it is not ASCII text; check HF_TOKEN, or hf auth login")
     if isinstance(error, OSError):
         return _trouble_on_disk(error, repo_id)
+    function = _stumbled_in(error)
+    if function == AGENTS_FUNCTION:
+        return NotAHubError(
+            f"{repo_id}: huggingface_hub keeps a list of agents that it cannot read; "
+            f"delete {Path(constants.HF_HOME) / AGENTS_FILE}, or set HF_HUB_DISABLE_TELEMETRY=1"
+        )
+    if function is not None:
+        return not_a_hub(f"huggingface_hub's {function} ends in {type(error).__name__}")
     return None
 
 
@@ -211,6 +233,24 @@ def _fault_of_variables(error: BaseException) -> str | None:
     if isinstance(error, HfHubHTTPError) or not (early or type(error).__name__ == "InvalidURL"):
         return None
     return environment_fault(error, socks=True)
+
+
+def _stumbled_in(error: BaseException) -> str | None:
+    """The function of huggingface_hub that failed with an error that is none of its own; None for any other error.
+
+    A malformed answer makes it raise KeyError, TypeError, AssertionError and more. What our own code raises is a bug
+    of ours and stays what it is.
+    """
+    if isinstance(error, HttpError | OSError | UnicodeEncodeError | MemoryError | OnnxzooError):
+        return None
+    if not isinstance(error, Exception) or type(error).__module__.startswith("huggingface_hub"):
+        return None
+    owned = [
+        (owner, frame.f_code.co_name)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if (owner := str(frame.f_globals.get("__name__")).partition(".")[0]) in ("onnxzoo", "huggingface_hub")
+    ]
+    return owned[-1][1] if owned and owned[-1][0] == "huggingface_hub" else None
 
 
 def _refusal(error: HfHubHTTPError, repo_id: str) -> HubError:

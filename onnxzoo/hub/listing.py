@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 
 from ..artifact import Artifact, read_artifact
 from ..errors import ArtifactError, ModelNotFoundError
-from . import client, names
+from . import answers, client, names
+from .answers import CommitNote
 from .download import fetch
 from .names import HubName
 
 MAX_INSPECTED = 20
 """Different commits whose config.json is fetched; a repo may have any number of tags."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitNote:
-    """A commit as its history tells: SHA-1, when, and the first line of its message."""
-
-    sha: str
-    date: datetime.datetime
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +43,16 @@ def published(name: HubName) -> Listing:
     a repo or revision that is not there, HubError when the Hub cannot or, offline, may not be asked.
     """
     with client.translated(name.repo_id, revision=name.wanted, hint=name.otherwise):
-        refs = client.patiently(lambda: client.api().list_repo_refs(name.repo_id))
-        commits = client.patiently(lambda: client.api().list_repo_commits(name.repo_id))
-    history = tuple(CommitNote(one.commit_id, one.created_at, one.title) for one in commits)
-    branches = sorted(refs.branches, key=lambda ref: (ref.name != names.DEFAULT_REVISION, ref.name))
-    wanted = [("branch", ref.name, ref.target_commit) for ref in branches]
-    wanted += [("tag", ref.name, ref.target_commit) for ref in refs.tags]
+        refs, history = answers.refs(name.repo_id), answers.history(name.repo_id)
+    branches = [ref for ref in refs if ref.kind == answers.BRANCH]
+    branches.sort(key=lambda ref: (ref.name != names.DEFAULT_REVISION, ref.name))
+    listed = [*branches, *(ref for ref in refs if ref.kind == answers.TAG)]
+    wanted = [(ref.kind, ref.name, ref.commit) for ref in listed]
     wanted += [("commit", note.sha, note.sha) for note in history if note.sha == name.revision]
     if name.revision is not None:
         wanted = [one for one in wanted if name.revision == one[1]]
         if not wanted:
-            known = ", ".join(ref.name for ref in [*branches, *refs.tags])
+            known = ", ".join(ref.name for ref in listed)
             raise ModelNotFoundError(f"{name.repo_id} has no branch, tag or commit {name.revision!r}; it has {known}")
     found: dict[str, Artifact | str] = {}
     for _, _, commit in wanted:

@@ -45,7 +45,7 @@ class HubName:
     @property
     def pinned(self) -> bool:
         """Whether the revision is a commit: what it holds never changes."""
-        return _COMMIT.fullmatch(self.wanted) is not None
+        return is_commit(self.wanted)
 
     @property
     def argument(self) -> str:
@@ -116,6 +116,16 @@ def one_revision(stated: str | None, given: str | None) -> str | None:
 
 def checked_revision(revision: str | None) -> str | None:
     """The revision; raises InputError when it cannot be a branch, tag or commit."""
-    if revision is not None and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+    if revision is not None and not is_revision(revision):
         raise InputError(f"{revision!r} is no revision; expected a branch, a tag or a commit of the Hub repository")
     return revision
+
+
+def is_revision(value: object) -> bool:
+    """Whether it is text that may name a branch, tag or commit."""
+    return isinstance(value, str) and _NO_REVISION.search(value) is None
+
+
+def is_commit(value: object) -> bool:
+    """Whether it is the hash of a commit: 40 lowercase hexadecimal digits."""
+    return isinstance(value, str) and _COMMIT.fullmatch(value) is not None

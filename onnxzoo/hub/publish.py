@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
@@ -23,7 +22,7 @@ from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..card_metadata import EVAL_RESULTS_PREFIX
 from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, one_line
 from ..files import git_blob_id
-from . import client, names
+from . import answers, client, names
 from .package import Content, Package, changed_meanwhile, pack, replaceable
 
 log = logging.getLogger("onnxzoo")
@@ -109,7 +108,7 @@ def publish(
             )
         if there is None and not dry_run:
             client.api().create_repo(repo_id, private=private, exist_ok=True)
-            there = _info(repo_id, branch)
+            there = answers.state(repo_id, branch)
         remote = {one.rfilename: one for one in (there.siblings or [] if there else [])}
         uploads = {path: file for path, file in package.files.items() if not _is_there(remote.get(path), file)}
         before = _published_before(repo_id, branch, there, remote.get(CONFIG_FILE), package)
@@ -181,21 +180,15 @@ def _require_possible(repo_id: str, revision: str | None, *, private: bool, crea
 
 def _look(repo_id: str, branch: str, *, is_branch_known: bool) -> ModelInfo | None:
     """What the repo has on the branch; None when there is no repo, or none that this token may see."""
-    api = client.api()
     try:
         if not is_branch_known:
             # Commits and tags are revisions, too, but nothing can be added to them.
-            there = [ref.name for ref in client.patiently(lambda: api.list_repo_refs(repo_id)).branches]
+            there = [ref.name for ref in answers.refs(repo_id) if ref.kind == answers.BRANCH]
             if branch not in there:
                 raise ModelNotFoundError(f"{repo_id} has no branch {branch!r}; it has {', '.join(sorted(there))}")
-        return client.patiently(lambda: _info(repo_id, branch))
+        return client.patiently(lambda: answers.state(repo_id, branch))
     except RepositoryNotFoundError:
         return None
-
-
-def _info(repo_id: str, branch: str) -> ModelInfo:
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    return client.api().model_info(repo_id, revision=branch, files_metadata=True, timeout=timeout)
 
 
 def _published_before(
@@ -284,9 +277,6 @@ def _explained(repo_id: str, branch: str) -> Iterator[None]:
             if error.response.status_code != HTTP_PRECONDITION_FAILED:
                 raise
             raise HubError(f"{repo_id}: somebody else changed {branch!r} at the same time; run it again") from None
-        except (KeyError, json.JSONDecodeError):
-            where = client.web_address(repo_id)
-            raise HubError(f"{where}: the answer is not one of a Hub; try again later, or check HF_ENDPOINT") from None
         except ValueError as error:
             if type(error) is not ValueError or client.is_unreachable(error):
                 raise
