@@ -17,8 +17,8 @@ from onnxzoo.exports.graph_facts import foreign_operators, integer_arithmetic, o
 from onnxzoo.validators.references import CONFORMANCE, PADDLE
 from onnxzoo.validators.validate import validate
 
-from onnxzoo.artifact import read_artifact
-from onnxzoo.reference.seeded import save_seeded_checkpoint
+from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 
 SEED = 5

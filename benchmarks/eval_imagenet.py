@@ -17,14 +17,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onnxzoo.training.evaluate import evaluate
 from tqdm import tqdm
 
 from onnxzoo import registry
-from onnxzoo.artifact import MODEL_FILES, documented_entry, read_artifact
+from onnxzoo.artifact.folder import MODEL_FILES, documented_entry, read_artifact
 from onnxzoo.cli.eval import as_document
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import ModelNotFoundError, OnnxzooError
+from onnxzoo.evaluation.accuracy import evaluate
 from onnxzoo.files import atomic_write
 from onnxzoo.hub import find_artifact
 from onnxzoo.model import load

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from seeded_artifact import SEED
 
-from onnxzoo.artifact import INPUT_NAME, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.families import ModelSpec
-from onnxzoo.reference.build import build_model, parameter_shapes
-from onnxzoo.reference.engine import PaddleEngine
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.reference.paddle.build import build_model, parameter_shapes
+from onnxzoo.reference.paddle.engine import PaddleEngine
 from onnxzoo.registry import find, labels
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 # Noise and plain colours in turn.
 IMAGES, IMAGE_SEED = 2, 20

@@ -21,7 +21,7 @@ from typing import Any
 from cold_start import log, machine
 from onnxzoo.validators.validate import Validation
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.hub import shipped_models
 
 HERE = Path(__file__).resolve().parent

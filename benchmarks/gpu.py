@@ -28,7 +28,7 @@ from gpu_table import TORCH, Results, Row, differences, finished, shortcomings, 
 from seeded_artifact import SEED
 from timing import Contender, Gate, OpenGate, Worker, WorkerError, interleave
 
-from onnxzoo.artifact import CONFORMANCE_FILE, Artifact
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, Artifact
 from onnxzoo.cpu import engine_threads
 from onnxzoo.engines import engine_class, nvidia
 from onnxzoo.errors import OnnxzooError

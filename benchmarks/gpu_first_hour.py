@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from onnxzoo import OnnxzooError, load
-from onnxzoo.artifact import CONFORMANCE_FILE, INPUT_NAME, read_artifact
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
 from onnxzoo.engines import EngineOptions, nvidia
 from onnxzoo.hub import SHIPPED_DIR
 

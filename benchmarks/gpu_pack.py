@@ -4,7 +4,7 @@
     python benchmarks/gpu_pack.py unpack NAME ... [--artifacts DIR] [--packs DIR]   needs numpy only
 
 A pack is DIR/NAME.zip: the artifact's files, of the ONNX file only what seeded weights do not say. A weight that is
-the seeded tensor of its name (`onnxzoo.reference.seeded`), as it is, transposed or scaled, is cut out of the file's
+the seeded tensor of its name (`onnxzoo.weights.seeded`), as it is, transposed or scaled, is cut out of the file's
 bytes, and a recipe says how to make it again and where to put it. Unpacking gives the same bytes, which is checked
 against the SHA-256 in the artifact's config.json.
 """
@@ -25,11 +25,11 @@ import numpy as np
 from cold_start import log
 from seeded_artifact import SEED, exported
 
-from onnxzoo.artifact import Artifact, is_artifact, read_artifact
+from onnxzoo.artifact.folder import Artifact, is_artifact, read_artifact
 from onnxzoo.errors import ArtifactError, OnnxzooError
 from onnxzoo.files import atomic_folder, atomic_write
-from onnxzoo.reference.seeded import seeded_state
 from onnxzoo.registry import find
+from onnxzoo.weights.seeded import seeded_state
 
 ARTIFACTS = Path("out/gpu/artifacts")
 PACKS = Path("out/gpu/packs")

@@ -19,9 +19,9 @@ from paddle.static import InputSpec
 
 from onnxzoo.cpu import engine_threads
 from onnxzoo.families import ModelSpec
-from onnxzoo.reference.build import build_model, load_state, parameter_shapes
-from onnxzoo.reference.seeded import seeded_state
+from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
 from onnxzoo.registry import find, labels
+from onnxzoo.weights.seeded import seeded_state
 
 SEED = 1
 

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from onnxzoo.training.evaluate import match_classes
 from PIL import Image, ImageDraw, ImageFont
 
 import onnxzoo
 from onnxzoo.data.layouts import Dataset, open_dataset
 from onnxzoo.errors import InputError, OnnxzooError
+from onnxzoo.evaluation.accuracy import match_classes
 from onnxzoo.image import load_rgb
 
 COLUMNS = 4

@@ -1,4 +1,4 @@
-"""Writing the files of an artifact folder; `onnxzoo.artifact` says what they are and reads them."""
+"""Writing the files of an artifact folder; `onnxzoo.artifact.folder` says what they are and reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..artifact import (
+from ..artifact.folder import (
     CARD_FILE,
     CONFIG_FILE,
     CONFORMANCE_FILE,
@@ -19,9 +19,9 @@ from ..artifact import (
     SCHEMA_VERSION,
     read_artifact,
 )
-from ..card import model_card
 from ..families import ModelSpec
 from ..files import sha256_of
+from ..hub.card import model_card
 from ..registry import ModelEntry, Preprocess
 
 TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from ..artifact import INPUT_NAME, OUTPUT_NAMES
+from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
 from ..errors import ExportError
 from ..families import ModelSpec
 from .passes.interface import BATCH

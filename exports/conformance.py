@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..artifact import INPUT_NAME
+from ..artifact.folder import INPUT_NAME
 from ..files import atomic_write
 from ..image import preprocess
-from ..reference.engine import PaddleEngine
+from ..reference.paddle.engine import PaddleEngine
 from ..registry import Preprocess
 
 PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg")

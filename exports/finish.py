@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..artifact import OUTPUT_NAMES
+from ..artifact.folder import OUTPUT_NAMES
 from .passes.constants import constants_to_initializers, share_initializers
 from .passes.gather_shape import gather_with_shaped_index
 from .passes.interface import name_batch_dimension, rename_outputs

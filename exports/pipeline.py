@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifact import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
+from ..artifact.folder import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
 from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
-from ..reference.checkpoint import Checkpoint, read_checkpoint
-from ..reference.download import Progress, checkpoint_path
 from ..registry import ModelEntry, Preprocess, labels
 from ..temporary import scratch_folder
+from ..weights.checkpoint import Checkpoint, read_checkpoint
+from ..weights.download import Progress, checkpoint_path
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
 
@@ -61,7 +61,7 @@ def export_model(
     """
     require_export_tools()
     # Fails on a machine without Paddle, which only the line above turns into one readable line.
-    from ..reference.engine import PaddleEngine
+    from ..reference.paddle.engine import PaddleEngine
 
     def begin(number: int) -> str:
         progress(number, len(STEPS), STEPS[number - 1])

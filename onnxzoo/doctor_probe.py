@@ -55,7 +55,7 @@ def engine(name: str) -> dict[str, Any]:
     """Whether this engine runs the smallest shipped model, with the recorded outputs of the reference."""
     import numpy as np
 
-    from .artifact import CONFORMANCE_FILE, INPUT_NAME, read_artifact
+    from .artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
     from .errors import OnnxzooError
     from .hub import shipped_models
     from .model import load

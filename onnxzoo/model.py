@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import registry
-from .artifact import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
+from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
+from .artifact.onnx_checks import KNOWN, require_trust
 from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
 from .engines.options import AUTO_PRECISION, DEFAULT_BATCH_SIZE, FP32, Hint
 from .engines.protocol import Engine, ModelFile, ModelFiles
@@ -22,7 +23,6 @@ from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
-from .onnx_checks import KNOWN, require_trust
 from .results import Array, ClassScore, EngineInfo, Prediction
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
@@ -347,11 +347,10 @@ def _checked_top_k(top_k: int) -> int:
 
 def _reference(artifact: Artifact, weights: Path | None) -> Engine:
     """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
-    from .reference._paddle import require_paddle
-    from .reference.build import spec_of
-    from .reference.checkpoint import read_checkpoint
-    from .reference.download import checkpoint_path
-    from .reference.engine import PaddleEngine
+    from .reference.paddle.engine import PaddleEngine
+    from .reference.paddle.importing import require_paddle
+    from .weights.checkpoint import read_checkpoint, spec_of
+    from .weights.download import checkpoint_path
 
     require_paddle()  # before anything is downloaded for it
     entry = registry.find(artifact.name)

@@ -1,7 +1,7 @@
 """The models that onnxzoo knows: `models.json`, read into frozen dataclasses and checked.
 
 The registry names models and says what an export needs to build them. What a program needs to run
-a model stands in the model's artifact (see `onnxzoo.artifact`).
+a model stands in the model's artifact (see `onnxzoo.artifact.folder`).
 """
 
 from __future__ import annotations

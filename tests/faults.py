@@ -17,14 +17,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxzoo.artifact import Artifact, read_artifact
+from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.families import ModelSpec
 from onnxzoo.files import sha256_of
-from onnxzoo.reference.build import build_model, load_state, parameter_shapes
-from onnxzoo.reference.checkpoint import read_checkpoint
-from onnxzoo.reference.engine import PaddleEngine
-from onnxzoo.reference.seeded import seeded_state
+from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
+from onnxzoo.reference.paddle.engine import PaddleEngine
 from onnxzoo.registry import find
+from onnxzoo.weights.checkpoint import read_checkpoint
+from onnxzoo.weights.seeded import seeded_state
 
 # Small, and with all there is: shifted and unshifted windows on 12 x 12 and 6 x 6 tokens, one window on 3 x 3;
 # reduced and unreduced keys. Their names are in the registry, as `validate` wants it.

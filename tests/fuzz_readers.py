@@ -30,7 +30,7 @@ from fuzz_mutators import (
 )
 from fuzz_onnx import mutate_graph, mutate_protobuf
 
-from onnxzoo.artifact import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES, read_artifact
+from onnxzoo.artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES, read_artifact
 from onnxzoo.files import sha256_of
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.registry import ModelEntry, Preprocess, find
@@ -180,7 +180,7 @@ def safetensors_files() -> Sequence[bytes]:
 
 def checkpoint_reader(name: str) -> Callable[[Path], Callable[[bytes], None]]:
     def reader(folder: Path) -> Callable[[bytes], None]:
-        from onnxzoo.reference.checkpoint import read_checkpoint
+        from onnxzoo.weights.checkpoint import read_checkpoint
 
         entry: ModelEntry = find("pvt_v2_nano_fashion")
         file = folder / name
@@ -207,7 +207,7 @@ def configs() -> Sequence[bytes]:
 
 
 def config_reader(folder: Path) -> Callable[[bytes], None]:
-    from onnxzoo.card import model_card
+    from onnxzoo.hub.card import model_card
 
     shutil.copytree(SHIPPED, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxzoo.artifact import INPUT_NAME
+from onnxzoo.artifact.folder import INPUT_NAME
 
 INT16 = np.iinfo(np.int16)
 

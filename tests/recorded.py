@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxzoo import registry
-from onnxzoo.artifact import Artifact, read_artifact
+from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.hub import shipped_models
 
 SHIPPED = {folder.name: folder for folder in shipped_models()}

@@ -6,8 +6,8 @@ import dataclasses
 
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
-from onnxzoo.reference.seeded import seeded_state
 from onnxzoo.registry import find
+from onnxzoo.weights.seeded import seeded_state
 
 SWIN = dataclasses.replace(find("swinv2_tiny_w8").architecture, embed_dim=48, depths=(2, 3, 2, 2))
 PVT = dataclasses.replace(find("pvt_v2_b0").architecture, embed_dims=(8, 16, 20, 32))

@@ -23,10 +23,11 @@ from onnxzoo.exports.graph_facts import integer_arithmetic, operator_counts
 from onnxzoo.exports.pipeline import export_model
 from onnxzoo.validators.validate import validate
 
-from onnxzoo.artifact import INPUT_NAME, Artifact
+from onnxzoo.artifact.folder import INPUT_NAME, Artifact
 from onnxzoo.engines import create_engine
-from onnxzoo.reference.seeded import save_seeded_checkpoint, seeded_images
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find, models
+from onnxzoo.weights.seeded import seeded_images
 
 pytestmark = [pytest.mark.paddle, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto
 from tiny import LABELS, tiny_graph, write_artifact
 
-from onnxzoo.artifact import is_artifact, read_artifact
-from onnxzoo.artifact_file import MAX_FILE_BYTES
+from onnxzoo.artifact.file import MAX_FILE_BYTES
+from onnxzoo.artifact.folder import is_artifact, read_artifact
 from onnxzoo.errors import ArtifactError, InputError, RegistryError
 from onnxzoo.registry import architecture_from_dict
 
@@ -195,7 +195,7 @@ def test_a_config_that_is_no_config(tiny, content, message):
 
 
 def test_a_config_of_absurd_size_is_not_read(tiny, monkeypatch):
-    monkeypatch.setattr("onnxzoo.artifact.MAX_CONFIG_BYTES", 10)
+    monkeypatch.setattr("onnxzoo.artifact.folder.MAX_CONFIG_BYTES", 10)
     with pytest.raises(ArtifactError, match="has more than 10 bytes"):
         read_artifact(tiny)
 

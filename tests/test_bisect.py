@@ -22,16 +22,16 @@ from onnxzoo.validators.locate import locate
 from onnxzoo.validators.parameters import check_parameters
 from onnxzoo.validators.validate import Validation
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
 from onnxzoo.errors import EngineError, InputError, ValidationError
-from onnxzoo.reference.build import ModelSpec
-from onnxzoo.reference.checkpoint import read_checkpoint
 from onnxzoo.reference.exact.engine import ExactEngine
-from onnxzoo.reference.seeded import seeded_images
+from onnxzoo.reference.paddle.build import ModelSpec
 from onnxzoo.registry import find
 from onnxzoo.results import Array, EngineInfo
+from onnxzoo.weights.checkpoint import read_checkpoint
+from onnxzoo.weights.seeded import seeded_images
 
 pytestmark = pytest.mark.paddle
 

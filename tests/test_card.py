@@ -15,11 +15,11 @@ from recorded import SHIPPED, copy, evaluation, validation, with_config
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import CARD_FILE, read_artifact
-from onnxzoo.card import model_card, unvalidated
-from onnxzoo.card_metadata import accuracies, eval_result_files, registered
+from onnxzoo.artifact.folder import CARD_FILE, read_artifact
 from onnxzoo.errors import ArtifactError
 from onnxzoo.files import sha256_of
+from onnxzoo.hub.card import model_card, unvalidated
+from onnxzoo.hub.card_metadata import accuracies, eval_result_files, registered
 from onnxzoo.hub.package import pack
 
 REPO = "someone/model"

@@ -18,10 +18,10 @@ from test_naming import PVT, SWIN, pvt_timm, swin_state, swin_timm, swin_transfo
 
 from onnxzoo.errors import CheckpointError
 from onnxzoo.families import Architecture
-from onnxzoo.reference import safetensors_file
-from onnxzoo.reference.checkpoint import Checkpoint, read_checkpoint
 from onnxzoo.registry import ModelEntry, models
 from onnxzoo.strict_json import parse_json
+from onnxzoo.weights import safetensors_file
+from onnxzoo.weights.checkpoint import Checkpoint, read_checkpoint
 
 State = dict[str, Any]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from onnxzoo.training.evaluate import Evaluation
-from onnxzoo.training.record import record_evaluation
 from PIL import Image
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import documented_entry, read_artifact
-from onnxzoo.card import model_card
+from onnxzoo.artifact.folder import documented_entry, read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import InputError
+from onnxzoo.evaluation.accuracy import Evaluation
+from onnxzoo.evaluation.record import record_evaluation
+from onnxzoo.hub.card import model_card
 from onnxzoo.results import EngineInfo
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

@@ -18,9 +18,9 @@ onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
 from terminating import end_at
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import export_many
-from onnxzoo.reference.seeded import save_seeded_checkpoint
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 
 pytestmark = pytest.mark.paddle

@@ -96,9 +96,9 @@ def test_what_was_trained_at_another_image_size_is_exported_as_that_model(
 ) -> None:
     from onnxzoo.families import ModelSpec
     from onnxzoo.model import load
-    from onnxzoo.reference.checkpoint import read_checkpoint
-    from onnxzoo.reference.engine import PaddleEngine
+    from onnxzoo.reference.paddle.engine import PaddleEngine
     from onnxzoo.registry import architecture_from_dict, find
+    from onnxzoo.weights.checkpoint import read_checkpoint
 
     size, out = 2 * find(name).image_size, tmp_path / "out"
     asked = ["--image-size", str(size), "--holdout", "300", "--epochs", "1", "--warmup-epochs", "0"]

@@ -13,7 +13,7 @@ from onnxzoo.validators import engine_checks, validate
 from onnxzoo.validators import report as report_module
 
 from onnxzoo import image_reading
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main, validate_all
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError

@@ -208,7 +208,7 @@ def test_low_precision_may_change_the_best_class_only_where_it_is_in_doubt() -> 
 
 
 def test_every_precision_has_a_tolerance_and_they_grow_coarser() -> None:
-    from onnxzoo.artifact import MODEL_FILES
+    from onnxzoo.artifact.folder import MODEL_FILES
 
     assert MODEL_FILES.keys() <= TOLERANCES.keys()
     values = [tolerance.value for tolerance in TOLERANCES.values()]

@@ -84,7 +84,7 @@ def test_closing_under_16_threads_is_an_engine_error_at_worst(model):
 def test_a_batch_beyond_the_engines_limit_is_cut_and_keeps_its_order(tiny, batch):
     from tiny import tiny_logits, tiny_outputs
 
-    from onnxzoo.artifact import read_artifact
+    from onnxzoo.artifact.folder import read_artifact
 
     class Limited(FakeEngine):
         max_batch = 4

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from tiny import LABELS, write_artifact
 
-from onnxzoo import artifact, registry
+from onnxzoo import registry
+from onnxzoo.artifact import folder as artifact
 from onnxzoo.errors import EngineError
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "eval_imagenet.py"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxzoo.training.evaluate import Evaluation, best_classes, evaluate, match_classes, wilson_interval
 from PIL import Image
 from tiny import LABELS, tiny_outputs
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import DatasetError, InputError
+from onnxzoo.evaluation.accuracy import Evaluation, best_classes, evaluate, match_classes, wilson_interval
 from onnxzoo.hub import shipped_models
 from onnxzoo.model import Model, load
 

@@ -15,7 +15,7 @@ from onnxzoo import registry
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact import layers, pvt_v2, swinv2
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
 SMALL = {name: spec for name, spec in SPECS.items() if spec.num_classes < 1000}
@@ -168,7 +168,7 @@ def test_the_relu_of_the_linear_variant_shows(variant: str, monkeypatch: pytest.
 @pytest.mark.paddle
 def test_parameters_are_paddles(name: str) -> None:
     paddle = pytest.importorskip("paddle")
-    from onnxzoo.reference.build import build_model, parameter_shapes
+    from onnxzoo.reference.paddle.build import build_model, parameter_shapes
 
     entry = registry.models()[name]
     spec = ModelSpec(entry.architecture, entry.image_size, 1000)
@@ -193,8 +193,8 @@ def spec(request: pytest.FixtureRequest) -> ModelSpec:
 @pytest.mark.paddle
 def test_every_layer_gives_what_paddles_gives(spec: ModelSpec) -> None:
     pytest.importorskip("paddle")
-    from onnxzoo.reference.build import build_model
-    from onnxzoo.reference.engine import PaddleEngine
+    from onnxzoo.reference.paddle.build import build_model
+    from onnxzoo.reference.paddle.engine import PaddleEngine
 
     state = seeded_state(exact_model(spec).shapes, 5)
     exact, paddle = ExactEngine(spec, state), PaddleEngine(spec, state)

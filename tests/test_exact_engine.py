@@ -23,7 +23,7 @@ from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
 from onnxzoo.reference.exact import layers, pvt_v2
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 
@@ -174,9 +174,9 @@ def test_it_runs_with_numpy_alone_and_after_a_fork() -> None:
 
 # All of onnxzoo that the exact reference may know: what a model is and how errors and inputs look, no formula.
 MAY_IMPORT = {
-    "onnxzoo.artifact", "onnxzoo.errors", "onnxzoo.families", "onnxzoo.families.pvt_v2.architecture",
+    "onnxzoo.artifact.folder", "onnxzoo.errors", "onnxzoo.families", "onnxzoo.families.pvt_v2.architecture",
     "onnxzoo.families.swinv2.architecture", "onnxzoo.results",
-    "onnxzoo.reference.feeds", "onnxzoo.reference.state",
+    "onnxzoo.reference.feeds", "onnxzoo.weights.state",
 }  # fmt: skip
 
 

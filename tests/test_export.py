@@ -16,9 +16,9 @@ from onnxzoo.exports.pipeline import STEPS, export_model
 from onnxzoo.validators.validate import validate
 
 import onnxzoo
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import CheckpointError, ExportError, InputError
-from onnxzoo.reference.seeded import save_seeded_checkpoint
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import ModelEntry, find
 
 pytestmark = pytest.mark.paddle

@@ -11,8 +11,8 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="makes the graphs")
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxzoo.artifact.onnx_checks import Interface, Trust, check_onnx
 from onnxzoo.errors import ArtifactError
-from onnxzoo.onnx_checks import Interface, Trust, check_onnx
 
 
 def refuse_external_data(file: Path, trust: Trust = "any") -> None:

@@ -29,13 +29,13 @@ from onnxzoo.validators.preprocess import check_preprocess
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo import image
-from onnxzoo.artifact import Artifact, read_artifact
+from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.cli import main
 from onnxzoo.engines import onnxruntime, openvino, openvino_compile
-from onnxzoo.reference.checkpoint import read_checkpoint
-from onnxzoo.reference.swinv2 import MAX_LOGIT_SCALE
+from onnxzoo.reference.paddle.swinv2 import MAX_LOGIT_SCALE
 from onnxzoo.registry import find
 from onnxzoo.results import Array
+from onnxzoo.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.paddle
 

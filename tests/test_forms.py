@@ -16,9 +16,9 @@ from onnxzoo.errors import InputError, RegistryError
 from onnxzoo.families import Architecture, ModelSpec, at_image_size, constants
 from onnxzoo.families.pvt_v2.constants import pooling_matrix
 from onnxzoo.families.swinv2.constants import merging_index, reorder_index, window_order
-from onnxzoo.reference.build import build_model, load_state, parameter_shapes
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
 from onnxzoo.registry import find
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 pytestmark = pytest.mark.paddle
 

@@ -18,9 +18,9 @@ sys.path[:0] = [str(BENCHMARKS)]
 import gpu_pack
 from gpu_pack import pack, unpack
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import ArtifactError
-from onnxzoo.reference.seeded import seeded_state
+from onnxzoo.weights.seeded import seeded_state
 
 SEED = 7
 # A linear layer as it is; one that became a convolution; one scaled by the root of 1/32; a real 1x1 convolution.

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tiny import write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
 from onnxzoo.hub import cached_models, find_artifact, lookup, shipped_models

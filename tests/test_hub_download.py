@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from tiny import tiny_logits, write_artifact
 
 import onnxzoo
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of

@@ -11,7 +11,7 @@ from hub_server import WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, copy
 
 import onnxzoo
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.hub import find_artifact, lookup
 from onnxzoo.hub.publish import publish

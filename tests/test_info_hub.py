@@ -12,7 +12,7 @@ from hub_server import WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, validation, with_config
 from tiny import write_artifact
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.hub import listing
 

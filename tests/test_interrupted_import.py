@@ -13,7 +13,7 @@ import pytest
 from onnxzoo.engines.onnxruntime_session import import_onnxruntime
 from onnxzoo.engines.openvino_module import import_openvino
 from onnxzoo.errors import EngineUnavailableError, MissingDependencyError
-from onnxzoo.reference._paddle import require_paddle
+from onnxzoo.reference.paddle.importing import require_paddle
 
 
 class Interrupted(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import LABELS, SIZE, tiny_embedding, tiny_graph, tiny_logits, tiny_outputs, write_artifact
 
 import onnxzoo
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.image import load_rgb

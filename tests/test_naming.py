@@ -12,7 +12,7 @@ from onnxzoo.errors import CheckpointError
 from onnxzoo.families import Architecture
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
-from onnxzoo.reference.naming import buffers, to_paddle, without_prefix
+from onnxzoo.weights.naming import buffers, to_paddle, without_prefix
 
 State = dict[str, np.ndarray[Any, Any]]
 

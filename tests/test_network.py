@@ -13,8 +13,8 @@ from onnxzoo import doctor
 from onnxzoo.errors import DownloadError, HubError
 from onnxzoo.hub import SHIPPED_DIR, find_artifact
 from onnxzoo.hub.publish import publish
-from onnxzoo.reference import download as downloads
-from onnxzoo.reference.download import download
+from onnxzoo.weights import download as downloads
+from onnxzoo.weights.download import download
 
 REPO = "someone/tiny"
 VARIABLES = [

@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import tiny_graph, write_artifact
 
 from onnxzoo import load
-from onnxzoo.artifact import MODEL_FILES, SCHEMA_VERSION, read_artifact
+from onnxzoo.artifact.folder import MODEL_FILES, SCHEMA_VERSION, read_artifact
+from onnxzoo.artifact.onnx_checks import OPERATORS, Interface, Trust, check_onnx
+from onnxzoo.artifact.onnx_graph import read_graph
+from onnxzoo.artifact.onnx_shapes import check_sizes
 from onnxzoo.errors import ArtifactError, InputError
 from onnxzoo.hub import SHIPPED_DIR
-from onnxzoo.onnx_checks import OPERATORS, Interface, Trust, check_onnx
-from onnxzoo.onnx_graph import read_graph
-from onnxzoo.onnx_shapes import check_sizes
 
 FLOAT = TensorProto.FLOAT
 INTERFACE = Interface({"image": (None, 3, 32, 32)}, {"logits": (None, 4), "embedding": (None, 3)})

@@ -11,7 +11,7 @@ import pytest
 from tiny import LABELS, MEAN, SIZE, STD, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import CheckpointError, InputError, MissingDependencyError
 from onnxzoo.files import checkpoints_dir, sha256_of
 from onnxzoo.model import load
@@ -37,7 +37,7 @@ def entry(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
 @pytest.fixture
 def weights(entry: ModelEntry, tmp_path: Path) -> Path:
     pytest.importorskip("paddle")
-    from onnxzoo.reference.seeded import save_seeded_checkpoint
+    from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 
     return save_seeded_checkpoint(entry, tmp_path / "tiny.pdparams", seed=0, num_classes=len(LABELS))
 
@@ -45,8 +45,8 @@ def weights(entry: ModelEntry, tmp_path: Path) -> Path:
 @pytest.mark.paddle
 def test_the_reference_runs_the_checkpoint_with_the_artifacts_labels(tiny, entry, weights, photos, batch):
     from onnxzoo.families import ModelSpec
-    from onnxzoo.reference.checkpoint import read_checkpoint
-    from onnxzoo.reference.engine import PaddleEngine
+    from onnxzoo.reference.paddle.engine import PaddleEngine
+    from onnxzoo.weights.checkpoint import read_checkpoint
 
     with load(tiny, engine="paddle", weights=str(weights)) as model:
         assert (model.engine.name, model.engine.precision) == ("paddle", "fp32")
@@ -73,7 +73,7 @@ def test_without_weights_the_registrys_checkpoint_must_be_the_artifacts_own(tiny
 
 @pytest.mark.paddle
 def test_a_checkpoint_of_another_model_is_refused(tiny, entry, weights, tmp_path):
-    from onnxzoo.reference.seeded import save_seeded_checkpoint
+    from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 
     other = save_seeded_checkpoint(entry, tmp_path / "other.pdparams", seed=0, num_classes=7)
     with pytest.raises(CheckpointError, match=r"holds another model than .*num_classes=7.*, expected .*num_classes=4"):
@@ -94,6 +94,6 @@ def test_the_reference_has_one_precision(tiny):
 
 def test_without_paddle_it_says_how_to_get_it(tmp_path, monkeypatch):
     folder = write_artifact(tmp_path / "b0", name="pvt_v2_b0")
-    monkeypatch.setattr("onnxzoo.reference._paddle.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("onnxzoo.reference.paddle.importing.importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'onnxzoo\[export\]'"):
         load(folder, engine="paddle")

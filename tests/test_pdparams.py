@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from onnxzoo.errors import CheckpointError
-from onnxzoo.reference.pdparams import read_pdparams
+from onnxzoo.weights.pdparams import read_pdparams
 
 STATE = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

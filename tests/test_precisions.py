@@ -28,7 +28,7 @@ from onnxzoo.validators.low_precision import check_low_precision
 from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cpu import cpu
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine

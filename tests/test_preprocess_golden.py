@@ -15,7 +15,7 @@ from artifacts import SWIN, configure, copy_shipped
 from onnxzoo.validators.preprocess import check_description, check_preprocess
 
 from onnxzoo import image, image_reading
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import ImageError
 
 KINDS = ("odd sizes", "JPEG", "CMYK", "EXIF orientation 6", "palette", "grey, 16 bit", "RGB, 16 bit", "alpha", "60 : 1")

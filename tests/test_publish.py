@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, copy, set_config, validation
 
-from onnxzoo.artifact import Artifact, read_artifact
-from onnxzoo.card import model_card
+from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.cli import main
 from onnxzoo.hub import find_artifact, package
 from onnxzoo.hub import publish as publishing
+from onnxzoo.hub.card import model_card
 from onnxzoo.hub.package import Package
 from onnxzoo.hub.publish import Publication, publish
 

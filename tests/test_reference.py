@@ -16,10 +16,10 @@ from onnxzoo.errors import CheckpointError, EngineError, InputError, MissingDepe
 from onnxzoo.families import ModelSpec
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
-from onnxzoo.reference.build import build_model, load_state, parameter_count, parameter_shapes
-from onnxzoo.reference.engine import PaddleEngine
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.reference.paddle.build import build_model, load_state, parameter_count, parameter_shapes
+from onnxzoo.reference.paddle.engine import PaddleEngine
 from onnxzoo.registry import labels, models
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
 
@@ -132,7 +132,7 @@ def test_dropout_acts_in_train_mode_only(spec: ModelSpec, rate: str) -> None:
 
 @pytest.mark.paddle
 def test_stochastic_depth_rises_linearly_to_the_architectures_rate(spec: ModelSpec) -> None:
-    from onnxzoo.reference.layers import DropPath
+    from onnxzoo.reference.paddle.layers import DropPath
 
     rates = [layer.rate for layer in build_model(spec).sublayers() if isinstance(layer, DropPath)]
     assert rates == pytest.approx(np.linspace(0, 0.2, len(rates)))
@@ -142,7 +142,7 @@ def test_stochastic_depth_rises_linearly_to_the_architectures_rate(spec: ModelSp
 def test_stochastic_depth_keeps_the_expectation() -> None:
     import paddle
 
-    from onnxzoo.reference.layers import DropPath
+    from onnxzoo.reference.paddle.layers import DropPath
 
     layer = DropPath(0.25)
     branch = layer(paddle.ones([4000, 1, 1])).numpy().ravel()
@@ -310,7 +310,7 @@ def test_without_paddle_the_message_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_importing_the_reference_does_not_import_paddle() -> None:
     code = (
-        "import sys, onnxzoo.reference.build, onnxzoo.reference.engine, onnxzoo.reference.seeded; "
+        "import sys, onnxzoo.reference.paddle.build, onnxzoo.reference.paddle.engine, onnxzoo.weights.seeded; "
         "sys.exit('paddle' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -18,7 +18,7 @@ from onnxzoo.validators.report import render, thumbnail, write_report
 from onnxzoo.validators.validate import Validation
 from PIL import Image
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import InputError
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.image import preprocess

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 SHAPES = {
     "patch_embed.proj.weight": (96, 3, 4, 4),

@@ -34,12 +34,12 @@ from toy_training import SIDE, Recorder, separable, toy_entry, toy_recipe, write
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import CheckpointError, DatasetError, TrainingError
 from onnxzoo.families import ModelSpec, at_image_size
-from onnxzoo.reference.build import build_model, load_state
-from onnxzoo.reference.checkpoint import read_checkpoint
-from onnxzoo.reference.engine import PaddleEngine
-from onnxzoo.reference.pvt_v2 import DepthwiseConv
+from onnxzoo.reference.paddle.build import build_model, load_state
+from onnxzoo.reference.paddle.engine import PaddleEngine
+from onnxzoo.reference.paddle.pvt_v2 import DepthwiseConv
 from onnxzoo.registry import architecture_from_dict
 from onnxzoo.results import Array
+from onnxzoo.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.paddle
 

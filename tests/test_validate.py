@@ -17,11 +17,11 @@ from artifacts import PVT, SWIN, alter, announce, bake_batch, copy_shipped, scal
 from onnxzoo.exports.pipeline import export_model
 from onnxzoo.validators.validate import Validation, validate
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import CheckpointError
 from onnxzoo.hub import SHIPPED_DIR
-from onnxzoo.reference.seeded import save_seeded_checkpoint
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 
 pytestmark = pytest.mark.paddle

@@ -26,8 +26,8 @@ from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 from PIL import Image
 
-from onnxzoo import artifact_file
-from onnxzoo.artifact import Artifact, read_artifact
+from onnxzoo.artifact import file as artifact_file
+from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.engines import create_engine, openvino
 from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine

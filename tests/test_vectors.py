@@ -13,7 +13,7 @@ import pytest
 from artifacts import PVT, announce, configure, copy_shipped
 from onnxzoo.validators.vectors import MAX_INPUTS, read_vectors
 
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import ArtifactError
 from onnxzoo.hub import SHIPPED_DIR
 

@@ -1,7 +1,7 @@
 """The model as it is trained: stochastic depth from given draws, faster depthwise convolutions, and the loss.
 
-Requires a reference model from `onnxzoo.reference.build`; ensures that parameters, their names and the function in
-eval mode stay those of the reference.
+Requires a reference model from `onnxzoo.reference.paddle.build`; ensures that parameters, their names and the function
+in eval mode stay those of the reference.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ..families import ModelSpec
-from ..reference.build import build_model
-from ..reference.layers import DropPath
-from ..reference.pvt_v2 import DepthwiseConv
+from ..reference.paddle.build import build_model
+from ..reference.paddle.layers import DropPath
+from ..reference.paddle.pvt_v2 import DepthwiseConv
 from ..results import Array
 from .recipe import Recipe
 from .streams import DEPTH, stream
@@ -34,7 +34,7 @@ class Depths:
 
 
 class DrawnDropPath(nn.Layer):
-    """Stochastic depth (see `onnxzoo.reference.layers.DropPath`) whose draws are given from outside."""
+    """Stochastic depth (see `onnxzoo.reference.paddle.layers.DropPath`) whose draws are given from outside."""
 
     def __init__(self, depths: Depths, number: int) -> None:
         super().__init__()

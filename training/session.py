@@ -19,11 +19,11 @@ from ..data.layouts import Dataset, is_one_split, open_dataset
 from ..data.subsets import named, require_same_classes, split_off, subset_of_classes
 from ..errors import CheckpointError, DatasetError, TrainingError
 from ..families import ModelSpec, at_image_size
-from ..reference._paddle import require_paddle
-from ..reference.build import build_model
-from ..reference.checkpoint import Checkpoint, read_checkpoint
+from ..reference.paddle.build import build_model
+from ..reference.paddle.importing import require_paddle
 from ..registry import ModelEntry, Preprocess, labels
 from ..results import Array
+from ..weights.checkpoint import Checkpoint, read_checkpoint
 from .images import OnError
 from .recipe import Recipe
 from .state import BEST_FILE, STATE_FILE

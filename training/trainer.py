@@ -17,7 +17,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..errors import InputError, TrainingError
 from ..families import ModelSpec
-from ..reference.build import load_state
+from ..reference.paddle.build import load_state
 from ..registry import Preprocess
 from ..results import Array
 from .batches import Batch, BatchPlan

@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..errors import ImageError, TrainingError
 from ..families import ModelSpec
 from ..image import preprocess
-from ..reference.build import build_model
+from ..reference.paddle.build import build_model
 from ..registry import Preprocess
 from ..results import Array
 from .augment import normalised

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..artifact import Artifact
+from ..artifact.folder import Artifact
 from ..errors import EngineError, InputError
 from ..results import Array, EngineInfo
 from .engine_settings import suspects

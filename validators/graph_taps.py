@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifact import INPUT_NAME
+from ..artifact.folder import INPUT_NAME
 from ..results import Array, EngineInfo
 from ..temporary import scratch_folder
 from .layers import Tap

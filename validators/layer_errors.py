@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..artifact import Artifact
+from ..artifact.folder import Artifact
 from ..engines import ENGINES
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
 from ..results import Array

@@ -13,7 +13,7 @@ from importlib import resources
 import numpy as np
 
 from .. import image
-from ..artifact import CONFORMANCE_FILE, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..errors import ImageError
 from ..registry import Preprocess, models
 from ..results import Array

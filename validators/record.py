@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..artifact import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
 from ..errors import ArtifactError, InputError, ValidationError
 from ..files import atomic_write
 from ..hub import require_own

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ..artifact import CONFORMANCE_FILE, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..errors import InputError
 from ..registry import find
 from ..results import Array
@@ -67,9 +67,8 @@ class LivePaddle:
 
     def __init__(self, artifact: Artifact, weights: Path) -> None:
         """Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model."""
-        from ..reference.build import spec_of
-        from ..reference.checkpoint import read_checkpoint
-        from ..reference.engine import PaddleEngine
+        from ..reference.paddle.engine import PaddleEngine
+        from ..weights.checkpoint import read_checkpoint, spec_of
 
         checkpoint = read_checkpoint(weights, find(artifact.name))
         self.covers: int | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifact import INPUT_NAME
+from ..artifact.folder import INPUT_NAME
 from ..engines import EngineOptions, create_engine
 from ..engines.options import FP32
 from ..engines.protocol import Engine, ModelFile

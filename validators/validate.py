@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..artifact import CONFORMANCE_FILE, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput

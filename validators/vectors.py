@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 
-from ..artifact import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 from ..errors import ArtifactError
 from ..results import Array
 from . import npz

@@ -18,7 +18,7 @@ import numpy as np
 from conformance import Outputs, start
 from serve import serve
 
-from onnxzoo.artifact import CONFORMANCE_FILE, INPUT_NAME, read_artifact
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.cache import MANIFEST
 from onnxzoo.engines.options import EngineOptions

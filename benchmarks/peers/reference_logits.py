@@ -11,9 +11,9 @@ import numpy as np
 import paddle
 
 from onnxzoo.families import ModelSpec
-from onnxzoo.reference.build import build_model, load_state, parameter_shapes
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
 from onnxzoo.registry import find, labels
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 IMAGE_SEED = 3
 

@@ -16,7 +16,7 @@ import numpy as np
 import paddle
 from paddle.static import InputSpec
 
-from ...artifact import INPUT_NAME
+from ...artifact.folder import INPUT_NAME
 from ...families import ModelSpec
 from ...registry import architecture_from_dict
 from ...signals import end_with_parent

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .. import hub, registry
-from ..artifact import CONFIG_FILE, MODEL_FILES, read_artifact
+from ..artifact.folder import CONFIG_FILE, MODEL_FILES, read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.names import HubName
 from .completion import model_names

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact import documented_entry
+from ..artifact.folder import documented_entry
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
 from .output import print_json, report, say
 from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
+    from ..evaluation.accuracy import Evaluation
     from ..registry import ModelEntry
-    from ..training.evaluate import Evaluation
 
 # A table of more classes than this is for programs (--json); people see those that go worst.
 SHOWN_CLASSES = 20
@@ -75,11 +75,11 @@ def command(
     An image that cannot be read is reported on stderr and left out; the exit code is then 1.
     """
     from ..data.layouts import open_dataset
+    from ..evaluation.accuracy import evaluate
+    from ..evaluation.record import data_in_words, record_evaluation
     from ..hub import require_own
     from ..model import BATCH_SIZE, load
     from ..registry import models
-    from ..training.evaluate import evaluate
-    from ..training.record import data_in_words, record_evaluation
 
     if record is not None:
         if limit is not None or classes is not None or split != "val":

@@ -17,7 +17,7 @@ from .output import say
 from .progress import quiet_option
 
 if TYPE_CHECKING:
-    from ..artifact import Artifact
+    from ..artifact.folder import Artifact
 
 
 @click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
@@ -139,7 +139,7 @@ def find_weights(entry: ModelEntry, folder: Path) -> Path:
 
     Raises InputError, with the names that would do, when there is none. Nothing is downloaded instead.
     """
-    from ..reference.download import file_name
+    from ..weights.download import file_name
 
     names = [f"{entry.name}.pdparams", f"{entry.name}.safetensors"]
     if entry.source.url:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .. import hub, registry
-from ..artifact import Artifact, ValidationRecord, read_artifact
+from ..artifact.folder import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
 from .completion import model_names

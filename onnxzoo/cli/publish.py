@@ -87,7 +87,7 @@ class Outcome:
 
 def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
     """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
-    from ..artifact import is_artifact, read_artifact
+    from ..artifact.folder import is_artifact, read_artifact
     from ..hub.publish import checked, publish
 
     folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]

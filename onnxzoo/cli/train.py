@@ -122,7 +122,7 @@ def command(
     command that exports what was trained, with the --image-size that it needs. Several processes or devices:
     'python -m paddle.distributed.launch --nproc_per_node 2 $(which onnxzoo) train ...'.
     """
-    from ..reference._paddle import require_paddle
+    from ..reference.paddle.importing import require_paddle
 
     _quiet_paddle()
     require_paddle()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact import CONFIG_FILE, Artifact, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
 from ..data.walk import NoImages, Skipped, find_images
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
@@ -23,7 +23,7 @@ from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
 if TYPE_CHECKING:
-    from ..onnx_checks import Trust
+    from ..artifact.onnx_checks import Trust
     from ..validators.preprocess import PreprocessCheck
     from ..validators.validate import Validation
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifact import read_artifact
+from ..artifact.folder import read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, find_artifact, shipped_models
 from ..validators.tolerances import tolerance_of

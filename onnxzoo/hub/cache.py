@@ -16,7 +16,7 @@ from pathlib import Path
 import huggingface_hub
 
 from .. import files, registry, temporary
-from ..artifact import (
+from ..artifact.folder import (
     CARD_FILE,
     CONFIG_FILE,
     CONFORMANCE_FILE,

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..artifact import CONFIG_FILE, Artifact, read_artifact
-from ..artifact_file import ArtifactFile
+from ..artifact.file import ArtifactFile
+from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
 from ..errors import ArtifactError, ModelNotFoundError
 from ..files import git_blob_id, models_dir, sha256_of
 from . import client

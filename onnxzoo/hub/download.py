@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, read_artifact
+from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
 from . import client

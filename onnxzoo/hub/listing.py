@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..artifact import Artifact, read_artifact
+from ..artifact.folder import Artifact, read_artifact
 from ..errors import ArtifactError, ModelNotFoundError
 from . import answers, client, names
 from .answers import CommitNote

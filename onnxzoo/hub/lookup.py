@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import registry
-from ..artifact import CONFIG_FILE, is_artifact
+from ..artifact.folder import CONFIG_FILE, is_artifact
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
 from . import names

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifact import (
+from ..artifact.file import ArtifactFile
+from ..artifact.folder import (
     CARD_FILE,
     CONFIG_FILE,
     CONFORMANCE_FILE,
@@ -17,10 +18,9 @@ from ..artifact import (
     config_bytes,
     parse_config,
 )
-from ..artifact_file import ArtifactFile
-from ..card import model_card, unvalidated
-from ..card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
 from ..errors import ArtifactError
+from .card import model_card, unvalidated
+from .card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
 
 ALWAYS_LARGE = 10_000_000
 """Bytes from which on the Hub keeps any file by its SHA-256: what is sent for it cannot be another content."""
@@ -50,7 +50,7 @@ class Package:
     """An artifact ready to go up: path in the repo -> content.
 
     `left_out`: what else lies in its folder. `other_card`: so does a README.md that is not the generated card, but an
-    older one or somebody's own. `unvalidated`: as `onnxzoo.card.unvalidated`.
+    older one or somebody's own. `unvalidated`: as `onnxzoo.hub.card.unvalidated`.
     """
 
     artifact: Artifact

@@ -18,11 +18,11 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from ..artifact import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
-from ..card_metadata import EVAL_RESULTS_PREFIX
+from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, one_line
 from ..files import git_blob_id
 from . import answers, client, names
+from .card_metadata import EVAL_RESULTS_PREFIX
 from .package import Content, Package, changed_meanwhile, pack, replaceable
 
 log = logging.getLogger("onnxzoo")

@@ -1,4 +1,1 @@
-"""The textbook models, in Paddle and in NumPy (`exact`), and the reading of checkpoints: the truth for all the rest.
-
-Importing this package does not load PaddlePaddle; building a Paddle model does.
-"""
+"""The textbook models, written from the papers: in Paddle (`paddle`), and in NumPy and float64 (`exact`)."""

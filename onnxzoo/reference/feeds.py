@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..artifact import INPUT_NAME
+from ..artifact.folder import INPUT_NAME
 from ..errors import InputError
 from ..results import Array, TensorSpec
 

@@ -1,6 +1,6 @@
 """Records outputs of an independent implementation (Hugging Face transformers, PyTorch, float64) as golden files.
 
-Run by hand, see README.md. Knows nothing of Paddle and nothing of `onnxzoo.reference.naming`: the mapping of
+Run by hand, see README.md. Knows nothing of Paddle and nothing of `onnxzoo.weights.naming`: the mapping of
 names below was written separately, so that one mistake cannot hide in both.
 """
 
@@ -18,7 +18,7 @@ from transformers.models.pvt_v2.modeling_pvt_v2 import PvtV2OverlapPatchEmbeddin
 from transformers.models.swinv2.modeling_swinv2 import Swinv2Layer
 
 from onnxzoo import registry
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 MODELS = (
     "pvt_v2_b0", "pvt_v2_b2", "pvt_v2_b2_linear", "pvt_v2_b5", "swinv2_tiny_w8", "swinv2_tiny_w16", "swinv2_base_w24",

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...artifact import INPUT_NAME
+from ...artifact.folder import INPUT_NAME
 from ...errors import EngineError
 from ...families import ModelSpec, family_of
 from ...results import Array, EngineInfo, TensorSpec
+from ...weights.state import checked_state
 from ..feeds import checked_image, input_specs
-from ..state import checked_state
 from .erf import Float64
 from .layers import Pass, Place, linear
 from .pvt_v2 import PvtV2

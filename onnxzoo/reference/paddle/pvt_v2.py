@@ -13,7 +13,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ..families.pvt_v2.architecture import PvtV2Architecture
+from ...families.pvt_v2.architecture import PvtV2Architecture
 from .layers import DropPath, drop_path_rates, linear, zeros
 
 BLOCK_EPSILON = 1e-6

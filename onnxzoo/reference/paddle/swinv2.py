@@ -15,7 +15,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ..families.swinv2.architecture import SwinV2Architecture
+from ...families.swinv2.architecture import SwinV2Architecture
 from .layers import DropPath, drop_path_rates, linear, zeros
 
 # Section 3.2: tau is kept above 0.01, so its reciprocal, the scale of the cosines, is at most 100.

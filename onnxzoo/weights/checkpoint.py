@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import files
+from ..artifact.folder import Artifact
 from ..errors import CheckpointError
-from ..families import Architecture
+from ..families import Architecture, ModelSpec, at_image_size
 from ..families.swinv2.architecture import SwinV2Architecture
 from ..registry import ModelEntry
 from . import naming
@@ -119,6 +120,18 @@ def _num_classes(parameters: Mapping[str, npt.NDArray[np.float32]]) -> int:
             "expected (features, classes) and (classes,)"
         )
     return int(bias.shape[0])
+
+
+def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
+    """What an artifact's reference model is, once the checkpoint is found to hold that model.
+
+    The artifact may be for another image size (see `at_image_size`). Raises CheckpointError where they differ.
+    """
+    spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
+    found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
+    if at_image_size(found, spec.image_size) != spec:
+        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
+    return spec
 
 
 # What SwinV2's buffers tell about the window and the image size

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
-from ..errors import MissingDependencyError, one_line, raise_if_interrupted
-from ..signals import handlers_kept
+from ...errors import MissingDependencyError, one_line, raise_if_interrupted
+from ...signals import handlers_kept
 
 
 def require_paddle() -> None:

@@ -7,24 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact import Artifact
-from ..errors import CheckpointError
-from ..families import ModelSpec, at_image_size, family_of
-from ._paddle import require_paddle
-from .checkpoint import Checkpoint
-from .state import checked_state
-
-
-def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
-    """What an artifact's reference model is, once the checkpoint is found to hold that model.
-
-    The artifact may be for another image size (see `at_image_size`). Raises CheckpointError where they differ.
-    """
-    spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
-    found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
-    if at_image_size(found, spec.image_size) != spec:
-        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
-    return spec
+from ...families import ModelSpec, family_of
+from ...weights.state import checked_state
+from .importing import require_paddle
 
 
 def build_model(spec: ModelSpec, **training_rates: float) -> Any:

@@ -13,9 +13,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # in its API, not in its __all__
 
-from .artifact import CONFIG_FILE, MODEL_FILES, Artifact, documented_entry
-from .errors import ArtifactError
-from .registry import DATASET_IMAGES, DATASETS, ModelEntry, labels
+from ..artifact.folder import CONFIG_FILE, MODEL_FILES, Artifact, documented_entry
+from ..errors import ArtifactError
+from ..registry import DATASET_IMAGES, DATASETS, ModelEntry, labels
 
 LICENSE = "apache-2.0"
 # The identifiers of https://huggingface.co/docs/hub/repositories-licenses.

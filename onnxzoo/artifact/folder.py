@@ -18,12 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifact_file import ArtifactFile, may_lie_at, parse_file
-from .config_fields import Fields, shown
-from .errors import ArtifactError, InputError, RegistryError
-from .families import Architecture
-from .onnx_checks import KNOWN, Interface, Trust, check_onnx
-from .registry import (
+from ..errors import ArtifactError, InputError, RegistryError
+from ..families import Architecture
+from ..registry import (
     MAX_IMAGE_SIZE,
     ModelEntry,
     Preprocess,
@@ -32,7 +29,10 @@ from .registry import (
     models,
     preprocess_from_dict,
 )
-from .strict_json import parse_json
+from ..strict_json import parse_json
+from .config_fields import Fields, shown
+from .file import ArtifactFile, may_lie_at, parse_file
+from .onnx_checks import KNOWN, Interface, Trust, check_onnx
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -106,7 +106,7 @@ class Artifact:
 
     `id2label[i]` names class i. `source` and `tools` are the provenance as config.json holds it;
     `config` is the whole document, with the keys that this version does not know. `trust`: which graphs its ONNX files
-    may be, see `onnxzoo.onnx_checks`.
+    may be, see `onnxzoo.artifact.onnx_checks`.
     """
 
     folder: Path

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import ArtifactError
+from ..files import sha256_of
 from .config_fields import Fields, shown
-from .errors import ArtifactError
-from .files import sha256_of
 
 MAX_FILE_BYTES = 2**31
 """Of any file: an ONNX model that is one file is a Protocol Buffers message, which cannot be longer."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact import INPUT_NAME
-from ..errors import EngineError
-from ..families import ModelSpec
-from ..results import Array, EngineInfo, TensorSpec
-from ._paddle import require_paddle
+from ...artifact.folder import INPUT_NAME
+from ...errors import EngineError
+from ...families import ModelSpec
+from ...results import Array, EngineInfo, TensorSpec
+from ..feeds import checked_image, input_specs
 from .build import build_model, load_state
-from .feeds import checked_image, input_specs
+from .importing import require_paddle
 
 
 class PaddleEngine:

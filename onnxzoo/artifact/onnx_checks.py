@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from .errors import ArtifactError, InputError
+from ..errors import ArtifactError, InputError
 from .external_data import has_external_data
 from .onnx_graph import FLOAT, Graph, RefusedError, UnsafeError, Value, read_graph, read_interface
 from .onnx_shapes import check_sizes

@@ -6,12 +6,12 @@ import dataclasses
 import datetime
 import json
 
-from ..artifact import CONFIG_FILE, Artifact, EvaluationRecord, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact, EvaluationRecord, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
 from ..hub import require_own
 from ..registry import DATASET_IMAGES, DATASETS
-from .evaluate import Evaluation
+from .accuracy import Evaluation
 
 EVALUATIONS = "evaluations"
 MAX_WORDS = 200

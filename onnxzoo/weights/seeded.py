@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from ..registry import ModelEntry
 from ..results import Array
 
 # One head in sixteen has a logit_scale that the model must clip at ln 100.
@@ -29,22 +27,6 @@ def seeded_state(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, 
     the other parameters matter.
     """
     return {name: _tensor(name, tuple(shape), seed) for name, shape in shapes.items()}
-
-
-def save_seeded_checkpoint(entry: ModelEntry, path: Path, seed: int, num_classes: int = 1000) -> Path:
-    """Write seeded weights of a registry entry as Paddle itself writes a `.pdparams` file; returns `path`.
-
-    Raises MissingDependencyError without PaddlePaddle.
-    """
-    from ..families import ModelSpec
-    from .build import build_model, load_state, parameter_shapes
-
-    model = build_model(ModelSpec(entry.architecture, entry.image_size, num_classes))
-    load_state(model, seeded_state(parameter_shapes(model), seed))
-    import paddle
-
-    paddle.save(model.state_dict(), str(path))
-    return path
 
 
 def seeded_images(image_size: int, count: int, seed: int) -> Array:

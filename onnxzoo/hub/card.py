@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .artifact import CONFORMANCE_FILE, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..families import FAMILIES
 from .card_metadata import LICENSE, accuracies, clean, front_matter, license_of, registered
-from .families import FAMILIES
 
 REFERENCES = {"paddle": "Paddle", "conformance": "conformance vectors"}
 HERE = "path/to/this/folder"

@@ -1,0 +1,1 @@
+"""The textbook models in PaddlePaddle, which exports start from. Importing this does not load Paddle; building does."""
