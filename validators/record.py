@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
+from ..artifact.writing import add_records
 from ..errors import ArtifactError, InputError, ValidationError
-from ..files import atomic_write
 from ..hub import require_own
 from .engine_checks import Check
 from .references import CONFORMANCE, PADDLE
 from .tolerances import tolerance_of
 from .validate import Validation
-
-VALIDATIONS = "validations"
 
 
 def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisions: Sequence[str] = ("fp32",)) -> None:
@@ -60,17 +55,7 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     artifact = validation.artifact
     refuse_to_record(artifact)
     new = tuple(_records(validation))
-    current = read_artifact(artifact.folder)
-    if current.files != artifact.files:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed during the validation; validate again")
-    replaced = set(map(_key, new))
-    kept = [old for known in current.precisions for old in current.validated(known) if _key(old) not in replaced]
-    config = {**current.config, VALIDATIONS: [dataclasses.asdict(entry) for entry in (*kept, *new)]}
-    try:
-        with atomic_write(artifact.folder / CONFIG_FILE) as file:
-            file.write((json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
-    except OSError as error:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} cannot be written: {error.strerror}") from error
+    add_records(artifact, new, again="validate again")
     return new
 
 
@@ -102,10 +87,6 @@ def _records(validation: Validation) -> Iterable[ValidationRecord]:
 def _is_proof(check: Check) -> bool:
     """Whether it compares with Paddle's numbers."""
     return check.reference in (CONFORMANCE, PADDLE)
-
-
-def _key(entry: ValidationRecord) -> tuple[Any, ...]:
-    return entry.engine, entry.device, entry.precision, entry.reference
 
 
 def _mean(values: Sequence[float]) -> float:

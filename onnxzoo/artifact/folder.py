@@ -79,6 +79,11 @@ class ValidationRecord:
     top1_agreement: float
     date: str
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a later record must share with this one to replace it."""
+        return "validation", self.engine, self.device, self.precision, self.reference
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecord:
@@ -98,6 +103,11 @@ class EvaluationRecord:
     top1: float
     top5: float
     date: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a later record must share with this one to replace it."""
+        return "evaluation", self.engine, self.device, self.precision, self.dataset
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import json
 
-from ..artifact.folder import CONFIG_FILE, Artifact, EvaluationRecord, read_artifact
-from ..errors import ArtifactError, InputError
-from ..files import atomic_write
+from ..artifact.folder import Artifact, EvaluationRecord
+from ..artifact.writing import add_records
+from ..errors import InputError
 from ..hub import require_own
 from ..registry import DATASET_IMAGES, DATASETS
 from .accuracy import Evaluation
 
-EVALUATIONS = "evaluations"
 MAX_WORDS = 200
 
 
@@ -60,18 +57,5 @@ def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, da
         top5=result.top5,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    current = read_artifact(artifact.folder)
-    if current.files != artifact.files:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} changed while this was measured; measure again")
-    kept = [old for known in current.precisions for old in current.evaluated(known) if _key(old) != _key(new)]
-    config = {**current.config, EVALUATIONS: [dataclasses.asdict(one) for one in (*kept, new)]}
-    try:
-        with atomic_write(artifact.folder / CONFIG_FILE) as stream:
-            stream.write((json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
-    except OSError as error:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} cannot be written: {error.strerror}") from error
+    add_records(artifact, [new], again="measure again")
     return new
-
-
-def _key(one: EvaluationRecord) -> tuple[str, str, str, str]:
-    return one.engine, one.device, one.precision, one.dataset

@@ -1,0 +1,98 @@
+"""The one writer of config.json, and of preprocessor_config.json beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArtifactError
+from ..files import atomic_write, sha256_of
+from ..registry import Preprocess
+from .folder import (
+    CONFIG_FILE,
+    CONFORMANCE_FILE,
+    MODEL_FILES,
+    PREPROCESSOR_FILE,
+    Artifact,
+    EvaluationRecord,
+    ValidationRecord,
+    read_artifact,
+)
+
+# Pillow's codes, which transformers' image processors use.
+RESAMPLE_CODES = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json, replacing it whole. Raises ArtifactError when it cannot be written."""
+    _write(folder / CONFIG_FILE, config)
+
+
+def write_preprocessor_config(folder: Path, preprocess: Preprocess) -> None:
+    """Write the preprocessing in the words of transformers' image processors.
+
+    BitImageProcessor is the one that resizes the short side and then crops the centre, as we do.
+    """
+    document = {
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": preprocess.resize_size},
+        "resample": RESAMPLE_CODES[preprocess.interpolation],
+        "do_center_crop": True,
+        "crop_size": {"height": preprocess.crop_size, "width": preprocess.crop_size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+    _write(folder / PREPROCESSOR_FILE, document)
+
+
+def described_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """What config.json says of the files in `folder` that an artifact has: SHA-256, size, and precision of a model."""
+    precisions = {path: precision for precision, path in MODEL_FILES.items()}
+    files: dict[str, dict[str, Any]] = {}
+    for path in (*MODEL_FILES.values(), PREPROCESSOR_FILE, CONFORMANCE_FILE):
+        file = folder / path
+        if file.is_file():
+            files[path] = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+            if path in precisions:
+                files[path]["precision"] = precisions[path]
+    return files
+
+
+def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, again: str) -> None:
+    """Add records of one kind to config.json. Whatever else the file holds stays.
+
+    A record replaces an earlier one with the same `key`; those of ONNX files that are no longer there go. `again` says
+    in the error what to do when the artifact's files have changed since `artifact` was read.
+
+    Raises ArtifactError when they have, or config.json cannot be written.
+    """
+    current = read_artifact(artifact.folder)
+    if current.files != artifact.files:
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed meanwhile; {again}")
+    replaced = {record.key for record in records}
+    for field, kind, valid in (
+        ("validations", ValidationRecord, current.validated),
+        ("evaluations", EvaluationRecord, current.evaluated),
+    ):
+        new = [record for record in records if isinstance(record, kind)]
+        if new:
+            kept = [old for known in current.precisions for old in valid(known) if old.key not in replaced]
+            changed = {field: [dataclasses.asdict(record) for record in (*kept, *new)]}
+            current = dataclasses.replace(current, config={**current.config, **changed})
+    write_config(artifact.folder, current.config)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    try:
+        with atomic_write(path) as stream:
+            stream.write((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
