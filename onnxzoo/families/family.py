@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 from ..errors import InputError, RegistryError
 
@@ -19,6 +19,11 @@ State: TypeAlias = "Mapping[str, npt.NDArray[np.float32]]"
 
 Constants: TypeAlias = "dict[str, npt.NDArray[Any]]"
 """Initializers of an exported graph by name: float32 weights and tables, int32 indices."""
+
+Naming: TypeAlias = Literal["paddle", "timm", "transformers"]
+Shape: TypeAlias = tuple[int, ...]
+Rules: TypeAlias = tuple[tuple[str, Any], ...]
+"""Patterns of a part of a name and what takes its place, in order."""
 
 MAX_STAGES = 16
 MAX_WIDTH = 4096
@@ -85,18 +90,42 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """How a family's parameters are called elsewhere, and what becomes of them in Paddle's naming.
+
+    `signatures`: a pattern for each naming, of names that no other naming and family has. `rules`: for each naming the
+    replacements, in order, that lead to Paddle's names. `joined`: Paddle's attention parameters and the parts of them
+    in transformers, joined along the output axis. `buffers`: last parts of the names of constants, which models compute
+    and never take from a file. `settled`: what no single name tells, given Paddle's names by those of the file.
+    """
+
+    signatures: Mapping[Naming, str]
+    rules: Mapping[Naming, Rules]
+    joined: tuple[tuple[str, tuple[str, ...]], ...]
+    buffers: frozenset[str] = frozenset()
+    settled: Callable[[Mapping[str, str], Naming, Architecture], tuple[dict[str, str], Naming]] = (
+        lambda names, naming, _architecture: (dict(names), naming)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One family, as the table in `onnxzoo.families` holds it.
 
     `name`: as in models.json and config.json. `title`: as people write it. `citation`: BibTeX of its paper.
-    `constants`: what stands in the exported graph of a model, computed from a checkpoint's parameters.
+    `constants`: what stands in the exported graph of a model, computed from a checkpoint's parameters. `fitted`: the
+    architecture and image size that the shapes of a file's buffers show, given those of the registry.
     """
 
     name: str
     title: str
     citation: str
     architecture: type[Architecture]
+    names: Names
     constants: Callable[[ModelSpec, State], Constants]
+    fitted: Callable[[Architecture, int, Mapping[str, Shape]], tuple[Architecture, int]] = (
+        lambda architecture, image_size, _buffers: (architecture, image_size)
+    )
 
 
 def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:

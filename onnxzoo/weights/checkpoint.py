@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,10 @@ import numpy.typing as npt
 from .. import files
 from ..artifact.folder import Artifact
 from ..errors import CheckpointError
-from ..families import Architecture, ModelSpec, at_image_size
-from ..families.swinv2.architecture import SwinV2Architecture
+from ..families import Architecture, ModelSpec, at_image_size, family_named
+from ..families.family import Naming
 from ..registry import ModelEntry
 from . import naming
-from .naming import Naming
 from .pdparams import read_pdparams
 from .safetensors_file import read_safetensors, widened
 
@@ -62,7 +59,10 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         logger.info("%s: all names begin with %r, which is left out", path, prefix)
     try:
         state, named = naming.to_paddle(raw, entry.family, entry.architecture)
-        architecture, image_size = _fitted(entry, naming.buffers(raw, entry.family, entry.architecture))
+        buffers = naming.buffers(raw, entry.family, entry.architecture)
+        architecture, image_size = family_named(entry.family).fitted(
+            entry.architecture, entry.image_size, {name: array.shape for name, array in buffers.items()}
+        )
         parameters = {name: _float32(name, array) for name, array in state.items()}
         num_classes = _num_classes(parameters)
     except CheckpointError as error:
@@ -132,77 +132,3 @@ def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
     if at_image_size(found, spec.image_size) != spec:
         raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
     return spec
-
-
-# What SwinV2's buffers tell about the window and the image size
-
-
-def _fitted(entry: ModelEntry, buffers: Mapping[str, npt.NDArray[Any]]) -> tuple[Architecture, int]:
-    """The architecture and image size that the shapes of the file's buffers show, the entry's where they are silent.
-
-    Stage i has a map of `image / (patch * 2**i)` tokens a side and windows of `min(window, map)`. The file tells
-    the windows by `relative_coords_table` [1, 2w-1, 2w-1, 2], the maps by `attn_mask` [windows, w*w, w*w] of
-    shifted blocks and by windows that are smaller than the first stage's, which are as large as their map.
-    """
-    architecture = entry.architecture
-    if not isinstance(architecture, SwinV2Architecture):
-        return architecture, entry.image_size
-    windows, maps = _observed(buffers, len(architecture.depths))
-    if _explains(architecture.window_size, entry.image_size, architecture, windows, maps):
-        return architecture, entry.image_size
-    window = windows.get(0)
-    if window is None or window < 2:
-        raise CheckpointError("the buffers of the weights contradict the model, and the first stage has none")
-    for stage, smaller in windows.items():
-        if smaller < window:
-            maps.setdefault(stage, smaller)
-    sizes = {architecture.patch_size * 2**stage * side for stage, side in maps.items()} or {entry.image_size}
-    image_size = max(sizes)
-    if (
-        len(sizes) > 1
-        or image_size % architecture.size_multiple
-        or not _explains(window, image_size, architecture, windows, maps)
-    ):
-        raise CheckpointError(
-            f"its buffers contradict each other or the model: windows of {windows} tokens by stage, "
-            f"which would need images of {' and '.join(map(str, sorted(sizes)))} pixels; expected those of one SwinV2"
-        )
-    return dataclasses.replace(architecture, window_size=window), image_size
-
-
-def _explains(
-    window: int, image_size: int, architecture: SwinV2Architecture, windows: Mapping[int, int], maps: Mapping[int, int]
-) -> bool:
-    """Whether a model of this window and image size has the observed windows and maps (tokens a side, by stage)."""
-    sides = [image_size // (architecture.patch_size * 2**stage) for stage in range(len(architecture.depths))]
-    return all(seen == min(window, sides[stage]) for stage, seen in windows.items()) and all(
-        seen == sides[stage] for stage, seen in maps.items()
-    )
-
-
-def _observed(buffers: Mapping[str, npt.NDArray[Any]], stages: int) -> tuple[dict[int, int], dict[int, int]]:
-    """Window and map of each stage, in tokens a side, from the shapes of buffers."""
-    windows: dict[int, int] = {}
-    maps: dict[int, int] = {}
-    for name, array in buffers.items():
-        parts = name.split(".")
-        kind, shape = parts[-1], array.shape
-        if parts[0] != "layers" or parts[1] not in map(str, range(stages)):
-            continue
-        stage = int(parts[1])
-        if kind == "relative_coords_table":
-            window = (shape[1] + 1) // 2 if len(shape) == 4 else 0
-            _note(windows, stage, window, shape == (1, 2 * window - 1, 2 * window - 1, 2), name, shape)
-        elif kind == "attn_mask":
-            window = math.isqrt(shape[1]) if len(shape) == 3 else 0
-            count = math.isqrt(shape[0]) if window else 0
-            _note(windows, stage, window, shape == (count**2, window**2, window**2), name, shape)
-            _note(maps, stage, count * window, True, name, shape)
-    return windows, maps
-
-
-def _note(seen: dict[int, int], stage: int, value: int, sound: bool, name: str, shape: tuple[int, ...]) -> None:
-    if not sound or value < 1 or seen.setdefault(stage, value) != value:
-        raise CheckpointError(
-            f"its buffers contradict each other: {name} has the shape {shape}; expected one window a stage"
-        )

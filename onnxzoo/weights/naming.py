@@ -20,86 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CheckpointError
-from ..families import Architecture
+from ..families import FAMILIES, Architecture, family_named
+from ..families.family import Naming
 
-Naming: TypeAlias = Literal["paddle", "timm", "transformers"]
 Array: TypeAlias = npt.NDArray[Any]
 
-BUFFERS = frozenset({"relative_coords_table", "relative_position_index", "attn_mask", "k_bias"})
-"""Last parts of names of SwinV2's constants. Models regenerate them and never trust a file's."""
+BUFFERS: frozenset[str] = frozenset().union(*(family.names.buffers for family in FAMILIES.values()))
+"""Last parts of the names of constants. Models compute them and never trust a file's."""
 
 MAX_WRAPPERS = 8
 """Parts that are looked for in front of all names; two or three are seen."""
 
-_SIGNATURES: tuple[tuple[str, Naming, re.Pattern[str]], ...] = (
-    ("swinv2", "transformers", re.compile(r"(swinv2\.)?encoder\.layers\.\d+\.blocks\.\d+\.attention\.self\.")),
-    ("swinv2", "paddle", re.compile(r"layers\.\d+\.blocks\.\d+\.attn\.(logit_scale|cpb_mlp\.)")),
-    ("pvt_v2", "transformers", re.compile(r"(pvt_v2\.)?encoder\.layers\.\d+\.blocks\.\d+\.attention\.(query|value)\.")),
-    ("pvt_v2", "timm", re.compile(r"stages\.\d+\.blocks\.\d+\.attn\.(q|kv)\.")),
-    ("pvt_v2", "paddle", re.compile(r"block\d+\.\d+\.attn\.(q|kv)\.")),
+
+_SIGNATURES = tuple(
+    (family.name, naming, re.compile(pattern))
+    for family in FAMILIES.values()
+    for naming, pattern in family.names.signatures.items()
 )
-"""Names that only one family in one naming has. timm's SwinV2 shares Paddle's and is told apart later."""
-
-
-def _next(template: str) -> Any:
-    """A replacement that numbers stages from 1, as Paddle's PVTv2 does, instead of from 0."""
-    return lambda match: template.format(int(match[1]) + 1)
-
-
-_RULES: Mapping[tuple[str, Naming], tuple[tuple[str, Any], ...]] = {
-    ("swinv2", "paddle"): ((r"^head\.fc\.", "head."),),
-    ("swinv2", "transformers"): (
-        (r"^swinv2\.", ""),
-        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-        (r"^embeddings\.norm\.", "patch_embed.norm."),
-        (r"^encoder\.layers\.", "layers."),
-        (r"\.attention\.self\.continuous_position_bias_mlp\.", ".attn.cpb_mlp."),
-        (r"\.attention\.self\.", ".attn."),
-        (r"\.attention\.output\.dense\.", ".attn.proj."),
-        (r"\.intermediate\.dense\.", ".mlp.fc1."),
-        (r"\.output\.dense\.", ".mlp.fc2."),
-        (r"\.layernorm_before\.", ".norm1."),
-        (r"\.layernorm_after\.", ".norm2."),
-        (r"^layernorm\.", "norm."),
-        (r"^classifier\.", "head."),
-    ),
-    ("pvt_v2", "paddle"): (),
-    ("pvt_v2", "timm"): (
-        (r"^patch_embed\.", "patch_embed1."),
-        (r"^stages\.(\d{1,3})\.downsample\.", _next("patch_embed{}.")),
-        (r"^stages\.(\d{1,3})\.blocks\.", _next("block{}.")),
-        (r"^stages\.(\d{1,3})\.norm\.", _next("norm{}.")),
-        (r"\.mlp\.dwconv\.(?!dwconv\.)", ".mlp.dwconv.dwconv."),
-    ),
-    ("pvt_v2", "transformers"): (
-        (r"^pvt_v2\.", ""),
-        (r"\.patch_embedding\.layer_norm\.", ".patch_embedding.norm."),
-        (r"^encoder\.layers\.(\d{1,3})\.patch_embedding\.", _next("patch_embed{}.")),
-        (r"^encoder\.layers\.(\d{1,3})\.blocks\.", _next("block{}.")),
-        (r"^encoder\.layers\.(\d{1,3})\.layer_norm\.", _next("norm{}.")),
-        (r"\.layer_norm_([12])\.", r".norm\1."),
-        (r"\.attention\.spatial_reduction\.", ".attn.sr."),
-        (r"\.attention\.layer_norm\.", ".attn.norm."),
-        (r"\.attention\.", ".attn."),
-        (r"\.mlp\.dense([12])\.", r".mlp.fc\1."),
-        (r"^classifier\.", "head."),
-    ),
-}
-
-_FUSED: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "swinv2": (
-        ("qkv.weight", ("query.weight", "key.weight", "value.weight")),
-        ("q_bias", ("query.bias",)),
-        ("v_bias", ("value.bias",)),
-    ),
-    "pvt_v2": (
-        ("q.weight", ("query.weight",)),
-        ("q.bias", ("query.bias",)),
-        ("kv.weight", ("key.weight", "value.weight")),
-        ("kv.bias", ("key.bias", "value.bias")),
-    ),
-}
-"""Paddle's attention parameters and the parts of them in transformers, joined along the output axis."""
+"""Names that only one family in one naming has."""
 
 
 def without_prefix(state: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
@@ -173,24 +111,14 @@ def _recognised(state: Mapping[str, Array], family: str) -> Naming:
 
 def _renamed(state: Mapping[str, Array], family: str, architecture: Architecture) -> tuple[dict[str, Array], Naming]:
     naming = _recognised(state, family)
-    rules = [(re.compile(pattern), replacement) for pattern, replacement in _RULES[family, naming]]
+    rules = [(re.compile(pattern), replacement) for pattern, replacement in family_named(family).names.rules[naming]]
     names = {}
     for name in state:
         paddle = name
         for pattern, replacement in rules:
             paddle = pattern.sub(replacement, paddle)
         names[name] = paddle
-    if family == "swinv2" and naming == "paddle":
-        if any(name.startswith(f"layers.{len(architecture.depths) - 1}.downsample.") for name in names):
-            # Paddle's last stage has no downsampling; timm counts it to the stage after it, so its first has none.
-            naming = "timm"
-            shift = re.compile(r"^layers\.(\d{1,3})\.downsample\.")
-            names = {
-                name: shift.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", paddle)
-                for name, paddle in names.items()
-            }
-        elif "head.fc.weight" in state:
-            naming = "timm"
+    names, naming = family_named(family).names.settled(names, naming, architecture)
     owners: dict[str, str] = {}
     for name, paddle in names.items():
         if paddle in owners:
@@ -222,7 +150,7 @@ def _fused(parameters: Mapping[str, Array], family: str) -> dict[str, Array]:
     """Join transformers' query, key and value as Paddle does; weights are [in, out] already."""
     result = dict(parameters)
     for prefix in [name[: -len("query.weight")] for name in parameters if name.endswith(".attn.query.weight")]:
-        for whole, parts in _FUSED[family]:
+        for whole, parts in family_named(family).names.joined:
             present = [prefix + part for part in parts if prefix + part in result]
             if not present:
                 continue  # a model without this bias; whoever loads the state knows whether it needs one

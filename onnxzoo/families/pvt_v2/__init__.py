@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..family import Constants, Family, ModelSpec, State
 from .architecture import PvtV2Architecture
+from .names import NAMES
 
 CITATION = """@article{wang2022pvtv2,
   title   = {PVT v2: Improved Baselines with Pyramid Vision Transformer},
@@ -21,4 +22,4 @@ def _constants(spec: ModelSpec, state: State) -> Constants:
     return constants(spec, state)
 
 
-FAMILY = Family("pvt_v2", "PVTv2", CITATION, PvtV2Architecture, _constants)
+FAMILY = Family("pvt_v2", "PVTv2", CITATION, PvtV2Architecture, NAMES, _constants)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..family import Constants, Family, ModelSpec, State
 from .architecture import SwinV2Architecture
+from .buffers import fitted
+from .names import NAMES
 
 CITATION = """@inproceedings{liu2022swinv2,
   title     = {Swin Transformer V2: Scaling Up Capacity and Resolution},
@@ -21,4 +23,4 @@ def _constants(spec: ModelSpec, state: State) -> Constants:
     return constants(spec, state)
 
 
-FAMILY = Family("swinv2", "Swin Transformer V2", CITATION, SwinV2Architecture, _constants)
+FAMILY = Family("swinv2", "Swin Transformer V2", CITATION, SwinV2Architecture, NAMES, _constants, fitted)

@@ -1,0 +1,53 @@
+"""The names of PVTv2's parameters in timm and transformers. Read from timm 1.0.31 and transformers 5.23."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..family import Names, Rules
+
+
+def _next(template: str) -> Callable[[re.Match[str]], str]:
+    """A replacement that numbers stages from 1, as Paddle does, instead of from 0."""
+    return lambda match: template.format(int(match[1]) + 1)
+
+
+TIMM: Rules = (
+    (r"^patch_embed\.", "patch_embed1."),
+    (r"^stages\.(\d{1,3})\.downsample\.", _next("patch_embed{}.")),
+    (r"^stages\.(\d{1,3})\.blocks\.", _next("block{}.")),
+    (r"^stages\.(\d{1,3})\.norm\.", _next("norm{}.")),
+    (r"\.mlp\.dwconv\.(?!dwconv\.)", ".mlp.dwconv.dwconv."),
+)
+
+TRANSFORMERS: Rules = (
+    (r"^pvt_v2\.", ""),
+    (r"\.patch_embedding\.layer_norm\.", ".patch_embedding.norm."),
+    (r"^encoder\.layers\.(\d{1,3})\.patch_embedding\.", _next("patch_embed{}.")),
+    (r"^encoder\.layers\.(\d{1,3})\.blocks\.", _next("block{}.")),
+    (r"^encoder\.layers\.(\d{1,3})\.layer_norm\.", _next("norm{}.")),
+    (r"\.layer_norm_([12])\.", r".norm\1."),
+    (r"\.attention\.spatial_reduction\.", ".attn.sr."),
+    (r"\.attention\.layer_norm\.", ".attn.norm."),
+    (r"\.attention\.", ".attn."),
+    (r"\.mlp\.dense([12])\.", r".mlp.fc\1."),
+    (r"^classifier\.", "head."),
+)
+
+JOINED = (
+    ("q.weight", ("query.weight",)),
+    ("q.bias", ("query.bias",)),
+    ("kv.weight", ("key.weight", "value.weight")),
+    ("kv.bias", ("key.bias", "value.bias")),
+)
+
+NAMES = Names(
+    signatures={
+        "transformers": r"(pvt_v2\.)?encoder\.layers\.\d+\.blocks\.\d+\.attention\.(query|value)\.",
+        "timm": r"stages\.\d+\.blocks\.\d+\.attn\.(q|kv)\.",
+        "paddle": r"block\d+\.\d+\.attn\.(q|kv)\.",
+    },
+    rules={"paddle": (), "timm": TIMM, "transformers": TRANSFORMERS},
+    joined=JOINED,
+)
