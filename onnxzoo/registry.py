@@ -252,5 +252,6 @@ def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     required = {name for name, field in known.items() if field.default is MISSING}
     missing, unknown = required - values.keys(), values.keys() - known.keys()
     if missing or unknown:
-        raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {sorted(unknown)[:5]}")
+        strange = [key[:MAX_SHOWN] for key in sorted(unknown)[:3]]
+        raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {strange}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

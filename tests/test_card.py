@@ -23,7 +23,7 @@ from onnxzoo.hub.card_metadata import accuracies, eval_result_files, registered
 from onnxzoo.hub.package import pack
 
 REPO = "someone/model"
-EVIL = "x\n---\nlicense: mit\n# <script>alert(1)</script> [a](http://b.c) `**|**` www.example.org \ud800\u202e\"'{{: #"
+EVIL = "x\n---\nlicense: mit\n# <script>alert(1)</script> [a](http://b.c) `**|**` www.example.org \u202e\"'{{: #"
 
 
 def imagenet_artifact(folder: Path, **changes: Any) -> Path:
@@ -182,10 +182,18 @@ def test_an_accuracy_on_a_part_or_other_classes_is_not_one_on_the_data_set(case:
     assert "model-index" not in front(model_card(artifact))
 
 
-@pytest.mark.parametrize("wrong", [{"top1": 0.95}, {"top5": 1.5}, {"top1": float("nan")}, {"images": 0}])
-def test_impossible_accuracies_are_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"top1": 0.95}, r"is malformed: evaluations\[0\]\.top5 must be a number in 0\.95\.\.1, got 0\.9"),
+        ({"top5": 1.5}, r"is malformed: evaluations\[0\]\.top5 must be a number"),
+        ({"top1": float("nan")}, "cannot be read: NaN is not JSON"),
+        ({"images": 0}, r"is malformed: evaluations\[0\]\.images must be a whole number"),
+    ],
+)
+def test_impossible_accuracies_are_refused(tmp_path: Path, wrong: dict[str, float], message: str) -> None:
     folder = write_artifact(tmp_path / "tiny")
-    with pytest.raises(ArtifactError, match=r"config\.json is malformed: evaluations must hold fractions"):
+    with pytest.raises(ArtifactError, match=rf"config\.json {message}"):
         with_config(folder, evaluations=[evaluation(folder, **wrong)])
 
 

@@ -11,6 +11,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="makes the graphs")
 from artifacts import PVT, SWIN, announce, copy_shipped
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from tiny import tiny_graph, write_artifact
 
@@ -19,6 +20,7 @@ from onnxzoo.artifact.folder import MODEL_FILES, SCHEMA_VERSION, read_artifact
 from onnxzoo.artifact.onnx_checks import OPERATORS, Interface, Trust, check_onnx
 from onnxzoo.artifact.onnx_graph import read_graph
 from onnxzoo.artifact.onnx_shapes import check_sizes
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError
 from onnxzoo.hub import SHIPPED_DIR
 
@@ -212,6 +214,15 @@ HUGE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: with_logits(node("Reshape", ["l", "s"]), node("Cast", ["l"], ["s"], to=TensorProto.INT64)),
         "has the operator Reshape with inputs that do not fit it",
     ),
+    "a scale for every number": (
+        lambda: outer(
+            with_logits(
+                node("QuantizeLinear", ["l", "column"], ["q"]), node("DequantizeLinear", ["q", "column"]),
+            ),
+            2**10,
+        ),
+        "the operator QuantizeLinear with inputs that do not fit it",
+    ),
     "a reshape to another number of values": (
         lambda: with_logits(node("Reshape", ["l", "s"]), constants={"s": np.array([5, 7])}), "the operator Reshape",
     ),
@@ -250,6 +261,26 @@ def test_any_graph_is_loaded_where_it_is_trusted(tmp_path: Path) -> None:
         assert np.allclose(model.logits(batch), np.sin(known.logits(batch)), atol=1e-5)
     with pytest.raises(InputError, match="trust must be 'known' or 'any', got 'all'"):
         load(folder, trust="all")
+
+
+@pytest.mark.parametrize("command", ["predict", "validate"])
+def test_the_command_line_trusts_whom_it_is_told_to(command: str, tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "artifact")
+    # Adds what is nothing: the numbers stay those of the conformance vectors.
+    model = onnx.load(folder / MODEL_FILES["fp32"])
+    head = next(node for node in model.graph.node if "logits" in node.output)
+    head.output[:] = ["l"]
+    model.graph.node.extend([node("Floor", ["zero"], ["nothing"]), node("Add", ["l", "nothing"])])
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "zero"))
+    onnx.save(model, folder / MODEL_FILES["fp32"])
+    announce(folder, MODEL_FILES["fp32"])
+    photo = str(Path(__file__).parents[1] / "exports" / "photos" / "chelsea.jpg")
+    arguments = [command, str(folder), *([photo] if command == "predict" else ["--batch-size", "1"])]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 1
+    assert "contains: Floor; if you trust its author, load it with trust='any' (--trust any)" in refused.stderr
+    trusted = CliRunner().invoke(main, [*arguments, "--trust", "any"])
+    assert trusted.exit_code == 0, trusted.output
 
 
 @pytest.mark.parametrize("trust", ["known", "any"])

@@ -340,7 +340,7 @@ def test_artifacts_of_different_models_cannot_be_compared(copy: Path) -> None:
     mine = read_artifact(SHIPPED_DIR / PVT)
     with pytest.raises(InputError, match=r"has 32 pixels a side, .* has 48: they cannot be compared"):
         Validation(mine, against=read_artifact(SHIPPED_DIR / SWIN))
-    configure(copy, id2label={str(i): f"c{i}" for i in range(7)})
+    configure(copy, num_classes=7, id2label={str(i): f"c{i}" for i in range(7)})
     alter(copy, rename_producer)
     with pytest.raises(InputError, match=r"has 10 classes, .* has 7: they cannot be compared"):
         Validation(mine, against=read_artifact(copy))

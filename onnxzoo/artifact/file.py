@@ -62,12 +62,9 @@ def parse_file(path: str, values: Fields) -> ArtifactFile:
         raise ArtifactError(f"the file name {path!r} in config.json is not allowed; expected plain names and /")
     if len(path.encode("utf-8")) > MAX_PATH_BYTES:
         raise ArtifactError(f"the file name {path[:40]!r}... in config.json has more than {MAX_PATH_BYTES} bytes")
-    sha256, size, precision = (
-        values.text("sha256"),
-        values.whole("bytes", 0, MAX_FILE_BYTES),
-        values.values.get("precision"),
-    )
-    if not _SHA256.fullmatch(sha256):
+    sha256, size = values.value("sha256"), values.whole("bytes", 0, MAX_FILE_BYTES)
+    precision = values.values.get("precision")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise ValueError(f"{path}: sha256 must be 64 lower-case hexadecimal digits, got {shown(sha256)}")
     if precision is not None and not (isinstance(precision, str) and _PRECISION.fullmatch(precision)):
         raise ValueError(f"{path}: precision must be a word like fp32, or null, got {shown(precision)}")

@@ -77,8 +77,6 @@ def _in_order(nodes: Iterable[Node], known: Mapping[str, Shape]) -> Iterator[Nod
 def _results(node: Node, shapes: Mapping[str, Shape], constants: Mapping[str, Constant]) -> Result:
     try:
         made, work = _RULES.get(node.operator, _same)(node, [shapes[name] for name in node.inputs if name], constants)
-        if any(side < 0 for shape in made for side in shape):
-            raise ValueError("a negative side")
     except (KeyError, IndexError, ValueError, ZeroDivisionError):
         raise RefusedError(f"has the operator {node.operator} with inputs that do not fit it") from None
     return made, work
@@ -88,11 +86,17 @@ Rule: TypeAlias = Callable[[Node, list[Shape], Mapping[str, Constant]], Result]
 
 
 def _same(node: Node, given: list[Shape], _: Mapping[str, Constant]) -> Result:
+    # Scales and zero points: none may be larger than an axis, or engines would spread the first input over them.
+    for shape in given[1:]:
+        if len(shape) > 1 or (shape and shape[0] not in (1, *given[0])):
+            raise ValueError("inputs that do not fit")
     return [given[0]] * len(node.outputs), 0
 
 
 def broadcast(*shapes: Shape) -> Shape:
     """The shape of an elementwise result (onnx/docs/Broadcasting.md); raises ValueError where there is none."""
+    if len(shapes) == 2 and (shapes[0] == shapes[1] or shapes[1] in ((), (1,), shapes[0][-1:])):
+        return shapes[0]
     rank = max(map(len, shapes))
     aligned = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     sides = []
@@ -182,6 +186,8 @@ def _conv(node: Node, given: list[Shape], _: Mapping[str, Constant]) -> Result:
         (side + pads[at] + pads[at + rank] - dilations[at] * (kernel[at] - 1) - 1) // strides[at] + 1
         for at, side in enumerate(sides)
     ]
+    if min(made) < 0:
+        raise ValueError("a kernel larger than what it slides over")
     shape = (batch, features, *made)
     return [shape], math.prod(shape) * per_group * math.prod(kernel)
 
