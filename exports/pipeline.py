@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ..files import atomic_folder, models_dir
 from ..reference.checkpoint import Checkpoint, read_checkpoint
 from ..reference.download import Progress, checkpoint_path
 from ..registry import ModelEntry, Preprocess, labels
+from ..temporary import scratch_folder
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
 
@@ -118,8 +118,7 @@ def _convert(
     entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, target: Path, begin: Callable[[int], str]
 ) -> int:
     """Steps 2 to 5: write the checked ONNX file `target`; returns its operator set version."""
-    with tempfile.TemporaryDirectory(prefix="onnxzoo-export-") as scratch:
-        work = Path(scratch)
+    with scratch_folder("export") as work:
         spec_file, constants_file = work / "spec.json", work / "constants.npz"
         document = {
             "family": entry.family,

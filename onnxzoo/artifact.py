@@ -100,7 +100,7 @@ class EvaluationRecord:
     date: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
@@ -123,6 +123,10 @@ class Artifact:
     evaluations: tuple[EvaluationRecord, ...]
     config: Mapping[str, Any]
     trust: Trust = KNOWN
+
+    def __repr__(self) -> str:
+        precisions = ", ".join(self.precisions) or "no ONNX file"
+        return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
 
     @property
     def num_classes(self) -> int:

@@ -25,6 +25,7 @@ from .cpu import Cpu, cpu, implied_precisions
 from .doctor_children import AUTO, Children
 from .errors import InputError, one_line
 from .files import cache_dir
+from .network import environment_fault
 
 PACKAGES = (
     "onnxzoo", "numpy", "pillow", "openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
@@ -287,6 +288,9 @@ def _hub() -> str:
         status = error.code
     except Exception as error:  # noqa: BLE001 - proxies and certificates fail in every way
         reason = getattr(error, "reason", error)
+        fault = environment_fault(error)
+        if fault:
+            return f"{endpoint} cannot be reached: {fault}"
         cure = "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
         return f"{endpoint} cannot be reached: {one_line(reason)}; {cure}"
     return f"{endpoint} answers ({status}, {time.monotonic() - started:.1f} s)"

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Any
 
 from .errors import one_line
 from .files import CACHE_VARIABLE
+from .temporary import scratch_folder
 
 AUTO = "auto"
 LAST_WORDS = 300
@@ -51,8 +51,8 @@ class Children:
         """The answer of a child process to one question; without an answer {} and what became of the child."""
         # Libraries print what they like to stdout: the answer comes in a file. What is built for a check is not kept.
         try:
-            with tempfile.TemporaryDirectory(prefix="onnxzoo-doctor-", ignore_cleanup_errors=True) as scratch:
-                return self._ask_in(Path(scratch), (*kind, what), timeout_s)
+            with scratch_folder("doctor") as scratch:
+                return self._ask_in(scratch, (*kind, what), timeout_s)
         except (OSError, ValueError) as error:
             return {}, f"the check could not be made: {one_line(error)}"
 

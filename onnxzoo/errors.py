@@ -18,12 +18,16 @@
     ├── TrainingError              (RuntimeError)     a training diverged or cannot go on
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
-A message says what happened, what was expected, what was found and how to put it right.
+A message says what happened, what was expected, what was found and how to put it right. `str` gives it as one line of
+at most 500 printable characters.
 `exit_code` is what the command line returns for the error: 1 a file or model was rejected,
 2 wrong usage, 3 something needed is missing.
 """
 
 from __future__ import annotations
+
+from .text import escaped, shortened
+from .text import one_line as one_line  # where the modules that catch errors look for it
 
 
 class OnnxzooError(Exception):
@@ -32,8 +36,9 @@ class OnnxzooError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        # KeyError and OSError subclasses would otherwise quote or rearrange the message.
-        return str(self.args[0]) if self.args else self.__class__.__name__
+        # One line that is safe to print, whatever it quotes; `args` keeps the message as it was raised.
+        # KeyError and OSError subclasses would otherwise quote or rearrange it.
+        return shortened(escaped(str(self.args[0]))) if self.args else self.__class__.__name__
 
 
 class UnknownModelError(OnnxzooError, LookupError):
@@ -130,8 +135,3 @@ def raise_if_interrupted(error: BaseException) -> None:
             raise KeyboardInterrupt from error
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-
-
-def one_line(error: object) -> str:
-    """The message of an exception without its line breaks; its type's name when it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

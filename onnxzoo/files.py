@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from . import temporary
 from .errors import InputError, one_line
 
 CACHE_VARIABLE = "ONNXZOO_CACHE"
@@ -68,61 +68,73 @@ def git_blob_id(content: bytes) -> str:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for writing bytes; rename it to `path` when the block succeeds.
 
-    When the block raises, the temporary file is removed and an earlier `path` stays as it was.
+    When the block raises, the temporary file is removed and an earlier `path` stays as it was. What killed processes
+    left of earlier writes of `path` is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, "tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    sweep(path)
+    with temporary.held_file(path) as unfinished:
+        try:
+            with unfinished.open("r+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `folder`; put it in the place of `folder` when the block succeeds.
 
-    An earlier `folder` is replaced whole; one that is empty is filled instead, as it may be the working directory or
-    a mount point. A symbolic link stays, what it points to is replaced. When the block raises, the temporary folder
-    is removed and an earlier `folder` stays as it was. Raises NotADirectoryError when `folder` is a file.
+    An earlier `folder` is replaced whole, on Linux in one step: whoever looks finds the earlier or the new one. Of
+    several threads or processes that write one `folder`, the last one wins. One that is empty is filled instead, as it
+    may be the working directory or a mount point. A symbolic link stays, what it points to is replaced. When the block
+    raises, the temporary folder is removed and an earlier `folder` stays as it was. What killed processes left of
+    earlier writes of `folder` is removed first. Raises NotADirectoryError when `folder` is a file.
     """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, expected a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(folder, "tmp")
-    temporary.mkdir()
+    sweep(folder)
+    with temporary.held_folder(folder) as building:
+        try:
+            yield building
+            with temporary.alone(folder.parent):
+                earlier = _put(building, folder)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    if earlier is not None:
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of what was to become `path`."""
+    for leftover in temporary.abandoned(path.parent, path.name):
+        temporary.remove(leftover)
+
+
+def _put(building: Path, folder: Path) -> Path | None:
+    """Let `building` take the place of `folder`; returns where the earlier one is now, if there was one."""
+    if not folder.exists():
+        os.replace(building, folder)
+        return None
+    if not any(folder.iterdir()):
+        for path in building.iterdir():
+            shutil.move(path, folder / path.name)
+        building.rmdir()
+        return None
+    if temporary.exchange(building, folder):
+        return building
+    retired = temporary.beside(folder, "old")
+    os.replace(folder, retired)
     try:
-        yield temporary
-        if folder.exists() and not any(folder.iterdir()):
-            for path in temporary.iterdir():
-                shutil.move(path, folder / path.name)
-            temporary.rmdir()
-        elif folder.exists():
-            retired = _beside(folder, "old")
-            os.replace(folder, retired)
-            try:
-                os.replace(temporary, folder)
-            except BaseException:
-                os.replace(retired, folder)
-                raise
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            os.replace(temporary, folder)
+        os.replace(building, folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.replace(retired, folder)
         raise
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    """A new hidden name in the folder of `path`: the same file system, so that a rename is atomic.
-
-    Not `tempfile`: its files are private to the user, and the umask that the final file should get
-    can only be read by changing it for the whole process, all threads included.
-    """
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{suffix}")
+    return retired

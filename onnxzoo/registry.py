@@ -35,7 +35,7 @@ class Preprocess:
     The short side is resized to `resize_size` pixels (the long one to int(round()) of its share) with
     Pillow's antialiased `interpolation`, a `crop_size` square is cut from the centre (offsets floored),
     values 0..255 are divided by 255, then `mean` is subtracted and the result divided by `std`,
-    per channel in the order R, G, B. Source: PaddleClas, `ppcls/configs/ImageNet/{PVT_V2,SwinTransformerV2}`.
+    per channel in the order R, G, B. Source: PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}`.
     """
 
     resize_size: int

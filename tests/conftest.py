@@ -41,7 +41,8 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder for every test: none may see or change the user's own."""
+    """An empty cache folder for every test: none may see or change the user's own, nor what other processes left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ONNXZOO_CACHE", str(folder))
     return folder

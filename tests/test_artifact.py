@@ -415,3 +415,7 @@ def test_json_as_other_tools_write_it_is_read(tiny):
     )
     (tiny / "config.json").write_text(whole[:-1] + more, encoding="utf-8")
     assert read_artifact(tiny).config["more"]["pair"] == "\U0001f600"
+
+
+def test_an_artifact_shows_itself_on_one_line(tiny: Path) -> None:
+    assert repr(read_artifact(tiny)) == f"<Artifact 'tiny' in {str(tiny)!r}: 4 classes, fp32>"

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from tiny import LABELS, write_artifact
 
+import onnxzoo
 from onnxzoo import model as model_module
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
@@ -136,9 +138,78 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert done.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--json"], ["--version"], ["--help"], ["predict", "--help"], ["info", "pvt_v2_b0"]]
+)
+def test_output_that_cannot_be_written_is_said(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-P", "-m", "onnxzoo", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert is_one_error_line(done.stderr)
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor in POSIX's shell")
+def test_a_closed_output_is_said():
+    command = ["/bin/sh", "-c", '"$0" -P -m onnxzoo list >&-', sys.executable]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert is_one_error_line(done.stderr)
+    assert "the output cannot be written: standard output is closed" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_messages_that_cannot_be_written_change_nothing():
+    for ending in ("2>/dev/full", "2>&-"):
+        command = ["/bin/sh", "-c", f'"$0" -P -m onnxzoo info nothing {ending}', sys.executable]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_what_comes_from_outside_is_escaped_for_people_and_data_for_programs(tmp_path):
+    """A label that would set the terminal's title, clear the screen and forge a line."""
+    forged = "black\x1b]0;owned\x07\x1b[2J\n  0.9999     1  red\u202e"
+    folder = tmp_path / "a\x1b[31m"
+    write_artifact(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"]["0"] = forged
+    config["label2id"] = {label: int(number) for number, label in config["id2label"].items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    image = tmp_path / "b\nlack.png"
+    Image.new("RGB", (32, 32)).save(image)
+    for command in (["predict", folder, image], ["info", folder], ["info", f"{folder}\r"]):
+        result = run(*command)
+        assert all(line.isprintable() for line in result.output.split("\n"))
+    lines = run("predict", folder, image).stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[1].endswith(r"black\x1b]0;owned\x07\x1b[2J\n  0.9999     1  red\u202e")
+    document = json.loads(run("predict", folder, image, "--json").stdout)
+    assert document["results"][0]["top"][0]["label"] == forged
+    assert document["results"][0]["image"] == str(image)
+
+
 def test_the_group_can_be_called_by_other_programs():
     assert isinstance(main, LazyGroup)
     assert main.main(["list", "pvt_v2_b0"], standalone_mode=False) is None
+
+
+@pytest.mark.parametrize("name", ["pvt_v2_nano_fashion", "pvt_v2_b0"])
+def test_info_shows_no_none(name):
+    lines = run("info", name).stdout.splitlines()
+    assert not [line for line in lines if "None" in line or (len(line.split(maxsplit=1)) == 1 and line.startswith(" "))]
+
+
+def test_the_source_folder_says_that_it_is_not_the_package(tmp_path):
+    """`python -m` looks in the working directory first, where a checkout has the folder `onnxzoo`."""
+    elsewhere = shutil.ignore_patterns("exports", "training", "validators", "shipped", "__pycache__")
+    shutil.copytree(Path(onnxzoo.__file__).parent, tmp_path / "onnxzoo", ignore=elsewhere)
+    command = [sys.executable, "-m", "onnxzoo", "list"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_error_line(done.stderr)
+    assert "run 'make install', then .venv/bin/onnxzoo" in done.stderr
 
 
 # list and info
@@ -437,3 +508,30 @@ def test_the_largest_image_is_an_option(tiny, photos, monkeypatch):
     assert result.exit_code == 1
     assert "the limit is 3 in all" in result.stderr
     assert "--max-pixels" in result.stderr
+
+
+# Completion
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("predict swinv2_nano", ["plain,swinv2_nano_fashion"]),
+        ("export pvt_v2_b0 pvt_v2_b", [f"plain,pvt_v2_b{n}" for n in ("1", "2", "2_linear", "3", "4", "5")]),
+        ("validate ./o", ["dir,./o"]),
+        ("do", ["plain,download", "plain,doctor"]),
+    ],
+)
+def test_the_shell_completes_commands_and_models(words, offered):
+    given = f"onnxzoo {words}"
+    environment = {"_ONNXZOO_COMPLETE": "bash_complete", "COMP_WORDS": given, "COMP_CWORD": str(given.count(" "))}
+    result = CliRunner().invoke(main, [], prog_name="onnxzoo", env=environment)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_shells_script_is_there(shell):
+    result = CliRunner().invoke(main, [], prog_name="onnxzoo", env={"_ONNXZOO_COMPLETE": f"{shell}_source"})
+    assert result.exit_code == 0
+    assert f"_ONNXZOO_COMPLETE={shell}_complete" in result.stdout

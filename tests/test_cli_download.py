@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from tiny import write_artifact
 from onnxzoo.cli import main
 from onnxzoo.engines.cache import compiled, entry_for
 from onnxzoo.engines.options import EngineOptions
-from onnxzoo.files import sha256_of
+from onnxzoo.files import atomic_folder, sha256_of
 from onnxzoo.hub import SHIPPED_DIR, find_artifact
 from onnxzoo.registry import list_models
+from onnxzoo.temporary import scratch_folder
 
 REPO = "someone/tiny"
 MODEL = "onnx/model.onnx"
@@ -198,6 +201,34 @@ def test_an_empty_cache(loopback: LoopbackHub) -> None:
     assert run("cache", "list").stdout == "0 kept, 0.0 MB\n"
     assert run("cache", "verify").stdout == "0 of 0 ok\n"
     assert run("cache", "remove", "--all", "--yes").exit_code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the locks of POSIX")
+def test_what_killed_processes_left_is_listed_and_removed(
+    loopback: LoopbackHub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    left = [
+        scratch / "onnxzoo-export-0123456789ab",
+        cache / "models" / ".pvt_v2_b0.0123456789ab.tmp",
+        cache / "engines" / "openvino" / OF_NO_MODEL / ".key.0123456789ab.tmp",
+    ]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(b"x" * 10)
+    left.append(cache / "checkpoints" / ".b0.pdparams.0123456789ab.tmp")
+    left[-1].parent.mkdir()
+    left[-1].write_bytes(b"x" * 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with atomic_folder(cache / "models" / "pvt_v2_b2"), scratch_folder("export"):
+        # The working folder that began just now has swept the one that was left.
+        left[0].mkdir()
+        found = [row for row in rows("cache", "list") if row["kind"] == "leftover"]
+        assert {row["path"] for row in found} == {str(path) for path in left}
+        assert run("cache", "verify", "leftovers").exit_code == 1
+        assert run("cache", "remove", "leftovers", "--yes").stdout.startswith("removed 4 of")
+        assert not any(path.exists() for path in left)
+        assert len(list(scratch.iterdir())) == len(list((cache / "models").iterdir())) == 1
 
 
 def test_cache_verify_finds_every_kind_of_damage(kept: Path) -> None:

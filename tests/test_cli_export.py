@@ -16,6 +16,8 @@ import pytest
 pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
+from terminating import end_at
+
 from onnxzoo.artifact import read_artifact
 from onnxzoo.cli import export_many
 from onnxzoo.reference.seeded import save_seeded_checkpoint
@@ -155,3 +157,42 @@ def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
+@pytest.mark.parametrize(
+    ("names", "step", "number"),
+    [
+        (["pvt_v2_b0"], "[2/7]", signal.SIGTERM),
+        (["pvt_v2_b0"], "[4/7]", signal.SIGHUP),
+        (["pvt_v2_b0", "pvt_v2_b1"], "[3/7]", signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_the_export_with_one_line_and_nothing_left(
+    weights: Path, tmp_path: Path, names: list[str], step: str, number: signal.Signals
+) -> None:
+    """Paddle, which is loaded by then, would end the process at once, with words of its own."""
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    shutil.copy(weights, tmp_path / "pvt_v2_b0.pdparams")
+    ended = end_at(step, number, scratch, "export", *names, "--weights-dir", tmp_path, "--out", out / "model")
+    assert ended.code == 128 + number
+    *lines, last = ended.stderr.splitlines()
+    assert last == f"onnxzoo: terminated by {number.name}"
+    assert all(line.startswith(("[", "pvt_v2_b0 (1 of 2)")) for line in lines)
+    assert ended.children == []
+    assert list(scratch.iterdir()) == []
+    assert [path for path in out.rglob("*") if path.name != "model"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system kills the children on Linux only")
+def test_what_a_killed_export_leaves_goes_with_the_next(weights: Path, tmp_path: Path) -> None:
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    ended = end_at("[4/7]", signal.SIGKILL, scratch, "export", "pvt_v2_b0", "--weights", weights, "--out", out / "b0")
+    assert ended.code == -signal.SIGKILL
+    assert ended.children == []
+    assert len(list(scratch.iterdir())) == len(list(out.iterdir())) == 1
+    ended = end_at("[4/7]", signal.SIGTERM, scratch, "export", "pvt_v2_b0", "--weights", weights, "--out", out / "b0")
+    assert ended.code == 128 + signal.SIGTERM
+    assert list(scratch.iterdir()) == list(out.iterdir()) == []

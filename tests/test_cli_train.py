@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.training.recipe import Recipe
+from terminating import end_at
 from toy_training import write_separable
 
 pytestmark = pytest.mark.paddle
@@ -159,3 +161,17 @@ def test_every_field_of_the_recipe_has_help_and_its_default() -> None:
     assert "Stochastic depth of the last block. [the model's]" in text
     assert "Epochs of rising learning rate. [1/15 of --epochs, at most 20]" in text
     assert "Learning rate at the end. [1e-05]" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for children in /proc")
+def test_a_signal_ends_the_training_with_one_line_and_nothing_half_written(data: Path, tmp_path: Path) -> None:
+    """Paddle would end the process at once, with words of its own."""
+    out = tmp_path / "out"
+    options = ["--data", data, "--out", out, *FAST, *PLAIN, "--epochs", "50"]
+    ended = end_at(" s\n", signal.SIGTERM, tmp_path, "train", "pvt_v2_nano_fashion", *options)
+    assert ended.code == 128 + signal.SIGTERM
+    assert ended.stderr.endswith("\nonnxzoo: terminated by SIGTERM\n")
+    assert "Paddle" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.children == []
+    assert list(out.glob(".*")) == []

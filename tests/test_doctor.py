@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -273,10 +274,10 @@ def test_no_place_for_a_cache_is_the_folders_fault():
 
 
 def test_a_machine_without_a_temporary_folder(monkeypatch):
-    def refuse(**_: Any) -> Any:
+    def refuse() -> Any:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr(doctor_children.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
     found = doctor.diagnose()
     assert not found.works
     assert {engine.reason for engine in (*found.engines, found.auto)} == {

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import stat
 import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from onnxzoo import files
+from onnxzoo import files, temporary
 from onnxzoo.errors import InputError
 
 
@@ -111,6 +117,7 @@ def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
     target.mkdir()
     (target / "old").touch()
     rename = os.replace
+    monkeypatch.setattr(temporary, "exchange", lambda one, other: False)
 
     def fail_on_new(source: Path, destination: Path) -> None:
         if Path(source).name.endswith(".tmp"):
@@ -144,3 +151,153 @@ def test_results_have_the_modes_that_the_user_asked_for(tmp_path):
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750
+
+
+# Several writers, killed writers
+
+FORK = multiprocessing.get_context("fork") if os.name == "posix" else multiprocessing.get_context()
+
+
+def replace_folder(target: Path, content: str, times: int) -> None:
+    for _ in range(times):
+        with files.atomic_folder(target) as folder:
+            for name in ("one", "two", "three"):
+                (folder / name).write_text(content, encoding="utf-8")
+
+
+def replace_file(target: Path, content: str, times: int) -> None:
+    for _ in range(times):
+        with files.atomic_write(target) as file:
+            file.write(content.encode())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are exchanged in one step on Linux only")
+@pytest.mark.parametrize("start", ["nothing", "an empty folder", "an earlier folder"])
+def test_many_threads_and_processes_replace_one_folder_while_others_read_it(tmp_path, start):
+    target = tmp_path / "model"
+    if start != "nothing":
+        target.mkdir()
+    if start == "an earlier folder":
+        (target / "one").write_text("earlier", encoding="utf-8")
+    writers = [FORK.Process(target=replace_folder, args=(target, f"process {n}", 40)) for n in range(3)]
+    for process in writers:
+        process.start()
+    seen, missing, done = 0, [], threading.Event()
+
+    def read() -> None:
+        nonlocal seen
+        while not done.is_set():
+            try:
+                missing.extend([] if (target / "one").read_text(encoding="utf-8") else ["an empty file"])
+                seen += 1
+            except OSError as error:
+                missing.append(str(error))
+
+    reader = threading.Thread(target=read)
+    if start == "an earlier folder":
+        reader.start()
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(replace_folder, target, f"thread {n}", 40) for n in range(4)]:
+            one.result()
+    for process in writers:
+        process.join()
+    done.set()
+    if start == "an earlier folder":
+        reader.join()
+        assert seen > 0
+    assert [process.exitcode for process in writers] == [0, 0, 0]
+    assert not missing
+    assert names_in(target) == ["one", "three", "two"]
+    assert len({path.read_text(encoding="utf-8") for path in target.iterdir()}) == 1
+    assert names_in(tmp_path) == ["model"]
+
+
+def test_many_threads_replace_one_file(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        for one in [pool.submit(replace_file, tmp_path / "file", str(n) * 1000, 50) for n in range(8)]:
+            one.result()
+    assert len(set((tmp_path / "file").read_text(encoding="utf-8"))) == 1
+    assert names_in(tmp_path) == ["file"]
+
+
+def hang_while_writing(target: Path, scratch: Path, ready: Connection) -> None:
+    tempfile.tempdir = str(scratch)
+    with (
+        files.atomic_folder(target) as folder,
+        files.atomic_write(target.with_name("file")),
+        temporary.scratch_folder("export") as work,
+    ):
+        (folder / "weights").touch()
+        (work / "weights").touch()
+        ready.send("ready")
+        signal.pause()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the locks of POSIX")
+def test_what_a_killed_process_leaves_is_swept_and_what_a_living_one_writes_is_not(tmp_path, monkeypatch):
+    target, scratch = tmp_path / "model", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=hang_while_writing, args=(target, scratch, sender))
+    process.start()
+    try:
+        assert receiver.recv() == "ready"
+        there = {*names_in(tmp_path), *names_in(scratch)}
+        assert len(there) == 4  # three that are being written, and the folder `scratch`
+        replace_folder(target, "new", 1)
+        replace_file(tmp_path / "file", "new", 1)
+        with temporary.scratch_folder("doctor"):
+            pass
+        assert {*names_in(tmp_path), *names_in(scratch)} == there | {"model", "file"}
+        assert not temporary.abandoned(tmp_path)
+        assert not temporary.abandoned_scratch()
+    finally:
+        process.kill()
+        process.join()
+    assert len(temporary.abandoned(tmp_path)) == 2
+    assert len(temporary.abandoned_scratch()) == 1
+    replace_folder(target, "newer", 1)
+    replace_file(tmp_path / "file", "newer", 1)
+    with temporary.scratch_folder("doctor"):
+        pass
+    assert names_in(tmp_path) == ["file", "model", "scratch"]
+    assert names_in(scratch) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the locks of POSIX")
+def test_a_folder_that_lost_its_name_when_a_process_was_killed_gets_it_back(tmp_path):
+    retired = tmp_path / ".model.0123456789ab.old"
+    retired.mkdir()
+    (retired / "weights").touch()
+    assert temporary.abandoned(tmp_path) == [retired]
+    files.sweep(tmp_path / "model")
+    assert names_in(tmp_path / "model") == ["weights"]
+    retired.mkdir()
+    files.sweep(tmp_path / "model")
+    assert names_in(tmp_path) == ["model"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the locks of POSIX")
+def test_only_names_of_ours_are_swept(tmp_path):
+    others = [".model.tmp", ".model.0123456789ab.bak", "model.0123456789ab.tmp", ".model2.0123456789ab.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".model.ba9876543210.tmp").symlink_to(tmp_path / others[0])
+    replace_folder(tmp_path / "model", "new", 1)
+    assert names_in(tmp_path) == sorted([*others, ".model.ba9876543210.tmp", "model"])
+
+
+def test_without_exchange_a_folder_is_replaced_by_two_renames(tmp_path, monkeypatch):
+    monkeypatch.setattr(temporary, "exchange", lambda one, other: False)
+    for content in ("first", "second"):
+        replace_folder(tmp_path / "model", content, 1)
+        assert (tmp_path / "model" / "one").read_text(encoding="utf-8") == content
+    assert names_in(tmp_path) == ["model"]
+
+
+def test_without_locks_nothing_is_taken_for_abandoned(tmp_path, monkeypatch):
+    monkeypatch.setattr(temporary, "fcntl", None)
+    (tmp_path / ".model.0123456789ab.tmp").mkdir()
+    replace_folder(tmp_path / "model", "new", 2)
+    assert names_in(tmp_path) == [".model.0123456789ab.tmp", "model"]

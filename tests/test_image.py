@@ -481,7 +481,7 @@ def refused(image: object, spec: Preprocess | None = None) -> str:
         preprocess(image, spec) if spec else load_rgb(image)  # type: ignore[arg-type]
     message = str(caught.value)
     assert "\n" not in message
-    assert message.startswith(describe(image))
+    assert message.startswith(describe(image)[:200])  # of a name that is longer the middle is left out
     return message
 
 

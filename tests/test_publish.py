@@ -20,7 +20,7 @@ from onnxzoo.artifact import Artifact, read_artifact
 from onnxzoo.card import model_card
 from onnxzoo.cli import main
 from onnxzoo.hub import find_artifact, package
-from onnxzoo.hub import publish as module
+from onnxzoo.hub import publish as publishing
 from onnxzoo.hub.package import Package
 from onnxzoo.hub.publish import Publication, publish
 
@@ -561,13 +561,13 @@ def test_a_change_by_somebody_else_meanwhile_is_not_overwritten(
 ) -> None:
     """The commit says which one it is based on: between the look and the commit another one has come."""
     loopback.store.add_repo(REPO, {"x": b"x"})
-    original = module._commit
+    original = publishing._commit
 
     def commit(*arguments: Any, **options: Any) -> Any:
         loopback.store.change(REPO, {"config.json": b"{}"}, title="somebody else's")
         return original(*arguments, **options)
 
-    monkeypatch.setattr(module, "_commit", commit)
+    monkeypatch.setattr(publishing, "_commit", commit)
     result = run(folder, "--repo-id", REPO)
     assert result.exit_code == 3
     assert "somebody else changed 'main' at the same time; run it again" in error_line(result)
@@ -674,6 +674,39 @@ def test_many_go_on_after_a_failure_and_can_be_resumed(
     assert outcomes["onnxzoo/swinv2_copy"]["unvalidated"] == ["onnx/model.onnx"]
     # The model that failed at its commit had been uploaded; the copy's files are new to their repository.
     assert [one.path.split("/")[3] for one in loopback.log.all("PUT")] == ["swinv2_copy"] * 2
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_all_that_is_wrong_on_this_machine_is_found_before_the_first_request(
+    many: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """The last artifact is the damaged one: what went before was published by then."""
+    damaged = many / max(SHIPPED) / "onnx" / "model.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    asked: list[int] = []
+    check = publishing.checked
+
+    def noted(folder: Path, *arguments: Any, **values: Any) -> Any:
+        asked.append(len(loopback.log.all()))
+        return check(folder, *arguments, **values)
+
+    monkeypatch.setattr(publishing, "checked", noted)
+    result = run("--all", many, "--namespace", "onnxzoo", *options)
+    assert result.exit_code == 1
+    assert "was altered" in result.stderr
+    assert asked == [0] * len(SHIPPED)
+    assert result.stdout.splitlines()[-1] == f"{len(SHIPPED) - 1} of {len(SHIPPED)} done, 1 FAILED"
+
+
+def test_a_dry_run_says_that_the_token_is_missing(
+    folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    result = run(folder, "--repo-id", REPO, "--dry-run")
+    assert result.exit_code == 0
+    assert [record.message for record in caplog.records] == [
+        f"{REPO}: publishing needs an access token that may write; hf auth login, or set HF_TOKEN"
+    ]
 
 
 def test_two_artifacts_of_one_name(many: Path, loopback: LoopbackHub) -> None:

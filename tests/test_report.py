@@ -179,3 +179,10 @@ def test_the_environment_survives_a_broken_nvidia_smi(tmp_path: Path, monkeypatc
     assert environment()["GPU"] == "none (nvidia-smi finds none)"
     program.write_text("#!/bin/sh\necho 'NVIDIA H100, 580.65'\n")
     assert environment()["GPU"] == "NVIDIA H100, 580.65"
+
+
+def test_characters_that_would_hide_or_reorder_text_are_spelled(tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "a\u202eb")
+    page = render(validated(folder, engines=["onnxruntime"], batch_sizes=[1]))
+    assert "\u202e" not in page
+    assert r"a\u202eb" in page

@@ -251,7 +251,8 @@ def test_killed_before_the_first_state_nothing_is_recorded_twice(data: Path, tmp
     out = tmp_path / "out"
     assert child(tmp_path / "a", family="pvt_v2", data=str(data), out=str(out), kill_at=3).returncode == -signal.SIGKILL
     assert len(read_records(out / "metrics.jsonl")) == 3
-    leftovers = [out / f".{name}.0123.tmp" for name in ("state.npz", "best.pdparams", "last.pdparams", "metrics.jsonl")]
+    names = ("state.npz", "best.pdparams", "last.pdparams", "metrics.jsonl")
+    leftovers = [out / f".{name}.0123456789ab.tmp" for name in names]
     for leftover in leftovers:
         leftover.write_bytes(b"half")
     (out / ".notes.tmp").write_text("the user's own")

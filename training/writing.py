@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from ..errors import TrainingError
-from ..files import atomic_write
+from ..files import atomic_write, sweep
 
 
 @contextlib.contextmanager
@@ -28,9 +27,7 @@ def append_line(file: Path, line: str) -> None:
 def remove_unfinished(files: Iterable[Path]) -> None:
     """Remove the temporary files that a killed process left beside these files (see `atomic_write`)."""
     for file in files:
-        for leftover in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
-            with _explained(leftover):
-                leftover.unlink(missing_ok=True)
+        sweep(file)
 
 
 @contextlib.contextmanager

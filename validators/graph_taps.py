@@ -6,7 +6,6 @@ The names of initializers follow the checkpoint: a LayerNormalization whose scal
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..artifact import INPUT_NAME
 from ..results import Array, EngineInfo
+from ..temporary import scratch_folder
 from .layers import Tap
 from .onnx_file import reading
 from .running import open_engine
@@ -144,11 +144,11 @@ class OnnxLayers:
         return self.outputs
 
     def _run(self, images: Array, marks: Mapping[str, str]) -> dict[str, Array]:
-        with tempfile.TemporaryDirectory(prefix="onnxzoo-layers-") as folder:
-            path = Path(folder) / "model.onnx"
+        with scratch_folder("layers") as folder:
+            path = folder / "model.onnx"
             path.write_bytes(self._marked(marks))
             # What is compiled from this file is of no use to anyone later.
-            cache = Path(folder) / "cache"
+            cache = folder / "cache"
             engine = open_engine(self._engine, path, self._precision, len(images), cache=cache, build=self._build)
             try:
                 self.info = engine.info

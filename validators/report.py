@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..registry import Preprocess
 from ..results import Array
+from ..text import escaped
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
@@ -31,12 +32,14 @@ WORST_INPUTS = 8
 THUMBNAIL_PIXELS = 128
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2126 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 .8rem; color: #1c2126 }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 .verdict { display: inline-block; padding: .2rem .9rem; border-radius: .3rem; color: #fff; font-weight: 600 }
 .pass { background: #1b7a43 } .fail { background: #b3261e }
 table { border-collapse: collapse; font-size: .87rem } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #d9dee3; vertical-align: top }
+.wide table { font-size: .74rem } .wide th, .wide td { padding-right: .4rem }
+.wide td:last-child, .wide th:last-child { padding-right: 0 }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr.bad td { background: #fbe9e7 } .problem { color: #b3261e } .grid { display: flex; flex-wrap: wrap; gap: 1rem }
 figure { margin: 0; font-size: .8rem; max-width: 19rem } figure img { display: block; width: 8rem;
@@ -116,14 +119,14 @@ def render(
 
 def _checks(checks: Sequence[Check]) -> str:
     head = (
-        "engine", "version", "device", "arithmetic", "precision", "reference", "batch", "inputs", "output", "max",
+        "engine", "device", "arithmetic", "precision", "reference", "batch", "inputs", "output", "max",
         "mean", "median", "99.9 %", "max, relative", "of tolerance", "cosine", "SNR, dB", "top-1", "top-5",
     )  # fmt: skip
     rows = []
     for check in checks:
         about = (
-            check.requested, check.engine.version, check.engine.device, check.engine.precision, check.precision,
-            check.reference, str(check.batch_size or "-"), str(check.samples),
+            f"{check.requested} {check.engine.version}".rstrip(), check.engine.device, check.engine.precision,
+            check.precision, check.reference, str(check.batch_size or "-"), str(check.samples),
         )  # fmt: skip
         for name, output in check.comparison.outputs.items():
             rows.append(_row([*about, name, *_figures(output, check)], bad=not check))
@@ -262,4 +265,4 @@ def _is_number(text: str) -> bool:
 
 
 def _text(value: str) -> str:
-    return html.escape(value, quote=True)
+    return html.escape(escaped(value), quote=True)

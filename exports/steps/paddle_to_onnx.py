@@ -9,6 +9,7 @@ import sys
 
 import paddle2onnx
 
+from ...signals import end_with_parent
 from . import OPSET
 
 
@@ -19,4 +20,5 @@ def main(program: str, parameters: str, out: str) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

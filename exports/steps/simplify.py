@@ -10,6 +10,8 @@ import sys
 import onnx
 import onnxsim
 
+from ...signals import end_with_parent
+
 SKIPPED_OPTIMIZERS = [
     # They would turn every linear layer over tokens into Reshape + Gemm + Reshape: more nodes, and OpenVINO then cannot
     # compile the quantised model.
@@ -34,4 +36,5 @@ def main(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

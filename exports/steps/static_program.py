@@ -19,6 +19,7 @@ from paddle.static import InputSpec
 from ...artifact import INPUT_NAME
 from ...families import ModelSpec
 from ...registry import architecture_from_dict
+from ...signals import end_with_parent
 from ..forms import export_form
 
 
@@ -38,4 +39,5 @@ def main(spec_file: Path, constants_file: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*map(Path, sys.argv[1:]))

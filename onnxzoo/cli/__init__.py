@@ -1,15 +1,14 @@
 """The command line: parses, calls, prints. One module per command, imported when it is asked for.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something
-was rejected, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output.
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something was rejected or
+cannot be written, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output,
+143 terminated.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -20,6 +19,9 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import OnnxzooError
+from ..signals import Terminated, raise_when_terminated
+from ..text import escaped, shortened
+from .output import OutputError, discard_stdout, flush, report, require_stdout, say, unwritable
 
 # Command -> 'module:attribute'. These modules import whatever is heavy inside their functions, so that
 # `onnxzoo --help`, which shows the first line of every command's help, stays fast.
@@ -46,29 +48,19 @@ INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
 
-def one_line(text: str) -> str:
-    """The text with its line breaks and other control characters spelled out, as file names may hold them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def report(message: str) -> None:
-    """Write one line about something that went wrong to stderr."""
-    click.echo(f"onnxzoo: error: {one_line(message)}", err=True)
-
-
 class StderrLines(logging.Handler):
     """What the package logs (a compilation that takes minutes, a cache that cannot be written), as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        click.echo(f"onnxzoo: {kind}{one_line(record.getMessage())}", err=True)
+        say(f"onnxzoo: {kind}{shortened(escaped(record.getMessage()))}", err=True)
 
 
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, and the one place where errors become lines and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is the module of that command here, once it is imported
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -80,22 +72,16 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             value = super().invoke(ctx)
-            sys.stdout.flush()
+            flush()
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            # Python would complain once more when it flushes stdout at exit.
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_stdout()
             ctx.exit(OUTPUT_CLOSED)
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a user unasked
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            if isinstance(error, OnnxzooError):
-                report(str(error))
-                ctx.exit(error.exit_code)
-            report(f"{type(error).__name__}: {error}; this is a bug in onnxzoo, run 'onnxzoo --debug ...' to see where")
-            ctx.exit(1)
+            ctx.exit(_report_error(error))
         return value
 
     def main(
@@ -119,21 +105,42 @@ class LazyGroup(click.Group):
         if not any(isinstance(handler, StderrLines) for handler in package.handlers):
             package.addHandler(StderrLines())
         # Temporary files go when the program is told to end, as they do on Ctrl-C.
-        with contextlib.suppress(ValueError):  # only the main thread may set this
-            signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        raise_when_terminated()
         for stream in (sys.stdout, sys.stderr):
             # A file name that the terminal's encoding lacks must not end the program.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
+            require_stdout()
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except Terminated as error:
+            say(f"onnxzoo: terminated by {error.signal.name}", err=True)
+            raise
         except click.Abort as error:
             if isinstance(error.__cause__, KeyboardInterrupt):
-                click.echo("onnxzoo: interrupted", err=True)
+                say("onnxzoo: interrupted", err=True)
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
             _exit_for_usage(error)
+        except OSError as error:  # of the help that click prints
+            sys.exit(_report_error(error))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_error(error: Exception) -> int:
+    """Say on one line what went wrong; returns the exit code."""
+    # What click prints itself, a help or a prompt, fails with an error like any other.
+    if isinstance(error, OSError) and any(
+        frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)
+    ):
+        error = unwritable(error)
+    if isinstance(error, OutputError):
+        discard_stdout()
+    if isinstance(error, OnnxzooError):
+        report(str(error))
+        return error.exit_code
+    report(f"{type(error).__name__}: {error}; this is a bug in onnxzoo, run 'onnxzoo --debug ...' to see where")
+    return OnnxzooError.exit_code
 
 
 def _exit_for_usage(error: click.ClickException) -> NoReturn:
@@ -150,7 +157,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     if wanted:
         from importlib.metadata import version
 
-        click.echo(f"onnxzoo {version('onnxzoo')}")
+        say(f"onnxzoo {version('onnxzoo')}")
         ctx.exit()
 
 

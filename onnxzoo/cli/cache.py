@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..hub.names import require_endpoint
-from . import one_line
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from ..hub.cache import CacheEntry
@@ -20,7 +19,8 @@ def command() -> None:
     """List, verify or remove what is kept on this machine.
 
     That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
-    huggingface_hub's cache (HF_HOME). Models of other tools in that cache are left alone.
+    huggingface_hub's cache (HF_HOME), and the leftovers of processes that were killed. Models of other tools in that
+    cache are left alone, and so is what a running process writes.
     """
     require_endpoint()
 
@@ -36,12 +36,12 @@ def list_command(as_json: bool) -> None:
 
     found = entries()
     if as_json:
-        click.echo(json.dumps({"entries": [_as_dict(entry) for entry in found]}, indent=2))
+        print_json({"entries": [_as_dict(entry) for entry in found]})
         return
     width = max((len(_label(entry)) for entry in found), default=0) + 2
     for entry in found:
-        click.echo(f"{entry.kind:<12}{_label(entry):<{width}}{entry.bytes / 1e6:>9.1f} MB  {one_line(str(entry.path))}")
-    click.echo(f"{len(found)} kept, {sum(entry.bytes for entry in found) / 1e6:.1f} MB")
+        say(f"{entry.kind:<12}{_label(entry):<{width}}{entry.bytes / 1e6:>9.1f} MB  {entry.path}")
+    say(f"{len(found)} kept, {sum(entry.bytes for entry in found) / 1e6:.1f} MB")
 
 
 @command.command("verify")
@@ -61,14 +61,14 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
         for entry in (chosen(names) if names else entries())
     ]
     if as_json:
-        click.echo(json.dumps({"entries": [_as_dict(one) | {"problems": said} for one, said in results]}, indent=2))
+        print_json({"entries": [_as_dict(one) | {"problems": said} for one, said in results]})
     else:
         for entry, problems in results:
-            click.echo(f"{'FAILED' if problems else 'ok':<8}{entry.kind:<12}{_label(entry)}")
+            say(f"{'FAILED' if problems else 'ok':<8}{entry.kind:<12}{_label(entry)}")
             for problem in problems:
-                click.echo(f"  {one_line(problem)}")
+                say(f"  {problem}")
         damaged = sum(bool(problems) for _, problems in results)
-        click.echo(f"{len(results) - damaged} of {len(results)} ok" + (f", {damaged} FAILED" if damaged else ""))
+        say(f"{len(results) - damaged} of {len(results)} ok" + (f", {damaged} FAILED" if damaged else ""))
     context.exit(1 if any(problems for _, problems in results) else 0)
 
 
@@ -80,7 +80,8 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
     """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint's file.
 
-    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled.
+    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled,
+    'leftovers' what killed processes left.
     """
     from ..hub.cache import chosen, entries, remove
 
@@ -88,17 +89,17 @@ def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool
         raise click.UsageError("give names, or --all")
     doomed = entries() if every else chosen(names)
     for entry in doomed:
-        click.echo(f"{entry.kind:<12}{_label(entry)}  {entry.bytes / 1e6:.1f} MB", err=not dry_run)
+        say(f"{entry.kind:<12}{_label(entry)}  {entry.bytes / 1e6:.1f} MB", err=not dry_run)
     total = f"{len(doomed)} of the cache's entries, {sum(entry.bytes for entry in doomed) / 1e6:.1f} MB"
     if dry_run or not doomed:
-        click.echo(f"would remove {total}")
+        say(f"would remove {total}")
         return
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask; say --yes to remove without asking")
         click.confirm(f"remove {total}?", abort=True, err=True)
     remove(doomed)
-    click.echo(f"removed {total}")
+    say(f"removed {total}")
 
 
 def _label(entry: CacheEntry) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from . import one_line, variables_of_ours
+from . import variables_of_ours
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from ..doctor import Diagnosis, EngineCheck
@@ -35,9 +35,9 @@ def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> Non
 
     found = diagnose(hub=hub, timeout_s=timeout, not_the_users=variables_of_ours)
     if as_json:
-        click.echo(json.dumps({**dataclasses.asdict(found), "works": found.works}, indent=2))
+        print_json({**dataclasses.asdict(found), "works": found.works})
     else:
-        click.echo("\n".join(one_line(line) for line in _lines(found)))
+        say(*_lines(found))
     if not found.works:
         ctx.exit(NOTHING_WORKS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from .. import hub, registry
 from ..artifact import CONFIG_FILE, MODEL_FILES, read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.names import HubName
-from . import one_line
+from .completion import model_names
+from .output import print_json, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Result:
 
 
 @click.command("download", short_help="Bring models from the Hugging Face Hub.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Every model of the registry.")
 @click.option("--precision", type=click.Choice(list(MODEL_FILES)), default="fp32", show_default=True)
 @click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
@@ -70,7 +70,7 @@ def command(
     bring = _planned if dry_run else _downloaded
     results = [bring(name, place, precision) for name, place in places.items()]
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "models": [dataclasses.asdict(one) for one in results]}, indent=2))
+        print_json({"dry_run": dry_run, "models": [dataclasses.asdict(one) for one in results]})
     else:
         _print(results, dry_run)
     codes = {one.exit_code for one in results if not one}
@@ -118,18 +118,16 @@ def _kind(folder: Path) -> str:
 def _print(results: list[Result], dry_run: bool) -> None:
     width = max(len(one.name) for one in results) + 2
     column = "to get MB" if dry_run else "MB"
-    click.echo(f"{'model':<{width}}{column:>9}  {'from':<32}{'' if dry_run else 'folder'}".rstrip())
+    say(f"{'model':<{width}}{column:>9}  {'from':<32}{'' if dry_run else 'folder'}".rstrip())
     for one in results:
         size = one.missing if dry_run else one.bytes
         megabytes = "-" if size is None else f"{size / 1e6:.1f}"
         source = f"{one.source}@{one.commit[:7]}" if one.commit else one.source or ""
         line = f"{one.name:<{width}}{megabytes:>9}  "
-        click.echo(
-            (line + (f"FAILED: {one_line(one.error)}" if one.error else f"{source:<32}{one.folder or ''}")).rstrip()
-        )
+        say((line + (f"FAILED: {one.error}" if one.error else f"{source:<32}{one.folder or ''}")).rstrip())
     failed = sum(not one for one in results)
     if dry_run:
         total = sum(one.missing or 0 for one in results)
-        click.echo(f"{total / 1e6:.1f} MB to download" + (f", {failed} FAILED" if failed else ""))
+        say(f"{total / 1e6:.1f} MB to download" + (f", {failed} FAILED" if failed else ""))
     else:
-        click.echo(f"{len(results) - failed} of {len(results)} here" + (f", {failed} FAILED" if failed else ""))
+        say(f"{len(results) - failed} of {len(results)} here" + (f", {failed} FAILED" if failed else ""))

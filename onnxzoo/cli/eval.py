@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact import documented_entry
-from . import one_line, report
+from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .output import print_json, report, say
+from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
     from ..registry import ModelEntry
-    from ..training.evaluate import Evaluation, Progress
+    from ..training.evaluate import Evaluation
 
 # A table of more classes than this is for programs (--json); people see those that go worst.
 SHOWN_CLASSES = 20
 
 
 @click.command("eval", short_help="Measure a model's accuracy on labelled images.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.option(
     "--data",
     required=True,
@@ -48,6 +48,7 @@ SHOWN_CLASSES = 20
     metavar="DATA",
     help="Write the accuracy into config.json for the model card: imagenet1k, fashion_mnist, or what the images are.",
 )
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every class.")
 @click.pass_context
 def command(
@@ -65,6 +66,7 @@ def command(
     classes: str | None,
     limit: int | None,
     record: str | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Measure a model's accuracy: top-1, top-5, their 95 % confidence intervals, and images per second.
@@ -84,23 +86,26 @@ def command(
             raise click.UsageError("--record is for all validation images: not with --limit, --classes or --split")
         data_in_words(record)
 
-    running = load(
-        model,
-        engine=engine,
-        precision=precision,
-        weights=weights,
-        threads=threads,
-        batch_size=batch_size,
-        hint="latency" if batch_size == 1 else "throughput",
-        strict=strict,
-        trust=trust,
-    )
-    with running as loaded:
+    with contextlib.ExitStack() as stack:
+        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
+        running = load(
+            model,
+            engine=engine,
+            precision=precision,
+            weights=weights,
+            threads=threads,
+            batch_size=batch_size,
+            hint="latency" if batch_size == 1 else "throughput",
+            strict=strict,
+            trust=trust,
+        )
+        loaded = stack.enter_context(running)
         if record is not None:
             require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
         # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
         named_by = models().get(loaded.name) if classes else entry
+        line.begin(f"listing {data}")
         dataset = open_dataset(
             data,
             "train" if split == "train" else "val",
@@ -108,22 +113,20 @@ def command(
             label_set=None if named_by is None else named_by.labels,
         )
         if dataset.skipped:
-            click.echo(f"onnxzoo: {one_line(dataset.skipped)}", err=True)
-        with _progress() as progress:
-            result = evaluate(loaded, dataset, batch_size=batch_size or BATCH_SIZE, limit=limit, progress=progress)
+            say(f"onnxzoo: {dataset.skipped}", err=True)
+        line.begin("classifying", len(dataset))
+        result = evaluate(loaded, dataset, batch_size=batch_size or BATCH_SIZE, limit=limit, progress=line.advance)
     if classes is not None:
         entry = None  # what is documented is about all classes
     for image in result.unreadable:
         report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
     if as_json:
-        click.echo(json.dumps({"data": str(data), "split": split, **as_document(result, entry)}, indent=2))
+        print_json({"data": str(data), "split": split, **as_document(result, entry)})
     else:
-        click.echo("\n".join(one_line(line) for line in _lines(result, entry, data, split)))
+        say(*_lines(result, entry, data, split))
     if record is not None:
         written = record_evaluation(loaded.artifact, result, precision, record)
-        click.echo(
-            f"recorded in {loaded.artifact.folder}: {written.precision} on {one_line(written.dataset)}", err=True
-        )
+        say(f"recorded in {loaded.artifact.folder}: {written.precision} on {written.dataset}", err=True)
     if result.unreadable:
         ctx.exit(1)
 
@@ -178,17 +181,3 @@ def _lines(result: Evaluation, entry: ModelEntry | None, data: Path, split: str)
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]:.4f}..{bounds[1]:.4f}"
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    # disable=None: only on a terminal.
-    with tqdm(unit=" images", file=sys.stderr, disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

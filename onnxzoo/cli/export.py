@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..errors import ExportError, InputError, OnnxzooError
+from ..errors import ExportError, InputError
 from ..registry import ModelEntry, find, models
+from .completion import model_names
+from .output import say
+from .progress import quiet_option
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
 
 
 @click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Export every model that has a published checkpoint.")
 @click.option(
     "--weights",
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Class names, one a line, with or without a leading id.",
 )
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")
 @click.pass_context
 def command(
@@ -53,6 +57,7 @@ def command(
     out: Path | None,
     image_size: int | None,
     labels_file: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Export models: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder.
@@ -65,7 +70,7 @@ def command(
         raise click.UsageError("--weights names the checkpoint of one model; several need --weights-dir")
     if not several and not as_json:
         file = weights if weights_dir is None else find_weights(entries[0], weights_dir)
-        click.echo(str(export_one(entries[0], file, out, labels_file, image_size).folder))
+        say(str(export_one(entries[0], file, out, labels_file, image_size, quiet=quiet).folder))
         return
     from .export_many import Job, export_all, print_results
 
@@ -77,6 +82,7 @@ def command(
             out=out / entry.name if out is not None and several else out,
             labels_file=labels_file,
             image_size=image_size,
+            quiet=quiet,
         )
         for entry in entries
     ]
@@ -86,13 +92,24 @@ def command(
 
 
 def export_one(
-    entry: ModelEntry, weights: Path | None, out: Path | None, labels_file: Path | None, image_size: int | None
+    entry: ModelEntry,
+    weights: Path | None,
+    out: Path | None,
+    labels_file: Path | None,
+    image_size: int | None,
+    *,
+    quiet: bool = False,
 ) -> Artifact:
-    """Export one model; its progress, and the log of a tool that fails, go to stderr. Raises as `export_model` does."""
+    """Export one model. Raises as `export_model` does.
+
+    Its progress, unless `quiet`, and the log of a tool that fails go to stderr.
+    """
     from ..exports.pipeline import export_model
 
-    steps = _Steps()
-    with tqdm(unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=None, leave=False, delay=0.5) as bar:
+    steps = _Steps(quiet=quiet)
+    with tqdm(
+        unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=quiet or None, leave=False, delay=0.5
+    ) as bar:
 
         def downloaded(done: int, total: int | None) -> None:
             bar.total = total
@@ -108,10 +125,10 @@ def export_one(
                 progress=steps.begin,
                 download_progress=downloaded,
             )
-        except OnnxzooError as error:
-            steps.end("failed")
+        except BaseException as error:
+            steps.end("failed" if isinstance(error, Exception) else "ended")
             if isinstance(error, ExportError) and error.log:
-                click.echo(error.log.rstrip(), err=True)
+                say(*error.log.rstrip().splitlines(), err=True)
             raise
     steps.end()
     return artifact
@@ -150,16 +167,19 @@ def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
 class _Steps:
     """Prints the title of each step as it begins and its duration when the next one does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._started = time.perf_counter()
         self._open = False
 
     def begin(self, number: int, total: int, title: str) -> None:
+        if self._quiet:
+            return
         self.end()
         self._started, self._open = time.perf_counter(), True
-        click.echo(f"[{number}/{total}] {title} ...", err=True, nl=False)
+        say(f"[{number}/{total}] {title} ...", err=True, nl=False)
 
     def end(self, outcome: str = "") -> None:
         if self._open:
-            click.echo(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
+            say(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
         self._open = False

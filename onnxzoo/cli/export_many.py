@@ -7,7 +7,6 @@ when one is killed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import signal
 import sys
@@ -17,12 +16,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import click
-
-from ..errors import OnnxzooError
+from ..errors import OnnxzooError, one_line
 from ..registry import find
-from . import one_line
+from ..signals import end_with_parent, raise_when_terminated
 from .export import export_one, find_weights
+from .output import print_json, say
 
 # ru_maxrss is in KiB on Linux and in bytes on macOS.
 RSS_UNITS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
@@ -32,7 +30,10 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to export; `weights`, or the checkpoint found in `weights_dir`, or the registry's download."""
+    """One model to export; `weights`, or the checkpoint found in `weights_dir`, or the registry's download.
+
+    `quiet`: show no progress.
+    """
 
     name: str
     weights: Path | None
@@ -40,6 +41,7 @@ class Job:
     out: Path | None
     labels_file: Path | None
     image_size: int | None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +69,27 @@ def export_all(jobs: Sequence[Job]) -> list[Result]:
     """Export one after the other, whatever becomes of the others; progress goes to stderr."""
     results = []
     for number, job in enumerate(jobs, start=1):
-        click.echo(f"{job.name} ({number} of {len(jobs)})", err=True)
+        if not job.quiet:
+            say(f"{job.name} ({number} of {len(jobs)})", err=True)
         results.append(_in_child(job))
         if error := results[-1].error:
-            click.echo(f"{job.name}: {error}", err=True)
+            say(f"{job.name}: {error}", err=True)
     return results
 
 
 def print_results(results: Sequence[Result], *, as_json: bool) -> None:
     """Print the results to stdout, as a table or as JSON."""
     if as_json:
-        click.echo(json.dumps({"results": [dataclasses.asdict(result) for result in results]}, indent=2))
+        print_json({"results": [dataclasses.asdict(result) for result in results]})
         return
-    click.echo(f"{'model':<18}{'seconds':>9}{'peak MiB':>10}{'nodes':>7}{'file MB':>9}  result")
+    say(f"{'model':<18}{'seconds':>9}{'peak MiB':>10}{'nodes':>7}{'file MB':>9}  result")
     for result in results:
         megabytes = "-" if result.bytes is None else f"{result.bytes / 1e6:.1f}"
         peak = "-" if result.peak_mib is None else f"{result.peak_mib:.0f}"
         nodes = "-" if result.nodes is None else str(result.nodes)
-        click.echo(f"{result.name:<18}{result.seconds:>9.1f}{peak:>10}{nodes:>7}{megabytes:>9}  {result.error or 'ok'}")
+        say(f"{result.name:<18}{result.seconds:>9.1f}{peak:>10}{nodes:>7}{megabytes:>9}  {result.error or 'ok'}")
     failed = sum(not result for result in results)
-    click.echo(f"{len(results) - failed} of {len(results)} exported" + (f", {failed} FAILED" if failed else ""))
+    say(f"{len(results) - failed} of {len(results)} exported" + (f", {failed} FAILED" if failed else ""))
 
 
 def _in_child(job: Job) -> Result:
@@ -102,10 +105,12 @@ def _in_child(job: Job) -> Result:
     except EOFError:
         process.join()
         return Result(job.name, time.perf_counter() - started, error=f"the export {_fate(process.exitcode)}")
-    except BaseException:
+    except BaseException as error:
         # Ctrl-C reaches the child, too, and it needs a moment to remove what it has half written.
+        if not isinstance(error, KeyboardInterrupt):
+            process.terminate()
         process.join(GRACE_S)
-        process.terminate()
+        process.kill()
         raise
     finally:
         process.join()
@@ -115,19 +120,20 @@ def _in_child(job: Job) -> Result:
 
 def _work(job: Job, sender: Connection) -> None:
     """What the child does: export, measure, send the Result."""
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    raise_when_terminated()
+    end_with_parent()
     started = time.perf_counter()
     entry = find(job.name)
     try:
         weights = job.weights if job.weights_dir is None else find_weights(entry, job.weights_dir)
-        artifact = export_one(entry, weights, job.out, job.labels_file, job.image_size)
+        artifact = export_one(entry, weights, job.out, job.labels_file, job.image_size, quiet=job.quiet)
     except OnnxzooError as error:
-        sender.send(Result(job.name, time.perf_counter() - started, _peak_mib(), error=one_line(str(error))))
+        sender.send(Result(job.name, time.perf_counter() - started, _peak_mib(), error=str(error)))
         return
     except KeyboardInterrupt:
         return
     except Exception as error:  # noqa: BLE001 - the other models go on, and the table tells
-        message = f"{type(error).__name__}: {one_line(str(error))}; this is a bug in onnxzoo"
+        message = f"{type(error).__name__}: {one_line(error)}; this is a bug in onnxzoo"
         sender.send(Result(job.name, time.perf_counter() - started, _peak_mib(), error=message))
         return
     seconds, peak_mib = time.perf_counter() - started, _peak_mib()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import click
@@ -12,11 +11,13 @@ from .. import hub, registry
 from ..artifact import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from .completion import model_names
+from .output import print_json, say
 from .validate_text import plain
 
 
 @click.command("info", short_help="Show what is known about a model.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.option("--hub", "on_hub", is_flag=True, help="Ask the Hugging Face Hub: published revisions, what they hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model: str, on_hub: bool, as_json: bool) -> None:
@@ -36,15 +37,15 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
             "artifact": None if artifact is None else artifact_as_dict(artifact),
         }
         # Recorded figures are whatever config.json holds.
-        click.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+        print_json(plain(document))
         return
     if entry is not None:
         _print_rows(entry.name, entry_rows(entry))
     if artifact is not None:
         _print_rows("artifact", artifact_rows(artifact))
     elif entry is not None:
-        click.echo("artifact\n  not on this machine; ", nl=False)
-        click.echo(f"get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
+        say("artifact")
+        say(f"  not on this machine; get it: onnxzoo download {entry.name}, or make it: onnxzoo export {entry.name}")
 
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
@@ -83,7 +84,7 @@ def entry_rows(entry: ModelEntry) -> list[tuple[str, str]]:
     """A registry entry as (caption, value) lines."""
     return [
         ("family", entry.family),
-        ("aliases", ", ".join(entry.aliases)),
+        *([("aliases", ", ".join(entry.aliases))] if entry.aliases else []),
         ("image size", f"{entry.image_size} x {entry.image_size}"),
         ("parameters", f"{entry.params_m:.2f} M"),
         ("multiply-adds", f"{entry.gmacs:.2f} G per image"),
@@ -107,8 +108,8 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
     for path, file in artifact.files.items():
         state = "" if (artifact.folder / path).is_file() else ", missing"
         rows.append(("file", f"{path}, {file.bytes:,} bytes{state}, sha256 {file.sha256}"))
-    rows += [(f"source {key}", str(value)) for key, value in artifact.source.items()]
-    rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items())))
+    rows += [(f"source {key}", str(value)) for key, value in artifact.source.items() if value is not None]
+    rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items()) or "not recorded"))
     rows += [("validated", _validation(entry, artifact)) for entry in artifact.validations]
     if not artifact.validations:
         rows.append(("validated", "nothing recorded ('onnxzoo validate --record' does it)"))
@@ -141,8 +142,6 @@ def _fields(values: dict[str, Any]) -> str:
 
 
 def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
-    from . import one_line
-
-    click.echo(title)
+    say(title)
     for caption, value in rows:
-        click.echo(f"  {caption:<15}{one_line(value)}")
+        say(f"  {caption:<15}{value}")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from .. import registry
 from ..errors import InputError, UnknownModelError
-from . import one_line
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from ..hub.listing import Edition, Listing
@@ -26,10 +23,9 @@ def print_published(model: str, *, as_json: bool) -> None:
 
     listing = published(name)
     if as_json:
-        click.echo(json.dumps(_as_dict(listing), indent=2))
+        print_json(_as_dict(listing))
         return
-    for line in _lines(listing):
-        click.echo(one_line(line))
+    say(*_lines(listing))
 
 
 def _on_the_hub(model: str) -> HubName:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from .. import hub, registry
 from ..errors import UnknownModelError
+from .output import print_json, say
 
 
 @click.command("list", short_help="List the models.")
@@ -41,13 +40,13 @@ def command(pattern: str, as_json: bool) -> None:
         for entry in (registry.models()[name] for name in names)
     ]
     if as_json:
-        click.echo(json.dumps({"models": rows}, indent=2))
+        print_json({"models": rows})
         return
     width = max(len(name) for name in ["name", *names]) + 2
-    click.echo(f"{'name':<{width}}{'image':>5}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  here")
+    say(f"{'name':<{width}}{'image':>5}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  here")
     for row in rows:
         here = ", ".join(word for word in ("shipped", "exported") if row[word])
-        click.echo(
+        say(
             f"{row['name']:<{width}}{row['image_size']:>5}{row['params_m']:>10.2f}{row['gmacs']:>8.2f}"
             f"{row['top1']:>8.4f}{row['top5']:>8.4f}  {here}".rstrip()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -13,8 +14,10 @@ import click
 
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ImageError, InputError
-from . import one_line, report
+from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .output import report, say, write_json
+from .progress import progress, quiet_option
 
 STANDARD_INPUT = "-"
 
@@ -26,12 +29,13 @@ if TYPE_CHECKING:
 
 
 @click.command("predict", short_help="Classify images.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
 @max_pixels_option
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -45,6 +49,7 @@ def command(
     strict: bool,
     trust: str,
     batch_size: int | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
@@ -72,17 +77,21 @@ def command(
 
     failed = False
     hint: Hint = "throughput" if count == size > 1 else "latency"
-    running = load(
-        model,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        batch_size=batch_size,
-        hint=hint,
-        strict=strict,
-        trust=trust,
-    )
-    with running as loaded, _progress() as progress:
+    with contextlib.ExitStack() as stack:
+        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
+        running = load(
+            model,
+            engine=engine,
+            precision=precision,
+            threads=threads,
+            batch_size=batch_size,
+            hint=hint,
+            strict=strict,
+            trust=trust,
+        )
+        loaded = stack.enter_context(running)
+        line.begin("predicting")
+        done = 0
         writer = JsonWriter(loaded) if as_json else TextWriter()
         for batch in _batched(chain(ahead, found), size):
             for item, outcome in _predict_each(loaded, batch, top_k):
@@ -90,10 +99,11 @@ def command(
                     failed = True
                     report(f"standard input: {outcome}" if item == STANDARD_INPUT else str(outcome))
                 writer.write(item, outcome)
-                progress.update(1)
+                done += 1
+                line.advance(done)
         writer.end()
     if skipped:
-        click.echo(f"onnxzoo: {one_line(str(skipped))}", err=True)
+        say(f"onnxzoo: {skipped}", err=True)
     if failed:
         ctx.exit(1)
 
@@ -115,9 +125,8 @@ class TextWriter:
         """Print one image's classes; errors are on stderr already."""
         if isinstance(outcome, Exception):
             return
-        lines = [one_line(image)]
-        lines += [f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top]
-        click.echo("\n".join(lines))
+        say(image)
+        say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top))
 
     def end(self) -> None:
         """Nothing closes the text."""
@@ -128,8 +137,9 @@ class JsonWriter:
 
     def __init__(self, model: Model) -> None:
         head = {"model": model.name, "engine": dataclasses.asdict(model.engine)}
-        click.echo(json.dumps(head, indent=2)[:-2] + ',\n  "results": [', nl=False)
-        self._separator = "\n"
+        write_json(json.dumps(head, indent=2)[:-2] + ',\n  "results": [\n')
+        # The last result waits for the next one, so that nothing ends within a line, which progress would overwrite.
+        self._waiting = ""
 
     def write(self, image: str, outcome: Prediction | Exception) -> None:
         """Append one result."""
@@ -138,12 +148,13 @@ class JsonWriter:
             result["error"] = str(outcome)
         else:
             result["top"] = [dataclasses.asdict(best) for best in outcome.top]
-        click.echo(f"{self._separator}    {json.dumps(result)}", nl=False)
-        self._separator = ",\n"
+        if self._waiting:
+            write_json(f"{self._waiting},\n")
+        self._waiting = f"    {json.dumps(result)}"
 
     def end(self) -> None:
         """Close the document."""
-        click.echo("\n  ]\n}")
+        write_json(f"{self._waiting}\n  ]\n}}\n")
 
 
 def _predict_each(
@@ -180,10 +191,3 @@ def _batched(items: Iterable[str | NoImages], size: int) -> Iterator[list[str | 
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _progress() -> Any:
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    # With results on the same terminal, they are the progress.
-    return tqdm(unit=" images", disable=not sys.stderr.isatty() or sys.stdout.isatty(), file=sys.stderr)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 
 from ..errors import ArtifactError, InputError, OnnxzooError
 from ..hub.names import require_endpoint
-from . import one_line, report
+from .output import print_json, report, say
 
 if TYPE_CHECKING:
     from ..hub.publish import Publication
@@ -62,11 +62,14 @@ def command(
     options["message"] = message
     if repo_id is not None:
         done = publish(folder, repo_id, **options)
-        click.echo(json.dumps(_as_dict(done), indent=2) if as_json else "\n".join(map(one_line, _lines(done))))
+        if as_json:
+            print_json(_as_dict(done))
+        else:
+            say(*_lines(done))
         return
     results = _publish_all(folder, str(namespace), options)
     if as_json:
-        click.echo(json.dumps({"results": [_outcome_as_dict(one) for one in results]}, indent=2))
+        print_json({"results": [_outcome_as_dict(one) for one in results]})
     else:
         _print_table(results)
     context.exit(0 if all(one.publication for one in results) else 1)
@@ -85,25 +88,39 @@ class Outcome:
 def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
     """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
     from ..artifact import is_artifact, read_artifact
-    from ..hub.publish import publish
+    from ..hub.publish import checked, publish
 
     folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]
     if not folders:
         hint = "it is an artifact itself, leave --all out" if is_artifact(folder) else "expected a folder of artifacts"
         raise InputError(f"there is no artifact in {folder}; {hint}")
+    # Whatever can be found wrong on this machine is found before the first request.
+    outcomes, packages = {}, {}
     taken: dict[str, Path] = {}
-    outcomes = []
+    local = {name: value for name, value in options.items() if name not in ("message", "replace")}
     for one in folders:
-        repo_id = f"{namespace}/{one.name}"
-        try:
+        outcomes[one] = Outcome(one, f"{namespace}/{one.name}")
+        with _noted(one, outcomes):
             repo_id = f"{namespace}/{read_artifact(one).name}"
+            outcomes[one] = Outcome(one, repo_id)
             if (other := taken.setdefault(repo_id.casefold(), one)) != one:
                 raise ArtifactError(f"{one.name} and {other.name} have one name, for which there is one repository")
-            outcomes.append(Outcome(one, repo_id, publish(one, repo_id, **options)))
-        except (OnnxzooError, OSError) as error:
-            report(f"{one.name}: {error}")
-            outcomes.append(Outcome(one, repo_id, error=str(error)))
-    return outcomes
+            packages[one] = checked(one, repo_id, **local)
+    for one, package in packages.items():
+        repo_id = outcomes[one].repo_id
+        with _noted(one, outcomes):
+            outcomes[one] = Outcome(one, repo_id, publish(one, repo_id, package=package, **options))
+    return list(outcomes.values())
+
+
+@contextlib.contextmanager
+def _noted(folder: Path, outcomes: dict[Path, Outcome]) -> Iterator[None]:
+    """Report an error of one artifact and note it, so that the others go on."""
+    try:
+        yield
+    except (OnnxzooError, OSError) as error:
+        report(f"{folder.name}: {error}")
+        outcomes[folder] = dataclasses.replace(outcomes[folder], error=str(error))
 
 
 def _lines(done: Publication) -> list[str]:
@@ -132,14 +149,14 @@ def _lines(done: Publication) -> list[str]:
 
 def _print_table(outcomes: Sequence[Outcome]) -> None:
     width = max(len(one.repo_id) for one in outcomes) + 2
-    click.echo(f"{'repository':<{width}}{'sent':>12}  {'commit':<9}result")
+    say(f"{'repository':<{width}}{'sent':>12}  {'commit':<9}result")
     for one in outcomes:
         done = one.publication
         sent = "-" if done is None else _size(done.bytes)
         commit = "-" if done is None or done.commit is None else done.commit[:7]
-        click.echo(one_line(f"{one.repo_id:<{width}}{sent:>12}  {commit:<9}{one.error or _result(done)}"))
+        say(f"{one.repo_id:<{width}}{sent:>12}  {commit:<9}{one.error or _result(done)}")
     failed = sum(one.publication is None for one in outcomes)
-    click.echo(f"{len(outcomes) - failed} of {len(outcomes)} done" + (f", {failed} FAILED" if failed else ""))
+    say(f"{len(outcomes) - failed} of {len(outcomes)} done" + (f", {failed} FAILED" if failed else ""))
 
 
 def _result(done: Publication | None) -> str:

@@ -16,7 +16,10 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..cpu import worker_threads
 from ..registry import find
+from ..text import escaped
 from ..training.recipe import CROPS, Recipe, default_recipe
+from .completion import model_names
+from .output import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,7 +70,7 @@ def recipe_options(function: F) -> F:
 
 
 @click.command("train", short_help="Train or fine-tune a model with PaddlePaddle.")
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -152,11 +155,9 @@ def command(
         progress.close()
     if quiet:
         return
-    click.echo(
-        f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True
-    )
-    click.echo(f"to export it: {export_command(request, outcome.image_size)}", err=True)
-    click.echo(str(outcome.best))
+    say(f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True)
+    say(f"to export it: {export_command(request, outcome.image_size)}", err=True)
+    say(str(outcome.best))
 
 
 def _shortened(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -183,7 +184,7 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         if not self._quiet:
-            tqdm.write(message, file=sys.stderr)
+            tqdm.write(escaped(message), file=sys.stderr)
 
     def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         self._title = f"epoch {epoch + 1}/{epochs}"

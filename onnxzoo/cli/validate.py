@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,11 @@ from ..artifact import CONFIG_FILE, Artifact, read_artifact
 from ..data.walk import NoImages, Skipped, find_images
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
-from . import one_line
-from . import report as report_error
+from .completion import model_names
 from .engine_options import trust_option
+from .output import print_json, say
+from .output import report as report_error
+from .progress import Line, progress, quiet_option
 from .validate_all import validate_all
 from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
 
@@ -30,7 +31,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("validate", short_help="Compare every engine with the Paddle reference.")
-@click.argument("model", metavar="[NAME|DIR]", required=False)
+@click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
 @click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
@@ -59,6 +60,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
 @trust_option
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
@@ -72,14 +74,16 @@ def command(context: click.Context, /, **given: Any) -> None:
     document: dict[str, Any] = {}
     code, write = 0, None
     if options.every_model:
-        code = validate_all(options.choices, document, quiet=options.as_json)
+        with progress("validating", "checks", quiet=options.quiet):
+            code = validate_all(options.choices, document, quiet=options.as_json)
     elif options.model is not None:
-        passed, write = _validate_one(options.artifact(options.model), options, document)
+        with progress(f"validating {options.model}", "checks", quiet=options.quiet) as line:
+            passed, write = _validate_one(options.artifact(options.model), options, document, line)
         code = 0 if passed else 1
     if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
         code = 1
     if options.as_json:
-        click.echo(json.dumps({**document, "passed": code == 0}, indent=2, allow_nan=False))
+        print_json({**document, "passed": code == 0})
     if write is not None:
         # Last: whatever becomes of the page, the result is out.
         write()
@@ -108,6 +112,7 @@ class Options:
     report: Path | None
     recording: bool
     trust: Trust
+    quiet: bool
     as_json: bool
 
     def artifact(self, name: str) -> Artifact:
@@ -140,7 +145,7 @@ class Options:
 
 
 def _validate_one(
-    artifact: Artifact, options: Options, document: dict[str, Any]
+    artifact: Artifact, options: Options, document: dict[str, Any], line: Line
 ) -> tuple[bool, Callable[[], None] | None]:
     """Validate one model with everything that was asked for, print it and fill `document`.
 
@@ -174,6 +179,7 @@ def _validate_one(
     say(HEADER)
     for check in validation.run():
         say(*check_lines(check, validation.tolerances[check.precision]))
+        line.advance(len(validation.checks))
     say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
     bisections = list(locate(validation, every_layer=options.layers))
     say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
@@ -242,7 +248,7 @@ def _images(argument: str | None) -> list[str] | None:
             raise click.BadParameter(str(image), param_hint="--images")
         found.append(image)
     if skipped:
-        click.echo(f"onnxzoo: {one_line(str(skipped))}", err=True)
+        say(f"onnxzoo: {skipped}", err=True)
     return found
 
 
@@ -255,8 +261,4 @@ def _tolerances(validation: Validation) -> str:
 def _say(options: Options) -> Callable[..., None]:
     """Prints lines, unless JSON was asked for."""
 
-    def say(*lines: str) -> None:
-        for line in () if options.as_json else lines:
-            click.echo(one_line(line))
-
-    return say
+    return (lambda *_lines: None) if options.as_json else say

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ..artifact import read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, find_artifact, shipped_models
 from ..validators.tolerances import tolerance_of
-from . import one_line, report
+from .output import report, say
 from .validate_text import plain
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def validate_all(choices: Mapping[str, Any], document: dict[str, Any], *, quiet:
         )
     results = []
     for number, (origin, name, place) in enumerate(found, start=1):
-        click.echo(f"{name} ({number} of {len(found)})", err=True)
+        say(f"{name} ({number} of {len(found)})", err=True)
         results.append(_validate_one(origin, name, place, choices))
         if results[-1].error:
             report(f"{results[-1].folder}: {results[-1].error}")
@@ -116,26 +114,24 @@ def _validate_one(origin: str, name: str, place: str | Path, choices: Mapping[st
     values = [check.comparison.max_abs for check in checks if check.comparison.outputs]
     largest = max(values, default=float("nan"))
     seconds = time.perf_counter() - started
-    return Result(
-        name, origin, str(folder), len(checks), len(failed), largest, seconds, one_line(error), skipped, unavailable
-    )
+    return Result(name, origin, str(folder), len(checks), len(failed), largest, seconds, error, skipped, unavailable)
 
 
 def _print(results: list[Result]) -> None:
-    click.echo(f"{'model':<24}{'from':<9}{'checks':>7}{'failed':>8}{'max':>11}{'seconds':>9}  result")
+    say(f"{'model':<24}{'from':<9}{'checks':>7}{'failed':>8}{'max':>11}{'seconds':>9}  result")
     missing = {(name, why) for result in results for name, why in result.unavailable.items() if why != result.error}
     for result in results:
         largest = "-" if result.max_abs != result.max_abs else f"{result.max_abs:.2e}"
-        click.echo(
+        say(
             f"{result.model:<24}{result.origin:<9}{result.checks:>7}{result.failed:>8}{largest:>11}{result.seconds:>9.1f}"
             f"  {result.error and ('skipped: ' if result.skipped else 'FAILED: ')}{result.error or 'passed'}"
         )
     for name, why in sorted(missing):
-        click.echo(one_line(f"{name}: not checked: {why}"))
+        say(f"{name}: not checked: {why}")
     passed, skipped = sum(map(bool, results)), sum(result.skipped for result in results)
     if passed + skipped < len(results):
-        click.echo(f"FAILED: {passed} of {len(results)} models")
+        say(f"FAILED: {passed} of {len(results)} models")
     elif skipped:
-        click.echo(f"incomplete: {passed} of {len(results)} models passed, {skipped} skipped")
+        say(f"incomplete: {passed} of {len(results)} models passed, {skipped} skipped")
     else:
-        click.echo(f"passed: {passed} of {len(results)} models")
+        say(f"passed: {passed} of {len(results)} models")

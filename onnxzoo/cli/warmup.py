@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import InputError
-from . import one_line
+from .completion import model_names
 from .engine_options import engine_options
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from ..engines.options import Hint
@@ -22,7 +22,7 @@ DEFAULT_BATCH_SIZES = "1,8"
 
 
 @click.command("warmup", short_help="Compile a model ahead, for engines that keep what they compiled.")
-@click.argument("model", metavar="NAME|DIR")
+@click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @engine_options
 @click.option(
     "--batch-size",
@@ -79,19 +79,19 @@ def command(
         kept.update((one.folder, one) for one in new)
         if not as_json:
             for one in new:
-                click.echo(one_line(_line(one)))
+                say(_line(one))
             if new:
-                click.echo(f"batch size {options.batch_size}: ready in {time.monotonic() - started:.1f} s", err=True)
+                say(f"batch size {options.batch_size}: ready in {time.monotonic() - started:.1f} s", err=True)
     if as_json:
         document = {"model": artifact.name, "engine": dataclasses.asdict(info)}
         entries = [
             {**dataclasses.asdict(one), "folder": str(one.folder), "bytes": _bytes(one)} for one in kept.values()
         ]
-        click.echo(json.dumps({**document, "kept": entries}, indent=2))
+        print_json({**document, "kept": entries})
         return
     what = f"{artifact.name} on {info.name} {info.version} ({info.device}, {info.precision})"
     outcome = f"{len(kept)} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
-    click.echo(one_line(f"{what}: {outcome}"))
+    say(f"{what}: {outcome}")
 
 
 def _line(one: Built) -> str:

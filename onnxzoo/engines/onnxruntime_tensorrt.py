@@ -9,7 +9,6 @@ import contextlib
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from typing import ClassVar
 
 from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
+from ..temporary import scratch_folder
 from . import nvidia, nvidia_libraries
 from .cache import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
@@ -155,8 +155,8 @@ def private_copy(folder: Path | None) -> Iterator[Path | None]:
     if folder is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="onnxzoo-") as scratch:
-        own = Path(scratch) / "timing"
+    with scratch_folder("timing") as scratch:
+        own = scratch / "timing"
         if folder.is_dir():
             shutil.copytree(folder, own)
         own.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@
     publish     that to a Hub repo
     listing     what a Hub repo has published
 
-Only this package imports huggingface_hub.
+Only this package imports huggingface_hub, and `onnxzoo.card_metadata`, which writes model cards with it.
 """
 
 from .lookup import (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import huggingface_hub
 
-from .. import files, registry
+from .. import files, registry, temporary
 from ..artifact import (
     CARD_FILE,
     CONFIG_FILE,
@@ -36,7 +36,9 @@ from .names import namespace
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
 """What there may be of an artifact in the Hub's cache."""
 
-EXPORT, HUB, CHECKPOINT, ENGINES = "export", "hub", "checkpoint", "engines"
+EXPORT, HUB, CHECKPOINT, ENGINES, LEFTOVER = "export", "hub", "checkpoint", "engines", "leftover"
+LEFTOVERS = "leftovers"
+"""What all entries of the last kind together are called."""
 
 # What lies beside a checkpoint and goes with it.
 COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
@@ -44,11 +46,11 @@ COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One thing in the cache: a model, a checkpoint, or what one engine compiled of one model.
+    """One thing in the cache: a model, a checkpoint, what one engine compiled of one model, or what a killed run left.
 
-    `kind`: EXPORT, HUB, CHECKPOINT or ENGINES. `revision`: the commit of a model from the Hub; `refs`: the branches and
-    tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or the first 16
-    digits of its ONNX file's SHA-256 where no model on this machine has that file.
+    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the
+    branches and tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or
+    the first 16 digits of its ONNX file's SHA-256 where no model on this machine has that file.
     """
 
     kind: str
@@ -62,14 +64,14 @@ class CacheEntry:
 
 def entries() -> list[CacheEntry]:
     """All that is kept, by kind and name."""
-    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines()]
+    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_leftovers()]
 
 
 def chosen(names: Sequence[str]) -> list[CacheEntry]:
     """The entries that these names mean: a model's, USER/NAME, USER/NAME@REVISION, a checkpoint's file.
 
     A model's are its exports, those from the Hub, and what engines compiled of it; `engines/NAME` means the last alone,
-    `engines` all that was compiled.
+    `engines` all that was compiled, `leftovers` what killed processes left.
 
     Raises ModelNotFoundError for a name that means none.
     """
@@ -86,6 +88,8 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
 
 def verify(entry: CacheEntry) -> list[str]:
     """What is wrong with an entry, every byte of it read; compiled engines are for `engines.cache.faults`."""
+    if entry.kind == LEFTOVER:
+        return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
     problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
@@ -118,6 +122,8 @@ def remove(doomed: Iterable[CacheEntry]) -> None:
         try:
             if entry.kind == HUB:
                 from_hub.setdefault(entry.name, []).append(entry)
+            elif entry.kind == LEFTOVER:
+                temporary.remove(entry.path)
             elif entry.kind == CHECKPOINT:
                 for suffix in ("", *COMPANIONS):
                     entry.path.with_name(entry.path.name + suffix).unlink(missing_ok=True)
@@ -186,7 +192,8 @@ def _checkpoints() -> Iterator[CacheEntry]:
     folder = files.checkpoints_dir()
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.name.endswith((".sha256", ".part.json", ".lock")):
+            beside = path.name.endswith((".sha256", ".part.json", ".lock")) or temporary.is_temporary(path)
+            if path.is_file() and not beside:
                 yield CacheEntry(CHECKPOINT, path.name, path, path.stat().st_size)
 
 
@@ -204,6 +211,15 @@ def _engines() -> Iterator[CacheEntry]:
             yield CacheEntry(ENGINES, name, path, _size(found), engine=path.parent.name)
         elif path.is_file():
             yield CacheEntry(ENGINES, ENGINES, path, path.stat().st_size)
+
+
+def _leftovers() -> Iterator[CacheEntry]:
+    """What killed processes left in the cache folder, and of working folders."""
+    engines = files.cache_dir() / ENGINES
+    places = [files.models_dir(), files.checkpoints_dir(), *sorted(engines.glob("*/*"))]
+    left = [path for place in places for path in temporary.abandoned(place)]
+    for path in (*left, *temporary.abandoned_scratch()):
+        yield CacheEntry(LEFTOVER, path.name, path, _size(_files_in(path)) if path.is_dir() else path.stat().st_size)
 
 
 def _names_by_digest() -> dict[str, str]:
@@ -234,6 +250,8 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         known = registry.find(plain).name
     except UnknownModelError:
         known = plain
+    if entry.kind == LEFTOVER and name == LEFTOVERS:
+        return True
     if entry.kind == ENGINES and name in (ENGINES, f"{ENGINES}/{entry.name}"):
         return True
     if entry.kind != HUB:

@@ -31,6 +31,7 @@ from huggingface_hub.errors import (
 )
 
 from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError, one_line
+from ..network import environment_fault, without_login
 from .names import is_commit
 
 T = TypeVar("T")
@@ -156,7 +157,9 @@ def is_unreachable(error: BaseException) -> bool:
         # The Hub says why it refuses in a header; what refuses without is a proxy on the way.
         by_proxy = status in (401, 403) and not {"x-error-code", "x-error-message"} & {one.lower() for one in headers}
         return by_proxy or status in (*PASSING_STATUSES, *PROXY_STATUSES)
-    return isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError) or _stumbled_in(cause) is not None
+    if isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError):
+        return True
+    return _fault_of_variables(cause) is not None or _stumbled_in(cause) is not None
 
 
 @contextlib.contextmanager
@@ -185,6 +188,8 @@ def as_ours(
     error = _cause(error)
     if isinstance(error, OnnxzooError):
         return error
+    if (fault := _fault_of_variables(error)) is not None:
+        return HubError(f"{repo_id}: the Hub cannot be asked: {fault}")
     if type(error).__name__ == "InvalidURL":  # of the HTTP library, of which there are two
         return InputError(f"HF_ENDPOINT is {endpoint()!r}, which is no address; expected one like https://HOST")
     if isinstance(error, HFValidationError):
@@ -220,6 +225,14 @@ def as_ours(
     if function is not None:
         return not_a_hub(f"huggingface_hub's {function} ends in {type(error).__name__}")
     return None
+
+
+def _fault_of_variables(error: BaseException) -> str | None:
+    """What is wrong with the variables of proxies and certificates, where the client failed before it had an answer."""
+    early = isinstance(error, ImportError | HttpError | OSError) or type(error) is ValueError
+    if isinstance(error, HfHubHTTPError) or not (early or type(error).__name__ == "InvalidURL"):
+        return None
+    return environment_fault(error, socks=True)
 
 
 def _stumbled_in(error: BaseException) -> str | None:
@@ -304,8 +317,3 @@ def redacted(text: str) -> str:
     if token:
         text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
     return without_login(re.sub(r"hf_\w+|Bearer [^\s'\"]+", "***", text))
-
-
-def without_login(text: str) -> str:
-    """The text without user and password in the addresses that it holds."""
-    return re.sub(r"(https?://)[^/\s'\"]*@", r"\1", text)

@@ -25,6 +25,8 @@ from ..files import git_blob_id
 from . import answers, client, names
 from .package import Content, Package, changed_meanwhile, pack, replaceable
 
+log = logging.getLogger("onnxzoo")
+
 HTTP_PRECONDITION_FAILED = 412
 
 
@@ -68,21 +70,29 @@ def publish(
     message: str | None = None,
     allow_unvalidated: bool = False,
     replace: bool = False,
+    package: Package | None = None,
 ) -> Publication:
     """Publish the artifact in `folder` as the model repo `repo_id`, which is made where there is none.
 
     The commit goes to the branch `revision` (main), or into a pull request against main. Files that the repo has
     already are not sent; where nothing differs there is no commit. With `dry_run` nothing is changed. Files of a repo
     that has not this model's artifact are overwritten with `replace` only; removed are none but those of an artifact.
+    `package`: what `checked` returned for the same folder and options, where that was called before.
 
     Raises ArtifactError as `pack` does, InputError for an impossible combination and a repo that has something else,
     ModelNotFoundError for a branch that is not there, HubError for all that the Hub or the network refuses.
     """
-    _require_possible(repo_id, revision, private=private, create_pr=create_pr)
-    package = pack(folder, repo_id, allow_unvalidated=allow_unvalidated)
+    if package is None:
+        package = checked(
+            folder,
+            repo_id,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            allow_unvalidated=allow_unvalidated,
+        )
     branch = revision or names.DEFAULT_REVISION
-    if not dry_run:
-        _require_token(repo_id)
     with _quietly(), _explained(repo_id, branch):
         there = _look(repo_id, branch, is_branch_known=revision is None)
         created = there is None
@@ -134,6 +144,30 @@ def publish(
     )
 
 
+def checked(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    allow_unvalidated: bool = False,
+) -> Package:
+    """What would go up: all that `publish` checks on this machine, without a request. Raises as `publish`.
+
+    With `dry_run` a missing access token is a warning.
+    """
+    _require_possible(repo_id, revision, private=private, create_pr=create_pr)
+    package = pack(folder, repo_id, allow_unvalidated=allow_unvalidated)
+    if not huggingface_hub.get_token():
+        missing = f"{repo_id}: publishing needs an access token that may write; hf auth login, or set HF_TOKEN"
+        if not dry_run:
+            raise HubError(missing)
+        log.warning("%s", missing)
+    return package
+
+
 def _require_possible(repo_id: str, revision: str | None, *, private: bool, create_pr: bool) -> None:
     name = names.parse(repo_id)
     if name is None or name.revision is not None:
@@ -142,11 +176,6 @@ def _require_possible(repo_id: str, revision: str | None, *, private: bool, crea
     if create_pr and (private or revision is not None):
         other = "a new private repository" if private else "another branch"
         raise InputError(f"a pull request goes to main of a repository that exists; it cannot be made for {other}")
-
-
-def _require_token(repo_id: str) -> None:
-    if not huggingface_hub.get_token():
-        raise HubError(f"{repo_id}: publishing needs an access token that may write; hf auth login, or set HF_TOKEN")
 
 
 def _look(repo_id: str, branch: str, *, is_branch_known: bool) -> ModelInfo | None:
@@ -249,7 +278,7 @@ def _explained(repo_id: str, branch: str) -> Iterator[None]:
                 raise
             raise HubError(f"{repo_id}: somebody else changed {branch!r} at the same time; run it again") from None
         except ValueError as error:
-            if type(error) is not ValueError:
+            if type(error) is not ValueError or client.is_unreachable(error):
                 raise
             # The client's own words for a card or a file that the Hub does not accept.
             raise HubError(f"{repo_id}: the Hub refuses this: {client.redacted(one_line(error))}") from None

@@ -6,6 +6,7 @@ import importlib.util
 import warnings
 
 from ..errors import MissingDependencyError, one_line, raise_if_interrupted
+from ..signals import handlers_kept
 
 
 def require_paddle() -> None:
@@ -17,7 +18,8 @@ def require_paddle() -> None:
         raise MissingDependencyError(
             "PaddlePaddle is not installed: pip install 'onnxzoo[export]' (Python 3.11 or 3.12)"
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), handlers_kept():
+        # Its C++ handlers of signals would end the process at once, and leave temporary files and children behind.
         # It warns that it found no ccache, which only those need who compile their own operators.
         warnings.simplefilter("ignore")
         try:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import files
 from ..errors import CheckpointError, DownloadError
+from ..network import environment_fault
 from ..registry import ModelEntry
 from ..strict_json import parse_json
 
@@ -157,11 +158,18 @@ class _Download:
         except DownloadError:  # a refused redirect; it is a ConnectionError and must not count as a cut one
             raise
         except (http.client.HTTPException, OSError) as error:
+            self.refuse_variables(error)
             raise _InterruptedError(_reason(error)) from error
         except ValueError as error:
+            self.refuse_variables(error)
             raise DownloadError(f"{self.url} is no address for a download: {error}; check it") from error
         with response:
             return self.receive(response, have)
+
+    def refuse_variables(self, error: BaseException) -> None:
+        """Raise DownloadError where a variable of proxies or certificates is at fault, which no further try heals."""
+        if fault := environment_fault(error):
+            raise DownloadError(f"{self.url} cannot be downloaded: {fault}") from error
 
     def refused(self, error: urllib.error.HTTPError) -> None:
         """Returns where the answer means that the part is whole; raises _InterruptedError or DownloadError else."""

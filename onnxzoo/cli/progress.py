@@ -1,0 +1,75 @@
+"""Progress on a terminal: one line on stderr that moves, so that a long command is seen to work.
+
+Nothing is shown where stderr is not a terminal, or with --quiet. What `output` prints meanwhile goes above the line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from ..text import escaped
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+TICK_S = 0.5
+"""Between two renewals of the line while nothing is counted."""
+
+
+def quiet_option(command: Command) -> Command:
+    """Add -q/--quiet to a command, as the parameter `quiet`: neither progress nor notes, only warnings and errors."""
+
+    def silence(_context: click.Context, _option: click.Parameter, quiet: bool) -> bool:
+        if quiet:
+            logging.getLogger("onnxzoo").setLevel(logging.WARNING)
+        return quiet
+
+    return click.option("-q", "--quiet", is_flag=True, callback=silence, help="Show no progress.")(command)
+
+
+class Line:
+    """The line: what goes on, for how long, and how much of it is done."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def begin(self, title: str, total: int | None = None) -> None:
+        """Say what goes on now; with `total`, `advance` counts up to it."""
+        self._bar.reset()
+        self._bar.total = total
+        self._bar.set_description_str(escaped(title))
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        """Say how much is done of how much; None leaves that open."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+
+@contextlib.contextmanager
+def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Line]:
+    """Show `title` and the time it takes while the block runs; `unit`: what is counted, in the plural."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    off = quiet or sys.stderr is None or not sys.stderr.isatty()
+    ended = threading.Event()
+    with tqdm(desc=escaped(title), unit=f" {unit}", disable=off, file=sys.stderr, leave=False) as bar:
+
+        def tick() -> None:
+            while not ended.wait(TICK_S):
+                bar.refresh()
+
+        ticking = threading.Thread(target=tick, name="onnxzoo-progress", daemon=True)
+        if not off:
+            ticking.start()
+        try:
+            yield Line(bar)
+        finally:
+            ended.set()
+            if not off:
+                ticking.join()

@@ -1,0 +1,71 @@
+"""What ends a process from outside: cleaning up first, whatever libraries would do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+TERMINATING = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a process to end; SIGHUP is that of a terminal that was closed."""
+
+# Of C's `struct sigaction`, more than any system's takes.
+_SIGACTION_BYTES = 512
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Terminated(SystemExit):
+    """Raised in the main thread by a signal of TERMINATING; ends the process with 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
+def raise_when_terminated() -> None:
+    """Let TERMINATING raise Terminated, so that temporary files go and children end, as they do on Ctrl-C.
+
+    A signal that is ignored stays so, as `nohup` wants it. To be called in the main thread; elsewhere it does nothing.
+    """
+    with contextlib.suppress(ValueError):
+        for number in TERMINATING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    # A second one must not interrupt the clean-up that the first began.
+    for other in TERMINATING:
+        signal.signal(other, signal.SIG_IGN)
+    raise Terminated(number)
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo what the block, an import of C++ modules, does to the handlers of signals, in whatever thread it runs."""
+    if sys.platform == "win32":
+        yield
+        return
+    import ctypes
+
+    sigaction = ctypes.CDLL(None).sigaction
+    before = {}
+    for code in map(int, signal.valid_signals()):
+        action = ctypes.create_string_buffer(_SIGACTION_BYTES)
+        if sigaction(code, None, action) == 0:
+            before[code] = action
+    try:
+        yield
+    finally:
+        for code, action in before.items():
+            sigaction(code, action, None)
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when the one that started it dies, by SIGKILL too; on Linux only."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

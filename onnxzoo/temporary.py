@@ -1,0 +1,243 @@
+"""Temporary files and folders: each is locked by the process that writes it, so that what a killed one left is known.
+
+    .NAME.<12 hex digits>.tmp   beside NAME: a file or folder that takes its place when it is whole
+    .NAME.<12 hex digits>.old   beside NAME: a folder that is being replaced, where names cannot be exchanged
+    onnxzoo-KIND-<12 hex digits> in the system's folder for temporary files: working folders
+
+The lock is the operating system's (`flock`) and goes with the process, however it ends. Where there is none (Windows,
+some network file systems) nothing is taken for abandoned, and nothing is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SCRATCH_PREFIX = "onnxzoo-"
+PATIENCE_S = 10.0
+"""For another process that renames in the same folder, which takes milliseconds, before it is done regardless."""
+
+_DIGITS = r"[0-9a-f]{12}"
+_BESIDE = re.compile(rf"\.(.+)\.{_DIGITS}\.(tmp|old)")
+_SCRATCH = re.compile(rf"{SCRATCH_PREFIX}[a-z]+-{_DIGITS}")
+_CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A new hidden name in the folder of `path`: the same file system, so that a rename is atomic.
+
+    Not `tempfile`: its files are private to the user, and the umask that the final file should get
+    can only be read by changing it for the whole process, all threads included.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{suffix}")
+
+
+@contextlib.contextmanager
+def held_file(path: Path) -> Iterator[Path]:
+    """Make an empty file under a new name beside `path`; its lock is held until the block ends, whatever it is called.
+
+    The block removes or renames it.
+    """
+    with _held(lambda: _made(beside(path, "tmp"))) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def held_folder(path: Path) -> Iterator[Path]:
+    """The same with an empty folder."""
+    with _held(lambda: _made(beside(path, "tmp"), folder=True)) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def scratch_folder(kind: str) -> Iterator[Path]:
+    """A working folder that only this user may read, removed when the block ends; `kind`: lower-case letters.
+
+    Removes first what killed processes of this user left of any kind.
+    """
+    for leftover in abandoned_scratch():
+        remove(leftover)
+    root = Path(tempfile.gettempdir())
+
+    def make() -> Path:
+        return _made(root / f"{SCRATCH_PREFIX}{kind}-{secrets.token_hex(6)}", folder=True, mode=0o700)
+
+    with _held(make) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def abandoned(folder: Path, name: str | None = None) -> list[Path]:
+    """What killed processes left in `folder` of what was to become `name`, or anything, sorted."""
+    found = _matching(folder, _BESIDE)
+    if name is not None:
+        found = [path for path in found if _BESIDE.fullmatch(path.name)[1] == name]  # type: ignore[index]
+    return [path for path in found if _is_abandoned(path)]
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder has a name that only this module gives."""
+    return _BESIDE.fullmatch(path.name) is not None
+
+
+def abandoned_scratch() -> list[Path]:
+    """The working folders that killed processes of this user left, sorted."""
+    try:
+        found = _matching(Path(tempfile.gettempdir()), _SCRATCH)
+    except OSError:  # there is no folder for temporary files
+        return []
+    return [path for path in found if _is_abandoned(path) and _is_own(path)]
+
+
+def remove(leftover: Path) -> None:
+    """Remove what `abandoned` found, unless somebody holds it now; a folder that lost its name gets it back instead.
+
+    That is the state in which a process dies between two renames. What cannot be removed stays.
+    """
+    named = _BESIDE.fullmatch(leftover.name)
+    with alone(leftover.parent) if named else contextlib.nullcontext(), _locked(leftover) as is_free:
+        if not is_free:
+            return
+        if named and named[2] == "old" and not os.path.lexists(target := leftover.with_name(named[1])):
+            with contextlib.suppress(OSError):
+                os.rename(leftover, target)  # noqa: PTH104 - as os.replace elsewhere
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two existing paths swap names in one step; False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    import ctypes  # not worth loading with the package
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One thread of one process at a time renames in `folder`; after PATIENCE_S, or without locks, it is not waited."""
+    descriptor = _open(folder)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while descriptor is not None and _lock(descriptor) is False and time.monotonic() < deadline:
+            time.sleep(0.002)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _made(path: Path, *, folder: bool = False, mode: int | None = None) -> Path:
+    if folder:
+        path.mkdir(0o777 if mode is None else mode)
+    else:
+        path.touch(exist_ok=False)
+    return path
+
+
+@contextlib.contextmanager
+def _held(make: Callable[[], Path]) -> Iterator[Path]:
+    """What `make` makes, locked; made again where a sweep removed it before the lock was there."""
+    while True:
+        path = make()
+        descriptor = _open(path)
+        if descriptor is not None:
+            while _lock(descriptor) is False:
+                time.sleep(0.002)
+        if os.path.lexists(path) if descriptor is None else _is_still(path, descriptor):
+            break
+        if descriptor is not None:
+            os.close(descriptor)
+    try:
+        yield path
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder: True when it is ours now, False when another has it, None without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _open(path: Path) -> int | None:
+    """A descriptor to lock; None where there is none to be had."""
+    if fcntl is None:
+        return None
+    try:
+        # Over NFS only what is open for writing can be locked, which a folder cannot be.
+        return os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return None
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether nobody holds `path`, which is locked for as long as the block runs."""
+    descriptor = None if path.is_symlink() else _open(path)
+    try:
+        yield descriptor is not None and _lock(descriptor) is True and _is_still(path, descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_abandoned(path: Path) -> bool:
+    with _locked(path) as is_free:
+        return is_free
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _matching(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    except OSError:
+        return []

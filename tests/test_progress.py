@@ -1,0 +1,81 @@
+"""Progress: a line on a terminal's stderr whatever stdout is, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+termios = pytest.importorskip("termios", reason="needs pseudo-terminals")
+
+
+def on_a_terminal(*arguments: str | Path, stdout_too: bool = False) -> tuple[str, str]:
+    """Run `onnxzoo ARGUMENTS` with stderr, perhaps stdout, on a terminal: what stdout got, and the terminal."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 120))
+    command = [sys.executable, "-P", "-m", "onnxzoo", *map(str, arguments)]
+    stdout = theirs if stdout_too else subprocess.PIPE
+    with subprocess.Popen(command, stdout=stdout, stderr=theirs, stdin=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # how Linux ends a terminal that nobody has open
+                break
+            if not piece:
+                break
+            shown += piece
+        printed = process.stdout.read() if process.stdout is not None else b""
+    os.close(ours)
+    assert process.returncode == 0, shown
+    return printed.decode(), shown.decode()
+
+
+@pytest.fixture
+def image() -> Path:
+    return Path(__file__).parent / "data" / "fashion_mnist_sample" / "Sneaker" / "0009.png"
+
+
+@pytest.fixture(params=["predict", "eval", "validate"])
+def arguments(request: pytest.FixtureRequest, tiny: Path, image: Path) -> list[str | Path]:
+    if request.param == "predict":
+        return ["predict", tiny, image]
+    if request.param == "eval":
+        return ["eval", "pvt_v2_nano_fashion", "--data", image.parent.parent, "--limit", "10"]
+    return ["validate", "pvt_v2_nano_fashion", "--engine", "openvino", "--batch-size", "1"]
+
+
+def test_progress_is_on_a_terminals_stderr_unless_quiet(arguments):
+    printed, shown = on_a_terminal(*arguments)
+    assert "\r" in shown
+    assert {"predict": "predicting", "eval": "classifying", "validate": "validating"}[str(arguments[0])] in shown
+    assert "\r" not in printed
+    quiet, shown = on_a_terminal(*arguments, "-q")
+    assert shown == ""
+    assert len(quiet.splitlines()) == len(printed.splitlines())
+
+
+def test_off_a_terminal_there_is_none(arguments):
+    command = [sys.executable, "-P", "-m", "onnxzoo", *map(str, arguments)]
+    assert subprocess.run(command, capture_output=True, check=True).stderr == b""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_results_on_the_same_terminal_stay_whole(tiny, image, options):
+    printed, _ = on_a_terminal("predict", tiny, image, image, *options)
+    _, shown = on_a_terminal("predict", tiny, image, image, *options, stdout_too=True)
+    screen: list[str] = []
+    for line in shown.split("\n"):
+        # What a terminal shows of a line is what comes after it was last begun anew, cleared by spaces.
+        parts = [part for part in line.replace("\x1b[A", "").split("\r") if part.strip()]
+        screen += parts[-1:]
+    for line in filter(None, printed.splitlines()):
+        assert line in screen
+    if options:
+        assert len(json.loads(printed)["results"]) == 2
