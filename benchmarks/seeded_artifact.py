@@ -12,7 +12,7 @@ SEED = 1
 WEIGHTS = """
 import sys
 from pathlib import Path
-from onnxzoo.reference.seeded import save_seeded_checkpoint
+from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 save_seeded_checkpoint(find(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
 """

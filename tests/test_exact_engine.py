@@ -150,7 +150,7 @@ for name in ("paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino", "torch"
 import numpy as np
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
-from onnxzoo.reference.seeded import seeded_images, seeded_state
+from onnxzoo.weights.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find
 for name in ("swinv2_nano_fashion", "pvt_v2_nano_fashion"):
     spec = ModelSpec(find(name).architecture, find(name).image_size, 10)

@@ -302,6 +302,14 @@ def test_a_version_of_the_operators_that_cannot_be(version: int, trust: Trust, t
         checked(tmp_path, model, trust)
 
 
+@pytest.mark.parametrize("trust", ["known", "any"])
+def test_a_second_input(trust: Trust, tmp_path: Path) -> None:
+    model = tiny_graph()
+    model.graph.input.append(value("mask", ["batch"]))
+    with pytest.raises(ArtifactError, match=r"has the inputs \['image', 'mask'\], expected \['image'\]"):
+        checked(tmp_path, model, trust)
+
+
 def test_foreign_outputs_beside_ours_and_without_an_embedding(tmp_path: Path) -> None:
     model = tiny_graph()
     model.graph.output.append(value("colours", None))

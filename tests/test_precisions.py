@@ -103,7 +103,7 @@ def test_weights_that_saturate_elsewhere_are_named_on_every_processor(quantised:
 MEASURE = """
 import sys
 from pathlib import Path
-from onnxzoo.artifact import read_artifact
+from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.validators.validate import Validation
 
 for folder in sys.argv[1:]:
