@@ -22,7 +22,7 @@ from onnxzoo.errors import ArtifactError, InputError
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.onnx_checks import OPERATORS, Interface, Trust, check_onnx
 from onnxzoo.onnx_graph import read_graph
-from onnxzoo.onnx_shapes import check_sizes
+from onnxzoo.onnx_shapes import broadcast, check_sizes
 
 FLOAT = TensorProto.FLOAT
 INTERFACE = Interface({"image": (None, 3, 32, 32)}, {"logits": (None, 4), "embedding": (None, 3)})
@@ -333,6 +333,21 @@ def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:
     model.graph.node[0].input[0] = "logits"
     with pytest.raises(ArtifactError, match="never computes 'logits', which it uses"):
         checked(tmp_path, model)
+
+
+SIDES = [(), (1,), (3,), (1, 1), (2, 3), (2, 1), (1, 3), (5, 1, 3), (5, 2, 1), (0,), (2, 0)]
+
+
+@pytest.mark.parametrize("left", SIDES)
+@pytest.mark.parametrize("right", SIDES)
+def test_broadcasting_is_numpys(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    try:
+        expected = np.broadcast_shapes(left, right)
+    except ValueError:
+        with pytest.raises(ValueError, match="sides differ"):
+            broadcast(left, right)
+    else:
+        assert broadcast(left, right) == expected
 
 
 def test_every_schema_version_has_its_operators() -> None:
