@@ -19,7 +19,7 @@ from onnxzoo import load
 from onnxzoo.artifact.folder import MODEL_FILES, SCHEMA_VERSION, read_artifact
 from onnxzoo.artifact.onnx_checks import OPERATORS, Interface, Trust, check_onnx
 from onnxzoo.artifact.onnx_graph import read_graph
-from onnxzoo.artifact.onnx_shapes import check_sizes
+from onnxzoo.artifact.onnx_shapes import broadcast, check_sizes
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError
 from onnxzoo.hub import SHIPPED_DIR
@@ -351,6 +351,21 @@ def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:
     model.graph.node[0].input[0] = "logits"
     with pytest.raises(ArtifactError, match="never computes 'logits', which it uses"):
         checked(tmp_path, model)
+
+
+SIDES = [(), (1,), (3,), (1, 1), (2, 3), (2, 1), (1, 3), (5, 1, 3), (5, 2, 1), (0,), (2, 0)]
+
+
+@pytest.mark.parametrize("left", SIDES)
+@pytest.mark.parametrize("right", SIDES)
+def test_broadcasting_is_numpys(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    try:
+        expected = np.broadcast_shapes(left, right)
+    except ValueError:
+        with pytest.raises(ValueError, match="sides differ"):
+            broadcast(left, right)
+    else:
+        assert broadcast(left, right) == expected
 
 
 def test_every_schema_version_has_its_operators() -> None:

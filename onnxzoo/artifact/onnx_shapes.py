@@ -95,7 +95,7 @@ def _same(node: Node, given: list[Shape], _: Mapping[str, Constant]) -> Result:
 
 def broadcast(*shapes: Shape) -> Shape:
     """The shape of an elementwise result (onnx/docs/Broadcasting.md); raises ValueError where there is none."""
-    if len(shapes) == 2 and (shapes[0] == shapes[1] or shapes[1] in ((), (1,), shapes[0][-1:])):
+    if len(shapes) == 2 and (shapes[0] == shapes[1] or shapes[1] in ((), shapes[0][-1:])):  # nearly all
         return shapes[0]
     rank = max(map(len, shapes))
     aligned = [(1,) * (rank - len(shape)) + shape for shape in shapes]
