@@ -13,8 +13,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: install
 	$(BIN)/python examples/demo.py
 
+# Two processes halve the time; more hold as many times the gigabyte of a Paddle model.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile
 
 # All models at their real sizes: 25 minutes, 24 GB of memory, 5 GB of disk.
 test-large: install

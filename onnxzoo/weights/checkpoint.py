@@ -129,6 +129,16 @@ def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
     """
     spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
     found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
-    if at_image_size(found, spec.image_size) != spec:
-        raise CheckpointError(f"{checkpoint.path} holds another model than {artifact.folder}: {found}, expected {spec}")
+    found = at_image_size(found, spec.image_size)
+    if found != spec:
+        got, expected = _described(found), _described(spec)
+        differ = [name for name in {**got, **expected} if got.get(name) != expected.get(name)]
+        texts = [", ".join(f"{name}={values.get(name)}" for name in differ) for values in (got, expected)]
+        raise CheckpointError(
+            f"{checkpoint.path} holds another model than {artifact.folder}: {texts[0]}, expected {texts[1]}"
+        )
     return spec
+
+
+def _described(spec: ModelSpec) -> dict[str, object]:
+    return {**spec.architecture.to_dict(), "image_size": spec.image_size, "num_classes": spec.num_classes}
