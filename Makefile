@@ -38,7 +38,7 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 mutants: install
 	$(BIN)/python tests/mutants.py
 
-# 20,000 mutants of the files that come from outside: a quarter of an hour on two cores.
+# 20,000 mutants of the files that come from outside: two or three minutes on two cores.
 fuzz: install
 	$(BIN)/python tests/fuzz.py
 

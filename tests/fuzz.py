@@ -52,6 +52,8 @@ MEMORY = 2**30
 """Bytes that the reading process may take at its peak, libraries and all."""
 ADDRESSES = 6 * 2**30
 """What the process may ask for: a reader that asks for more gets MemoryError, and the machine goes on."""
+JOINERS = {0x200C: None, 0x200D: None}
+"""Invisible, and a part of Persian and Indic words and of emoji: no harm in a message."""
 CHUNK = 250
 READ, REFUSED = "read", "refused"
 GOOD = (READ, REFUSED)
@@ -121,7 +123,7 @@ def judged(read: Any, data: bytes) -> tuple[str, str]:
         message = str(error)
         if len(message) > MESSAGE_CHARS:
             return "long message", f"{len(message)} characters: {message[:300]!a}"
-        if not message.isprintable():
+        if not message.translate(JOINERS).isprintable():
             return "message of several lines", ascii(message)
         return REFUSED, ""
     except BaseException as error:  # noqa: BLE001 - each is a fault of the reader

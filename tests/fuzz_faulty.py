@@ -14,6 +14,13 @@ from fuzz_readers import Format
 from onnxzoo.errors import ArtifactError
 
 
+class _UnescapedError(ArtifactError):
+    """An error of ours that says what it was given, whole."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def _crash() -> None:
     ctypes.string_at(0)
 
@@ -39,15 +46,15 @@ def _quit() -> None:
 
 
 def _rattle() -> None:
-    raise ArtifactError("x" * 501)
+    raise _UnescapedError("x" * 501)
 
 
 def _ramble() -> None:
-    raise ArtifactError("two\nlines")
+    raise _UnescapedError("two\nlines")
 
 
 def _escape() -> None:
-    raise ArtifactError("\x1b[2J")
+    raise _UnescapedError("\x1b[2J")
 
 
 def _refuse() -> None:

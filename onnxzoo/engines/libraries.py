@@ -9,8 +9,6 @@ import numpy as np
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line, raise_if_interrupted
 from .protocol import Array, TensorSpec
 
-MAX_MESSAGE_CHARS = 600
-
 
 def unavailable(package: str, error: Exception, install: str) -> EngineUnavailableError:
     """The error for a library that cannot be imported: absent, or installed but broken.
@@ -21,24 +19,18 @@ def unavailable(package: str, error: Exception, install: str) -> EngineUnavailab
     if isinstance(error, ModuleNotFoundError) and error.name == package:
         return EngineUnavailableError(f"{package} is not installed: {install}")
     return EngineUnavailableError(
-        f"{package} is installed but cannot be imported ({short_line(error)}); reinstall it: {install}"
+        f"{package} is installed but cannot be imported ({one_line(error)}); reinstall it: {install}"
     )
 
 
 def failure(doing: str, error: object) -> EngineError:
     """The error for a library that failed while `doing` something, with its message on one line."""
-    return EngineError(f"{doing}: {short_line(error)}")
+    return EngineError(f"{doing}: {one_line(error)}")
 
 
 def closed(name: str) -> EngineError:
     """The error for a run after `close()`."""
     return EngineError(f"the {name} engine is closed; load the model again")
-
-
-def short_line(error: object) -> str:
-    """The message of a library's exception without its line breaks, shortened."""
-    text = one_line(error)
-    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 3] + "..."
 
 
 def checked_feeds(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import EngineError, EngineUnavailableError
-from .libraries import failure, short_line
+from ..errors import EngineError, EngineUnavailableError, one_line
+from .libraries import failure
 from .provider_options import READ_FROM
 
 NO_TENSORRT = "Please install TensorRT libraries"
@@ -36,7 +36,7 @@ def rejected(provider: str, doing: str, error: Exception) -> EngineError | Engin
     if PROVIDER_FAILURES.search(str(error)):
         message = MESSAGE.search(str(error))
         return EngineUnavailableError(
-            f"{provider} does not work here: {short_line(message.group() if message else error)}"
+            f"{provider} does not work here: {one_line(message.group() if message else error)}"
         )
     option = _refused_option(provider, str(error))
     if option is not None:
@@ -46,7 +46,7 @@ def rejected(provider: str, doing: str, error: Exception) -> EngineError | Engin
         inputs = (parts["inputs"] or "").strip()
         return EngineError(
             f"{doing}: {provider} takes only parts of this model, and one of them has inputs of a dynamic shape, for "
-            f"which there is no profile{f' ({short_line(inputs)})' if inputs else ''}; use the engine 'cuda'"
+            f"which there is no profile{f' ({one_line(inputs)})' if inputs else ''}; use the engine 'cuda'"
         )
     return failure(doing, error)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineUnavailableError
+from ..errors import EngineUnavailableError, one_line
 from ..results import EngineInfo
-from .libraries import checked_feeds, closed, failure, short_line, unavailable
+from .libraries import checked_feeds, closed, failure, unavailable
 from .onnxruntime_failures import NO_TENSORRT, rejected
 from .options import EngineOptions
 from .protocol import Array, Choice, ModelFile, TensorSpec
@@ -187,7 +187,7 @@ def _why_not(module: ModuleType, provider: str) -> str:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
     except OSError as error:
-        return f" ({short_line(error)})"
+        return f" ({one_line(error)})"
     return ""
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError, one_line
 from . import nvidia, nvidia_libraries
-from .libraries import short_line, unavailable
+from .libraries import unavailable
 from .onnxruntime_cuda import gpu_index
 from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
 from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, quiet, reinstall, session_options
@@ -175,7 +175,7 @@ def _register(module: ModuleType, plugin: ModuleType) -> None:
         with quiet(module):
             module.register_execution_provider_library(PROVIDER, str(library))
     except Exception as error:
-        said = f"{short_line(error)}; {missing}" if missing else short_line(error)
+        said = f"{one_line(error)}; {missing}" if missing else one_line(error)
         raise EngineUnavailableError(
             f"{PLUGIN} did not load: {said}; reinstall it: {INSTALL} (libcuda and libnvidia-ml are the driver's)"
         ) from error
