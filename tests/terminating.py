@@ -40,8 +40,9 @@ def end_at(words: str, number: signal.Signals, scratch: Path, *arguments: str | 
         stderr += process.stderr.read()
         code = process.wait(PATIENCE_S)
     deadline = time.monotonic() + PATIENCE_S
-    while (children := _with_temporary_folder(scratch)) and number == signal.SIGKILL and time.monotonic() < deadline:
-        time.sleep(0.05)  # the system kills them, a moment later
+    # The system ends them a moment after SIGKILL, and one that was being started when another signal came.
+    while (children := _with_temporary_folder(scratch)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     return Ended(code, stderr.decode(), children)
 
 

@@ -7,6 +7,7 @@ ONNX Runtime and on OpenVINO, with nothing replaced but what is at fault.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -119,7 +120,8 @@ def test_the_best_class_agrees_but_the_logits_do_not(zoo: Zoos, tmp_path: Path) 
 
 def parameter_problems(zoo: faults.Zoo, artifact: Artifact) -> tuple[str, ...]:
     state = read_checkpoint(zoo.weights, find(zoo.name)).state
-    file = artifact.model_file()
+    # Loaded knowingly: a parameter of another shape is refused before it is compared.
+    file = dataclasses.replace(artifact, trust="any").model_file()
     return check_parameters(file, state, artifact.architecture, zoo.reference.epsilons).problems
 
 

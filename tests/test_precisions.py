@@ -217,7 +217,8 @@ def test_the_constants_of_an_int8_model_are_the_fp32_models(case: str, quantised
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor))), name))
     onnx.save(model, path)
     announce(folder, INT8_MODEL)
-    check = next(Validation(read_artifact(folder), precisions=["int8"]).run())
+    # Loaded knowingly: a file with another shape is refused before anything is compared.
+    check = next(Validation(read_artifact(folder, "any"), precisions=["int8"]).run())
     assert (check.reference, check.precision) == ("parameters", "int8")
     (problem,) = check.comparison.problems
     assert problem.startswith(name.removesuffix("_quantized").removesuffix("_scale").removesuffix("_zero_point"))

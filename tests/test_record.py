@@ -150,7 +150,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_the_file(copy: Path, monkeypa
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(record_module, "atomic_write", full)
+    monkeypatch.setattr("onnxzoo.artifact.writing.atomic_write", full)
     with pytest.raises(ArtifactError, match=r"config\.json cannot be written: No space left on device"):
         record(validation)
     assert (copy / "config.json").read_bytes() == before

@@ -55,7 +55,7 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     artifact = validation.artifact
     refuse_to_record(artifact)
     new = tuple(_records(validation))
-    add_records(artifact, new, again="validate again")
+    add_records(artifact, new, changed="has changed during the validation; validate again")
     return new
 
 

@@ -66,17 +66,17 @@ def described_files(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, again: str) -> None:
+def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, changed: str) -> None:
     """Add records of one kind to config.json. Whatever else the file holds stays.
 
-    A record replaces an earlier one with the same `key`; those of ONNX files that are no longer there go. `again` says
-    in the error what to do when the artifact's files have changed since `artifact` was read.
+    A record replaces an earlier one with the same `key`; those of ONNX files that are no longer there go. `changed`
+    ends the error for an artifact whose files have changed since it was read, and says what to do.
 
     Raises ArtifactError when they have, or config.json cannot be written.
     """
     current = read_artifact(artifact.folder)
     if current.files != artifact.files:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} has changed meanwhile; {again}")
+        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} {changed}")
     replaced = {record.key for record in records}
     for field, kind, valid in (
         ("validations", ValidationRecord, current.validated),
@@ -85,8 +85,8 @@ def add_records(artifact: Artifact, records: Sequence[ValidationRecord | Evaluat
         new = [record for record in records if isinstance(record, kind)]
         if new:
             kept = [old for known in current.precisions for old in valid(known) if old.key not in replaced]
-            changed = {field: [dataclasses.asdict(record) for record in (*kept, *new)]}
-            current = dataclasses.replace(current, config={**current.config, **changed})
+            merged = {field: [dataclasses.asdict(record) for record in (*kept, *new)]}
+            current = dataclasses.replace(current, config={**current.config, **merged})
     write_config(artifact.folder, current.config)
 
 

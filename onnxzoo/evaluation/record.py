@@ -57,5 +57,5 @@ def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, da
         top5=result.top5,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    add_records(artifact, [new], again="measure again")
+    add_records(artifact, [new], changed="changed while this was measured; measure again")
     return new
