@@ -157,16 +157,20 @@ def require_numbers(name: str, values: tuple[Any, ...], least: float, most: floa
     require(fits, f"{name} must be numbers in {least:g}..{most:g}", values)
 
 
-def require_stages(architecture: Architecture, names: tuple[str, ...]) -> None:
-    """Raise RegistryError unless these fields describe the same stages, 1 to MAX_STAGES of them, of bounded size."""
+def require_lists(architecture: Architecture, names: tuple[str, ...]) -> None:
+    """Raise RegistryError unless these fields are lists; those that every family has are checked whole."""
     for name in names:
         require(type(getattr(architecture, name)) is tuple, f"{name} must be a list", getattr(architecture, name))
+    require_whole("depths", architecture.depths, 1, 256)
+    require_numbers("drop_path_rate", (architecture.drop_path_rate,), 0, 1)
+
+
+def require_stages(architecture: Architecture, names: tuple[str, ...]) -> None:
+    """Raise RegistryError unless these lists describe the same stages, 1 to MAX_STAGES of them."""
     lengths = {name: len(getattr(architecture, name)) for name in names}
     # Sizes double at every stage.
     require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
     require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)
-    require_whole("depths", architecture.depths, 1, 256)
-    require_numbers("drop_path_rate", (architecture.drop_path_rate,), 0, 1)
 
 
 def parameters(state: State, name: str, *parts: str) -> Constants:

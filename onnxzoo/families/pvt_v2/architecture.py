@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..family import MAX_HEADS, MAX_WIDTH, Architecture, require, require_numbers, require_stages, require_whole
+from ..family import (
+    MAX_HEADS,
+    MAX_WIDTH,
+    Architecture,
+    require,
+    require_lists,
+    require_numbers,
+    require_stages,
+    require_whole,
+)
+
+STAGE_FIELDS = ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios")
+"""Lists with a value for each stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +36,13 @@ class PvtV2Architecture(Architecture):
     drop_path_rate: float
 
     def __post_init__(self) -> None:
-        require_stages(self, ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios"))
+        require_lists(self, STAGE_FIELDS)
         require_whole("embed_dims", self.embed_dims, 1, MAX_WIDTH)
         require_whole("num_heads", self.num_heads, 1, MAX_HEADS)
         require_whole("sr_ratios", self.sr_ratios, 1, 64)
         require_numbers("mlp_ratios", self.mlp_ratios, 0.01, 64)
         require(type(self.linear) is bool, "linear must be true or false", self.linear)
+        require_stages(self, STAGE_FIELDS)
         for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
             require(dim % heads == 0, f"num_heads must divide {dim}", heads)
 

@@ -13,12 +13,17 @@ from ..family import (
     MAX_WIDTH,
     Architecture,
     require,
+    require_lists,
     require_numbers,
     require_stages,
     require_whole,
 )
 
 MAX_WINDOW = 256
+
+
+STAGE_FIELDS = ("depths", "num_heads", "pretrained_window_sizes")
+"""Lists with a value for each stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,14 @@ class SwinV2Architecture(Architecture):
     drop_path_rate: float
 
     def __post_init__(self) -> None:
-        require_stages(self, ("depths", "num_heads", "pretrained_window_sizes"))
+        require_lists(self, STAGE_FIELDS)
         require_whole("patch_size", (self.patch_size,), 1, 64)
         require_whole("embed_dim", (self.embed_dim,), 1, MAX_WIDTH)
         require_whole("window_size", (self.window_size,), 2, MAX_WINDOW)
         require_whole("num_heads", self.num_heads, 1, MAX_HEADS)
         require_whole("pretrained_window_sizes", self.pretrained_window_sizes, 0, MAX_WINDOW)
         require_numbers("mlp_ratio", (self.mlp_ratio,), 0.01, 64)
+        require_stages(self, STAGE_FIELDS)
         for stage, heads in enumerate(self.num_heads):
             dim = self.embed_dim * 2**stage
             require(dim % heads == 0, f"num_heads of stage {stage} must divide {dim}", heads)
