@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from onnxzoo.validators.locate import locate
 from onnxzoo.validators.parameters import check_parameters
 from onnxzoo.validators.validate import Validation
 
+from onnxzoo import cpu as cpu_module
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
@@ -419,7 +421,13 @@ def test_settings_are_named_only_where_they_could_have_done_it(monkeypatch: pyte
 
 
 def test_processor_flags_are_those_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engine_settings, "CPU_INFO", tmp_path / "cpuinfo")
-    assert engine_settings.cpu_flags() == frozenset()
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n", encoding="utf-8")
-    assert engine_settings.cpu_flags() == {"fp", "asimd", "bf16"}
+    monkeypatch.setattr(cpu_module, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(sys, "platform", "linux")
+    try:
+        cpu_module._description.cache_clear()
+        assert engine_settings.cpu_flags() == frozenset()
+        (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n", encoding="utf-8")
+        cpu_module._description.cache_clear()
+        assert engine_settings.cpu_flags() == {"neon", "bf16"}
+    finally:
+        cpu_module._description.cache_clear()

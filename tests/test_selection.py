@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fake_onnxruntime import CPU, FakeOnnxRuntime, FakeSession
 
+from onnxzoo import cpu as cpu_module
 from onnxzoo.engines import AUTO_ORDER, ENGINES, create_engine, engine_class, nvidia
 from onnxzoo.engines.options import PRECISIONS, EngineOptions
 from onnxzoo.engines.protocol import ModelFile, ModelFiles
@@ -292,14 +293,23 @@ def test_arm_processors_tell_of_bf16(tmp_path, monkeypatch):
     from onnxzoo.engines.onnxruntime import arm_bf16
 
     file = tmp_path / "cpuinfo"
-    file.write_text("Features\t: fp asimd i8mm bf16 sve\n")
+    monkeypatch.setattr(cpu_module, "CPUINFO", file)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert arm_bf16(file)
-    file.write_text("Features\t: fp asimd\n")
-    assert not arm_bf16(file)
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    assert not arm_bf16(tmp_path / "absent")
+
+    def found(features: str, machine: str) -> bool:
+        file.write_text(f"Features\t: {features}\n")
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        cpu_module._description.cache_clear()
+        return arm_bf16()
+
+    assert found("fp asimd i8mm bf16 sve", "aarch64")
+    assert not found("fp asimd", "aarch64")
+    assert not found("fp asimd i8mm bf16 sve", "x86_64")
+    file.unlink()
+    cpu_module._description.cache_clear()
+    assert not arm_bf16()
+    monkeypatch.undo()
+    cpu_module._description.cache_clear()
 
 
 def test_an_emptied_onnxruntime_is_named(model_file, tmp_path, monkeypatch):

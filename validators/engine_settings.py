@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 
+from ..cpu import cpu
 from ..results import EngineInfo
 
 # Half a unit in the last place: the largest relative error of rounding one number.
 ROUNDING = {"tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
 # How far from that the rms error of a layer whose inputs and weights are rounded was found to be, either way.
 SPREAD = 20.0
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of this CPU in Linux's words (`avx512_bf16`); empty where the system does not say."""
-    try:
-        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return frozenset(flags.partition(":")[2].split())
+    """Instruction sets of this CPU, as `onnxzoo.cpu` names them (`avx512_bf16`); empty where they are unknown."""
+    return frozenset(cpu().instruction_sets or ())
 
 
 def suspects(info: EngineInfo, part: str, error: float, *, from_the_start: bool) -> tuple[str, ...]:

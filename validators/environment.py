@@ -7,24 +7,21 @@ import shutil
 import subprocess
 from importlib import metadata
 
-from ..cpu import engine_threads
-from .engine_settings import CPU_INFO, cpu_flags
+from ..cpu import cpu
 
 ENGINE_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu")
 PACKAGES = ("onnxzoo", "numpy", "pillow", *ENGINE_PACKAGES)
-# Instruction sets that decide which kernels, and which precision by default, an engine takes.
-CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimd")
 TIMEOUT_S = 10
 
 
 def environment() -> dict[str, str]:
     """Caption -> text, in the order in which to show it; what cannot be found out is left out."""
-    flags = cpu_flags()
+    processor = cpu()
     found = {
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": platform.platform(),
-        "CPU": f"{_processor()}, {engine_threads()} threads used",
-        "CPU flags": ", ".join(flag for flag in CPU_FLAGS if flag in flags) or "none of " + ", ".join(CPU_FLAGS),
+        "CPU": f"{processor.name}, {processor.threads} threads used",
+        "CPU flags": _instruction_sets(processor.instruction_sets),
         "GPU": _graphics() or "none (nvidia-smi finds none)",
     }
     for package in PACKAGES:
@@ -35,14 +32,8 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
-    """The processor's name."""
-    try:
-        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+def _instruction_sets(known: tuple[str, ...] | None) -> str:
+    return "unknown" if known is None else ", ".join(known) or "none that matters"
 
 
 def _graphics() -> str:

@@ -6,10 +6,10 @@ import difflib
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
+from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
 from .onnxruntime_session import (
     CPU_PROVIDER,
@@ -114,11 +114,10 @@ class OnnxRuntimeEngine(SessionEngine):
         return None
 
 
-def arm_bf16(information: Path = Path("/proc/cpuinfo")) -> bool:
+def arm_bf16() -> bool:
     """Whether the processor is an ARM one with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
-    if sys.platform != "linux" or platform.machine() != "aarch64":
-        return False
-    return " bf16" in information.read_text(encoding="utf-8", errors="replace")
+    found = cpu()
+    return sys.platform == "linux" and found.architecture == "aarch64" and "bf16" in (found.instruction_sets or ())
 
 
 def _provider(module: ModuleType, device: str) -> str:
