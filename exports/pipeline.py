@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
+from ..hub import SHIPPED_DIR
 from ..registry import ModelEntry, Preprocess, labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
+
+logger = logging.getLogger(__name__)
 
 STEPS = (
     "read the checkpoint",
@@ -68,6 +72,13 @@ def export_model(
         return STEPS[number - 1]
 
     folder = _target(entry, out)
+    if out is None and is_artifact(SHIPPED_DIR / entry.name):
+        logger.warning(
+            "the model %s that ships with the package goes before the export in %s wherever its name is used; "
+            "use that folder, or give --out",
+            entry.name,
+            folder,
+        )
     begin(1)
     file = weights if weights is not None else checkpoint_path(entry, download_progress)
     checkpoint = read_checkpoint(file, entry)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,7 +170,7 @@ def _read_bytes(file: IO[bytes], name: str) -> bytes:
 @contextmanager
 def _decoded(stream: IO[bytes], name: str, limit: int) -> Iterator[PIL.Image.Image]:
     """The image in a stream as `load_rgb` gives it, its memory counted until the block ends."""
-    with _identified(stream, name) as image:
+    with _identified(stream, name, limit) as image:
         width, height = image.size
         allowed = pixel_limit(image, limit)
         if width * height > allowed:
@@ -188,10 +189,13 @@ def _decoded(stream: IO[bytes], name: str, limit: int) -> Iterator[PIL.Image.Ima
             BUDGET.give_back(taken)
 
 
-def _identified(stream: IO[bytes], name: str) -> PIL.Image.Image:
+def _identified(stream: IO[bytes], name: str, limit: int) -> PIL.Image.Image:
     import PIL.Image
 
-    head = stream.read(32)
+    try:
+        head = stream.read(32)
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read: {one_line(error)}; check the file and its disk") from error
     if not head:
         raise ImageError(f"{name} is empty: no bytes to read an image from; give it whole, or from its start")
     stream.seek(0)
@@ -203,11 +207,17 @@ def _identified(stream: IO[bytes], name: str) -> PIL.Image.Image:
         raise ImageError(f"{name} is not an image of a format that Pillow knows; save it as PNG or JPEG") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{name} is too large: {one_line(error)}; make it smaller first, or raise Pillow's own limit, "
-            "PIL.Image.MAX_IMAGE_PIXELS"
+            f"{name} is too large: {_pixels_of(error)}, the limit is {limit} in all; make it smaller first, or raise "
+            f"the limit: --max-pixels, or {MAX_PIXELS_VARIABLE} and in Python PIL.Image.MAX_IMAGE_PIXELS, too"
         ) from None
     except Exception as error:  # what a decoder raises for a damaged file is not documented
         raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it anew") from error
+
+
+def _pixels_of(error: Exception) -> str:
+    """How many pixels an image has that Pillow refuses by itself, which only its message tells."""
+    found = re.search(r"\((\d+) pixels\)", str(error))
+    return f"{found[1]} pixels" if found else "more pixels than Pillow opens"
 
 
 def _enable_heif(name: str) -> None:

@@ -19,11 +19,13 @@ import onnxzoo
 from onnxzoo import model as model_module
 from onnxzoo import registry
 from onnxzoo.cli import COMMANDS, LazyGroup, main
+from onnxzoo.cli import predict as predict_module
 from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
 from onnxzoo.engines.protocol import Engine, ModelFiles
+from onnxzoo.errors import ImageError, InputError
 from onnxzoo.hub import lookup
-from onnxzoo.model import BATCH_SIZE
+from onnxzoo.model import BATCH_SIZE, load
 
 
 def run(*arguments: str | Path) -> Result:
@@ -535,3 +537,15 @@ def test_the_shells_script_is_there(shell):
     result = CliRunner().invoke(main, [], prog_name="onnxzoo", env={"_ONNXZOO_COMPLETE": f"{shell}_source"})
     assert result.exit_code == 0
     assert f"_ONNXZOO_COMPLETE={shell}_complete" in result.stdout
+
+
+def test_a_closed_standard_input_is_said(tiny, monkeypatch):
+    monkeypatch.setattr("onnxzoo.cli.predict.sys.stdin", None)
+    with pytest.raises(ImageError, match="standard input is closed"):
+        predict_module._image("-")
+
+
+def test_an_engine_is_named_by_text(tiny):
+    for wrong in (None, 3):
+        with pytest.raises(InputError, match="an engine is named by text"):
+            load(tiny, engine=wrong)

@@ -195,3 +195,17 @@ def test_a_failing_step_leaves_the_earlier_artifact_whole(
     after.verify()
     assert after.config == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "broken"]
+
+
+def test_an_export_that_a_shipped_model_hides_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before anything is read: here, a checkpoint that is not there."""
+    monkeypatch.setenv("ONNXZOO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CheckpointError):
+        export_model(find("pvt_v2_nano_fashion"), weights=tmp_path / "none.pdparams")
+    assert "the model pvt_v2_nano_fashion that ships with the package goes before the export" in caplog.text
+    caplog.clear()
+    with pytest.raises(CheckpointError):
+        export_model(find("pvt_v2_nano_fashion"), weights=tmp_path / "none.pdparams", out=tmp_path / "mine")
+    assert caplog.text == ""

@@ -142,6 +142,17 @@ def test_an_image_larger_than_the_budget_is_read_alone_and_errors_give_the_memor
     assert budget._used == 0
 
 
+def test_an_image_that_pillow_refuses_by_itself_names_our_limit() -> None:
+    with pytest.raises(ImageError, match=r"900000000 pixels, the limit is 89478485 in all; .*--max-pixels"):
+        load_rgb(png_that_declares(30_000, 30_000, 2))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that opens and cannot be read")
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ImageError, match=r"/proc/self/mem cannot be read: .*Input/output error"):
+        load_rgb("/proc/self/mem")
+
+
 def test_pipes_and_devices_are_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_reading, "MAX_ENCODED_BYTES", 1000)
     with pytest.raises(ImageError, match=r"/dev/zero has more than 1000 bytes, the limit for pipes, devices"):

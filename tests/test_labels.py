@@ -111,3 +111,8 @@ def test_the_packages_own_files_have_their_ids_in_order(label_set: str) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     assert [line.partition(" ")[0] for line in lines] == [str(number) for number in range(len(lines))]
     assert registry.labels(label_set) == read_labels(file)
+
+
+def test_a_line_of_any_length_is_refused_by_its_number() -> None:
+    with pytest.raises(RegistryError, match=r"^here, line 2: got 5002 characters, expected at most 1000$"):
+        parse_labels("0 cat\n1 " + "x" * 5000, "here")

@@ -137,3 +137,17 @@ def test_lists_in_other_encodings(tmp_path: Path, encoding: str) -> None:
     save(tmp_path / "运动鞋.png")
     (tmp_path / "val_list.txt").write_bytes("运动鞋.png 0\n".encode(encoding))
     assert open_dataset(tmp_path, "val").name(0) == str(tmp_path / "运动鞋.png")
+
+
+@pytest.mark.parametrize("label", ["100000", "50000000", "9" * 26, "9" * 5000])
+def test_a_mistyped_class_id_of_a_list_is_named_and_makes_no_classes(tmp_path: Path, label: str) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "val_list.txt").write_text(f"a.png 1\na.png {label}\n")
+    with pytest.raises(DatasetError, match=r"val_list.txt, line 2: got the class id \d+, expected at most 99999"):
+        open_dataset(tmp_path, "val")
+
+
+def test_what_is_neither_a_folder_nor_a_file_is_called_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="pipe is neither a folder nor a regular file"):
+        open_dataset(tmp_path / "pipe", "val")

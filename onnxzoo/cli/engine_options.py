@@ -65,7 +65,7 @@ def _allow_pixels(_context: click.Context, _option: click.Parameter, pixels: int
 
 max_pixels_option = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=2**48),
     expose_value=False,
     callback=_allow_pixels,
     help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",

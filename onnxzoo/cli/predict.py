@@ -177,6 +177,8 @@ def _image(argument: str) -> ImageInput:
         return argument
     from ..image_reading import settled
 
+    if sys.stdin is None:
+        raise ImageError("standard input is closed; pipe an image into it")
     return settled(sys.stdin.buffer)
 
 

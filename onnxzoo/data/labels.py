@@ -19,6 +19,8 @@ from .encoding import read_text
 
 _ID_AND_NAME = re.compile(r"(\d{1,9})[ \t]+(\S.*)", re.ASCII)
 _OTHER_SEPARATOR = re.compile(r"\d{1,9}\s*[,;:|=.)\]-]\s*\S.*", re.ASCII)
+MAX_LINE = 1000
+"""Characters of an id and its name, as many as an artifact takes for a name."""
 _ADVICE = "write 'id name' in every line, with ids from 0"
 
 
@@ -44,6 +46,9 @@ def parse_labels(text: str, where: str) -> tuple[str, ...]:
     written = {number: line for number, line in enumerate(lines, start=1) if line}
     if not written:
         raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
+    for number, line in written.items():
+        if len(line) > MAX_LINE:
+            raise RegistryError(f"{where}, line {number}: got {len(line)} characters, expected at most {MAX_LINE}")
     keyed = {number: match for number, line in written.items() if (match := _ID_AND_NAME.fullmatch(line))}
     if len(keyed) == len(written):
         return _by_id({number: (int(match[1]), match[2]) for number, match in keyed.items()}, where)

@@ -44,6 +44,8 @@ SPLIT_FOLDERS = {
 }
 """Names of folders by split, in lower case, the better one first."""
 LABEL_FILES = ("labels.txt", "classes.txt")
+MAX_CLASSES = 100_000
+"""More than ImageNet-22k's; the id of a line that was mistyped would make as many classes."""
 
 
 def open_dataset(
@@ -75,6 +77,8 @@ def is_one_split(path: Path) -> bool:
 def _open(path: Path, split: Split, label_set: str | None) -> Dataset:
     if path.is_file():
         return _open_list(path, label_set)
+    if path.exists() and not path.is_dir():
+        raise DatasetError(f"{path} is neither a folder nor a regular file; expected a folder of images or a list file")
     if not path.is_dir():
         raise DatasetError(f"{path} does not exist; expected a folder of images or a list file")
     if find_idx(path, IDX_STEMS[split][0]):
@@ -173,6 +177,10 @@ def _open_list(file: Path, label_set: str | None) -> FileDataset:
         if not name or not label.isascii() or not label.isdigit():
             raise DatasetError(
                 f"{file}, line {number}: expected 'path label' with a class id from 0, got {line[:80]!r}"
+            )
+        if len(label) > len(str(MAX_CLASSES)) or int(label) >= MAX_CLASSES:
+            raise DatasetError(
+                f"{file}, line {number}: got the class id {label[:20]}, expected at most {MAX_CLASSES - 1}; correct it"
             )
         path = file.parent / name.strip()
         if not path.is_file():

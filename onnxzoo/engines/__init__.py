@@ -98,6 +98,8 @@ def engine_class(name: str) -> EngineClass:
 
     Raises InputError for an unknown name, with the closest known one, and for PADDLE.
     """
+    if not isinstance(name, str):
+        raise InputError(f"an engine is named by text, such as 'openvino', got {type(name).__name__}")
     base = name.partition(":")[0]
     if base == PADDLE:
         raise InputError(

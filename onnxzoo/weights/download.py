@@ -53,7 +53,8 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path
     """
     if entry.source.url is None:
         raise DownloadError(
-            f"{entry.name} has no checkpoint to download: this project trained it itself; give its file with --weights"
+            f"{entry.name} has no checkpoint to download: this project trained it itself; give its file: "
+            "onnxzoo export, eval or validate with --weights, or load(..., weights=)"
         )
     path = files.checkpoints_dir() / file_name(entry.source.url)
     if not path.is_file():

@@ -30,3 +30,8 @@ def require_paddle() -> None:
                 f"PaddlePaddle is installed but cannot be imported ({one_line(error)}); install it again: pip install"
                 " 'onnxzoo[export]'"
             ) from error
+        except OSError as error:
+            raise MissingDependencyError(
+                f"PaddlePaddle cannot be imported ({one_line(error)}); it keeps files in the home folder: set HOME to "
+                "a folder that can be written"
+            ) from error
