@@ -55,7 +55,8 @@ def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixe
     Raises ImageError as `load_rgb` does.
     """
     batch = np.empty((len(images), 3, spec.crop_size, spec.crop_size), dtype=np.float32)
-    threads = min(len(images), worker_threads())
+    # For one image, the system need not be asked for its limits.
+    threads = min(len(images), worker_threads()) if len(images) > 1 else 1
     if threads < 2:
         for image, out in zip(images, batch, strict=True):
             _read_and_fill(image, describe(image), spec, out, max_pixels)

@@ -99,25 +99,16 @@ class MemoryBudget:
     @contextmanager
     def share(self, wanted: float) -> Iterator[None]:
         """Wait until `wanted` bytes are free, or all are, and hold them."""
-        taken = self.take(wanted)
-        try:
-            yield
-        finally:
-            self.give_back(taken)
-
-    def take(self, wanted: float) -> int:
-        """As `share`, until `give_back` gets what this returns."""
         taken = min(max(0, int(wanted)), self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._used + taken <= self._total)
             self._used += taken
-        return taken
-
-    def give_back(self, taken: int) -> None:
-        """Free what `take` returned."""
-        with self._changed:
-            self._used -= taken
-            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= taken
+                self._changed.notify_all()
 
 
 BUDGET = MemoryBudget(BUDGET_BYTES)

@@ -182,11 +182,8 @@ def _decoded(stream: IO[bytes], name: str, limit: int) -> Iterator[PIL.Image.Ima
         if image.format == "EPS":  # decoding it would run Ghostscript on a file that nobody vouches for
             raise ImageError(f"{name} is PostScript, a program rather than pixels; convert it to PNG first")
         turning = UPRIGHT_BYTES if image.format in ("JPEG", "MPO", "TIFF", "WEBP", "PNG") else 0.0
-        taken = BUDGET.take(width * height * (bytes_per_pixel(image) + turning))
-        try:
+        with BUDGET.share(width * height * (bytes_per_pixel(image) + turning)):
             yield _decode(image, name)
-        finally:
-            BUDGET.give_back(taken)
 
 
 def _identified(stream: IO[bytes], name: str, limit: int) -> PIL.Image.Image:

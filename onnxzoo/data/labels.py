@@ -93,15 +93,7 @@ def _in_order(lines: Sequence[str], where: str) -> tuple[str, ...]:
     if all(_OTHER_SEPARATOR.fullmatch(line) for line in lines):
         raise RegistryError(f"{where}: {lines[0][:40]!r} may be an id and a name; {_ADVICE}")
     values = [int(line) for line in lines if line.isascii() and line.isdigit() and len(line) < 10]
-    in_order = values in (list(range(len(lines))), list(range(1, len(lines) + 1)))
-    if (
-        len(values) == len(lines) > 1
-        and not in_order
-        and sorted(values)
-        in (
-            list(range(len(lines))),
-            list(range(1, len(lines) + 1)),
-        )
-    ):
+    numberings = [list(range(first, first + len(lines))) for first in (0, 1)]
+    if len(values) == len(lines) > 1 and sorted(values) in numberings and values not in numberings:
         raise RegistryError(f"{where}: its lines may be class ids or names, and are not in order; {_ADVICE}")
     return tuple(lines)
