@@ -10,8 +10,9 @@
     package     what of an artifact goes up
     publish     that to a Hub repo
     listing     what a Hub repo has published
+    card        the model card; card_metadata writes the part of it that the Hub reads
 
-Only this package imports huggingface_hub, and `onnxzoo.hub.card_metadata`, which writes model cards with it.
+Only this package imports huggingface_hub.
 """
 
 from .lookup import (
