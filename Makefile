@@ -26,7 +26,7 @@ test-gpu-wheels: $(GPU_VENV)/.dependencies
 	rm -rf build onnxzoo.egg-info
 	$(GPU_VENV)/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 	rm -rf build onnxzoo.egg-info
-	$(GPU_VENV)/bin/pytest -m gpu_wheels -rP tests/test_gpu_wheels.py
+	$(GPU_VENV)/bin/pytest -m gpu_wheels -rP tests/engines/test_gpu_wheels.py
 
 $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }

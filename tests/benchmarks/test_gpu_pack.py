@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 from tiny import tiny_graph, write_artifact
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS)]
 
 import gpu_pack

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from artifacts import PVT, alter, copy_shipped, scale_initializer
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
 
 import gpu

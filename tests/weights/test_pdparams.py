@@ -307,7 +307,7 @@ def test_encoded_text_that_is_reused_cannot_fill_the_memory(tmp_path: Path) -> N
     assert "more data than the file has" in refusal(tmp_path, b"\x80\x02" + text + b"}" + array * 1000 + b".")
 
 
-SHIPPED_WEIGHTS = sorted((Path(__file__).parents[1] / "training" / "checkpoints").glob("*.pdparams"))
+SHIPPED_WEIGHTS = sorted((Path(__file__).parents[2] / "training" / "checkpoints").glob("*.pdparams"))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

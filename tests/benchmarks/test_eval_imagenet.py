@@ -16,7 +16,7 @@ from onnxzoo import registry
 from onnxzoo.artifact import folder as artifact
 from onnxzoo.errors import EngineError
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "eval_imagenet.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "eval_imagenet.py"
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 

@@ -17,7 +17,7 @@ from onnxzoo.reference.exact import layers, pvt_v2, swinv2
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
 from onnxzoo.weights.seeded import seeded_images, seeded_state
 
-GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
+GOLDEN = sorted((Path(__file__).parents[1] / "oracle" / "golden").glob("*.npz"))
 SMALL = {name: spec for name, spec in SPECS.items() if spec.num_classes < 1000}
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 

@@ -149,7 +149,7 @@ def test_our_own_checkpoint_is_known_by_its_hash(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_registrys_hashes_are_those_of_the_checkpoints(name: str) -> None:
-    checkpoint = Path(__file__).parent.parent / "training" / "checkpoints" / f"{name}.pdparams"
+    checkpoint = Path(__file__).parents[2] / "training" / "checkpoints" / f"{name}.pdparams"
     assert registry.find(name).source.sha256 == sha256_of(checkpoint)
 
 

@@ -21,7 +21,7 @@ from onnxzoo.reference.paddle.engine import PaddleEngine
 from onnxzoo.registry import labels, models
 from onnxzoo.weights.seeded import seeded_images, seeded_state
 
-GOLDEN = sorted((Path(__file__).parent / "oracle" / "golden").glob("*.npz"))
+GOLDEN = sorted((Path(__file__).parents[1] / "oracle" / "golden").glob("*.npz"))
 
 # Stage maps of 8, 4, 2, 1 tokens a side at 32 pixels: shifted windows, one window, and a window of one token.
 TINY_SWINV2 = SwinV2Architecture(

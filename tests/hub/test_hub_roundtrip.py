@@ -16,7 +16,7 @@ from onnxzoo.cli import main
 from onnxzoo.hub import find_artifact, lookup
 from onnxzoo.hub.publish import publish
 
-PHOTO = Path(__file__).parent / "data/fashion_mnist_sample/Sneaker/0009.png"
+PHOTO = Path(__file__).parents[1] / "data/fashion_mnist_sample/Sneaker/0009.png"
 MODEL_DATA = r"GET /objects/"
 
 

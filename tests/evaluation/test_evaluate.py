@@ -19,7 +19,7 @@ from onnxzoo.hub import shipped_models
 from onnxzoo.model import Model, load
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-SAMPLE = Path(__file__).parent / "data" / "fashion_mnist_sample"
+SAMPLE = Path(__file__).parents[1] / "data" / "fashion_mnist_sample"
 
 
 def colour(name: str) -> np.ndarray:

@@ -210,7 +210,7 @@ def test_the_extra_installs_what_the_engine_asks_for(ort, model_file, monkeypatc
     _no_tensorrt(monkeypatch)
     with pytest.raises(EngineUnavailableError) as caught:
         create_engine("tensorrt", model_file)
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     (libraries,) = [each for each in project["optional-dependencies"]["tensorrt"] if "tensorrt" in each]
     assert f"pip install '{libraries}'" in str(caught.value)
 

@@ -274,7 +274,7 @@ def test_the_command_line_trusts_whom_it_is_told_to(command: str, tmp_path: Path
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "zero"))
     onnx.save(model, folder / MODEL_FILES["fp32"])
     announce(folder, MODEL_FILES["fp32"])
-    photo = str(next((Path(__file__).parent / "data" / "fashion_mnist_sample" / "Sneaker").iterdir()))
+    photo = str(next((Path(__file__).parents[1] / "data" / "fashion_mnist_sample" / "Sneaker").iterdir()))
     arguments = [command, str(folder), *([photo] if command == "predict" else ["--batch-size", "1"])]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 1

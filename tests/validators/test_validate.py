@@ -26,7 +26,7 @@ from onnxzoo.registry import find
 
 pytestmark = pytest.mark.paddle
 
-NANO_WEIGHTS = Path(__file__).parent.parent / "training" / "checkpoints" / f"{PVT}.pdparams"
+NANO_WEIGHTS = Path(__file__).parents[2] / "training" / "checkpoints" / f"{PVT}.pdparams"
 
 
 @pytest.fixture(scope="module")

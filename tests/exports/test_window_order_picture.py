@@ -13,7 +13,7 @@ from onnxzoo.exports.window_order_picture import picture
 
 pytestmark = pytest.mark.paddle
 
-DRAWN = Path(__file__).parent.parent / "exports" / "window_order.svg"
+DRAWN = Path(__file__).parents[2] / "exports" / "window_order.svg"
 
 
 def test_the_picture_in_the_repository_is_the_one_that_the_code_draws() -> None:

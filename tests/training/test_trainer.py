@@ -43,7 +43,7 @@ from onnxzoo.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.paddle
 
-CHILD = Path(__file__).parent / "toy_training.py"
+CHILD = Path(__file__).parents[1] / "toy_training.py"
 FAMILIES = ("pvt_v2", "swinv2")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from onnxzoo.engines import nvidia
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "gpu_first_hour.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_first_hour.py"
 PAGE = SCRIPT.with_suffix(".md")
 sys.path[:0] = [str(SCRIPT.parent)]
 

@@ -39,7 +39,7 @@ def on_a_terminal(*arguments: str | Path, stdout_too: bool = False) -> tuple[str
 
 @pytest.fixture
 def image() -> Path:
-    return Path(__file__).parent / "data" / "fashion_mnist_sample" / "Sneaker" / "0009.png"
+    return Path(__file__).parents[1] / "data" / "fashion_mnist_sample" / "Sneaker" / "0009.png"
 
 
 @pytest.fixture(params=["predict", "eval", "validate"])
