@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .registry import ModelEntry, list_models
     from .registry import find as info
     from .results import ClassScore, EngineInfo, Prediction
+    from .stream import Result
 
     __version__: str
 
@@ -61,6 +62,7 @@ __all__ = [
     "OnnxzooError",
     "Prediction",
     "RegistryError",
+    "Result",
     "TrainingError",
     "UnknownModelError",
     "ValidationError",
@@ -77,6 +79,7 @@ _LAZY = {
     "Model": ("model", "Model"),
     "ModelEntry": ("registry", "ModelEntry"),
     "Prediction": ("results", "Prediction"),
+    "Result": ("stream", "Result"),
     "info": ("registry", "find"),
     "list_models": ("registry", "list_models"),
     "load": ("model", "load"),

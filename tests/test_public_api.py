@@ -48,6 +48,7 @@ def test_all_is_pinned():
         "OnnxzooError",
         "Prediction",
         "RegistryError",
+        "Result",
         "TrainingError",
         "UnknownModelError",
         "ValidationError",
