@@ -71,7 +71,7 @@ def export_model(
         progress(number, len(STEPS), STEPS[number - 1])
         return STEPS[number - 1]
 
-    folder = _target(entry, out)
+    folder = target_folder(entry, out)
     if out is None and is_artifact(SHIPPED_DIR / entry.name):
         logger.warning(
             "the model %s that ships with the package goes before the export in %s wherever its name is used; "
@@ -165,7 +165,8 @@ def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplifi
     return OPSET
 
 
-def _target(entry: ModelEntry, out: Path | None) -> Path:
+def target_folder(entry: ModelEntry, out: Path | None) -> Path:
+    """Where the artifact goes: `out`, or the model's place in the cache. Raises InputError where it may not."""
     folder = (out if out is not None else models_dir() / entry.name).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out must name a folder")
