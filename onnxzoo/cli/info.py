@@ -11,9 +11,9 @@ from .. import hub, registry
 from ..artifact.folder import Artifact, ValidationRecord, read_artifact
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from ..strict_json import plain
 from .completion import model_names
 from .output import print_json, say
-from .validate_text import plain
 
 
 @click.command("info", short_help="Show what is known about a model.")

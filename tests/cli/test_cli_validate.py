@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from artifacts import MODEL, PVT, SWIN, alter, announce, copy_shipped, rename_producer, scale_initializer
 from click.testing import CliRunner, Result
-from onnxzoo.validators import engine_checks, validate
+from onnxzoo.validators import engine_checks, many, validate
 from onnxzoo.validators import report as report_module
 
 from onnxzoo import image_reading
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.cli import main, validate_all
+from onnxzoo.cli import main
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError
 from onnxzoo.hub import SHIPPED_DIR, lookup
@@ -327,7 +327,7 @@ def test_a_report_that_cannot_be_written_is_said_before_and_never_costs_the_resu
 
 def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path / "none")
-    assert validate_all.cached_models() == []
+    assert many.cached_models() == []
     result = run("--all")
     assert result.exit_code == 3
     assert "there is no model on this machine to validate" in result.stderr
