@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
-from ..registry import ModelEntry, Preprocess, labels
+from ..registry import ModelEntry, labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
@@ -86,7 +85,7 @@ def export_model(
     if image_size is not None:
         spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
-    preprocess = _preprocess(entry, spec)
+    preprocess = entry.preprocess.at_image_size(spec.image_size)
     reference = PaddleEngine(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES["fp32"]
@@ -186,15 +185,6 @@ def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> Seq
     if len(names) != spec.num_classes:
         raise InputError(f"{labels_file} has {len(names)} labels, the checkpoint has {spec.num_classes} classes")
     return names
-
-
-def _preprocess(entry: ModelEntry, spec: ModelSpec) -> Preprocess:
-    """The registry's preprocessing; at another image size the short side keeps its share."""
-    if spec.image_size == entry.image_size:
-        return entry.preprocess
-    share = entry.preprocess.resize_size / entry.preprocess.crop_size
-    resize_size = round(spec.image_size * share)
-    return dataclasses.replace(entry.preprocess, crop_size=spec.image_size, resize_size=resize_size)
 
 
 def _source(entry: ModelEntry, checkpoint: Checkpoint, *, downloaded: bool) -> dict[str, str | int | None]:

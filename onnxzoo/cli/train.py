@@ -130,7 +130,7 @@ def command(
 
     entry = find(name)
     changes = {key: value for key, value in recipe_values.items() if value is not None}
-    recipe = dataclasses.replace(_shortened(default_recipe(entry), changes), **changes)
+    recipe = default_recipe(entry, changes)
     request = Request(
         entry=entry,
         data=data,
@@ -158,14 +158,6 @@ def command(
     say(f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True)
     say(f"to export it: {export_command(request, outcome.image_size)}", err=True)
     say(str(outcome.best))
-
-
-def _shortened(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe's warm-up for a shorter training: it keeps its share of the epochs unless it is given."""
-    epochs = changes.get("epochs", recipe.epochs)
-    if "warmup_epochs" in changes or not isinstance(epochs, int) or epochs >= recipe.epochs or epochs < 1:
-        return recipe
-    return dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
 
 
 def _quiet_paddle() -> None:

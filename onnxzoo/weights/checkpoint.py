@@ -20,6 +20,7 @@ from ..registry import ModelEntry
 from . import naming
 from .pdparams import read_pdparams
 from .safetensors_file import read_safetensors, widened
+from .state import finite_float32
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         architecture, image_size = family_named(entry.family).fitted(
             entry.architecture, entry.image_size, {name: array.shape for name, array in buffers.items()}
         )
-        parameters = {name: _float32(name, array) for name, array in state.items()}
+        parameters = {name: finite_float32(name, array) for name, array in state.items()}
         num_classes = _num_classes(parameters)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -98,16 +99,6 @@ def _is_safetensors(path: Path) -> bool:
 def _read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Paddle hands numpy the bits of bfloat16 tensors as uint16, so that is what its files hold."""
     return {name: widened(array) if array.dtype == np.uint16 else array for name, array in read_pdparams(path).items()}
-
-
-def _float32(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    if array.dtype.kind != "f":
-        raise CheckpointError(f"{name[:80]!a} is of type {array.dtype}, expected floating-point numbers")
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(array, np.float32).reshape(array.shape)
-    if not np.isfinite(result).all():
-        raise CheckpointError(f"{name[:80]!a} holds NaN or infinite numbers; the training that wrote it has diverged")
-    return result
 
 
 def _num_classes(parameters: Mapping[str, npt.NDArray[np.float32]]) -> int:
