@@ -86,7 +86,8 @@ def export_model(
         spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
     preprocess = entry.preprocess.at_image_size(spec.image_size)
-    reference = PaddleEngine(spec, checkpoint.state)
+    with checkpoint.named():
+        reference = PaddleEngine(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES["fp32"]
         model_file.parent.mkdir()

@@ -468,7 +468,9 @@ def _reference(artifact: Artifact, weights: Path | None) -> Engine:
             f"{artifact.folder} was not made from the registry's checkpoint {checkpoint.path}: expected sha256 "
             f"{origin}, got {checkpoint.sha256}; name the checkpoint that it was made from (weights=, or --weights)"
         )
-    return PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
+    spec = spec_of(artifact, checkpoint)
+    with checkpoint.named():
+        return PaddleEngine(spec, checkpoint.state)
 
 
 def _check_input(artifact: Artifact, engine: Engine) -> None:

@@ -15,6 +15,7 @@ from ..errors import ExportError
 from ..registry import ModelEntry, find
 from .completion import model_names
 from .output import print_json, say
+from .parameters import FILE, FOLDER, OUTPUT, Whole
 from .progress import quiet_option
 
 if TYPE_CHECKING:
@@ -26,24 +27,24 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Export every model that has a published checkpoint.")
 @click.option(
     "--weights",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Checkpoint of one model, .pdparams or .safetensors; without it the registry's is downloaded.",
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of checkpoints, called as in the registry's addresses, or NAME.pdparams or NAME.safetensors.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="Artifact folder, by default the model's place in the cache; with several models, the folder above theirs.",
 )
-@click.option("--image-size", type=click.IntRange(min=1), metavar="S", help="Side of the square input in pixels.")
+@click.option("--image-size", type=Whole(1), metavar="S", help="Side of the square input in pixels.")
 @click.option(
     "--labels",
     "labels_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Class names, one a line, with or without a leading id.",
 )
 @click.option("--skip-exported", is_flag=True, help="Leave out what the same tools have made of the same checkpoint.")

@@ -18,6 +18,7 @@ from ..errors import ImageError, InputError
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
 from .output import report, say, write_json
+from .parameters import Whole
 from .progress import progress, quiet_option
 
 STANDARD_INPUT = "-"
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.command("predict", short_help="Classify images.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
+@click.option("--top-k", default=5, show_default=True, type=Whole(1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
 @max_pixels_option

@@ -13,6 +13,7 @@ import click
 from ..errors import ArtifactError, InputError, OnnxzooError
 from ..hub.names import require_endpoint
 from .output import print_json, report, say
+from .parameters import FOLDER
 
 if TYPE_CHECKING:
     from ..hub.publish import Publication
@@ -21,7 +22,7 @@ SHOWN_FILES = 5
 
 
 @click.command("publish", short_help="Publish artifacts on the Hugging Face Hub.")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--repo-id", metavar="USER/NAME", help="The model repository; it is made where there is none.")
 @click.option("--all", "every", is_flag=True, help="Publish every artifact that lies in DIR.")
 @click.option("--namespace", metavar="NS", help="With --all: the user or organisation; each repository is NS/NAME.")

@@ -15,11 +15,12 @@ from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
-from .completion import model_names
+from .completion import engine_names, model_names
 from .engine_options import trust_option
 from .output import print_json
 from .output import report as report_error
 from .output import say as print_lines
+from .parameters import FILE, OUTPUT_FILE, Number, Whole
 from .progress import progress, quiet_option
 from .validate_text import advice_lines, check_lines, difference_lines, head_lines, preprocess_lines, summary_lines
 
@@ -28,37 +29,44 @@ if TYPE_CHECKING:
     from ..validators.many import Summary
     from ..validators.result import PreprocessResult, ValidationResult
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command("validate", short_help="Compare every engine with the Paddle reference.")
 @click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
 @click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
-@click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
+@click.option(
+    "--against",
+    metavar="NAME|DIR",
+    shell_complete=model_names,
+    help="Compare with another artifact in the same engine as well.",
+)
 @click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
 @click.option(
     "--tol",
     "tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, above=True),
     help="Passes when |y - ref| <= tol + tol * |ref| for every value; for fp32, and for what --precision names.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
-@click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated.  [default: all that work]")
-@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
 @click.option(
-    "--batch-size", "batch_sizes", multiple=True, type=click.IntRange(min=1), help="May be repeated.  [default: 1 2 3]"
+    "--engine",
+    "engines",
+    multiple=True,
+    shell_complete=engine_names,
+    help="Engine to check; may be repeated.  [default: all that work]",
 )
+@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
+@click.option("--batch-size", "batch_sizes", multiple=True, type=Whole(1), help="May be repeated.  [default: 1 2 3]")
 @click.option("--images", metavar="DIR", help="With --weights or --against: run on these images as well.")
 @click.option(
     "--samples",
-    type=click.IntRange(1, 1000),
+    type=Whole(1, 1000),
     help="Number of noise inputs, and of --images at most, spread evenly.  [default: 3 and 32]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
+@click.option("--seed", type=Whole(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
 @click.option("--preprocess", is_flag=True, help="Check the image pipeline with golden images; needs no model.")
 @click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
+@click.option("--report", type=OUTPUT_FILE, help="Write a page in HTML with everything.")
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
 @trust_option
 @quiet_option

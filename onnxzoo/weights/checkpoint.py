@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ class Checkpoint:
     image_size: int
     num_classes: int
 
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of which file it is what a CheckpointError in the block says: of a model that loads the weights."""
+        with _of_file(self.path):
+            yield
+
 
 def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
     """Read the `.pdparams` or `.safetensors` file at `path` as weights for the model `entry`.
@@ -58,7 +65,7 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
     raw, prefix = naming.without_prefix(raw)
     if prefix:
         logger.info("%s: all names begin with %r, which is left out", path, prefix)
-    try:
+    with _of_file(path):
         state, named = naming.to_paddle(raw, entry.family, entry.architecture)
         buffers = naming.buffers(raw, entry.family, entry.architecture)
         architecture, image_size = family_named(entry.family).fitted(
@@ -66,8 +73,6 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         )
         parameters = {name: finite_float32(name, array) for name, array in state.items()}
         num_classes = _num_classes(parameters)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
     return Checkpoint(
         path=path,
         sha256=files.sha256_of(path),
@@ -79,6 +84,14 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         image_size=image_size,
         num_classes=num_classes,
     )
+
+
+@contextlib.contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _is_safetensors(path: Path) -> bool:

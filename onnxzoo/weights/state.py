@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,26 @@ def checked_state(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.
         ),
     ]
     if any(problems):
+        problems += [_hint(shapes, state)]
         raise CheckpointError("the weights do not fit the model: " + "; ".join(filter(None, problems)))
     return {name: finite_float32(name, state[name]) for name in shapes}
+
+
+def _hint(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, object]) -> str:
+    """How to come by what is missing, where it is there under longer names."""
+    longer = (name for name in state if name not in shapes)
+    ends = [(name[: -len(end)], end) for name in longer for end in _ends(name) if end in shapes and end not in state]
+    if not ends:
+        return ""
+    parts = " or ".join(ascii(part[:MAX_SHOWN]) for part in sorted({part for part, _ in ends})[:3])
+    return f"{len(ends)} of the missing are there with {parts} in front; take that off their names"
+
+
+def _ends(name: str) -> Iterator[str]:
+    """What is left of a name without its first parts."""
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
 
 
 def _listing(what: str, names: Iterable[str]) -> str:

@@ -156,7 +156,7 @@ def die(_job: object, _sender: object) -> None:
         (["pvt_v2_b0", "pvt_v2_b7"], "unknown model 'pvt_v2_b7'; did you mean pvt_v2_b"),
         (["pvt_v2_b0", "pvt_v2_b1", "--weights", __file__], "several need --weights-dir"),
         (["pvt_v2_b0", "--weights-dir", "none"], "'none' does not exist"),
-        (["pvt_v2_b0", "--image-size", "0"], "0 is not in the range x>=1"),
+        (["pvt_v2_b0", "--image-size", "0"], "expected a whole number from 1, got '0'"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
