@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, one_line
 from ..files import sha256_of
 from ..registry import ModelEntry, find, models
-from ..signals import end_with_parent, raise_when_terminated
+from ..signals import end_with_parent, raise_when_terminated, signal_name
 from ..weights.download import file_name
 from .artifact_writer import tool_versions
 from .pipeline import export_model, target_folder
@@ -263,8 +262,5 @@ def _peak_mib() -> float | None:
 def _fate(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended with exit code {code} and no result"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = signal_name(-code)
     return f"was killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")

@@ -41,7 +41,7 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]
-    """A finite number of at least `least`, or of more than that where `above`."""
+    """A number of at least `least`, or of more than that where `above`; NaN and infinity are left to the command."""
 
     name = "number"
 
@@ -53,8 +53,8 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         try:
             number = float(value)
         except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and (number > self._least if self._above else number >= self._least)):
+            number = -math.inf
+        if number < self._least or (self._above and number == self._least):
             kind = "greater than" if self._above else "of at least"
             self.fail(f"expected a number {kind} {self._least:g}, got {value!r}", param, ctx)
         return number

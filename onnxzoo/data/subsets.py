@@ -92,6 +92,6 @@ def _class_id(classes: tuple[str, ...], item: str) -> int:
     meant = [name for name in classes if name.casefold() in close][:1]
     hint = f"; did you mean {meant[0]!r}?" if meant else ""
     raise DatasetError(
-        f"there is no class {item!r}; the data has {len(classes)}, ids 0 to {len(classes) - 1}: "
-        f"{listing(list(classes))}{hint}"
+        f"there is no class {item!r}; the data has {len(classes)}: {listing(list(classes))}, with the ids 0 to "
+        f"{len(classes) - 1}{hint}"
     )

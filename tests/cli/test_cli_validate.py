@@ -46,7 +46,7 @@ def broken(tmp_path: Path) -> Path:
         ([PVT, "--samples", "3"], 2, "there is nothing to compare such inputs with"),
         ([PVT, "--samples", "0", "--against", SWIN], 2, "expected a whole number from 1 to 1000, got '0'"),
         ([PVT, "--tol", "0"], 2, "expected a number greater than 0, got '0'"),
-        ([PVT, "--tol", "nan"], 2, "'--tol': expected a number greater than 0, got 'nan'"),
+        ([PVT, "--tol", "nan"], 2, "the tolerance must be a positive number, got nan"),
         ([PVT, "--tol", "inf"], 2, "the tolerance must be a positive number, got inf"),
         ([PVT, "--batch-size", "0"], 2, "expected a whole number from 1, got '0'"),
         ([PVT, "--precision", "fp4"], 2, "no tolerance for the precision 'fp4'"),
