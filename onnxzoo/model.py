@@ -17,12 +17,13 @@ from . import registry
 from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
 from .artifact.onnx_checks import KNOWN, require_trust
 from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
-from .engines.options import AUTO_PRECISION, DEFAULT_BATCH_SIZE, FP32, Hint
+from .engines.options import DEFAULT_BATCH_SIZE, Hint
 from .engines.protocol import Engine, ModelFile, ModelFiles
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
+from .precisions import AUTO_PRECISION, FP32
 from .results import Array, ClassScore, EngineInfo, Prediction
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..artifact.folder import read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, find_artifact, shipped_models
+from ..precisions import FP32
 from ..validators.tolerances import tolerance_of
 from .output import report, say
 from .validate_text import plain
@@ -85,7 +86,7 @@ def _refuse_nonsense(choices: Mapping[str, Any]) -> None:
     for name in choices.get("engines", ()):
         if name != AUTO:
             engine_class(name)
-    for precision in choices.get("precisions", ("fp32",)):
+    for precision in choices.get("precisions", (FP32,)):
         tolerance_of(precision, choices.get("tolerance"))
 
 

@@ -15,6 +15,7 @@ from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
+from ..precisions import FP32
 from . import names
 
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
@@ -26,7 +27,7 @@ def find_artifact(
     *,
     revision: str | None = None,
     offline: bool | None = None,
-    precision: str | None = "fp32",
+    precision: str | None = FP32,
     files: Sequence[str] | None = (),
 ) -> Path:
     """The artifact folder of a registry name, an alias, a Hub repo `USER/NAME[@REVISION]`, or the path of a folder.
