@@ -50,7 +50,10 @@ TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "rounding in engines": (ROUNDING_OF_ENGINES.keys() - {"tf32"}, FLOATS - {FP32}),
     "rounding of constants": (ROUNDING.keys() - {"float64"}, {PRECISIONS[name].dtype for name in FLOATS}),
     "smallest constants": (SMALLEST, {one.dtype for one in PRECISIONS.values()}),
-    "faster on some processor": (implied_precisions(INSTRUCTION_SETS), PRECISIONS.keys() - {FP32}),
+    "faster on some processor": (
+        implied_precisions(INSTRUCTION_SETS),
+        {name for name, one in PRECISIONS.items() if one.instruction_sets},
+    ),
     "OpenVINO's arithmetic": (ARITHMETIC, computed_by("openvino")),
     "OpenVINO's capabilities": (CAPABILITIES, computed_by("openvino")),
     "OpenVINO's names": (NAMED_BY_OPENVINO, set(ARITHMETIC.values())),
