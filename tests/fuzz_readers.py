@@ -324,7 +324,8 @@ def hub_reader(folder: Path) -> Callable[[bytes], None]:
     from huggingface_hub.utils import _detect_agent, _http, disable_progress_bars
 
     from onnxzoo.errors import OnnxzooError
-    from onnxzoo.hub import client, find_artifact, names
+    from found import find_artifact
+    from onnxzoo.hub import client, names
     from onnxzoo.hub.listing import published
     from onnxzoo.hub.publish import publish
 

@@ -34,7 +34,8 @@ LONGEST_S = 0.25
 WORKER = """
 import json, os, signal, sys
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.hub import client, download, find_artifact
+from found import find_artifact
+from onnxzoo.hub import client, snapshot
 from onnxzoo.files import sha256_of
 import huggingface_hub.file_download, huggingface_hub.hf_api
 

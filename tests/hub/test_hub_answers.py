@@ -13,7 +13,8 @@ from recorded import SHIPPED
 from tiny import write_artifact
 
 from onnxzoo.errors import HubError, InputError, OnnxzooError
-from onnxzoo.hub import client, find_artifact, names
+from found import find_artifact
+from onnxzoo.hub import client, names
 from onnxzoo.hub.listing import published
 from onnxzoo.hub.publish import publish
 

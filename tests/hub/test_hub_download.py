@@ -22,7 +22,8 @@ from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import client, complete_artifact, find_artifact, lookup
+from found import find_artifact
+from onnxzoo.hub import client, lookup
 
 REPO = "someone/tiny"
 MODEL = "onnx/model.onnx"

@@ -17,7 +17,8 @@ from filelock import FileLock
 from hub_kills import MODEL, REPO, kill_downloads
 from hub_server import LoopbackHub
 
-from onnxzoo.hub import client, download, find_artifact
+from found import find_artifact
+from onnxzoo.hub import client, snapshot
 from onnxzoo.hub.lookup import SHIPPED_DIR
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion"
@@ -100,7 +101,7 @@ def test_who_waits_for_another_process_is_told(
     loopback: LoopbackHub, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loopback.store.add_repo("someone/tiny", tiny)
-    monkeypatch.setattr(download, "QUIET_WAIT_S", 0.1)
+    monkeypatch.setattr(snapshot, "QUIET_WAIT_S", 0.1)
     locks = client.cache_folder() / ".locks" / client.repo_folder("someone/tiny").name
     locks.mkdir(parents=True)
     held = threading.Event()

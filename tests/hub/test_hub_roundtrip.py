@@ -13,7 +13,8 @@ from recorded import SHIPPED, copy
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
-from onnxzoo.hub import find_artifact, lookup
+from found import find_artifact
+from onnxzoo.hub import lookup
 from onnxzoo.hub.publish import publish
 
 PHOTO = Path(__file__).parents[1] / "data/fashion_mnist_sample/Sneaker/0009.png"

@@ -18,7 +18,8 @@ from recorded import SHIPPED, copy, set_config, validation
 
 from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.cli import main
-from onnxzoo.hub import find_artifact, package
+from found import find_artifact
+from onnxzoo.hub import package
 from onnxzoo.hub import publish as publishing
 from onnxzoo.hub.card import model_card
 from onnxzoo.hub.package import Package
