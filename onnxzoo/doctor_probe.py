@@ -67,7 +67,6 @@ def engine(name: str) -> dict[str, Any]:
             load_s = time.perf_counter() - started
             with np.load(model.artifact.verified(CONFORMANCE_FILE), allow_pickle=False) as recorded:
                 images, expected = recorded[INPUT_NAME], recorded["logits"]
-            loaded = time.perf_counter()
             logits = model.logits(images)
             first = time.perf_counter()
             model.logits(images[:1])

@@ -1,4 +1,4 @@
-"""Where a model comes from: what a user names, resolved once into an artifact whose files are verified as they are opened.
+"""Where a model comes from: what a user names, resolved once into an artifact whose files are verified when opened.
 
 Whatever runs, checks or lists a model starts here and hands the `Source` on; nothing looks for a name again.
 """
@@ -55,7 +55,9 @@ class Source:
     def here(self) -> tuple[str, ...]:
         """The precisions whose ONNX files are on this machine; they have not been checked."""
         artifact = self.artifact
-        return tuple(one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists())
+        return tuple(
+            one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
+        )
 
     def open(self, precision: str = FP32) -> ModelFile:
         """The ONNX file of this precision, verified; a file is read for that once, however often it is opened.

@@ -58,7 +58,9 @@ def validate_all(choices: Mapping[str, Any], document: dict[str, Any], *, quiet:
     _refuse_nonsense(choices)
     found: list[tuple[str, str, str | Path]] = [("package", folder.name, folder) for folder in shipped_models()]
     found += [("cache", folder.name, folder) for folder in cached_models()]
-    found += [("hub", one.name, f"{one.name}@{one.revision}") for one in inventory.entries() if one.kind == inventory.HUB]
+    found += [
+        ("hub", one.name, f"{one.name}@{one.revision}") for one in inventory.entries() if one.kind == inventory.HUB
+    ]
     if not found:
         raise ModelNotFoundError(
             "there is no model on this machine to validate: none ships with this package and none is in the cache; "

@@ -87,10 +87,10 @@ def take(name: HubName, *, offline: bool | None, precision: str | None, files: S
     """The repo at the commit that the revision of `name` has now, with the files that are needed here and checked.
 
     Needed are config.json, the ONNX file of `precision` (None, or one that the artifact does not have: none) and those
-    of `files` that the artifact has (None: all that an artifact may have). Only what is missing in huggingface_hub's cache is
-    asked for; a pinned commit that is there takes no request at all. `offline`: True makes no request, None does as
-    HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a warning; where the newest copy of main
-    lacks a file, another one that has all, with a warning, too.
+    of `files` that the artifact has (None: all that an artifact may have). Only what is missing in huggingface_hub's
+    cache is asked for; a pinned commit that is there takes no request at all. `offline`: True makes no request, None
+    does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a warning; where the newest copy
+    of main in the cache lacks a file, another one that has all, with a warning, too.
 
     Raises ModelNotFoundError for what is not on the Hub, or offline not on this machine, ArtifactError for a file that
     is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached.

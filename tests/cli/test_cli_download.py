@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from found import find_artifact
 from hub_server import LoopbackHub
 from huggingface_hub import constants
 from tiny import write_artifact
@@ -19,7 +20,6 @@ from onnxzoo.cli import main
 from onnxzoo.engines.cache import compiled, entry_for
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.files import atomic_folder, sha256_of
-from found import find_artifact
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.registry import list_models
 from onnxzoo.temporary import scratch_folder

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from found import find_artifact
 from tiny import write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from found import find_artifact
 from onnxzoo.hub import cached_models, lookup, shipped_models
 
 

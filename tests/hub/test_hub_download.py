@@ -12,18 +12,20 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from artifacts import announce
 from click.testing import CliRunner
+from found import find_artifact
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from huggingface_hub import constants
-from tiny import tiny_logits, write_artifact
+from tiny import tiny_logits, two_precisions, write_artifact
 
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
 from onnxzoo.files import sha256_of
-from found import find_artifact
 from onnxzoo.hub import client, lookup
+from onnxzoo.source import resolve
 
 REPO = "someone/tiny"
 MODEL = "onnx/model.onnx"
@@ -307,12 +309,13 @@ def test_config_alone_does_not_take_the_place_of_a_commit_that_is_whole(
 ) -> None:
     old = find_artifact(REPO)
     hub.store.change(REPO, {"README.md": b"new"})
-    new = find_artifact(REPO, **options)
+    source = resolve(REPO, **options)
+    new = source.artifact.folder
     assert new.name == head(hub)
     assert find_artifact(REPO, offline=True) == old
     onnxzoo.load(REPO, offline=True).close()
     # Once a model came for it, it does.
-    complete_artifact(REPO, new, "fp32")
+    source.open("fp32")
     assert find_artifact(REPO, offline=True) == new
 
 
@@ -368,11 +371,15 @@ def test_what_the_engine_opens_is_of_the_commit_that_was_found(loopback: Loopbac
     onnxzoo.load("someone/two", precision="auto").close()
     assert asked(loopback).count("HEAD /someone/two/resolve/main/config.json") == 1
     first = head(loopback, "someone/two")
-    folder = find_artifact("someone/two", precision=None)
+    source = resolve("someone/two", precision=None)
     loopback.store.change("someone/two", {"onnx/model.onnx": b"of another commit"})
-    complete_artifact("someone/two", folder, "fp32")
-    assert folder.name == first
-    assert (folder / MODEL).read_bytes() == (with_int8 / MODEL).read_bytes()
+    loopback.log.clear()
+    assert source.here == ("int8",)
+    opened = source.open("fp32")
+    assert (source.commit, opened.path.parent.parent.name) == (first, first)
+    assert opened.path.read_bytes() == (with_int8 / MODEL).read_bytes()
+    assert {one.partition("/resolve/")[2] for one in asked(loopback) if "/resolve/" in one} == {f"{first}/{MODEL}"}
+    assert source.here == ("fp32", "int8")
 
 
 def test_a_damaged_file_that_the_engine_opens_is_fetched_again(loopback: LoopbackHub, with_int8: Path) -> None:
@@ -882,27 +889,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 def publish(hub: LoopbackHub, folder: Path, *, more: Mapping[str, bytes] | None = None, **changes: Any) -> None:
     """Commit the folder's config.json with changed keys, and other files, as a malicious user might."""
     hub.store.change(REPO, {"config.json": json.dumps(read_config(folder) | changes).encode(), **(more or {})})
-
-
-def announce(folder: Path, path: str, precision: str | None = None) -> None:
-    """List a file of the folder in its config.json."""
-    config = read_config(folder)
-    file = folder / path
-    config["files"][path] = {"sha256": sha256_of(file), "bytes": file.stat().st_size, "precision": precision}
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 17) -> Path:
-    """A tiny artifact with another ONNX file, as if in the second precision."""
-    from tiny import tiny_graph
-
-    graph = tiny_graph()
-    graph.opset_import[0].version = fp32_at_opset
-    write_artifact(folder, model=graph, name="two")
-    graph.doc_string = f"as if {second}"
-    (folder / "onnx" / f"model_{second}.onnx").write_bytes(graph.SerializeToString())
-    announce(folder, f"onnx/model_{second}.onnx", second)
-    return folder
 
 
 def hub_files(hub: LoopbackHub) -> dict[str, bytes]:

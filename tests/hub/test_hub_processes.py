@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from found import find_artifact
 from hub_kills import MODEL, REPO, kill_downloads
 from hub_server import LoopbackHub
 
-from found import find_artifact
 from onnxzoo.hub import client, snapshot
 from onnxzoo.hub.lookup import SHIPPED_DIR
 
@@ -132,7 +132,7 @@ def test_offline_by_the_environment_makes_no_request_and_no_import_fails(loopbac
     loopback.store.add_repo(REPO, NANO)
     folder = find_artifact(REPO)
     loopback.log.clear()
-    script = "import sys; from onnxzoo.hub import find_artifact; print(find_artifact(sys.argv[1]))"
+    script = "import sys; from onnxzoo.source import resolve; print(resolve(sys.argv[1]).artifact.folder)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, REPO],
         env=child_environment(loopback, HF_HUB_OFFLINE="1"),

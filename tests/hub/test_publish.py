@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from found import find_artifact
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, copy, set_config, validation
 
 from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.cli import main
-from found import find_artifact
 from onnxzoo.hub import package
 from onnxzoo.hub import publish as publishing
 from onnxzoo.hub.card import model_card
