@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 from .artifact.folder import Artifact, is_artifact, read_artifact
 from .artifact.onnx_checks import KNOWN, require_trust
-from .engines.options import AUTO_PRECISION, FP32
-from .engines.protocol import ModelFile, ModelFiles
 from .errors import InputError, ModelNotFoundError
 from .files import models_dir
 from .hub import lookup
 from .hub.names import HubName
 
 if TYPE_CHECKING:
+    from .engines.protocol import ModelFile, ModelFiles
     from .hub.snapshot import Snapshot
 
 SHIPPED, EXPORTED, HUB, FOLDER = "shipped", "exported", "hub", "folder"
@@ -59,13 +58,15 @@ class Source:
             one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
         )
 
-    def open(self, precision: str = FP32) -> ModelFile:
+    def open(self, precision: str = "fp32") -> ModelFile:
         """The ONNX file of this precision, verified; a file is read for that once, however often it is opened.
 
         Of a Hub model it comes now if it is not here or damaged, from the commit that was found first.
         Raises InputError when the artifact has no such precision, ArtifactError as `Artifact.model_file` does, and
         for a Hub model what `Snapshot.bring` raises.
         """
+        from .engines.protocol import ModelFile  # imports numpy, which whoever only lists models does not need
+
         if precision not in self._opened:
             announced = self.artifact.required_model(precision)
             if self.snapshot is None:
@@ -80,6 +81,9 @@ class Source:
 
         Offline, `auto` chooses among the files that are here.
         """
+        from .engines.options import AUTO_PRECISION
+        from .engines.protocol import ModelFiles
+
         precisions = self.artifact.precisions
         if precision == AUTO_PRECISION and self.snapshot is not None and self.snapshot.offline:
             precisions = self.here or precisions  # without any, the error says how to get them
@@ -91,7 +95,7 @@ def resolve(
     *,
     revision: str | None = None,
     offline: bool | None = None,
-    precision: str | None = FP32,
+    precision: str | None = "fp32",
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
 ) -> Source:
@@ -120,7 +124,7 @@ def source_at(
     place: HubName | Path,
     *,
     offline: bool | None = None,
-    precision: str | None = FP32,
+    precision: str | None = "fp32",
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
 ) -> Source:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from hub_server import LoopbackHub
+from hub_tiny import two_precisions
 from onnx import helper
-from tiny import tiny_graph, two_precisions, write_artifact
+from tiny import tiny_graph, write_artifact
 
 import onnxzoo
 from onnxzoo import source

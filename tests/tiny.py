@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from artifacts import announce
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxzoo.files import sha256_of
@@ -166,16 +165,4 @@ def write_artifact(
         else:
             config[key] = value
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
-
-
-def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 17) -> Path:
-    """A tiny artifact with another ONNX file, as if in the second precision."""
-    graph = tiny_graph()
-    graph.opset_import[0].version = fp32_at_opset
-    write_artifact(folder, model=graph, name="two")
-    graph.doc_string = f"as if {second}"
-    path = f"onnx/model_{second}.onnx"
-    (folder / path).write_bytes(graph.SerializeToString())
-    announce(folder, path, precision=second)
     return folder
