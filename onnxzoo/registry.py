@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from importlib import resources
 from typing import Any, TypeVar
 
+from .datasets import DATASETS
 from .errors import RegistryError, UnknownModelError
 from .families import Architecture, family_named
 from .families.family import require
@@ -71,16 +72,6 @@ class Preprocess:
         if size == self.crop_size:
             return self
         return replace(self, crop_size=size, resize_size=round(size * (self.resize_size / self.crop_size)))
-
-
-DATASETS: Mapping[str, str] = {
-    "imagenet1k": "ImageNet-1k, 50,000 validation images",
-    "fashion_mnist": "Fashion-MNIST, 10,000 test images",
-}
-"""What accuracies are measured on, by label set."""
-
-DATASET_IMAGES: Mapping[str, int] = {"imagenet1k": 50_000, "fashion_mnist": 10_000}
-"""How many images that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +139,7 @@ class ModelEntry:
     @property
     def dataset(self) -> str:
         """The images that `accuracy` was measured on."""
-        return DATASETS[self.labels]
+        return DATASETS[self.labels].description
 
 
 def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architecture:

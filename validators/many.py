@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..artifact.folder import read_artifact
 from ..engines import AUTO, engine_class
 from ..errors import ModelNotFoundError, OnnxzooError
-from ..hub import cached_models, find_artifact, shipped_models
+from ..hub import cached_models, shipped_models
+from ..precisions import FP32
+from ..source import resolve
 from ..strict_json import plain
 from .engine_checks import Check
 from .result import PreprocessResult
@@ -21,7 +22,7 @@ from .validate import Validation
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A model on this machine. `origin`: `package`, `cache` (exported) or `hub`. `place`: for `find_artifact`."""
+    """A model on this machine. `origin`: `package`, `cache` (exported) or `hub`. `place`: for `source.resolve`."""
 
     origin: str
     name: str
@@ -80,11 +81,11 @@ class Summary:
 
 def installed_models() -> tuple[Installed, ...]:
     """What ships, was exported or came from the Hub. Raises ModelNotFoundError when there is no model at all."""
-    from ..hub import cache
+    from ..hub import inventory
 
     found = [Installed("package", folder.name, folder) for folder in shipped_models()]
     found += [Installed("cache", folder.name, folder) for folder in cached_models()]
-    hub = (one for one in cache.entries() if one.kind == cache.HUB)
+    hub = (one for one in inventory.entries() if one.kind == inventory.HUB)
     found += [Installed("hub", one.name, f"{one.name}@{one.revision}") for one in hub]
     if not found:
         raise ModelNotFoundError(
@@ -121,7 +122,7 @@ def _refuse_nonsense(choices: Mapping[str, Any]) -> None:
     for name in choices.get("engines", ()):
         if name != AUTO:
             engine_class(name)
-    for precision in choices.get("precisions", ("fp32",)):
+    for precision in choices.get("precisions", (FP32,)):
         tolerance_of(precision, choices.get("tolerance"))
 
 
@@ -130,8 +131,9 @@ def _validate(model: Installed, choices: Mapping[str, Any]) -> ModelResult:
     checks: list[Check] = []
     error, skipped, folder, unavailable = "", False, Path(model.place), {}
     try:
-        folder = find_artifact(model.place, files=None)
-        validation = Validation(read_artifact(folder), **choices)
+        artifact = resolve(model.place, files=None).artifact
+        folder = artifact.folder
+        validation = Validation(artifact, **choices)
         # What was found before something is missing counts.
         checks, unavailable = validation.checks, validation.unavailable
         for _ in validation.run():

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
-from ..hub import find_artifact
+from ..precisions import FP32
+from ..source import resolve
 from ..validators.tolerances import TOLERANCES
 from .completion import engine_names, model_names
 from .engine_options import trust_option
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     shell_complete=model_names,
     help="Compare with another artifact in the same engine as well.",
 )
-@click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
+@click.option("--against-precision", metavar="P", help=f"Precision of the other artifact's model.  [default: {FP32}]")
 @click.option(
     "--tol",
     "tolerance",
     type=Number(0, above=True),
-    help="Passes when |y - ref| <= tol + tol * |ref| for every value; for fp32, and for what --precision names.  "
+    help=f"Passes when |y - ref| <= tol + tol * |ref| for every value; for {FP32}, and for what --precision names.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
 @click.option(
@@ -130,7 +131,7 @@ class Options:
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of this name or folder, with the trust that was asked for."""
-        return read_artifact(find_artifact(name, files=None), self.trust)
+        return resolve(name, files=None, trust=self.trust).artifact
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
     from ..validators.validate import Validation
 
     if options.recording:
-        refuse_to_record(artifact, options.tolerance, options.precisions or ("fp32",))
+        refuse_to_record(artifact, options.tolerance, options.precisions or (FP32,))
     if options.report is not None:
         refuse_to_report(options.report)
     say = _say(options)
@@ -174,7 +175,7 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
             artifact,
             weights=options.weights,
             against=None if options.against is None else options.artifact(options.against),
-            against_precision=options.against_precision or "fp32",
+            against_precision=options.against_precision or FP32,
             images=_images(options.images),
             unreadable=lambda error: report_error(str(error)),
             samples=options.samples,

@@ -15,6 +15,7 @@ from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import documented_entry, read_artifact
+from onnxzoo.datasets import DATASETS
 from onnxzoo.errors import InputError
 from onnxzoo.evaluation.accuracy import Evaluation
 from onnxzoo.evaluation.record import record_evaluation
@@ -101,6 +102,17 @@ def test_limit_classes_and_split(tiny, data, tmp_path):
     assert json.loads(run("eval", tiny, "--data", both, "--split", "train", "--json").stdout)["images"] == 3
 
 
+def test_a_class_by_number_is_the_datas_and_is_said(tiny, data):
+    """The data's folders are black, blue, green, red: its class 1 is not the model's, which is red."""
+    result = run("eval", tiny, "--data", data, "--classes", "1,RED", "--json")
+    assert [row["label"] for row in json.loads(result.stdout)["classes"]] == ["red", "blue"]
+    assert result.stderr == "onnxzoo: --classes 1 is 'blue', by its place in the data\n"
+    result = run("eval", tiny, "--data", data, "--classes", "gren")
+    assert result.exit_code == 1
+    assert "there is no class 'gren'; the data has 4: black, blue, green, red" in result.stderr
+    assert "did you mean 'green'?" in result.stderr
+
+
 def test_an_accuracy_is_documented_for_the_models_own_classes_only(tmp_path, data):
     fine_tuned = write_artifact(tmp_path / "b0", name="pvt_v2_b0")  # to four colours
     assert json.loads(run("eval", fine_tuned, "--data", data, "--json").stdout)["documented"] is None
@@ -184,7 +196,7 @@ def test_what_is_not_recorded(tiny, data):
         assert run("eval", tiny, "--data", data, "--record", "x", *more).exit_code == 2
     for words in ("", " ", "x" * 201):
         assert "say in 1 to 200 letters" in run("eval", tiny, "--data", data, "--record", words).stderr
-    for words in ("imagenet1k", registry.DATASETS["imagenet1k"]):
+    for words in ("imagenet1k", DATASETS["imagenet1k"].description):
         result = run("eval", tiny, "--data", data, "--record", words)
         assert result.exit_code == 2
         assert "12 images were measured, expected 50,000; it is not recorded" in result.stderr
