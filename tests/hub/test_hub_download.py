@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from found import find_artifact
 from hub_server import LoopbackHub
 from hub_tiny import MODEL, REPO, altered_hash, announce, asked, blob_of, head, spoil, two_precisions
@@ -15,6 +16,7 @@ from tiny import tiny_logits, write_artifact
 
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError
 from onnxzoo.files import sha256_of
 from onnxzoo.hub import client, lookup
