@@ -44,7 +44,8 @@ MODEL_FILES: Mapping[str, str] = {
     "fp16": "onnx/model_fp16.onnx",
     "int8": "onnx/model_int8.onnx",
 }
-INPUT_NAME = "image"
+INPUT_NAME = "pixel_values"
+"""Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
 MAX_CLASSES = 100_000

@@ -18,6 +18,7 @@ from fake_onnxruntime import COREML, CPU, CUDA, L40S, RTX, TENSORRT, FakeOnnxRun
 from filelock import FileLock
 from tiny import tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine, nvidia, nvidia_libraries, onnxruntime_session
 from onnxzoo.engines.onnxruntime_tensorrt import needed_major
 from onnxzoo.engines.options import EngineOptions
@@ -41,7 +42,7 @@ def test_runs_where_it_was_asked_to_and_says_so(ort, model_file, batch, name):
     assert (info.name, info.device, info.precision, info.reason) == (name, "cuda:0 NVIDIA L40S", "fp32", "requested")
     assert info.nodes == {PROVIDERS[name]: 10}
     assert info.version.startswith({"cuda": "1.31.1", "tensorrt": "10.13.2", "tensorrt-rtx": "0.5.0"}[name])
-    outputs = with_engine.run({"image": batch})
+    outputs = with_engine.run({INPUT_NAME: batch})
     for output, expected in tiny_outputs(batch).items():
         np.testing.assert_array_equal(outputs[output], expected)
     assert ort.sessions[-1].batches[-1] == 3
@@ -49,7 +50,7 @@ def test_runs_where_it_was_asked_to_and_says_so(ort, model_file, batch, name):
     with_engine.close()
     with_engine.close()
     with pytest.raises(EngineError, match=f"the {name} engine is closed"):
-        with_engine.run({"image": batch})
+        with_engine.run({INPUT_NAME: batch})
 
 
 @pytest.mark.parametrize("name", GPU_ENGINES)
@@ -306,7 +307,7 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
     with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
-        engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
 def test_cuda_runs_no_more_at_a_time_than_was_expected(ort, model_file):
@@ -515,7 +516,7 @@ def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batc
     assert engine.warm()[0].batch_size == served  # type: ignore[attr-defined]
     assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"image:{served}x3x32x32"
     for output, expected in tiny_outputs(batch).items():
-        np.testing.assert_array_equal(engine.run({"image": batch})[output], expected)
+        np.testing.assert_array_equal(engine.run({INPUT_NAME: batch})[output], expected)
 
 
 def test_a_larger_plan_of_another_driver_or_precision_or_with_a_strange_manifest_serves_nobody(
