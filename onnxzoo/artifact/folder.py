@@ -33,6 +33,7 @@ from ..strict_json import parse_json
 from .config_fields import Fields, shown
 from .file import ArtifactFile, may_lie_at, parse_file
 from .onnx_checks import KNOWN, Interface, Trust, check_onnx
+from .remake import renewal
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -140,6 +141,11 @@ class Artifact:
         return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
 
     @property
+    def config_file(self) -> Path:
+        """Its config.json."""
+        return self.folder / CONFIG_FILE
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return len(self.id2label)
@@ -179,7 +185,13 @@ class Artifact:
         than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
         found = self.verified(self.required_model(precision).path)
-        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
+        check_onnx(
+            found,
+            self.interface,
+            schema_version=self.config["schema_version"],
+            trust=self.trust,
+            advice=lambda inputs: renewal(self, inputs),
+        )
         return found
 
     @property
@@ -205,7 +217,7 @@ class Artifact:
         """
         announced = self.files.get(path)
         if announced is None:
-            raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
+            raise ArtifactError(f"{self.config_file} lists no file {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
             raise ArtifactError(
