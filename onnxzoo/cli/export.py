@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--labels",
     "labels_file",
     type=FILE,
-    help="Class names, one a line, with or without a leading id.",
+    help="Class names, one a line, with or without a leading id; or the config.json of an artifact.",
 )
 @click.option("--skip-exported", is_flag=True, help="Leave out what the same tools have made of the same checkpoint.")
 @quiet_option

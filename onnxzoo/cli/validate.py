@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import CONFIG_FILE, Artifact
+from ..artifact.folder import Artifact
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
 from ..precisions import FP32
@@ -195,7 +195,7 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
         say(f"{'passed' if result else 'FAILED'}: {result.passed_checks} of {len(result.checks)} checks")
         if options.recording and result:
             result = dataclasses.replace(result, recorded=(written := record(validation)))
-            say(f"recorded in {artifact.folder / CONFIG_FILE}: {len(written)} validations")
+            say(f"recorded in {artifact.config_file}: {len(written)} validations")
         elif options.recording:
             say("not recorded: only a validation that passed is")
     return result
