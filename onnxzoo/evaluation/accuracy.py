@@ -105,6 +105,17 @@ class Evaluation:
         return self.images / self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of the images at `indices` of a dataset, int64 [N]: the class ids that are true, int64 [N], and that the model
+    finds best, int64 [N, up to TOP_K].
+    """
+
+    indices: npt.NDArray[np.int64]
+    truth: npt.NDArray[np.int64]
+    best: npt.NDArray[np.int64]
+
+
 def evaluate(
     model: Model,
     dataset: Dataset,
@@ -121,26 +132,14 @@ def evaluate(
     Raises DatasetError when the dataset's classes are not the model's or no image can be read, InputError for a
     `batch_size` or `limit` below 1, EngineError.
     """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise InputError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
-    class_ids = np.array(match_classes(dataset.classes, model.labels), dtype=np.int64)
-    indices = _spread(len(dataset), limit)
     outcomes: Counter[tuple[int, int]] = Counter()  # (true class id, best class id) -> images
     in_top5 = 0
     unreadable: list[Unreadable] = []
     started = time.perf_counter()
-    for start in range(0, len(indices), batch_size):
-        readable, batch = _read(model, dataset, indices[start : start + batch_size], unreadable)
-        if len(batch):
-            best = best_classes(model.logits(batch), TOP_K)
-            truth = class_ids[dataset.labels[readable]]
-            outcomes.update(zip(truth.tolist(), best[:, 0].tolist(), strict=True))
-            in_top5 += int((best == truth[:, None]).any(axis=1).sum())
-        if progress is not None:
-            progress(min(start + batch_size, len(indices)), len(indices))
+    for answer in answers(model, dataset, unreadable, batch_size=batch_size, limit=limit, progress=progress):
+        outcomes.update(zip(answer.truth.tolist(), answer.best[:, 0].tolist(), strict=True))
+        in_top5 += int((answer.best == answer.truth[:, None]).any(axis=1).sum())
     seconds = time.perf_counter() - started
-    if not outcomes:
-        raise DatasetError(f"none of the {len(indices)} images can be read; the first: {unreadable[0].reason}")
     return Evaluation(
         model=model.name,
         engine=model.engine,
@@ -151,6 +150,33 @@ def evaluate(
         classes=tuple(_per_class(outcomes, model.labels)),
         unreadable=tuple(unreadable),
     )
+
+
+def answers(
+    model: Model,
+    dataset: Dataset,
+    unreadable: list[Unreadable],
+    *,
+    batch_size: int = BATCH_SIZE,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Answers]:
+    """What the model says of the images of a dataset, batch by batch; `unreadable` gets those that were left out.
+
+    The rest as in `evaluate`, which counts these; raises as it does.
+    """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise InputError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
+    class_ids = np.array(match_classes(dataset.classes, model.labels), dtype=np.int64)
+    indices = _spread(len(dataset), limit)
+    for start in range(0, len(indices), batch_size):
+        readable, batch = _read(model, dataset, indices[start : start + batch_size], unreadable)
+        if len(batch):
+            yield Answers(readable, class_ids[dataset.labels[readable]], best_classes(model.logits(batch), TOP_K))
+        if progress is not None:
+            progress(min(start + batch_size, len(indices)), len(indices))
+    if len(unreadable) == len(indices):
+        raise DatasetError(f"none of the {len(indices)} images can be read; the first: {unreadable[0].reason}")
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
