@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from ..artifact.folder import CARD_FILE, SCHEMA_VERSION, read_artifact
 from ..artifact.writing import described_files, write_config, write_preprocessor_config
 from ..families import ModelSpec
 from ..hub.card import model_card
+from ..packages import installed_versions
 from ..registry import ModelEntry, Preprocess
 
 TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
@@ -20,11 +19,7 @@ TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "
 
 def tool_versions() -> dict[str, str]:
     """Versions of the packages that take part in an export, by name; Paddle comes as one of two packages."""
-    versions = {}
-    for tool in TOOLS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[tool] = metadata.version(tool)
-    return versions
+    return installed_versions(TOOLS)
 
 
 def write_descriptions(
