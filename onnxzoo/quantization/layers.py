@@ -39,7 +39,7 @@ def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
     layers = tuple(
         Layer(node.name, node.op_type, node.input[1], math.prod(dimensions[node.input[1]]))
         for node in graph.node
-        if node.op_type in OPERATORS and node.name and len(dimensions.get(node.input[1], ())) >= LEAST_WEIGHTS
+        if node.op_type in OPERATORS and len(dimensions.get(node.input[1], ())) >= LEAST_WEIGHTS
     )
     if not layers:
         raise InputError(f"{file} has no {', '.join(OPERATORS)} with a constant weight: there is nothing to quantise")

@@ -55,6 +55,8 @@ class StaticQuantizer:
         self._ranges = work / "ranges.json"
         self._prepared = work / "prepared.onnx"
         self._exact = self._onnx.load(str(model_file))
+        for number, node in enumerate(self._exact.graph.node):
+            node.name = node.name or f"{node.op_type}_{number}"  # layers are told apart by name
         self.layers = quantizable_layers(self._exact, model_file)
         self._notes = {prop.key: prop.value for prop in self._exact.metadata_props}
         prepared = self._onnx.ModelProto()
