@@ -177,7 +177,13 @@ class Artifact:
         missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
         than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
-        found = self.verified(self.required_model(precision).path)
+        return self.checked_graph(self.verified(self.required_model(precision).path))
+
+    def checked_graph(self, found: Path) -> Path:
+        """The artifact's ONNX file at `found`, which is known to have the announced bytes, when its graph may be run.
+
+        Raises ArtifactError as `model_file` does.
+        """
         check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
         return found
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
+from ..artifact.folder import CONFIG_FILE, Artifact
 from ..data.walk import NoImages, Skipped, find_images
-from ..hub import find_artifact
+from ..source import resolve
 from ..validators.tolerances import TOLERANCES
 from .completion import model_names
 from .engine_options import trust_option
@@ -117,7 +117,7 @@ class Options:
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of this name or folder, with the trust that was asked for."""
-        return read_artifact(find_artifact(name, files=None), self.trust)
+        return resolve(name, files=None, trust=self.trust).artifact
 
     @property
     def choices(self) -> dict[str, Any]:
