@@ -84,6 +84,17 @@ def add_model(folder: Path, precision: str, *, weights_bits: int | None = None) 
     return read_artifact(folder)
 
 
+def forget_missing(folder: Path) -> None:
+    """Take the files that are not in `folder` out of config.json, as a copy of a part of a Hub repo needs it.
+
+    Raises ArtifactError when there is no artifact, or config.json cannot be written.
+    """
+    current = read_artifact(folder)
+    here = {path: entry for path, entry in current.config["files"].items() if (folder / path).is_file()}
+    if len(here) < len(current.files):
+        write_config(folder, {**current.config, "files": here})
+
+
 def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, changed: str) -> None:
     """Add records of one kind to config.json. Whatever else the file holds stays.
 

@@ -69,16 +69,15 @@ def command(
     Layers whose rounding shows most stay in fp32 until the limits hold. The file takes its place in the artifact when
     it has passed its validation; until then the artifact stays as it was. Needs the extra quantize.
     """
-    from .. import hub
-    from ..artifact.folder import read_artifact
     from ..quantization.quantize import MAX_DROP, MIN_SNR_DB, Limits, quantize
+    from ..source import resolve
 
     if max_drop is not None and data is None:
         raise click.UsageError("--max-drop is about labelled images: name them (--data)")
     limits = Limits(MIN_SNR_DB if min_snr is None else min_snr, MAX_DROP if max_drop is None else max_drop / 100)
     unreadable: list[str] = []
     with progress(f"loading {model}", "candidates", quiet=quiet) as line:
-        artifact = read_artifact(hub.find_artifact(model, precision="fp32", files=None))
+        artifact = resolve(model, files=None).artifact
         target = _out(artifact, out)
         chosen = _images(artifact, images, samples, unreadable)
         labelled = None if data is None else _dataset(artifact, data)

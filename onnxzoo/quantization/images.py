@@ -53,7 +53,7 @@ def own_images(
     if samples < FEWEST:
         raise InputError(f"samples must be at least {FEWEST}, got {samples}")
     wanted = samples + samples // HELD_OUT_SHARE
-    places = np.linspace(0, len(sources) - 1, min(wanted, len(sources))).round().astype(int) if sources else []
+    places = np.linspace(0, len(sources) - 1, min(wanted, len(sources))).round().astype(int).tolist()
     found: list[Array] = []
     for place in places:
         try:

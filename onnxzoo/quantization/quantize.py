@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact.folder import CARD_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
-from ..artifact.writing import add_model
+from ..artifact.writing import add_model, forget_missing
 from ..cpu import cpu
 from ..data.dataset import Dataset
 from ..errors import (
@@ -223,6 +223,8 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
         return second
 
     shutil.copytree(source, target, copy_function=linked if link else shutil.copyfile, dirs_exist_ok=True)
+    if not link:
+        forget_missing(target)
 
 
 def _validate(folder: Path, precision: str) -> None:

@@ -130,6 +130,19 @@ def test_a_copy_gets_the_file_and_the_original_stays(colours: Path, tmp_path: Pa
     assert not originals & {path.stat().st_ino for path in (tmp_path / "copy").rglob("*")}, "edited apart"
 
 
+def test_a_copy_of_a_part_of_an_artifact_lists_what_it_has(colours: Path, tmp_path: Path) -> None:
+    config = json.loads((colours / "config.json").read_text(encoding="utf-8"))
+    config["files"]["onnx/model_fp16.onnx"] = {"sha256": "0" * 64, "bytes": 5, "precision": "fp16"}
+    (colours / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    artifact = read_artifact(colours)
+    quantize(artifact, plain_images(artifact), limits=Limits(10), out=tmp_path / "copy")
+    assert read_artifact(tmp_path / "copy").precisions == ("fp32", "int8"), "fp16 was not fetched from the Hub"
+    before = contents(colours)
+    with pytest.raises(ArtifactError, match=r"model_fp16.onnx is missing"):
+        quantize(artifact, plain_images(artifact), limits=Limits(10))
+    assert contents(colours) == before
+
+
 def test_a_card_that_was_edited_stays(colours: Path) -> None:
     (colours / "README.md").write_text("mine", encoding="utf-8")
     artifact = read_artifact(colours)
