@@ -17,11 +17,12 @@ from . import registry
 from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact
 from .artifact.onnx_checks import KNOWN
 from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
-from .engines.options import DEFAULT_BATCH_SIZE, FP32, Hint
+from .engines.options import DEFAULT_BATCH_SIZE, Hint
 from .engines.protocol import Engine
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
 from .image import ImageInput, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
+from .precisions import FP32
 from .results import Array, ClassScore, EngineInfo, Prediction
 from .source import Source, resolve
 

@@ -19,6 +19,7 @@ from .errors import InputError, ModelNotFoundError
 from .files import models_dir
 from .hub import lookup
 from .hub.names import HubName
+from .precisions import AUTO_PRECISION, FP32
 
 if TYPE_CHECKING:
     from .engines.protocol import ModelFile, ModelFiles
@@ -58,7 +59,7 @@ class Source:
             one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
         )
 
-    def open(self, precision: str = "fp32") -> ModelFile:
+    def open(self, precision: str = FP32) -> ModelFile:
         """The ONNX file of this precision, verified; a file is read for that once, however often it is opened.
 
         Of a Hub model it comes now if it is not here or damaged, from the commit that was found first.
@@ -81,7 +82,6 @@ class Source:
 
         Offline, `auto` chooses among the files that are here.
         """
-        from .engines.options import AUTO_PRECISION
         from .engines.protocol import ModelFiles
 
         precisions = self.artifact.precisions
@@ -95,7 +95,7 @@ def resolve(
     *,
     revision: str | None = None,
     offline: bool | None = None,
-    precision: str | None = "fp32",
+    precision: str | None = FP32,
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
 ) -> Source:
@@ -124,7 +124,7 @@ def source_at(
     place: HubName | Path,
     *,
     offline: bool | None = None,
-    precision: str | None = "fp32",
+    precision: str | None = FP32,
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
 ) -> Source:

@@ -12,6 +12,7 @@ from .. import hub, registry
 from ..artifact.folder import CONFIG_FILE, MODEL_FILES
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.names import HubName
+from ..precisions import FP32
 from ..source import source_at
 from .completion import model_names
 from .output import print_json, say
@@ -42,7 +43,7 @@ class Result:
 @click.command("download", short_help="Bring models from the Hugging Face Hub.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Every model of the registry.")
-@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default=FP32, show_default=True)
 @click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
 @click.option("--dry-run", is_flag=True, help="Say what would be downloaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

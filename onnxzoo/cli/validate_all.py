@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, shipped_models
+from ..precisions import FP32
 from ..source import resolve
 from ..validators.tolerances import tolerance_of
 from .output import report, say
@@ -87,7 +88,7 @@ def _refuse_nonsense(choices: Mapping[str, Any]) -> None:
     for name in choices.get("engines", ()):
         if name != AUTO:
             engine_class(name)
-    for precision in choices.get("precisions", ("fp32",)):
+    for precision in choices.get("precisions", (FP32,)):
         tolerance_of(precision, choices.get("tolerance"))
 
 
