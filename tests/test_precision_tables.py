@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Collection
 
 import pytest
-from onnxzoo.hub.cache import LAYOUT
 from onnxzoo.validators.engine_settings import ROUNDING as ROUNDING_OF_ENGINES
 from onnxzoo.validators.layer_errors import NOISE
 from onnxzoo.validators.low_precision import ROUNDING, SMALLEST
@@ -25,6 +24,7 @@ from onnxzoo.engines.openvino import PRECISIONS as NAMED_BY_OPENVINO
 from onnxzoo.engines.openvino_compile import ARITHMETIC, CAPABILITIES
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.provider_options import TENSORRT, TYPES
+from onnxzoo.hub.inventory import LAYOUT
 from onnxzoo.hub.package import FIXED
 from onnxzoo.precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS, PRECISIONS, REQUESTS
 
