@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .registry import ModelEntry, list_models
     from .registry import find as info
     from .results import ClassScore, EngineInfo, Prediction
+    from .stream import Result
 
     __version__: str
 
@@ -63,6 +64,7 @@ __all__ = [
     "Prediction",
     "QuantizationError",
     "RegistryError",
+    "Result",
     "TrainingError",
     "UnknownModelError",
     "ValidationError",
@@ -79,6 +81,7 @@ _LAZY = {
     "Model": ("model", "Model"),
     "ModelEntry": ("registry", "ModelEntry"),
     "Prediction": ("results", "Prediction"),
+    "Result": ("stream", "Result"),
     "info": ("registry", "find"),
     "list_models": ("registry", "list_models"),
     "load": ("model", "load"),

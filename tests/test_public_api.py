@@ -49,6 +49,7 @@ def test_all_is_pinned():
         "Prediction",
         "QuantizationError",
         "RegistryError",
+        "Result",
         "TrainingError",
         "UnknownModelError",
         "ValidationError",

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.layouts import Dataset
-from ..errors import DatasetError, ImageError, InputError
-from ..image import ImageInput, preprocess_batch
+from ..errors import DatasetError, InputError
 from ..model import BATCH_SIZE, Model
-from ..results import Array, EngineInfo
+from ..results import EngineInfo
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far and the images in all."""
@@ -105,17 +104,6 @@ class Evaluation:
         return self.images / self.seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Of the images at `indices` of a dataset, int64 [N]: the class ids that are true, int64 [N], and that the model
-    finds best, int64 [N, up to TOP_K].
-    """
-
-    indices: npt.NDArray[np.int64]
-    truth: npt.NDArray[np.int64]
-    best: npt.NDArray[np.int64]
-
-
 def evaluate(
     model: Model,
     dataset: Dataset,
@@ -132,14 +120,28 @@ def evaluate(
     Raises DatasetError when the dataset's classes are not the model's or no image can be read, InputError for a
     `batch_size` or `limit` below 1, EngineError.
     """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise InputError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
+    class_ids = np.array(match_classes(dataset.classes, model.labels), dtype=np.int64)
+    indices = _spread(len(dataset), limit)
     outcomes: Counter[tuple[int, int]] = Counter()  # (true class id, best class id) -> images
     in_top5 = 0
     unreadable: list[Unreadable] = []
     started = time.perf_counter()
-    for answer in answers(model, dataset, unreadable, batch_size=batch_size, limit=limit, progress=progress):
-        outcomes.update(zip(answer.truth.tolist(), answer.best[:, 0].tolist(), strict=True))
-        in_top5 += int((answer.best == answer.truth[:, None]).any(axis=1).sum())
+    results = model.stream((dataset.image(int(i)) for i in indices), top_k=TOP_K, batch_size=batch_size)
+    for done, (index, result) in enumerate(zip(indices.tolist(), results, strict=True), start=1):
+        if result.prediction is None:
+            unreadable.append(Unreadable(dataset.name(index), str(result.error)))
+        else:
+            truth = int(class_ids[dataset.labels[index]])
+            best = [one.class_id for one in result.prediction.top]
+            outcomes[truth, best[0]] += 1
+            in_top5 += truth in best
+        if progress is not None and (done % batch_size == 0 or done == len(indices)):
+            progress(done, len(indices))
     seconds = time.perf_counter() - started
+    if not outcomes:
+        raise DatasetError(f"none of the {len(indices)} images can be read; the first: {unreadable[0].reason}")
     return Evaluation(
         model=model.name,
         engine=model.engine,
@@ -150,33 +152,6 @@ def evaluate(
         classes=tuple(_per_class(outcomes, model.labels)),
         unreadable=tuple(unreadable),
     )
-
-
-def answers(
-    model: Model,
-    dataset: Dataset,
-    unreadable: list[Unreadable],
-    *,
-    batch_size: int = BATCH_SIZE,
-    limit: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[Answers]:
-    """What the model says of the images of a dataset, batch by batch; `unreadable` gets those that were left out.
-
-    The rest as in `evaluate`, which counts these; raises as it does.
-    """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise InputError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
-    class_ids = np.array(match_classes(dataset.classes, model.labels), dtype=np.int64)
-    indices = _spread(len(dataset), limit)
-    for start in range(0, len(indices), batch_size):
-        readable, batch = _read(model, dataset, indices[start : start + batch_size], unreadable)
-        if len(batch):
-            yield Answers(readable, class_ids[dataset.labels[readable]], best_classes(model.logits(batch), TOP_K))
-        if progress is not None:
-            progress(min(start + batch_size, len(indices)), len(indices))
-    if len(unreadable) == len(indices):
-        raise DatasetError(f"none of the {len(indices)} images can be read; the first: {unreadable[0].reason}")
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
@@ -235,42 +210,10 @@ def match_classes(classes: Sequence[str], labels: Sequence[str]) -> tuple[int, .
     )
 
 
-def best_classes(logits: Array, count: int) -> npt.NDArray[np.int64]:
-    """Ids of the `count` best classes of every row, best first: float32 [N, classes] -> int64 [N, count].
-
-    Equal logits come in the order of class ids, as in `Model.predict`; fewer classes than `count` give all of them.
-    """
-    ids: npt.NDArray[np.int64] = np.argsort(-logits, axis=1, kind="stable")[:, :count].astype(np.int64)
-    return ids
-
-
 def _spread(total: int, limit: int | None) -> npt.NDArray[np.int64]:
     """Indices of at most `limit` of `total` images, evenly spaced from the first."""
     count = total if limit is None else min(limit, total)
     return np.arange(count, dtype=np.int64) * total // count
-
-
-def _read(
-    model: Model, dataset: Dataset, indices: npt.NDArray[np.int64], unreadable: list[Unreadable]
-) -> tuple[npt.NDArray[np.int64], Array]:
-    """The indices of the images that can be read, and these images preprocessed; the others join `unreadable`."""
-    spec = model.artifact.preprocess
-    try:
-        return indices, preprocess_batch([dataset.image(int(i)) for i in indices], spec)
-    except ImageError:
-        pass  # at least one: find out which
-    readable: list[int] = []
-    images: list[ImageInput] = []
-    for index in indices.tolist():
-        try:
-            image = dataset.image(index)
-            preprocess_batch([image], spec)
-        except ImageError as error:
-            unreadable.append(Unreadable(dataset.name(index), str(error)))
-        else:
-            readable.append(index)
-            images.append(image)
-    return np.array(readable, dtype=np.int64), preprocess_batch(images, spec)
 
 
 def _per_class(outcomes: Counter[tuple[int, int]], labels: Sequence[str]) -> Iterator[ClassResult]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..data.dataset import Dataset
 from ..errors import InputError
 from ..model import BATCH_SIZE, Model
-from .accuracy import Z_95, Progress, Unreadable, answers
+from .accuracy import Z_95, Progress, match_classes
 
 Right = npt.NDArray[np.bool_]
 
@@ -64,15 +64,15 @@ def right_answers(
 
     Raises InputError for an image that cannot be read, as the same ones must be compared; else as `evaluate` does.
     """
+    class_ids = match_classes(dataset.classes, model.labels)
     right = np.zeros(len(dataset), dtype=np.bool_)
-    unreadable: list[Unreadable] = []
-    for answer in answers(model, dataset, unreadable, batch_size=batch_size, progress=progress):
-        right[answer.indices] = answer.best[:, 0] == answer.truth
-    if unreadable:
-        raise InputError(
-            f"{len(unreadable)} of the {len(dataset)} labelled images cannot be read, the first: "
-            f"{unreadable[0].reason}; take them out"
-        )
+    images = (dataset.image(index) for index in range(len(dataset)))
+    for index, result in enumerate(model.stream(images, top_k=1, batch_size=batch_size)):
+        if result.prediction is None:
+            raise InputError(f"{dataset.name(index)} cannot be read: {result.error}; take it out of the labelled images")
+        right[index] = result.prediction.top[0].class_id == class_ids[dataset.labels[index]]
+        if progress is not None:
+            progress(index + 1, len(dataset))
     return right
 
 
