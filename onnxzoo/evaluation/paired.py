@@ -69,7 +69,9 @@ def right_answers(
     images = (dataset.image(index) for index in range(len(dataset)))
     for index, result in enumerate(model.stream(images, top_k=1, batch_size=batch_size)):
         if result.prediction is None:
-            raise InputError(f"{dataset.name(index)} cannot be read: {result.error}; take it out of the labelled images")
+            raise InputError(
+                f"{dataset.name(index)} cannot be read: {result.error}; take it out of the labelled images"
+            )
         right[index] = result.prediction.top[0].class_id == class_ids[dataset.labels[index]]
         if progress is not None:
             progress(index + 1, len(dataset))
