@@ -47,6 +47,7 @@ def test_all_is_pinned():
         "ModelNotFoundError",
         "OnnxzooError",
         "Prediction",
+        "QuantizationError",
         "RegistryError",
         "Result",
         "TrainingError",
