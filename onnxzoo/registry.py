@@ -148,11 +148,6 @@ def models() -> Mapping[str, ModelEntry]:
     return parse_models(_document())
 
 
-def namespace() -> str:
-    """The Hugging Face Hub organisation that has the models, one repo each, named as here."""
-    return str(_document()["namespace"])
-
-
 def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
     """Read the registry document.
 
@@ -219,6 +214,12 @@ def labels(label_set: str) -> tuple[str, ...]:
     text = resources.files(__package__).joinpath("labels").joinpath(f"{label_set}.txt").read_text(encoding="utf-8")
     # Files of the package's own: ids in order, which a test asserts. Those of users are for `onnxzoo.data.labels`.
     return tuple(line.partition(" ")[2] for line in text.splitlines())
+
+
+def default_labels(entry: ModelEntry, num_classes: int) -> tuple[str, ...]:
+    """Class names where none are given: the model's own if there are as many classes, else `class 0`, `class 1`, ..."""
+    names = labels(entry.labels)
+    return names if len(names) == num_classes else tuple(f"class {i}" for i in range(num_classes))
 
 
 @functools.cache
