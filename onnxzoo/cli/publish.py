@@ -15,6 +15,7 @@ from ..errors import ArtifactError, InputError, OnnxzooError
 from ..hub.names import NAMESPACE_VARIABLE, require_endpoint
 from ..hub.names import namespace as namespace_in_use
 from .output import print_json, report, say
+from .parameters import FOLDER
 
 if TYPE_CHECKING:
     from ..hub.publish import Publication
@@ -23,7 +24,7 @@ SHOWN_FILES = 5
 
 
 @click.command("publish", short_help="Publish artifacts on the Hugging Face Hub.")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option(
     "--repo-id",
     metavar="USER/NAME",
