@@ -17,6 +17,7 @@ from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
+from ..precisions import FP32
 from ..registry import ModelEntry, Preprocess, labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
@@ -89,7 +90,7 @@ def export_model(
     preprocess = _preprocess(entry, spec)
     reference = PaddleEngine(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
-        model_file = building / MODEL_FILES["fp32"]
+        model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
         opset = _convert(entry, spec, checkpoint, model_file, begin)
         begin(6)
