@@ -34,6 +34,7 @@ from ..strict_json import parse_json
 from .config_fields import Fields, shown
 from .file import ArtifactFile, may_lie_at, parse_file
 from .onnx_checks import KNOWN, Interface, Trust, check_onnx
+from .remake import renewal
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -42,7 +43,8 @@ CONFORMANCE_FILE = "conformance.npz"
 CARD_FILE = "README.md"
 MODEL_FILES: Mapping[str, str] = {name: one.file for name, one in PRECISIONS.items() if one.file is not None}
 """Path of the ONNX file, by the precisions that have one."""
-INPUT_NAME = "image"
+INPUT_NAME = "pixel_values"
+"""Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
 MAX_CLASSES = 100_000
@@ -137,6 +139,11 @@ class Artifact:
         return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
 
     @property
+    def config_file(self) -> Path:
+        """Its config.json."""
+        return self.folder / CONFIG_FILE
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return len(self.id2label)
@@ -182,7 +189,13 @@ class Artifact:
 
         Raises ArtifactError as `model_file` does.
         """
-        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
+        check_onnx(
+            found,
+            self.interface,
+            schema_version=self.config["schema_version"],
+            trust=self.trust,
+            advice=lambda inputs: renewal(self, inputs),
+        )
         return found
 
     @property
@@ -208,7 +221,7 @@ class Artifact:
         """
         announced = self.files.get(path)
         if announced is None:
-            raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
+            raise ArtifactError(f"{self.config_file} lists no file {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
             raise ArtifactError(
