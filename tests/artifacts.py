@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +16,36 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
 from onnxzoo.files import sha256_of
 from onnxzoo.hub import SHIPPED_DIR
+from onnxzoo.hub.card import model_card
 
 PVT, SWIN = "pvt_v2_nano_fashion", "swinv2_nano_fashion"
 MODEL = "onnx/model.onnx"
 
 
 def copy_shipped(folder: Path, name: str = PVT) -> Path:
-    """A copy of a model that ships, which may be written to; as it was exported, without the records made since."""
+    """A copy of a model that ships, which may be written to; as it was exported, without the files and records made
+    since.
+    """
     shutil.copytree(SHIPPED_DIR / name, folder, copy_function=shutil.copyfile)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for path in [path for path, file in config["files"].items() if file.get("precision", "fp32") != "fp32"]:
+        (folder / path).unlink()
+        del config["files"][path]
     exported = {key: value for key, value in config.items() if key not in ("validations", "evaluations")}
     (folder / "config.json").write_text(json.dumps(exported, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(read_artifact(folder)), encoding="utf-8")
     return folder
+
+
+@functools.cache
+def exported(name: str) -> Path:
+    """A model that ships as it was exported, in fp32 and without records; not to be written to."""
+    folder = tempfile.mkdtemp(prefix="onnxzoo-tests-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return copy_shipped(Path(folder) / name, name)
 
 
 def announce(folder: Path, *names: str, **values: Any) -> None:

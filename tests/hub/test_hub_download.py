@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from artifacts import exported
 from click.testing import CliRunner
 from found import find_artifact
 from hub_server import LoopbackHub
@@ -19,7 +20,7 @@ from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import client, lookup
+from onnxzoo.hub import client
 from onnxzoo.source import resolve
 
 
@@ -229,7 +230,7 @@ def test_a_cut_connection_is_continued(
     hub: LoopbackHub, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)  # the client goes on by whole chunks
-    nano = lookup.SHIPPED_DIR / "pvt_v2_nano_fashion"
+    nano = exported("pvt_v2_nano_fashion")
     hub.store.add_repo("someone/nano", nano)
     hub.fail("GET /objects/", cut_after=1_000_000)
     assert (find_artifact("someone/nano") / MODEL).read_bytes() == (nano / MODEL).read_bytes()

@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from artifacts import exported
 from filelock import FileLock
 from found import find_artifact
 from hub_kills import MODEL, REPO, kill_downloads
 from hub_server import LoopbackHub
 
 from onnxzoo.hub import client, snapshot
-from onnxzoo.hub.lookup import SHIPPED_DIR
 
-NANO = SHIPPED_DIR / "pvt_v2_nano_fashion"
+NANO = exported("pvt_v2_nano_fashion")
 
 LOAD = """
 import hashlib, json, sys

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import PVT, alter, configure, copy_shipped, rename_producer, scale_initializer
+from artifacts import PVT, alter, configure, copy_shipped, exported, rename_producer, scale_initializer
 from onnxzoo.validators import report as report_module
 from onnxzoo.validators.environment import environment
 from onnxzoo.validators.preprocess import check_preprocess
@@ -20,7 +20,6 @@ from PIL import Image
 
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import InputError
-from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.image import preprocess
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
@@ -60,7 +59,7 @@ def validated(folder: Path, **options: object) -> Validation:
 
 
 def test_the_page_shows_verdict_engines_histograms_inputs_and_environment() -> None:
-    validation = validated(SHIPPED_DIR / PVT)
+    validation = validated(exported(PVT))
     page = Page(render(validation.result(preprocess=list(check_preprocess()))))
     assert "PASSED" in page.text
     assert "FAILED" not in page.text
@@ -82,7 +81,7 @@ def test_the_page_shows_verdict_engines_histograms_inputs_and_environment() -> N
 
 
 def test_the_page_loads_nothing(tmp_path: Path) -> None:
-    write_report(tmp_path / "new" / "report.html", validated(SHIPPED_DIR / PVT, engines=["onnxruntime"]).result())
+    write_report(tmp_path / "new" / "report.html", validated(exported(PVT), engines=["onnxruntime"]).result())
     text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "", text)
     assert not re.search(r"(https?:)?//|url\(|@import|<script|<link|<iframe|javascript:", without_pictures)
@@ -124,7 +123,7 @@ def test_nothing_that_was_found_is_taken_for_html(tmp_path: Path) -> None:
 
 
 def test_nan_for_an_input_is_the_worst_there_is() -> None:
-    validation = validated(SHIPPED_DIR / PVT, engines=["onnxruntime"])
+    validation = validated(exported(PVT), engines=["onnxruntime"])
     from onnxzoo.validators.compare import failed
     from onnxzoo.validators.engine_checks import Check
 
@@ -138,7 +137,7 @@ def test_nan_for_an_input_is_the_worst_there_is() -> None:
 
 
 def test_thumbnails_look_like_the_image() -> None:
-    spec = read_artifact(SHIPPED_DIR / PVT).preprocess
+    spec = read_artifact(exported(PVT)).preprocess
     pixels = np.random.RandomState(0).randint(0, 256, (32, 32, 3), dtype=np.uint8)
     shown = np.asarray(Image.open(io.BytesIO(thumbnail(preprocess(pixels, spec), spec))))
     assert np.array_equal(shown, pixels)
@@ -148,7 +147,7 @@ def test_thumbnails_look_like_the_image() -> None:
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    validation = validated(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[1])
+    validation = validated(exported(PVT), engines=["onnxruntime"], batch_sizes=[1])
     (tmp_path / "file").write_text("a file")
     with pytest.raises(InputError, match="the report cannot be written to"):
         write_report(tmp_path / "file" / "report.html", validation.result())

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from artifacts import PVT, SWIN, alter, copy_shipped, scale_initializer
+from artifacts import PVT, SWIN, alter, copy_shipped, exported, scale_initializer
 from onnxzoo.validators.environment import environment
 from onnxzoo.validators.many import Installed, Summary, validate_many
 from onnxzoo.validators.preprocess import PreprocessCheck
@@ -16,7 +16,6 @@ from onnxzoo.validators.validate import Validation
 
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import InputError
-from onnxzoo.hub import SHIPPED_DIR
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
@@ -32,7 +31,7 @@ def validated(folder: Path) -> Validation:
 
 
 def test_a_result_is_what_was_found_until_then() -> None:
-    validation = Validation(read_artifact(SHIPPED_DIR / PVT), **CHOICES)
+    validation = Validation(read_artifact(exported(PVT)), **CHOICES)
     before = validation.result()
     assert (bool(before), before.checks, before.finished) == (False, (), False)
     running = validation.run()
@@ -48,7 +47,7 @@ def test_a_result_is_what_was_found_until_then() -> None:
 
 
 def test_preprocessing_that_was_asked_for_has_to_pass_too() -> None:
-    validation = validated(SHIPPED_DIR / PVT)
+    validation = validated(exported(PVT))
     assert validation.result(preprocess=[GOOD])
     assert not validation.result(preprocess=[GOOD, BAD])
     assert not validation.result(preprocess=[]), "nothing that was checked proves nothing"
@@ -74,7 +73,7 @@ def test_a_failed_result_is_json_all_the_same(tmp_path: Path) -> None:
 def test_of_many_models_each_result_comes_when_it_is_known(tmp_path: Path) -> None:
     broken = copy_shipped(tmp_path / "broken")
     alter(broken, scale_initializer([96, 10], 1.01))
-    models = [Installed("cache", "broken", broken), Installed("package", SWIN, SHIPPED_DIR / SWIN)]
+    models = [Installed("cache", "broken", broken), Installed("package", SWIN, exported(SWIN))]
     begun = []
     results = validate_many(models, CHOICES, lambda model, number, count: begun.append((model.name, number, count)))
     assert begun == []

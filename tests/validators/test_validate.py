@@ -13,14 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("paddle", reason="needs the export extra")
-from artifacts import PVT, SWIN, alter, announce, bake_batch, copy_shipped, scale_initializer
+from artifacts import PVT, SWIN, alter, announce, bake_batch, copy_shipped, exported, scale_initializer
 from onnxzoo.exports.pipeline import export_model
 from onnxzoo.validators.validate import Validation, validate
 
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import CheckpointError
-from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 
@@ -151,7 +150,7 @@ def test_a_live_validation_is_recorded_as_such(original: tuple[Path, Path], copy
 def test_a_good_model_passes_whatever_the_seed(name: str) -> None:
     weights = NANO_WEIGHTS.with_name(f"{name}.pdparams")
     for seed in (secrets.randbits(32) for _ in range(3)):
-        validation = Validation(read_artifact(SHIPPED_DIR / name), weights=weights, seed=seed, samples=4)
+        validation = Validation(read_artifact(exported(name)), weights=weights, seed=seed, samples=4)
         checks = list(validation.run())
         assert len(checks) == 15
         assert all(checks), f"seed {seed}: {[check.comparison.problems for check in checks]}"

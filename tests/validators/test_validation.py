@@ -16,6 +16,7 @@ from artifacts import (
     bake_batch,
     configure,
     copy_shipped,
+    exported,
     rename_producer,
     scale_initializer,
 )
@@ -32,7 +33,6 @@ from onnxzoo.engines import create_engine, openvino
 from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, EngineUnavailableError, ImageError, InputError, ValidationError
-from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.results import Array, EngineInfo
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
@@ -80,7 +80,7 @@ def with_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Array, Ou
 
 @pytest.mark.parametrize("name", [PVT, SWIN])
 def test_every_engine_at_every_batch_size_and_in_another_order(name: str) -> None:
-    checks = run(SHIPPED_DIR / name)
+    checks = run(exported(name))
     assert {(c.engine.name, c.reference, c.batch_size) for c in checks} == {
         (engine, reference, size)
         for engine in ("openvino", "onnxruntime")
@@ -91,13 +91,13 @@ def test_every_engine_at_every_batch_size_and_in_another_order(name: str) -> Non
 
 
 def test_batch_sizes_and_engines_can_be_chosen() -> None:
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[5, 1, 5])
+    checks = run(exported(PVT), engines=["onnxruntime"], batch_sizes=[5, 1, 5])
     assert [(c.reference, c.batch_size) for c in checks] == [("conformance", 5), ("conformance", 1), ("order", 5)]
     assert all(checks)
     with pytest.raises(InputError, match="batch sizes must be whole numbers from 1"):
-        run(SHIPPED_DIR / PVT, batch_sizes=[0])
+        run(exported(PVT), batch_sizes=[0])
     with pytest.raises(InputError, match="is not an engine"):
-        run(SHIPPED_DIR / PVT, engines=["nonsense"])
+        run(exported(PVT), engines=["nonsense"])
 
 
 def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,15 +108,15 @@ def test_engines_that_cannot_be_used_are_listed_with_the_reason(monkeypatch: pyt
 
     monkeypatch.setattr(engine_checks, "open_engine", absent)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": "", "onnxruntime": ""})
-    validation = Validation(read_artifact(SHIPPED_DIR / PVT))
+    validation = Validation(read_artifact(exported(PVT)))
     checks = list(validation.run())
     assert {check.engine.name for check in checks} == {"onnxruntime"}
     assert validation.unavailable == {"openvino in fp32": "openvino is not installed: pip install openvino"}
     with pytest.raises(EngineUnavailableError, match="openvino is not installed"):
-        run(SHIPPED_DIR / PVT, engines=["openvino"])
+        run(exported(PVT), engines=["openvino"])
     monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
     with pytest.raises(EngineUnavailableError, match="no engine can be used here: openvino is not installed"):
-        run(SHIPPED_DIR / PVT)
+        run(exported(PVT))
 
 
 def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
@@ -128,7 +128,7 @@ def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
         return create_engine(name, model_file)
 
     monkeypatch.setattr(engine_checks, "open_engine", reject)
-    checks = run(SHIPPED_DIR / PVT)
+    checks = run(exported(PVT))
     assert [(c.engine.name, c.reference) for c in checks if not c] == [("openvino", "loading")]
     assert "no such operator" in problems(checks)
     assert sum(check.engine.name == "onnxruntime" for check in checks) == 4
@@ -143,7 +143,7 @@ def test_every_file_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(path)
 
     monkeypatch.setattr(artifact_file, "sha256_of", counted)
-    run(SHIPPED_DIR / PVT)
+    run(exported(PVT))
     assert sorted(hashed) == ["conformance.npz", "model.onnx", "preprocessor_config.json"]
 
 
@@ -172,7 +172,7 @@ def test_an_altered_file_is_named_before_anything_runs(copy: Path, name: str) ->
 )
 def test_every_kind_of_fault_fails_by_name(with_fault, fault, problem: str) -> None:
     with_fault(fault)
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"])
+    checks = run(exported(PVT), engines=["onnxruntime"])
     against_paddle = [check for check in checks if check.reference == "conformance"]
     assert len(against_paddle) == 3
     assert not any(against_paddle)
@@ -180,14 +180,14 @@ def test_every_kind_of_fault_fails_by_name(with_fault, fault, problem: str) -> N
 
 
 def test_nan_for_one_image_names_the_image(with_fault) -> None:
-    zebra = Validation(read_artifact(SHIPPED_DIR / PVT)).inputs.images[1]
+    zebra = Validation(read_artifact(exported(PVT))).inputs.images[1]
 
     def fault(batch: Array, outputs: Outputs) -> Outputs:
         bad = [np.array_equal(image, zebra) for image in batch]
         return {**outputs, "embedding": np.where(np.array(bad)[:, None], np.nan, outputs["embedding"])}
 
     with_fault(fault)
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"])
+    checks = run(exported(PVT), engines=["onnxruntime"])
     assert not any(checks)
     assert "'embedding' holds NaN or infinity in rows [1] (coffee.jpg)" in problems(checks)
     assert all(check.comparison.failed_rows == (1,) for check in checks if check.reference == "conformance")
@@ -195,7 +195,7 @@ def test_nan_for_one_image_names_the_image(with_fault) -> None:
 
 
 def test_rows_that_depend_on_their_neighbours_fail_in_another_order_only(with_fault) -> None:
-    recorded = Validation(read_artifact(SHIPPED_DIR / PVT)).inputs.images
+    recorded = Validation(read_artifact(exported(PVT))).inputs.images
 
     def fault(batch: Array, outputs: Outputs) -> Outputs:
         # Right for the batches in which the images come as recorded, whatever their size.
@@ -204,7 +204,7 @@ def test_rows_that_depend_on_their_neighbours_fail_in_another_order_only(with_fa
         return {name: values[::-1] if wrong else values for name, values in outputs.items()}
 
     with_fault(fault)
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"])
+    checks = run(exported(PVT), engines=["onnxruntime"])
     assert [check.reference for check in checks if not check] == ["order"]
     assert "'logits' differs" in problems(checks)
 
@@ -228,19 +228,19 @@ def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
     class Half(FakeEngine):
         info = EngineInfo("openvino", "CPU", "bf16", "0", "requested")
 
-    real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
+    real = create_engine("onnxruntime", read_artifact(exported(PVT)).model_file())
     monkeypatch.setattr(
         engine_checks, "open_engine", lambda *_, **__: Half(lambda batch: real.run({INPUT_NAME: batch}))
     )
-    checks = run(SHIPPED_DIR / PVT, engines=["openvino"])
+    checks = run(exported(PVT), engines=["openvino"])
     assert not any(check for check in checks if check.reference == "conformance")
     assert "openvino computes in bf16, expected fp32" in problems(checks)
 
 
 def test_outputs_that_change_their_names_fail(with_fault) -> None:
-    first = Validation(read_artifact(SHIPPED_DIR / PVT)).inputs.images[0]
+    first = Validation(read_artifact(exported(PVT))).inputs.images[0]
     with_fault(lambda batch, out: out if np.array_equal(batch[0], first) else {"logits": out["logits"]})
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[1])
+    checks = run(exported(PVT), engines=["onnxruntime"], batch_sizes=[1])
     assert "at batch size 1 the outputs differ in name or shape from batch to batch" in problems(checks)
 
 
@@ -253,14 +253,14 @@ def test_every_batch_size_is_what_the_engine_computes_with(monkeypatch: pytest.M
         return right(compiled, feeds, piece)
 
     monkeypatch.setattr(openvino, "_Run", counted)
-    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"], batch_sizes=[1, 2, 5]))
+    assert all(run(exported(PVT), engines=["openvino"], batch_sizes=[1, 2, 5]))
     # Six images: in order, in another order at the largest size.
     assert pieces == [5, 5, 5, 5, 2, 2, 2, 1, 1, 1, 1, 1, 1]
 
 
 def test_what_is_built_for_a_range_of_batch_sizes_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[int, bool]] = []
-    real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
+    real = create_engine("onnxruntime", read_artifact(exported(PVT)).model_file())
 
     class Plan(FakeEngine):
         def warm(self) -> tuple[()]:
@@ -272,8 +272,8 @@ def test_what_is_built_for_a_range_of_batch_sizes_is_built_once(monkeypatch: pyt
 
     monkeypatch.setattr(engine_checks, "open_engine", build)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})
-    assert all(run(SHIPPED_DIR / PVT, engines=["openvino"]))
-    assert all(run(SHIPPED_DIR / PVT))
+    assert all(run(exported(PVT), engines=["openvino"]))
+    assert all(run(exported(PVT)))
     assert opened == [(3, True), (3, False)], "and unasked only what was built before"
 
 
@@ -284,13 +284,13 @@ def test_the_order_is_exact_whatever_the_tolerance(with_fault) -> None:
         return {**outputs, "logits": outputs["logits"] + leak}
 
     with_fault(fault)
-    checks = run(SHIPPED_DIR / PVT, engines=["onnxruntime"], tolerance=0.1)
+    checks = run(exported(PVT), engines=["onnxruntime"], tolerance=0.1)
     assert [check.reference for check in checks if not check] == ["order"]
     assert checks[-1].tolerance == TOLERANCES["fp32"]
 
 
 def test_a_validation_that_was_not_carried_out_to_its_end_has_not_passed() -> None:
-    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["onnxruntime"])
+    validation = Validation(read_artifact(exported(PVT)), engines=["onnxruntime"])
     steps = validation.run()
     assert all([next(steps), next(steps)])
     assert not validation
@@ -301,7 +301,7 @@ def test_a_validation_that_was_not_carried_out_to_its_end_has_not_passed() -> No
 
 
 def test_the_device_that_was_asked_for_is_kept() -> None:
-    validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["openvino:CPU", "openvino", "auto"])
+    validation = Validation(read_artifact(exported(PVT)), engines=["openvino:CPU", "openvino", "auto"])
     checks = list(validation.run())
     assert [check.requested for check in checks[::4]] == ["openvino:CPU", "openvino", "openvino"]
     assert {check.engine.name for check in checks} == {"openvino"}
@@ -316,7 +316,7 @@ def test_another_revision_agrees_on_noise_and_plain_inputs_and_images(revision: 
         pictures.append(tmp_path / f"{number}.png")
         Image.effect_noise((40 + number, 50), 60).convert("RGB").save(pictures[-1])
     validation = Validation(
-        read_artifact(SHIPPED_DIR / PVT), against=revision, images=pictures, samples=4, seed=5, engines=["openvino"]
+        read_artifact(exported(PVT)), against=revision, images=pictures, samples=4, seed=5, engines=["openvino"]
     )
     checks = list(validation.run())
     assert validation.inputs.names[6:14] == (
@@ -329,21 +329,21 @@ def test_another_revision_agrees_on_noise_and_plain_inputs_and_images(revision: 
 
 def test_another_revision_with_other_weights_fails(copy: Path) -> None:
     alter(copy, scale_initializer([96, 10], 1.01))
-    checks = run(SHIPPED_DIR / PVT, against=read_artifact(copy), engines=["onnxruntime"])
+    checks = run(exported(PVT), against=read_artifact(copy), engines=["onnxruntime"])
     assert {check.reference for check in checks if not check} == {"against"}
-    checks = run(copy, against=read_artifact(SHIPPED_DIR / PVT), engines=["onnxruntime"])
+    checks = run(copy, against=read_artifact(exported(PVT)), engines=["onnxruntime"])
     assert {check.reference for check in checks if not check} == {"against", "conformance"}
 
 
 def test_a_model_is_not_compared_with_itself(copy: Path) -> None:
     with pytest.raises(ValidationError, match="a model always agrees with itself"):
-        Validation(read_artifact(copy), against=read_artifact(SHIPPED_DIR / PVT))
+        Validation(read_artifact(copy), against=read_artifact(exported(PVT)))
 
 
 def test_artifacts_of_different_models_cannot_be_compared(copy: Path) -> None:
-    mine = read_artifact(SHIPPED_DIR / PVT)
+    mine = read_artifact(exported(PVT))
     with pytest.raises(InputError, match=r"has 32 pixels a side, .* has 48: they cannot be compared"):
-        Validation(mine, against=read_artifact(SHIPPED_DIR / SWIN))
+        Validation(mine, against=read_artifact(exported(SWIN)))
     configure(copy, num_classes=7, id2label={str(i): f"c{i}" for i in range(7)})
     alter(copy, rename_producer)
     with pytest.raises(InputError, match=r"has 10 classes, .* has 7: they cannot be compared"):
@@ -355,13 +355,13 @@ def test_a_reference_that_an_engine_rejects_fails_its_checks(revision: Artifact,
         raise EngineError("openvino cannot compile it")
 
     monkeypatch.setattr(references, "open_engine", reject)
-    checks = run(SHIPPED_DIR / PVT, against=revision, engines=["openvino"])
+    checks = run(exported(PVT), against=revision, engines=["openvino"])
     assert {check.reference for check in checks if not check} == {"against"}
     assert "the reference 'against' failed: openvino cannot compile it" in problems(checks)
 
 
 def test_inputs_need_a_reference_that_runs(photos: Path) -> None:
-    artifact = read_artifact(SHIPPED_DIR / PVT)
+    artifact = read_artifact(exported(PVT))
     for options in ({"images": [photos / "red.png"]}, {"samples": 3}, {"seed": 0}):
         with pytest.raises(InputError, match=r"nothing to compare such inputs with.*--weights.*--against"):
             Validation(artifact, **options)
@@ -374,7 +374,7 @@ def test_a_reference_that_cannot_be_run_in_an_engine_fails_its_own_checks_only(r
         raise InputError("onnxruntime has no precision 'fp16'")
 
     monkeypatch.setattr(references, "open_engine", without)
-    checks = run(SHIPPED_DIR / PVT, against=revision)
+    checks = run(exported(PVT), against=revision)
     assert {check.engine.name for check in checks if check} == {"openvino", "onnxruntime"}
     assert {check.reference for check in checks if not check} == {"against"}
     assert "the reference 'against' failed: this CPU has no fp16" in problems(checks)
@@ -394,7 +394,7 @@ def test_noise_is_fixed_by_its_seed_and_fresh_with_another() -> None:
 
 
 def test_plain_inputs_are_what_they_are_called() -> None:
-    spec = read_artifact(SHIPPED_DIR / PVT).preprocess
+    spec = read_artifact(exported(PVT)).preprocess
     inputs = plain_inputs(spec)
     levels = inputs.images * np.array(spec.std)[:, None, None] + np.array(spec.mean)[:, None, None]
     by_name = dict(zip(inputs.names, levels, strict=True))
@@ -406,7 +406,7 @@ def test_plain_inputs_are_what_they_are_called() -> None:
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    spec = read_artifact(SHIPPED_DIR / PVT).preprocess
+    spec = read_artifact(exported(PVT)).preprocess
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"bad\.png is not an image"):
         image_inputs([tmp_path / "bad.png"], spec)
