@@ -88,7 +88,8 @@ def shipped(name: str, data: Path) -> Iterator[dict[str, Any]]:
             drop = paired_drop(before.argmax(1) == test.labels, values.argmax(1) == test.labels)
             yield {
                 "model": name, "precision": precision, "engine": engine, "images": count, "share": sizes[0] / sizes[1],
-                "top1": drop.after, "drop": drop.drop, "interval_95": list(drop.interval), "changed": drop.lost + drop.won,
+                "top1": drop.after, "drop": drop.drop, "interval_95": list(drop.interval),
+                "changed": drop.lost + drop.won,
                 "plain_db": plain(before, values), "snr_db": finite(ratio(before, values)),
                 "between_engines_db": finite(ratio(found[precision, ENGINES[0]], found[precision, ENGINES[1]])),
                 "exact_db": ratio(exact, values[:: count // EXACT_IMAGES].astype(np.float64)),

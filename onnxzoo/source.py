@@ -74,7 +74,7 @@ class Source:
                 path = self.artifact.model_file(precision)
             else:
                 path = self.artifact.checked_graph(self.snapshot.bring(announced))
-            self._opened[precision] = ModelFile(path, announced.sha256, precision)
+            self._opened[precision] = ModelFile(path, announced.sha256, precision, announced.weights_bits)
         return self._opened[precision]
 
     def model_files(self, precision: str) -> ModelFiles:
@@ -87,7 +87,8 @@ class Source:
         precisions = self.artifact.precisions
         if precision == AUTO_PRECISION and self.snapshot is not None and self.snapshot.offline:
             precisions = self.here or precisions  # without any, the error says how to get them
-        return ModelFiles(precisions, self.open)
+        proved = {one: {record.engine for record in self.artifact.validated(one)} for one in precisions}
+        return ModelFiles(precisions, self.open, proved)
 
 
 def resolve(

@@ -43,9 +43,15 @@ def copy_shipped(folder: Path, name: str = PVT) -> Path:
 @functools.cache
 def exported(name: str) -> Path:
     """A model that ships as it was exported, in fp32 and without records; not to be written to."""
+    return copy_shipped(exported_folder() / name, name)
+
+
+@functools.cache
+def exported_folder() -> Path:
+    """Where `exported` puts them: in the place of the package's own, if need be."""
     folder = tempfile.mkdtemp(prefix="onnxzoo-tests-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return copy_shipped(Path(folder) / name, name)
+    return Path(folder)
 
 
 def announce(folder: Path, *names: str, **values: Any) -> None:

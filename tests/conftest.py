@@ -22,7 +22,7 @@ from PIL import Image
 from tiny import COLOURS, write_artifact
 
 from onnxzoo.cpu import cpu
-from onnxzoo.engines import nvidia, nvidia_libraries, onnxruntime_session
+from onnxzoo.engines import auto_precision, nvidia, nvidia_libraries, onnxruntime_session
 
 # No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
 # huggingface_hub reads these when it is imported.
@@ -61,6 +61,13 @@ def quiet_log() -> Iterator[None]:
 def tiny(tmp_path: Path) -> Path:
     """A valid artifact folder of the colour classifier."""
     return write_artifact(tmp_path / "tiny")
+
+
+@pytest.fixture
+def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU on which int8 is faster than fp32, as `precision="auto"` sees it."""
+    found = replace(cpu(), instruction_sets=("avx2", "avx512_vnni"))
+    monkeypatch.setattr(auto_precision, "cpu", lambda: found)
 
 
 @pytest.fixture

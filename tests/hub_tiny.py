@@ -49,7 +49,7 @@ def announce(folder: Path, path: str, precision: str | None = None) -> None:
 
 
 def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 17) -> Path:
-    """A tiny artifact with another ONNX file, as if in the second precision."""
+    """A tiny artifact with another ONNX file, as if in the second precision and validated on both engines."""
     from tiny import tiny_graph
 
     graph = tiny_graph()
@@ -58,6 +58,14 @@ def two_precisions(folder: Path, second: str = "fp16", *, fp32_at_opset: int = 1
     graph.doc_string = f"as if {second}"
     (folder / "onnx" / f"model_{second}.onnx").write_bytes(graph.SerializeToString())
     announce(folder, f"onnx/model_{second}.onnx", second)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    passed = {
+        "version": "1", "device": "CPU", "precision": second, "reference": "conformance", "tolerance": 0.5, "inputs": 1,
+        "batch_sizes": [1], "max_abs": 0, "mean_abs": 0, "top1_agreement": 1, "date": "2026-11-26T00:00:00+00:00",
+        "model_sha256": config["files"][f"onnx/model_{second}.onnx"]["sha256"],
+    }  # fmt: skip
+    config["validations"] = [{**passed, "engine": name} for name in ("openvino", "onnxruntime")]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

@@ -25,7 +25,7 @@ MODEL = "onnx/model.onnx"
 
 
 @pytest.fixture
-def hub(loopback: LoopbackHub, tmp_path: Path) -> LoopbackHub:
+def hub(vnni: None, loopback: LoopbackHub, tmp_path: Path) -> LoopbackHub:
     """The loopback Hub with an artifact in fp32 and int8 as someone/two."""
     loopback.store.add_repo(REPO, two_precisions(tmp_path / "two", "int8"))
     return loopback

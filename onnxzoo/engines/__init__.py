@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InputError
+from ..precisions import AUTO_PRECISION, INT8
+from .auto_precision import saturates, without_int8
 from .options import EngineOptions
 from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
 
@@ -44,6 +47,9 @@ ENGINES: Mapping[str, str] = {
 
 # The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
 PADDLE = "paddle"
+
+
+logger = logging.getLogger(__name__)
 
 
 def create_engine(
@@ -124,9 +130,21 @@ def require_possible(name: str, options: EngineOptions) -> None:
 
 
 def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, choice: Choice) -> Engine:
+    from .protocol import ModelFiles
+
     kind = engine_class(name)
     _, _, device = name.partition(":")
-    return kind(_file(name, kind, model, options), options=options, device=device or None, choice=choice)
+    file = _file(name, kind, model, options)
+    if saturates(name, file.weights_bits):
+        logger.warning(
+            "the int8 weights of %s use all 8 bits, and their products saturate on this CPU, which has no VNNI: its "
+            "answers may be wrong; quantise the model with 7 bits, or use fp32",
+            file.path,
+        )
+    if options.precision == AUTO_PRECISION and isinstance(model, ModelFiles):
+        _, why = without_int8(name, model.precisions, model.proved)
+        choice = replace(choice, reason=f"{choice.reason}; {why}") if why else choice
+    return kind(file, options=options, device=device or None, choice=choice)
 
 
 def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions) -> ModelFile:
@@ -136,6 +154,9 @@ def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, op
     usable = _usable(name, kind, options)
     given = ModelFile(model) if isinstance(model, Path) else model
     precisions = given.precisions if isinstance(given, ModelFiles) else (given.precision,)
+    if options.precision == AUTO_PRECISION and isinstance(given, ModelFiles):
+        without, _ = without_int8(name, precisions, given.proved)
+        usable = tuple(one for one in usable if not (without and one == INT8))
     for precision in usable:
         if precision in precisions:
             return given.open(precision) if isinstance(given, ModelFiles) else given

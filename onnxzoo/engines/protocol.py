@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -30,11 +30,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """An ONNX file that may be read: `sha256` of its bytes ("" until known), `precision` of its weights."""
+    """An ONNX file that may be read: `sha256` of its bytes ("" until known), `precision` of its weights.
+
+    `weights_bits`: how many of its bits an int8 file's weights use, None where that is not known.
+    """
 
     path: Path
     sha256: str = ""
     precision: str = FP32
+    weights_bits: int | None = None
 
     def digest(self) -> str:
         """The SHA-256, computed now if it was not known: for cache keys."""
@@ -46,11 +50,13 @@ class ModelFiles:
     """The ONNX files of an artifact, from which an engine takes the one that its arithmetic needs.
 
     `precisions`: those that there is a file for. `open` gives the verified file of one of them; it may take a second
-    for a large model, so only the one that is needed is opened.
+    for a large model, so only the one that is needed is opened. `proved`: for each precision the engines in which its
+    file passed a validation that is recorded.
     """
 
     precisions: tuple[str, ...]
     open: Callable[[str], ModelFile]
+    proved: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

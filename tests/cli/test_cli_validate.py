@@ -7,7 +7,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from artifacts import MODEL, PVT, SWIN, alter, announce, copy_shipped, rename_producer, scale_initializer
+from artifacts import (
+    MODEL,
+    PVT,
+    SWIN,
+    alter,
+    announce,
+    copy_shipped,
+    exported,
+    exported_folder,
+    rename_producer,
+    scale_initializer,
+)
 from click.testing import CliRunner, Result
 from onnxzoo.validators import engine_checks, many, validate
 from onnxzoo.validators import report as report_module
@@ -17,13 +28,21 @@ from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError
-from onnxzoo.hub import SHIPPED_DIR, lookup
+from onnxzoo.hub import lookup
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["validate", *(str(one) for one in arguments)])
+
+
+@pytest.fixture(autouse=True)
+def shipped_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models that ship are there in fp32 only: what is checked of an engine is then one file."""
+    for name in (PVT, SWIN):
+        exported(name)
+    monkeypatch.setattr(lookup, "SHIPPED_DIR", exported_folder())
 
 
 @pytest.fixture
@@ -292,10 +311,10 @@ def test_json_names_everything_that_decides(broken: Path, tmp_path: Path) -> Non
     document = json.loads(result.stdout)
     assert document["seed"] == 5
     assert document["tolerances"] == {"fp32": {"value": 1e-4, "snr_db": None}}
-    against = read_artifact(SHIPPED_DIR / PVT).files[MODEL]
+    against = read_artifact(exported(PVT)).files[MODEL]
     reference = document["references"]["against"]
     assert (reference["precision"], reference["sha256"]) == ("fp32", against.sha256)
-    assert Path(reference["path"]) == SHIPPED_DIR / PVT / MODEL
+    assert Path(reference["path"]) == exported(PVT) / MODEL
     assert document["references"]["conformance"]["path"] == "conformance.npz"
 
 

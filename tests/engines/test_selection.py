@@ -127,7 +127,7 @@ def test_an_order_of_which_nothing_works_says_all_of_it(monkeypatch, model_file)
         create_engine("auto", model_file)
 
 
-def test_the_files_of_an_artifact_are_opened_only_where_needed_and_once(model_file, monkeypatch):
+def test_the_files_of_an_artifact_are_opened_only_where_needed_and_once(vnni, model_file, monkeypatch):
     pytest.importorskip("onnxruntime")
     opened = []
 
@@ -135,7 +135,7 @@ def test_the_files_of_an_artifact_are_opened_only_where_needed_and_once(model_fi
         opened.append(precision)
         return ModelFile(model_file, "ab" * 32, precision)
 
-    files = ModelFiles(("fp32", "int8"), open_one)
+    files = ModelFiles(("fp32", "int8"), open_one, {"int8": {"onnxruntime"}})
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert create_engine("auto", files).info.precision == "fp32"
     assert opened == ["fp32"]

@@ -19,7 +19,7 @@ def hub(loopback: LoopbackHub, tiny: Path) -> LoopbackHub:
 
 
 @pytest.fixture
-def with_int8(loopback: LoopbackHub, tmp_path: Path) -> Path:
+def with_int8(vnni: None, loopback: LoopbackHub, tmp_path: Path) -> Path:
     """someone/two, of which `auto` takes the int8 file; its folder."""
     folder = two_precisions(tmp_path / "two", "int8")
     loopback.store.add_repo("someone/two", folder)
