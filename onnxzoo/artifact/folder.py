@@ -239,7 +239,7 @@ class Artifact:
         return found
 
     def verify(self) -> None:
-        """Check every file listed in config.json as `verified` does; raises ArtifactError naming the first bad one."""
+        """Check every file listed in config.json as on opening it; raises ArtifactError naming the first bad one."""
         for path, file in self.files.items():
             if file.precision is not None and file.precision in MODEL_FILES:
                 self.model_file(file.precision)

@@ -20,7 +20,7 @@ MAX_VALUES = 2**28
 """Maximum values of one result for one image, 1 GiB in float32. swinv2_large_w24, the largest, has 32 million."""
 
 MAX_OPERATIONS = 2**42
-"""Maximum multiply-accumulates plus values per image. swinv2_large_w24 has 1.2e11; 4.4e12 take one minute on 2 cores."""
+"""Maximum multiply-accumulates plus values per image. swinv2_large_w24 has 1.2e11; 4.4e12 take a minute on 2 cores."""
 
 
 def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
