@@ -201,7 +201,7 @@ def _identified(stream: IO[bytes], name: str, limit: int) -> PIL.Image.Image:
     try:
         return PIL.Image.open(stream)
     except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name} is not in an image format that Pillow supports; save it as PNG or JPEG") from None
+        raise ImageError(f"{name} is not an image in a format that Pillow supports; save it as PNG or JPEG") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{name} is too large: {_pixels_of(error)}, the limit is {limit} in all; make it smaller first, or raise "

@@ -395,7 +395,7 @@ class Model:
         if bad:
             finite_input = bool(np.isfinite(batch).all())
             cause = f"{self.engine.name} computed them from finite inputs" if finite_input else "so are the inputs"
-            raise EngineError(f"{self.name}: {bad} of {values.size} values of {output} are NaN or infinite; {cause}")
+            raise EngineError(f"{self.name}: {bad} of {values.size} {output} are NaN or infinite; {cause}")
         return values
 
 
