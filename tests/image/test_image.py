@@ -59,6 +59,7 @@ def test_channels_are_red_green_blue() -> None:
         np.testing.assert_allclose(out[channel], (value - mean) / std, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1)], ids=str)
 def test_a_strip_of_1_by_5000_is_exact(size: tuple[int, int]) -> None:
     spec = SPECS["256->224"]
