@@ -47,6 +47,7 @@ def fake_package(folder: Path, name: str, version: str | None) -> None:
     (info / "METADATA").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_working_machine():
     for name in ("openvino", "onnxruntime"):
         pytest.importorskip(name)

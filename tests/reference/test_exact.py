@@ -71,6 +71,7 @@ def test_all_golden_files_are_there() -> None:
     assert len(GOLDEN) == 7
 
 
+@pytest.mark.slow
 def test_float32_in_the_oracles_coordinates_is_all_that_it_differs_by() -> None:
     """The coordinates are 4.6e-8 off there, and that is what is seen; ours are exact."""
     assert FLOAT64 < beyond_rounding("swinv2_tiny_w8") < 5e-8
@@ -151,6 +152,7 @@ def blocks_of(grid: np.ndarray) -> np.ndarray:
     return grid.reshape(1, grid.shape[1], 7, side // 7, 7, side // 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FAULTS)
 def test_faults_show_against_the_golden_files(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, module, attribute, wrong = FAULTS[case]
@@ -158,6 +160,7 @@ def test_faults_show_against_the_golden_files(case: str, monkeypatch: pytest.Mon
     assert beyond_rounding(name, count=1) > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["linear", "convolution"])
 def test_the_relu_of_the_linear_variant_shows(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left out of the one, put into the other."""
