@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
-from .batches import Cutter, Piece, batch_sizes
+from .batches import BatchSplitter, Piece, batch_sizes
 from .libraries import checked_feeds, closed, failure
 from .openvino_compile import ARITHMETIC, CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
 from .openvino_module import import_openvino
@@ -64,7 +64,7 @@ class OpenVINOEngine:
             self._sizes = batch_sizes(largest, few=model.path.stat().st_size > LARGE_BYTES)
         else:
             self._sizes = (compiler.fixed_batch,)
-        self._cutter = Cutter(self._sizes)
+        self._splitter = BatchSplitter(self._sizes)
         # Without a word about batches, the first run is likely to be of one image.
         first = self._compiled(self._sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]).model
         free = compiler.fixed_batch is None
@@ -131,7 +131,7 @@ class OpenVINOEngine:
         outputs: dict[str, Array] = {}
         running: deque[_Run] = deque()
         try:
-            for piece in self._cutter.cut(count, tuple(models)):
+            for piece in self._splitter.split(count, tuple(models)):
                 compiled = self._compiled(piece.size)
                 if len(running) == compiled.parallel:
                     self._collect(running.popleft(), count, outputs)
