@@ -87,7 +87,7 @@ def export_model(
         spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
     preprocess = _preprocess(entry, spec)
-    reference = PaddleEngine(spec, checkpoint.state)
+    reference = PaddleEngine.open(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES["fp32"]
         model_file.parent.mkdir()

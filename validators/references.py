@@ -81,7 +81,7 @@ class LivePaddle:
             else ""
         )
         self.state = checkpoint.state
-        self._engine = PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
+        self._engine = PaddleEngine.open(spec_of(artifact, checkpoint), checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 
