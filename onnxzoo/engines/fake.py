@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ..artifact.folder import OUTPUT_NAMES
 from ..results import EngineInfo
-from .libraries import checked_feeds, closed, failure
+from .feeds import checked_feeds
+from .library_failures import closed, failure
 from .protocol import Array, TensorSpec
 
 Compute = Callable[[Array], Mapping[str, Array]]

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, InputError
-from . import nvidia, nvidia_libraries
+from . import nvidia, nvidia_loading
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, session_options, wrong_package
 from .onnxruntime_session import open_session
@@ -101,13 +101,13 @@ def require_cuda(provider: str) -> ModuleType:
     if nvidia.WINDOWS:
         return module  # the installer or onnxruntime itself puts the libraries on the search path
     major, minor = cuda_version(module)
-    missing = nvidia_libraries.missing(nvidia_libraries.cuda_libraries(major))
+    missing = nvidia_loading.missing(nvidia_loading.cuda_libraries(major))
     if missing:
         raise EngineUnavailableError(
             f"libraries of CUDA {major}.{minor} and cuDNN 9 did not load ({'; '.join(missing.values())}): {INSTALL}, "
             f"or pip install 'onnxruntime-gpu[cuda,cudnn]=={module.__version__}'"
         )
-    nvidia_libraries.missing(nvidia_libraries.optional_libraries(major))
+    nvidia_loading.missing(nvidia_loading.optional_libraries(major))
     return module
 
 

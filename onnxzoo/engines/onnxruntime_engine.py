@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..results import EngineInfo
-from .libraries import checked_feeds
+from .feeds import checked_feeds
 from .onnxruntime_session import Session
 from .protocol import Array, TensorSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import EngineUnavailableError
 from ..packages import ONNXRUNTIME_PACKAGES, installed_versions
-from .libraries import unavailable
+from .library_failures import unavailable
 from .options import EngineOptions
 from .telemetry import without_telemetry
 

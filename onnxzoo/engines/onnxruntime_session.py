@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import EngineUnavailableError, one_line
 from ..results import EngineInfo
-from .libraries import closed, failure
+from .library_failures import closed, failure
 from .onnxruntime_failures import NO_TENSORRT, rejected
 from .onnxruntime_library import quiet, too_old_to_tell
 from .protocol import Array, ModelFile, Selection, TensorSpec

@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
 from ..temporary import scratch_folder
-from . import nvidia, nvidia_libraries
+from . import nvidia, nvidia_loading
 from .compiled_models import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
@@ -201,17 +201,17 @@ def require_tensorrt(module: ModuleType) -> str:
     major = needed_major(module)
     stems = ("nvinfer", "nvonnxparser")
     names = [f"{stem}_{major}.dll" if nvidia.WINDOWS else f"lib{stem}.so.{major}" for stem in stems]
-    missing = nvidia_libraries.missing(names)
+    missing = nvidia_loading.missing(names)
     if missing:
         cuda = cuda_version(module)[0]
-        others = [name for name in nvidia_libraries.other_versions("libnvinfer") if name not in names]
+        others = [name for name in nvidia_loading.other_versions("libnvinfer") if name not in names]
         only = f"; only {', '.join(others)} is here" if others else ""
         raise EngineUnavailableError(
             f"TensorRT {major} is needed and did not load ({'; '.join(missing.values())}){only}: "
             f"pip install 'tensorrt-cu{cuda}-libs>={major},<{major + 1}' ({FETCHED})"
         )
-    nvidia_libraries.load_all(nvidia_libraries.TENSORRT_PACKAGE, major)
-    return nvidia_libraries.tensorrt_version(names[0])
+    nvidia_loading.load_all(nvidia_loading.TENSORRT_PACKAGE, major)
+    return nvidia_loading.tensorrt_version(names[0])
 
 
 def needed_major(module: ModuleType) -> int:

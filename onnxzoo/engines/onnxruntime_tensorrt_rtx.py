@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Self
 
 from ..errors import EngineUnavailableError, one_line
 from ..temporary import scratch_folder
-from . import nvidia, nvidia_libraries
-from .libraries import unavailable
+from . import nvidia, nvidia_loading
+from .library_failures import unavailable
 from .onnxruntime_cuda import gpu_index
 from .onnxruntime_library import import_onnxruntime, quiet, reinstall, session_options
 from .onnxruntime_session import Session, open_session
@@ -201,7 +201,7 @@ def _register(module: ModuleType, plugin: ModuleType) -> None:
     library = Path(plugin.get_library_path())
     # It is linked with CUDA's runtime library, which lies beside it, and nothing tells the system to look there.
     name = f"libcudart.so.{CUDA_MAJOR}"
-    missing = None if nvidia.WINDOWS else nvidia_libraries.load_carried(library, name)
+    missing = None if nvidia.WINDOWS else nvidia_loading.load_carried(library, name)
     try:
         with quiet(module):
             module.register_execution_provider_library(PROVIDER, str(library))

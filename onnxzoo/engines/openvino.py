@@ -17,7 +17,8 @@ import numpy as np
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..results import EngineInfo
 from .batches import Cutter, Piece, batch_sizes
-from .libraries import checked_feeds, closed, failure
+from .feeds import checked_feeds
+from .library_failures import closed, failure
 from .openvino_compile import NAME, CompiledModel, Compiler, arithmetic_of, message_of
 from .openvino_device import CPU
 from .openvino_module import import_openvino

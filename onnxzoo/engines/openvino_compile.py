@@ -20,7 +20,7 @@ from ..cpu import cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import sha256_of
 from .compiled_models import Entry, compiled, entry_for, has_entries
-from .libraries import failure
+from .library_failures import failure
 from .openvino_device import Device
 from .options import EngineOptions
 from .protocol import ModelFile

@@ -14,7 +14,7 @@ from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
 from ..results import EngineInfo
 from ..strict_json import parse_json
-from . import nvidia, nvidia_libraries
+from . import nvidia, nvidia_loading
 from .compiled_models import Entry, KeyValue, compiled, entry_for, kept_keys
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import session_options
@@ -134,7 +134,7 @@ def cache_key(
         "compute_capability": list(found.capability),
         "driver": found.driver,
         "library": library,
-        "cuda_runtime": nvidia_libraries.runtime_version(cuda_major),
+        "cuda_runtime": nvidia_loading.runtime_version(cuda_major),
         "onnxruntime": str(module.__version__),
         "precision": precision,
         "profile": [1, largest, largest],

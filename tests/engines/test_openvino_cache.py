@@ -166,7 +166,7 @@ def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
     with load("pvt_v2_nano_fashion", engine="openvino") as model:
         assert model.logits(np.zeros((1, 3, model.image_size, model.image_size), np.float32)).shape == (1, 10)
     assert not caplog.records
-    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    monkeypatch.setattr("onnxzoo.engines.openvino_device.SLOW_TO_COMPILE", ("CPU",))
     with caplog.at_level("WARNING"):
         engine_for(NANO).run({"image": images(1)})
     assert "cannot be written" in caplog.text
@@ -176,7 +176,7 @@ def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
 
 
 def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(model_file, cache, caplog, monkeypatch):
-    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    monkeypatch.setattr("onnxzoo.engines.openvino_device.SLOW_TO_COMPILE", ("CPU",))
     engine = engine_for(model_file, batch_size=2)
     for _ in range(2):
         engine.run({"image": images(3)})

@@ -176,7 +176,7 @@ def test_it_runs_with_numpy_alone_and_after_a_fork() -> None:
 MAY_IMPORT = {
     "onnxzoo.artifact.folder", "onnxzoo.errors", "onnxzoo.families", "onnxzoo.families.pvt_v2.architecture",
     "onnxzoo.families.swinv2.architecture", "onnxzoo.results",
-    "onnxzoo.reference.feeds", "onnxzoo.weights.state",
+    "onnxzoo.reference.interface", "onnxzoo.weights.state",
 }  # fmt: skip
 
 
