@@ -60,7 +60,7 @@ def create_engine(
     gives the precision asked for. `options`: by default exact fp32, see EngineOptions.
 
     Raises InputError for an unknown name, for PADDLE, and for a precision that the engine or the model does not have;
-    EngineUnavailableError when the engine cannot be used here, with cause and cure; EngineError when it rejects the
+    EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it rejects the
     model.
     """
     from .protocol import ModelFiles, Selection

@@ -128,8 +128,8 @@ def _provider(module: ModuleType, device: str) -> str:
     here = module.get_available_providers()
     if provider not in here:
         package = PROVIDER_PACKAGES.get(provider)
-        cure = reinstall(f"pip install {package}") if package else "it comes with builds for other platforms"
+        fix = reinstall(f"pip install {package}") if package else "it comes with builds for other platforms"
         raise EngineUnavailableError(
-            f"onnxruntime {module.__version__} has no {provider} here (it has {', '.join(here)}); {cure}"
+            f"onnxruntime {module.__version__} has no {provider} here (it has {', '.join(here)}); {fix}"
         )
     return provider
