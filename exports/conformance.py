@@ -42,7 +42,7 @@ def conformance_inputs(spec: Preprocess) -> dict[str, npt.NDArray[np.float32]]:
 def record_conformance(reference: PaddleEngine, spec: Preprocess, path: Path) -> None:
     """Run the inputs through the reference, one by one, and write them with its outputs.
 
-    The arrays of the file: `names` [K], `image` float32 [K, 3, S, S], `logits` float32 [K, classes],
+    The arrays of the file: `names` [K], `pixel_values` float32 [K, 3, S, S], `logits` float32 [K, classes],
     `embedding` float32 [K, features].
     """
     inputs = conformance_inputs(spec)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from ..errors import ExportError, InputError, OnnxzooError, RegistryError
 from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
-from ..registry import ModelEntry, Preprocess, labels
+from ..precisions import FP32
+from ..registry import ModelEntry, Preprocess, default_labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
@@ -89,7 +90,7 @@ def export_model(
     preprocess = _preprocess(entry, spec)
     reference = PaddleEngine.open(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
-        model_file = building / MODEL_FILES["fp32"]
+        model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
         opset = _convert(entry, spec, checkpoint, model_file, begin)
         begin(6)
@@ -174,10 +175,9 @@ def _target(entry: ModelEntry, out: Path | None) -> Path:
     return folder
 
 
-def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> Sequence[str]:
+def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> tuple[str, ...]:
     if labels_file is None:
-        names: Sequence[str] = labels(entry.labels)
-        return names if len(names) == spec.num_classes else [f"class {i}" for i in range(spec.num_classes)]
+        return default_labels(entry, spec.num_classes)
     try:
         names = read_labels(labels_file)
     except RegistryError as error:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..errors import InputError
+from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
@@ -44,7 +45,7 @@ class Reference(Protocol):
 class Recorded:
     """The conformance vectors of the artifact: what Paddle gave at export. Knows the recorded inputs only."""
 
-    name, precision, remark = CONFORMANCE, "fp32", ""
+    name, precision, remark = CONFORMANCE, FP32, ""
 
     def __init__(self, artifact: Artifact, vectors: Vectors) -> None:
         self.origin: Mapping[str, str] = {"path": CONFORMANCE_FILE, "sha256": artifact.files[CONFORMANCE_FILE].sha256}
@@ -63,7 +64,7 @@ class Recorded:
 class LivePaddle:
     """The textbook Paddle model with the weights of a checkpoint, run here and now."""
 
-    name, precision = PADDLE, "fp32"
+    name, precision = PADDLE, FP32
 
     def __init__(self, artifact: Artifact, weights: Path) -> None:
         """Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import ArtifactError, InputError, RegistryError
 from ..families import Architecture
+from ..precisions import FP32, PRECISIONS
 from ..registry import (
     MAX_IMAGE_SIZE,
     ModelEntry,
@@ -33,18 +34,17 @@ from ..strict_json import parse_json
 from .config_fields import Fields, shown
 from .file import ArtifactFile, may_lie_at, parse_file
 from .onnx_checks import KNOWN, Interface, Trust, check_onnx
+from .remake import renewal
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 CONFORMANCE_FILE = "conformance.npz"
 CARD_FILE = "README.md"
-MODEL_FILES: Mapping[str, str] = {
-    "fp32": "onnx/model.onnx",
-    "fp16": "onnx/model_fp16.onnx",
-    "int8": "onnx/model_int8.onnx",
-}
-INPUT_NAME = "image"
+MODEL_FILES: Mapping[str, str] = {name: one.file for name, one in PRECISIONS.items() if one.file is not None}
+"""Path of the ONNX file, by the precisions that have one."""
+INPUT_NAME = "pixel_values"
+"""Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
 MAX_CLASSES = 100_000
@@ -139,6 +139,11 @@ class Artifact:
         return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
 
     @property
+    def config_file(self) -> Path:
+        """Its config.json."""
+        return self.folder / CONFIG_FILE
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return len(self.id2label)
@@ -170,15 +175,27 @@ class Artifact:
         """The ONNX file of this precision as config.json announces it; None when the artifact has no such precision."""
         return next((file for file in self.files.values() if file.precision == precision), None)
 
-    def model_file(self, precision: str = "fp32") -> Path:
+    def model_file(self, precision: str = FP32) -> Path:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
         missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
         than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
-        found = self.verified(self.required_model(precision).path)
-        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
+        return self.checked_graph(self.verified(self.required_model(precision).path))
+
+    def checked_graph(self, found: Path) -> Path:
+        """The artifact's ONNX file at `found`, which is known to have the announced bytes, when its graph may be run.
+
+        Raises ArtifactError as `model_file` does.
+        """
+        check_onnx(
+            found,
+            self.interface,
+            schema_version=self.config["schema_version"],
+            trust=self.trust,
+            advice=lambda inputs: renewal(self, inputs),
+        )
         return found
 
     @property
@@ -204,7 +221,7 @@ class Artifact:
         """
         announced = self.files.get(path)
         if announced is None:
-            raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
+            raise ArtifactError(f"{self.config_file} lists no file {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
             raise ArtifactError(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
+from ..artifact.folder import Artifact
 from ..data.walk import NoImages, Skipped, find_images
-from ..hub import find_artifact
+from ..precisions import FP32
+from ..source import resolve
 from ..validators.tolerances import TOLERANCES
 from .completion import model_names
 from .engine_options import trust_option
@@ -35,12 +36,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
 @click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
-@click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
+@click.option("--against-precision", metavar="P", help=f"Precision of the other artifact's model.  [default: {FP32}]")
 @click.option(
     "--tol",
     "tolerance",
     type=click.FloatRange(min=0, min_open=True),
-    help="Passes when |y - ref| <= tol + tol * |ref| for every value; for fp32, and for what --precision names.  "
+    help=f"Passes when |y - ref| <= tol + tol * |ref| for every value; for {FP32}, and for what --precision names.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
 @click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated.  [default: all that work]")
@@ -117,7 +118,7 @@ class Options:
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of this name or folder, with the trust that was asked for."""
-        return read_artifact(find_artifact(name, files=None), self.trust)
+        return resolve(name, files=None, trust=self.trust).artifact
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -159,14 +160,14 @@ def _validate_one(
     from ..validators.validate import Validation
 
     if options.recording:
-        refuse_to_record(artifact, options.tolerance, options.precisions or ("fp32",))
+        refuse_to_record(artifact, options.tolerance, options.precisions or (FP32,))
     if options.report is not None:
         refuse_to_report(options.report)
     validation = Validation(
         artifact,
         weights=options.weights,
         against=None if options.against is None else options.artifact(options.against),
-        against_precision=options.against_precision or "fp32",
+        against_precision=options.against_precision or FP32,
         images=_images(options.images),
         unreadable=lambda error: report_error(str(error)),
         samples=options.samples,
@@ -205,7 +206,7 @@ def _validate_one(
     say(f"{'passed' if passed else 'FAILED'}: {sum(map(bool, validation.checks))} of {len(validation.checks)} checks")
     if options.recording and passed:
         written = record(validation)
-        say(f"recorded in {artifact.folder / CONFIG_FILE}: {len(written)} validations")
+        say(f"recorded in {artifact.config_file}: {len(written)} validations")
         document["recorded"] = plain(written)
     elif options.recording:
         say("not recorded: only a validation that passed is")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..artifact.folder import OUTPUT_NAMES
+from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
+from ..precisions import FP32
 from ..results import EngineInfo
 from .feeds import checked_feeds
 from .library_failures import closed, failure
@@ -27,7 +28,7 @@ class FakeEngine:
         self,
         compute: Compute,
         *,
-        input_name: str = "image",
+        input_name: str = INPUT_NAME,
         outputs: Mapping[str, TensorSpec] = OUTPUTS,
         reason: str = "a test",
         max_batch: int | None = None,
@@ -36,7 +37,7 @@ class FakeEngine:
         self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
         self._input_name = input_name
         self._outputs = dict(outputs)
-        self._info = EngineInfo("fake", "CPU", "fp32", "0", reason)
+        self._info = EngineInfo("fake", "CPU", FP32, "0", reason)
         self._max_batch = max_batch
         self.batches: list[int] = []
 

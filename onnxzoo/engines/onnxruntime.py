@@ -11,10 +11,11 @@ from typing import ClassVar, Self
 
 from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, reinstall, session_options
 from .onnxruntime_session import CPU_PROVIDER, open_session
-from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .options import EngineOptions
 from .protocol import ModelFile, Selection
 from .provider_options import COREML, written
 

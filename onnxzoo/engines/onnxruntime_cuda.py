@@ -7,11 +7,12 @@ from types import ModuleType
 from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, InputError
+from ..precisions import AUTO_PRECISION, FP16, FP32
 from . import nvidia, nvidia_loading
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, session_options, wrong_package
 from .onnxruntime_session import open_session
-from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .options import EngineOptions
 from .protocol import ModelFile, Selection
 from .provider_options import CUDA, written
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..temporary import scratch_folder
 from . import nvidia, nvidia_loading
 from .compiled_models import has_entries
@@ -24,7 +25,7 @@ from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
 from .onnxruntime_library import session_options
 from .onnxruntime_session import Session, open_session
-from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .options import EngineOptions
 from .progress import announced
 from .protocol import ModelFile, Selection
 from .provider_options import TENSORRT, Value, written

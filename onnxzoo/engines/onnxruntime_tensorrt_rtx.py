@@ -17,13 +17,14 @@ from types import ModuleType
 from typing import Any, ClassVar, Self
 
 from ..errors import EngineUnavailableError, one_line
+from ..precisions import AUTO_PRECISION, FP16, FP32
 from ..temporary import scratch_folder
 from . import nvidia, nvidia_loading
 from .library_failures import unavailable
 from .onnxruntime_cuda import gpu_index
 from .onnxruntime_library import import_onnxruntime, quiet, reinstall, session_options
 from .onnxruntime_session import Session, open_session
-from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .options import EngineOptions
 from .progress import announced
 from .protocol import ModelFile, Selection
 from .provider_options import TENSORRT_RTX, Value, written

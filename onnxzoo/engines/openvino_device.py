@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from ..cpu import available_cores
 from ..errors import EngineUnavailableError
-from .options import AUTO_PRECISION, EngineOptions
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
+from .options import EngineOptions
 
 CPU = "CPU"
 # Names of devices that stand for others, such as AUTO:GPU,CPU.
@@ -16,9 +17,9 @@ COMBINING = ("AUTO", "MULTI", "HETERO")
 SLOW_TO_COMPILE = ("GPU", "NPU")
 # fp32 means fp32: on CPUs with AVX512-BF16 or AMX, OpenVINO's own choice is bf16. What an int8 graph does not quantize
 # stays in fp32.
-ARITHMETIC = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+ARITHMETIC = {FP32: "f32", FP16: "f16", BF16: "bf16", INT8: "f32"}
 # What the device must name among its capabilities.
-CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
+CAPABILITIES = {FP32: "FP32", FP16: "FP16", BF16: "BF16", INT8: "INT8"}
 # What a device needs that OpenVINO does not bring.
 CURES = {
     "GPU": "; an Intel GPU needs its driver (intel-opencl-icd) and access to /dev/dri (group render)",

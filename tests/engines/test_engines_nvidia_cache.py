@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_onnxruntime import L40S, PROVIDERS, RTX, TENSORRT
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine, nvidia, nvidia_loading
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, ModelFile
@@ -27,15 +28,15 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     session = ort.sessions[-1]
     settings = session.wanted[PROVIDERS[name]]
     assert {key: value for key, value in settings.items() if "shapes" in key} == {
-        f"{prefix}_min_shapes": "image:1x3x32x32",
-        f"{prefix}_opt_shapes": f"image:{largest}x3x32x32",
-        f"{prefix}_max_shapes": f"image:{largest}x3x32x32",
+        f"{prefix}_min_shapes": "pixel_values:1x3x32x32",
+        f"{prefix}_opt_shapes": f"pixel_values:{largest}x3x32x32",
+        f"{prefix}_max_shapes": f"pixel_values:{largest}x3x32x32",
     }
     assert engine.max_batch == largest
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
     with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
-        engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
 def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):

@@ -11,6 +11,7 @@ import numpy as np
 from ...artifact.folder import INPUT_NAME
 from ...errors import EngineError
 from ...families import ModelSpec
+from ...precisions import FP32
 from ...results import Array, EngineInfo
 from ..interface import ReferenceEngine
 from .build import build_model, load_state
@@ -25,7 +26,7 @@ class PaddleEngine(ReferenceEngine):
 
     def __init__(self, spec: ModelSpec, model: Any, version: str) -> None:
         """`model`: of `build_model`, with its weights. `version`: of Paddle."""
-        super().__init__(spec, EngineInfo("paddle", "CPU", "fp32", version, "the reference model"))
+        super().__init__(spec, EngineInfo("paddle", "CPU", FP32, version, "the reference model"))
         self._lock = threading.Lock()
         self._model: Any = model
 
@@ -48,7 +49,7 @@ class PaddleEngine(ReferenceEngine):
         return {name: float(layer._epsilon) for name, layer in layers if hasattr(layer, "_epsilon")}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
+        """`{"pixel_values": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
         Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
         """
