@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import threading
+import traceback
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -205,6 +206,7 @@ class Session:
                 self._compute(self._native, tuple(self.outputs), zeros)
             except Exception as error:
                 self.close()
+                traceback.clear_frames(error.__traceback__)  # they hold the session
                 raise rejected(self._provider, f"{self._engine} cannot run the model", error) from error
 
     def check_place(self, module: ModuleType, *, strict: bool) -> None:

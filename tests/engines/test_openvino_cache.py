@@ -25,7 +25,7 @@ from onnxzoo.engines import openvino_compile
 from onnxzoo.engines.openvino import OpenVINOEngine
 from onnxzoo.engines.openvino_compile import BLOB
 from onnxzoo.engines.options import EngineOptions
-from onnxzoo.engines.protocol import CachedEngine, ModelFile
+from onnxzoo.engines.protocol import CachedEngine, ModelFile, Selection
 from onnxzoo.errors import EngineError, InputError
 from onnxzoo.model import load
 
