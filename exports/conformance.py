@@ -5,7 +5,6 @@ They travel in the artifact, so that anyone can check any engine against Paddle 
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..artifact.folder import INPUT_NAME
+from ..data.photos import photo
 from ..files import atomic_write
 from ..image import preprocess
 from ..reference.paddle.engine import PaddleEngine
@@ -29,8 +29,7 @@ def conformance_inputs(spec: Preprocess) -> dict[str, npt.NDArray[np.float32]]:
     """
     inputs = {}
     for name in PHOTOS:
-        photo = resources.files(__package__).joinpath("photos").joinpath(name).read_bytes()
-        inputs[name] = preprocess(photo, spec)
+        inputs[name] = preprocess(photo(name), spec)
     size = spec.crop_size
     noise = np.random.RandomState(NOISE_SEED).standard_normal((3, size, size))
     inputs["noise"] = noise.astype(np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from ..families import ModelSpec, at_image_size, constants
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
 from ..precisions import FP32
-from ..registry import ModelEntry, Preprocess, default_labels
+from ..registry import ModelEntry, default_labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
@@ -72,7 +71,7 @@ def export_model(
         progress(number, len(STEPS), STEPS[number - 1])
         return STEPS[number - 1]
 
-    folder = _target(entry, out)
+    folder = target_folder(entry, out)
     if out is None and is_artifact(SHIPPED_DIR / entry.name):
         logger.warning(
             "the model %s that ships with the package goes before the export in %s wherever its name is used; "
@@ -87,8 +86,9 @@ def export_model(
     if image_size is not None:
         spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
-    preprocess = _preprocess(entry, spec)
-    reference = PaddleEngine.open(spec, checkpoint.state)
+    preprocess = entry.preprocess.at_image_size(spec.image_size)
+    with checkpoint.named():
+        reference = PaddleEngine.open(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
@@ -166,7 +166,8 @@ def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplifi
     return OPSET
 
 
-def _target(entry: ModelEntry, out: Path | None) -> Path:
+def target_folder(entry: ModelEntry, out: Path | None) -> Path:
+    """Where the artifact goes: `out`, or the model's place in the cache. Raises InputError where it may not."""
     folder = (out if out is not None else models_dir() / entry.name).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out must name a folder")
@@ -185,15 +186,6 @@ def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> tup
     if len(names) != spec.num_classes:
         raise InputError(f"{labels_file} has {len(names)} labels, the checkpoint has {spec.num_classes} classes")
     return names
-
-
-def _preprocess(entry: ModelEntry, spec: ModelSpec) -> Preprocess:
-    """The registry's preprocessing; at another image size the short side keeps its share."""
-    if spec.image_size == entry.image_size:
-        return entry.preprocess
-    share = entry.preprocess.resize_size / entry.preprocess.crop_size
-    resize_size = round(spec.image_size * share)
-    return dataclasses.replace(entry.preprocess, crop_size=spec.image_size, resize_size=resize_size)
 
 
 def _source(entry: ModelEntry, checkpoint: Checkpoint, *, downloaded: bool) -> dict[str, str | int | None]:

@@ -111,11 +111,11 @@ def resolve(
     InputError for a malformed argument.
     """
     require_trust(trust)
-    place = lookup.locate(model, revision)
     try:
+        place = lookup.locate(model, revision)
         return source_at(place, offline=offline, precision=precision, files=files, trust=trust)
     except ModelNotFoundError as error:
-        if isinstance(place, Path) or place.known_as is None or not is_artifact(Path(model)):
+        if not isinstance(model, str) or "/" in model or not is_artifact(Path(model)):
             raise
         raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
 

@@ -82,7 +82,9 @@ class LivePaddle:
             else ""
         )
         self.state = checkpoint.state
-        self._engine = PaddleEngine.open(spec_of(artifact, checkpoint), checkpoint.state)
+        spec = spec_of(artifact, checkpoint)
+        with checkpoint.named():
+            self._engine = PaddleEngine.open(spec, checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 

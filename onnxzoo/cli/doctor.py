@@ -10,6 +10,7 @@ import click
 
 from . import variables_of_ours
 from .output import print_json, say
+from .parameters import Number
 
 if TYPE_CHECKING:
     from ..doctor import Diagnosis, EngineCheck
@@ -19,9 +20,7 @@ NOTHING_WORKS = 3
 
 @click.command("doctor", short_help="Say which engines work here, and how to cure the others.")
 @click.option("--hub", is_flag=True, help="Also try to reach the Hugging Face Hub.")
-@click.option(
-    "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=1), help="Seconds for each check."
-)
+@click.option("--timeout", default=60.0, show_default=True, type=Number(1), help="Seconds for each check.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> None:

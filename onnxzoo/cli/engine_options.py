@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from ..precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS
+from .completion import engine_names
+from .parameters import Whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -16,6 +18,7 @@ _ENGINE = click.option(
     "--engine",
     default="auto",
     show_default=True,
+    shell_complete=engine_names,
     help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU, cuda:1 for a device. Used or refused; "
     "auto takes the first that works.",
 )
@@ -28,7 +31,7 @@ _PRECISION = click.option(
 )
 _THREADS = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="Threads of the CPU; without it the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
 )
 _STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
@@ -68,7 +71,7 @@ def _allow_pixels(_context: click.Context, _option: click.Parameter, pixels: int
 
 max_pixels_option = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1, max=2**48),
+    type=Whole(1, 2**48),
     expose_value=False,
     callback=_allow_pixels,
     help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",
@@ -78,6 +81,4 @@ max_pixels_option = click.option(
 
 def batch_size_option(command: Command) -> Command:
     """Add --batch-size, None without it."""
-    return click.option(
-        "--batch-size", type=click.IntRange(min=1), help="Images of one run of the engine; 8 without it."
-    )(command)
+    return click.option("--batch-size", type=Whole(1), help="Images of one run of the engine; 8 without it.")(command)

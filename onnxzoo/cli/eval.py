@@ -15,6 +15,7 @@ from ..datasets import DATASETS
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
 from .output import print_json, report, say
+from .parameters import FILE, FILE_OR_FOLDER, Whole
 from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
@@ -30,20 +31,24 @@ SHOWN_CLASSES = 20
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE_OR_FOLDER,
     help="Folder with class folders, val/ with class folders, val_list.txt, or IDX files; or a list file.",
 )
 @click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
 @engine_options
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="With --engine paddle, the reference: its checkpoint; without it the registry's, downloaded if need be.",
 )
 @batch_size_option
 @max_pixels_option
-@click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
+@click.option(
+    "--classes",
+    help="Only these classes of the data: names, or ids of the data (class folders count in the order of their names), "
+    "with commas between them.",
+)
+@click.option("--limit", type=Whole(1), help="Only so many images, spread evenly over the data.")
 @click.option(
     "--record",
     metavar="DATA",
@@ -107,12 +112,16 @@ def command(
         # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
         named_by = models().get(loaded.name) if classes else entry
         line.begin(f"listing {data}")
+        wanted = None if classes is None else [item.strip() for item in classes.split(",")]
         dataset = open_dataset(
             data,
             "train" if split == "train" else "val",
-            classes=None if classes is None else [item.strip() for item in classes.split(",")],
+            classes=wanted,
             label_set=None if named_by is None else named_by.labels,
         )
+        for item, name in zip(wanted or (), dataset.classes, strict=False):
+            if item.isdigit() and item != name:
+                say(f"onnxzoo: --classes {item} is {name!r}, by its place in the data", err=True)
         if dataset.skipped:
             say(f"onnxzoo: {dataset.skipped}", err=True)
         line.begin("classifying", len(dataset))

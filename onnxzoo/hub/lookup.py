@@ -1,7 +1,8 @@
 """Where a name leads: to an artifact shipped with the package, exported on this machine, or on the Hub.
 
 A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
-the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned revision always means the Hub.
+the export in the cache, then, if ONNXZOO_NAMESPACE names whose, the repo `{namespace}/{name}` on the Hub. A pinned
+revision always means the Hub.
 `USER/NAME` is anyone's repo, unless there is a folder of that name here; `./USER/NAME` is always the folder.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
 from ..artifact.remake import hub_repo_of
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
+from ..text import beginning
 from . import names
 
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
@@ -26,8 +29,9 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
 
     `model`: one of these, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit. No request is made.
 
-    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is,
-    ArtifactError for one that is not an artifact, InputError for a malformed argument.
+    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is and for a
+    model of the registry that is not here while ONNXZOO_NAMESPACE names nobody to ask for it, ArtifactError for a path
+    that is not an artifact, InputError for a malformed argument.
     """
     if not isinstance(model, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")
@@ -43,9 +47,7 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OnnxzooError):
             raise
-        shown = str(model)
-        shown = shown if len(shown) <= registry.MAX_SHOWN else f"{shown[: registry.MAX_SHOWN]}..."
-        raise InputError(f"{shown!r} is neither a model nor a folder: {_reason(error)}") from None
+        raise InputError(f"{beginning(str(model))!r} is neither a model nor a folder: {_reason(error)}") from None
 
 
 def require_own(folder: Path) -> None:
@@ -87,7 +89,18 @@ def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
         # Asked for late: a model that ships needs no cache folder.
         if is_artifact(found := models_dir() / entry.name):
             return found
-    return names.of_known_model(entry.name, revision)
+    return names.of_known_model(entry.name, revision) or _nowhere(entry.name, revision)
+
+
+def _nowhere(name: str, revision: str | None) -> NoReturn:
+    """Say what to do about a registry model that is not here, with no namespace to ask for it."""
+    there = f"name a Hub repository (USER/{name}), or the user that has it with {names.NAMESPACE_VARIABLE}=USER"
+    if revision is not None:
+        raise ModelNotFoundError(f"{name}@{revision} is a revision, and {name} names no repository of the Hub; {there}")
+    raise ModelNotFoundError(
+        f"{name} is not on this machine: it does not ship with onnxzoo and is not in {models_dir() / name}; {there}; "
+        f"or {names.export_hint(name)}"
+    )
 
 
 def _exists(text: str) -> bool:

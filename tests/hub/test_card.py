@@ -186,7 +186,7 @@ def test_an_accuracy_on_a_part_or_other_classes_is_not_one_on_the_data_set(case:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"top1": 0.95}, r"is malformed: evaluations\[0\]\.top5 must be a number in 0\.95\.\.1, got 0\.9"),
+        ({"top1": 0.95}, r"is malformed: evaluations\[0\]\.top5 must be a number from 0\.95 to 1, got 0\.9"),
         ({"top5": 1.5}, r"is malformed: evaluations\[0\]\.top5 must be a number"),
         ({"top1": float("nan")}, "cannot be read: NaN is not JSON"),
         ({"images": 0}, r"is malformed: evaluations\[0\]\.images must be a whole number"),
