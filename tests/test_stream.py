@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import LABELS, tiny_outputs
+from tiny import COLOURS, LABELS, tiny_outputs
 
 import onnxzoo
 from onnxzoo import stream as stream_module
@@ -21,7 +21,6 @@ from onnxzoo.model import Model
 from onnxzoo.results import Array
 from onnxzoo.stream import Result
 
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 WAIT_S = 30
 
 

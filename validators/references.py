@@ -12,7 +12,7 @@ from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
-from .layers import LayerSource
+from .probe_points import LayerSource
 from .running import open_engine, run_batches
 from .vectors import Vectors
 

@@ -55,7 +55,11 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"OpenVINO  {device.name}: {device.description} ({arithmetic})"
     if found.openvino_fault:
         yield f"OpenVINO  {found.openvino_fault}"
+    # What is wrong with the folder of them all is said once.
+    yield from dict.fromkeys(f"cache     {one.fault}" for one in found.caches if one.fault and not one.exists)
     for folder in found.caches:
+        if folder.fault and not folder.exists:
+            continue
         size = f"{folder.files} files, {folder.bytes / 2**20:.1f} MiB" if folder.exists else "not there yet"
         fault = f"; {folder.fault}" if folder.fault else ""
         yield f"cache     {folder.path}: {size}{'' if folder.writable else '; cannot be written'}{fault}"

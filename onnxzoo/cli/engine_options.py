@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS
 from .completion import engine_names
 from .parameters import Whole
+from .progress import Line, progress
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,6 +82,18 @@ max_pixels_option = click.option(
     help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",
 )
 """--max-pixels, which takes effect by itself."""
+
+
+@contextlib.contextmanager
+def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[Model, Line]]:
+    """Load a model, show that and what follows on the line of progress, and close the model at the end.
+
+    `options`: as `onnxzoo.load` takes them, and raises for them.
+    """
+    from ..model import load
+
+    with progress(f"loading {model}", "images", quiet=quiet) as line, load(model, **options) as loaded:
+        yield loaded, line
 
 
 def batch_size_option(command: Command) -> Command:

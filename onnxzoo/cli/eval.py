@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..artifact.folder import documented_entry
 from ..datasets import DATASETS
 from .completion import model_names
-from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import print_json, report, say
 from .parameters import FILE, FILE_OR_FOLDER, Whole
-from .progress import progress, quiet_option
+from .progress import quiet_option
 
 if TYPE_CHECKING:
     from ..evaluation.accuracy import Evaluation
@@ -84,7 +82,7 @@ def command(
     from ..evaluation.accuracy import evaluate
     from ..evaluation.record import data_in_words, record_evaluation
     from ..hub import require_own
-    from ..model import BATCH_SIZE, load
+    from ..model import BATCH_SIZE
     from ..registry import models
 
     if record is not None:
@@ -92,20 +90,18 @@ def command(
             raise click.UsageError("--record is for all validation images: not with --limit, --classes or --split")
         data_in_words(record)
 
-    with contextlib.ExitStack() as stack:
-        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
-        running = load(
-            model,
-            engine=engine,
-            precision=precision,
-            weights=weights,
-            threads=threads,
-            batch_size=batch_size,
-            hint="latency" if batch_size == 1 else "throughput",
-            strict=strict,
-            trust=trust,
-        )
-        loaded = stack.enter_context(running)
+    with loaded_model(
+        model,
+        quiet=quiet,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        threads=threads,
+        batch_size=batch_size,
+        hint="latency" if batch_size == 1 else "throughput",
+        strict=strict,
+        trust=trust,
+    ) as (loaded, line):
         if record is not None:
             require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
@@ -131,7 +127,7 @@ def command(
     for image in result.unreadable:
         report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
     if as_json:
-        print_json({"data": str(data), "split": split, **as_document(result, entry)})
+        print_json({"data": str(data), "split": split, **result.to_dict(entry)})
     else:
         say(*_lines(result, entry, data, split))
     if record is not None:
@@ -139,29 +135,6 @@ def command(
         say(f"recorded in {loaded.artifact.folder}: {written.precision} on {written.dataset}", err=True)
     if result.unreadable:
         ctx.exit(1)
-
-
-def as_document(result: Evaluation, entry: ModelEntry | None) -> dict[str, Any]:
-    """The result in plain JSON values; `entry` gives the documented accuracy, where there is one."""
-    documented = None
-    if entry is not None:
-        documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
-    return {
-        "model": result.model,
-        "engine": dataclasses.asdict(result.engine),
-        "images": result.images,
-        "correct": result.correct,
-        "correct_top5": result.correct_top5,
-        "top1": result.top1,
-        "top1_interval_95": list(result.top1_interval),
-        "top5": result.top5,
-        "top5_interval_95": list(result.top5_interval),
-        "documented": documented,
-        "seconds": result.seconds,
-        "images_per_second": result.images_per_second,
-        "classes": [{**dataclasses.asdict(row), "top1": row.top1} for row in result.classes],
-        "unreadable": [dataclasses.asdict(image) for image in result.unreadable],
-    }
 
 
 def _lines(result: Evaluation, entry: ModelEntry | None, data: Path, split: str) -> Iterator[str]:

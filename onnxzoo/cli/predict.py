@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -16,10 +15,10 @@ import click
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ImageError, InputError
 from .completion import model_names
-from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import report, say, write_json
 from .parameters import Whole
-from .progress import progress, quiet_option
+from .progress import quiet_option
 
 STANDARD_INPUT = "-"
 
@@ -75,23 +74,19 @@ def command(
         # Nothing to do is wrong usage, and not worth loading a model for.
         raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
 
-    from ..model import load
-
     failed = False
     hint: Hint = "throughput" if count == size > 1 else "latency"
-    with contextlib.ExitStack() as stack:
-        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
-        running = load(
-            model,
-            engine=engine,
-            precision=precision,
-            threads=threads,
-            batch_size=batch_size,
-            hint=hint,
-            strict=strict,
-            trust=trust,
-        )
-        loaded = stack.enter_context(running)
+    with loaded_model(
+        model,
+        quiet=quiet,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        batch_size=batch_size,
+        hint=hint,
+        strict=strict,
+        trust=trust,
+    ) as (loaded, line):
         line.begin("predicting")
         writer = JsonWriter(loaded) if as_json else TextWriter()
         names: deque[str] = deque()

@@ -13,6 +13,7 @@ from ..files import models_dir
 from .completion import model_names
 from .engine_options import max_pixels_option
 from .output import print_json, report, say
+from .parameters import FILE_OR_FOLDER, OUTPUT, Whole
 from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
@@ -28,13 +29,11 @@ SHOWN_LAYERS = 12
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=FILE_OR_FOLDER,
     help="Folder of images of the kind that the model sees; without it, crops of the few photos that ship (ImageNet).",
 )
-@click.option("--samples", type=click.IntRange(min=1), help="Images that ranges are taken from; 64 without it.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Labelled images, as for eval: Top-1 is measured before and after."
-)
+@click.option("--samples", type=Whole(1), help="Images that ranges are taken from; 64 without it.")
+@click.option("--data", type=FILE_OR_FOLDER, help="Labelled images, as for eval: Top-1 is measured before and after.")
 @click.option(
     "--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio of the logits on held-out images; 30 without it."
 )
@@ -46,7 +45,7 @@ SHOWN_LAYERS = 12
     show_default=True,
     help="8 is right only on CPUs with VNNI, AMX or dot-product instructions.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Put a copy of the artifact there, not the file into it.")
+@click.option("--out", type=OUTPUT, help="Put a copy of the artifact there, not the file into it.")
 @max_pixels_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import numpy.typing as npt
 from ..data.layouts import Dataset
 from ..errors import DatasetError, InputError
 from ..model import BATCH_SIZE, Model
+from ..registry import ModelEntry
 from ..results import EngineInfo
 
 Progress = Callable[[int, int], None]
@@ -102,6 +105,28 @@ class Evaluation:
     def images_per_second(self) -> float:
         """Images by `seconds`: from file to answer, not of the engine alone."""
         return self.images / self.seconds
+
+    def to_dict(self, entry: ModelEntry | None = None) -> dict[str, Any]:
+        """In JSON's values; `entry` gives the documented accuracy, where there is one."""
+        documented = None
+        if entry is not None:
+            documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
+        return {
+            "model": self.model,
+            "engine": dataclasses.asdict(self.engine),
+            "images": self.images,
+            "correct": self.correct,
+            "correct_top5": self.correct_top5,
+            "top1": self.top1,
+            "top1_interval_95": list(self.top1_interval),
+            "top5": self.top5,
+            "top5_interval_95": list(self.top5_interval),
+            "documented": documented,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "classes": [{**dataclasses.asdict(row), "top1": row.top1} for row in self.classes],
+            "unreadable": [dataclasses.asdict(image) for image in self.unreadable],
+        }
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import is_one_error_line, run
 from PIL import Image
-from tiny import LABELS, write_artifact
+from tiny import COLOURS, LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import documented_entry, read_artifact
@@ -21,8 +21,6 @@ from onnxzoo.evaluation.accuracy import Evaluation
 from onnxzoo.evaluation.record import record_evaluation
 from onnxzoo.hub.card import model_card
 from onnxzoo.results import EngineInfo
-
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import LABELS, tiny_outputs
+from tiny import COLOURS, LABELS, tiny_outputs
 
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.data.layouts import open_dataset
@@ -18,7 +18,6 @@ from onnxzoo.evaluation.accuracy import Evaluation, evaluate, match_classes, wil
 from onnxzoo.hub import shipped_models
 from onnxzoo.model import Model, load, top_classes
 
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion_mnist_sample"
 
 

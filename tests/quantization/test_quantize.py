@@ -17,9 +17,9 @@ import onnx
 import PIL.Image
 import pytest
 from artifacts import MODEL, SWIN, announce, copy_shipped
-from conftest import COLOURS
 from int8 import int8_matrices
 from quantizing import fashion_images, plain_images, write_colours
+from tiny import COLOURS
 
 from onnxzoo import load
 from onnxzoo.artifact.folder import read_artifact
