@@ -152,6 +152,7 @@ import os, sys
 for name in ("paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino", "torch", "scipy", "safetensors"):
     sys.modules[name] = None
 import numpy as np
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
 from onnxzoo.weights.seeded import seeded_images, seeded_state
