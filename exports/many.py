@@ -22,7 +22,7 @@ from ..errors import ExportError, InputError, OnnxzooError, one_line
 from ..files import sha256_of
 from ..registry import ModelEntry, find, models
 from ..signals import end_with_parent, raise_when_terminated, signal_name
-from ..weights.download import file_name
+from ..weights.checkpoint_download import file_name
 from .artifact_writer import tool_versions
 from .pipeline import export_model, target_folder
 

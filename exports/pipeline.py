@@ -20,7 +20,7 @@ from ..precisions import FP32
 from ..registry import ModelEntry, default_labels
 from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
-from ..weights.download import Progress, checkpoint_path
+from ..weights.checkpoint_download import Progress, checkpoint_path
 from .artifact_writer import tool_versions, write_descriptions
 from .child import require_export_tools, run_step
 

@@ -442,7 +442,7 @@ def _reference(artifact: Artifact, weights: Path | None) -> Engine:
     from .reference.paddle.engine import PaddleEngine
     from .reference.paddle.importing import require_paddle
     from .weights.checkpoint import read_checkpoint, spec_of
-    from .weights.download import checkpoint_path
+    from .weights.checkpoint_download import checkpoint_path
 
     require_paddle()  # before anything is downloaded for it
     entry = registry.find(artifact.name)

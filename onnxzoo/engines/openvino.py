@@ -267,7 +267,7 @@ def _described(
     return EngineInfo(
         name=NAME,
         device=",".join(devices),
-        precision=INT8 if model.precision == INT8 else PRECISIONS.get(arithmetic, arithmetic),
+        precision=model.precision if model.precision != FP32 else PRECISIONS.get(arithmetic, arithmetic),
         version=compiler.version,
         reason=selection.reason,
         nodes=_nodes(compiled, devices),

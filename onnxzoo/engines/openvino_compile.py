@@ -68,8 +68,9 @@ class Compiler:
         EngineError for a file that OpenVINO rejects.
         """
         found = Device.find(openvino.Core(), device)
-        found.check_precision(options.precision)
-        compiler = cls(openvino, file, options, found, found.settings(options))
+        arithmetic = found.arithmetic(options.precision, file.precision)
+        found.check_precision(arithmetic)
+        compiler = cls(openvino, file, options, found, found.settings(options, arithmetic))
         if options.hint == "throughput":
             compiler.parallel = found.most_streams(options.cpu_threads)
         if not compiler.kept_before():

@@ -60,12 +60,19 @@ class Device:
         """Whether what was compiled for it is kept without asking."""
         return _base(self.name) in SLOW_TO_COMPILE
 
-    def settings(self, options: EngineOptions) -> dict[str, Any]:
-        """What OpenVINO is told when it compiles."""
+    def arithmetic(self, precision: str, file_precision: str) -> str:
+        """The precision computed in where `precision` is asked for: a CPU without arithmetic of 16 bits computes
+        an fp16 file in fp32, as ONNX Runtime does.
+        """
+        widens = precision == file_precision == FP16 and _base(self.name) == CPU
+        return FP32 if widens and CAPABILITIES[FP16] not in self.capabilities else precision
+
+    def settings(self, options: EngineOptions, arithmetic: str) -> dict[str, Any]:
+        """What OpenVINO is told when it compiles; `arithmetic`: as the method of this name says."""
         base = _base(self.name)
         settings: dict[str, Any] = {"PERFORMANCE_HINT": options.hint.upper()}
         if options.precision != AUTO_PRECISION:
-            settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[options.precision]
+            settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[arithmetic]
         if base == CPU or base in COMBINING:
             settings["INFERENCE_NUM_THREADS"] = options.cpu_threads
         if base == CPU and options.cpu_threads < available_cores():
