@@ -97,7 +97,7 @@ class Sizes:
             self.rejected = str(error)
             # Engines that compile for a batch size reject a baked batch only now: does the model run at all?
             self._engine, self._size = target.open(1), 1
-        # TensorRT's plans are for a range of sizes, and take minutes: one is enough.
+        # TensorRT engines are for a range of sizes, and take minutes to build: one is enough.
         self._compiles_each = isinstance(self._engine, CachedEngine) and self._engine.max_batch is None
 
     @property

@@ -41,7 +41,7 @@ def beyond_rounding(name: str, count: int = 2) -> float:
     """How far the exact outputs for the first images are from the recorded ones, less the rounding of the recording."""
     spec, state, golden = golden_state(name)
     images = seeded_images(spec.image_size, 2, int(golden["image_seed"]))[:count]
-    outputs = ExactEngine(spec, state).run_float64({INPUT_NAME: images})
+    outputs = ExactEngine.open(spec, state).run_float64({INPUT_NAME: images})
     errors = [
         np.abs(outputs[output] - golden[output][:count]) - np.spacing(np.abs(golden[output][:count])) / 2
         for output in ("logits", "embedding")
@@ -202,7 +202,7 @@ def test_every_layer_gives_what_paddles_gives(spec: ModelSpec) -> None:
     from onnxzoo.reference.paddle.engine import PaddleEngine
 
     state = seeded_state(exact_model(spec).shapes, 5)
-    exact, paddle = ExactEngine(spec, state), PaddleEngine(spec, state)
+    exact, paddle = ExactEngine.open(spec, state), PaddleEngine.open(spec, state)
     kinds = {name: type(layer).__name__ for name, layer in build_model(spec).named_sublayers()}
     wanted = [key for name in kinds for key in (name, f"{name}:input")]
     images = seeded_images(spec.image_size, 2, 1)
