@@ -266,6 +266,7 @@ def test_folders_are_counted(cache):
     assert (checkpoints.exists, engines.exists) == (False, False)
 
 
+@pytest.mark.slow
 def test_no_place_for_a_cache_is_the_folders_fault():
     done = run_doctor("--json", ONNXZOO_CACHE="~no such user/x")
     assert done.returncode == 0, done.stderr
