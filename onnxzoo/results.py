@@ -13,7 +13,10 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input of a model; `shape` has None for a dynamic size, as in (None, 3, 224, 224)."""
+    """An input or output of a model; `shape` has None for a dynamic size, as in (None, 3, 224, 224).
+
+    For an output, a size may also be None, and the whole shape (), if the engine's library does not report it.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
