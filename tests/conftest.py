@@ -37,6 +37,12 @@ def pytest_report_header() -> list[str]:
     return [f"CPU: {cpu()}"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: of several processes none begins one when the others have nothing left."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("paddle")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for every test: none may see or change the user's own, nor what other processes left."""

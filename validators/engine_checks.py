@@ -86,7 +86,7 @@ class Sizes:
     """
 
     def __init__(self, target: Target, largest: int) -> None:
-        """Raises EngineUnavailableError and InputError where the engine cannot be had, EngineError where it rejects
+        """Raises EngineUnavailableError and InputError where the engine is not available, EngineError where it rejects
         the model.
         """
         self._target = target
@@ -128,7 +128,7 @@ def check_engine(
 ) -> Iterator[Check]:
     """The checks of one engine, each reference with what has to be met; a model that it rejects has failed.
 
-    Raises EngineUnavailableError and InputError, before the first check, where the engine cannot be had.
+    Raises EngineUnavailableError and InputError, before the first check, where the engine is not available.
     """
     try:
         model = Sizes(target, max(batch_sizes))

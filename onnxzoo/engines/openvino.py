@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
-from .batches import Cutter, Piece, batch_sizes
+from .batches import BatchSplitter, Piece, batch_sizes
 from .feeds import checked_feeds
 from .library_failures import closed, failure
 from .openvino_compile import NAME, CompiledModel, Compiler, arithmetic_of, message_of
@@ -64,7 +64,7 @@ class OpenVINOEngine:
         self._compiling = threading.Lock()
         self._models: dict[int, _Compiled] | None = models  # None once closed
         self._sizes = sizes
-        self._cutter = Cutter(sizes)
+        self._splitter = BatchSplitter(sizes)
         self._inputs = inputs
         self._outputs = outputs
         self._info = info
@@ -136,7 +136,7 @@ class OpenVINOEngine:
         outputs: dict[str, Array] = {}
         running: deque[_Run] = deque()
         try:
-            for piece in self._cutter.cut(count, tuple(models)):
+            for piece in self._splitter.split(count, tuple(models)):
                 compiled = self._compiled(piece.size)
                 if len(running) == compiled.parallel:
                     self._collect(running.popleft(), count, outputs)

@@ -117,6 +117,7 @@ def truncate(path: Path, at: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * at)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "at"), [(flip, 0.5), (flip, 0.01), (flip, 0.999), (truncate, 0.5), (truncate, 0)])
 def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, at):
     expected = engine_for(NANO, batch_size=1).run({INPUT_NAME: images(1)})["logits"]

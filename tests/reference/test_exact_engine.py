@@ -29,6 +29,7 @@ from onnxzoo.weights.seeded import seeded_images, seeded_state
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [SWIN, PVT, LINEAR], ids=["swinv2", "pvt_v2", "linear"])
 def test_an_engine_like_the_others(spec: ModelSpec) -> None:
     engine = seeded_engine(spec)
@@ -130,6 +131,7 @@ def test_an_image_of_nan_or_infinity_spoils_its_own_outputs_only() -> None:
         assert np.isnan(logits[1:]).all()
 
 
+@pytest.mark.slow
 def test_many_threads_get_the_same_numbers() -> None:
     engine, images = seeded_engine(SWIN), seeded_images(SWIN.image_size, 4, 1)
     expected = engine.run_float64({INPUT_NAME: images})["logits"]
