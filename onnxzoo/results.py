@@ -1,4 +1,4 @@
-"""What a model returns and what it takes: frozen values without behaviour beyond reading them."""
+"""Inputs and results of models, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input of a model: `shape` has None where a size is free, as in (None, 3, 224, 224)."""
+    """An input or output of a model; `shape` has None for a dynamic size, as in (None, 3, 224, 224).
+
+    For an output, a size may also be None, and the whole shape (), if the engine's library does not report it.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -56,13 +59,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Which engine runs a model, and how; `dataclasses.asdict` of it is fit for JSON.
+    """Which engine runs a model, and how; `dataclasses.asdict` of it can be written as JSON.
 
     `name`: `openvino`, `onnxruntime`, `cuda`, ... `device`: what it runs on, such as `CPU`.
     `precision`: arithmetic in use, such as `fp32`. `version`: of the engine's library.
     `reason`: why this engine was chosen, in a sentence.
-    `nodes`: nodes of the graph per provider, as the library assigned them; empty where it does not say.
-    `considered`: (engine, why it was passed over) for those that `auto` would have preferred.
+    `nodes`: nodes of the graph per provider, as the library assigned them; empty if it does not report them.
+    `considered`: (engine, why it was skipped) for those that `auto` would have preferred.
     """
 
     name: str

@@ -84,7 +84,7 @@ class LivePaddle:
         self.state = checkpoint.state
         spec = spec_of(artifact, checkpoint)
         with checkpoint.named():
-            self._engine = PaddleEngine(spec, checkpoint.state)
+            self._engine = PaddleEngine.open(spec, checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 

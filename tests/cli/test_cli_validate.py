@@ -69,7 +69,7 @@ def broken(tmp_path: Path) -> Path:
         ([PVT, "--tol", "inf"], 2, "the tolerance must be a positive number, got inf"),
         ([PVT, "--batch-size", "0"], 2, "expected a whole number from 1, got '0'"),
         ([PVT, "--precision", "fp4"], 2, "no tolerance for the precision 'fp4'"),
-        ([PVT, "--precision", "int8"], 2, "has no 'int8' model; it has fp32"),
+        ([PVT, "--precision", "int8"], 2, "has no 'int8' model; available precisions: fp32"),
         ([PVT, "--engine", "onnxruntme"], 2, "did you mean 'onnxruntime'"),
         ([PVT, "--against", SWIN], 2, "has 32 pixels a side"),
         ([PVT, "--against", PVT], 1, "a model always agrees with itself"),
@@ -223,6 +223,7 @@ def test_a_pipeline_that_moves_pixels_fails_the_model(monkeypatch: pytest.Monkey
 # --all
 
 
+@pytest.mark.slow
 def test_all_goes_on_after_failures_and_sums_up(cache: Path, broken: Path) -> None:
     models = cache / "models"
     shutil.copytree(broken, models / "broken_one")
@@ -284,7 +285,7 @@ def test_all_says_what_it_skipped_and_what_it_could_not_check(cache: Path, monke
     result = run("--all", "--precision", "int8", "--engine", "onnxruntime")
     assert result.exit_code == 3
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert "skipped: pvt_v2_nano_fashion has no 'int8' model; it has fp32" in rows[PVT]
+    assert "skipped: pvt_v2_nano_fashion has no 'int8' model; available precisions: fp32" in rows[PVT]
     assert rows["both"].endswith("  passed")
     assert result.stdout.splitlines()[-1] == "incomplete: 1 of 3 models passed, 2 skipped"
 
