@@ -42,7 +42,7 @@ def broken(tmp_path: Path) -> Path:
         (["--preprocess", "--record"], 2, "--record need a model"),
         ([PVT, "--layers"], 2, "--layers needs a reference that has layers: give --weights or --against"),
         ([PVT, "--against-precision", "int8"], 2, "--against-precision needs --against"),
-        ([PVT, "--images", "tests"], 2, "the folder 'tests' has no image in it"),
+        ([PVT, "--images", "tests"], 2, "the folder 'tests' contains no images"),
         ([PVT, "--samples", "3"], 2, "there is nothing to compare such inputs with"),
         ([PVT, "--samples", "0", "--against", SWIN], 2, "expected a whole number from 1 to 1000, got '0'"),
         ([PVT, "--tol", "0"], 2, "expected a number greater than 0, got '0'"),
