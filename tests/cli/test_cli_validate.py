@@ -37,7 +37,7 @@ def broken(tmp_path: Path) -> Path:
     ("arguments", "code", "message"),
     [
         ([], 2, "name a model or an artifact folder, or give --all or --preprocess"),
-        (["--all", PVT], 2, f"--all is for every model there is: leave out {PVT}"),
+        (["--all", PVT], 2, f"--all validates every model; leave out {PVT}"),
         (["--all", "--record", "--report", "x.html"], 2, "leave out --report, --record"),
         (["--preprocess", "--record"], 2, "--record need a model"),
         ([PVT, "--layers"], 2, "--layers needs a reference that has layers: give --weights or --against"),
