@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-large test-gpu-wheels mutants fuzz check clean install eval-imagenet
+.PHONY: demo test test-large test-gpu-wheels graphs mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -37,6 +37,10 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 # Would a test notice? Some seventy single changes to the source, each tried on a copy: ten minutes at most.
 mutants: install
 	$(BIN)/python tests/mutants.py
+
+# The graphs that ship without weights, those of which have become stale: half an hour, 14 GB of memory for the largest.
+graphs: install
+	$(BIN)/python -P -m onnxzoo.exports.graphs --out onnxzoo/graphs
 
 # 20,000 mutants of the files that come from outside: two or three minutes on two cores.
 fuzz: install

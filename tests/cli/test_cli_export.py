@@ -49,7 +49,7 @@ def test_the_folder_goes_to_stdout_and_the_steps_to_stderr(
     assert len(lines) == 7, "the tools' noise is shown only on failure"
     artifact = read_artifact(Path(done.stdout.strip()))
     assert artifact.num_classes == 7
-    listed = onnxzoo("predict", "pvt_v2_b0", Path(__file__).parents[2] / "exports/photos/coffee.jpg", "--top-k", 1)
+    listed = onnxzoo("predict", "pvt_v2_b0", Path(__file__).parents[2] / "onnxzoo/photos/coffee.jpg", "--top-k", 1)
     assert listed.returncode == 0, listed.stderr
     assert "class " in listed.stdout
 
