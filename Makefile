@@ -38,7 +38,7 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 mutants: install
 	$(BIN)/python tests/mutants.py
 
-# The graphs that ship without weights, those of which have become stale: half an hour, 14 GB of memory for the largest.
+# The graphs that ship without weights, those of which have become stale: a quarter of an hour, 8 GB of memory for the largest.
 graphs: install
 	$(BIN)/python -P -m onnxzoo.exports.graphs --out onnxzoo/graphs
 

@@ -4,7 +4,7 @@
 
 makes those whose fingerprint is not that of the code any more (`make graphs`). A graph's fingerprint covers the forms,
 steps and passes, the constants of its family, the versions of the converters, and what the registry says of the model.
-The large models need 7 to 14 GB of memory.
+The largest models need 8 GB of memory.
 """
 
 from __future__ import annotations

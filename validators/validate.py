@@ -15,7 +15,7 @@ from .engine_checks import PARAMETERS, Check, Target, check_engine
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
 from .low_precision import check_low_precision
 from .parameters import ParameterCheck, check_parameters
-from .references import AGAINST, CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference
+from .references import AGAINST, CONFORMANCE, LiveModel, OtherArtifact, Recorded, Reference, live_by_default
 from .tolerances import Tolerance, coarser, tolerance_of
 from .vectors import read_vectors
 
@@ -41,6 +41,7 @@ class Validation:
         *,
         engines: Sequence[str] | None = None,
         weights: Path | None = None,
+        reference: str | None = None,
         against: Artifact | None = None,
         against_precision: str = "fp32",
         precisions: Sequence[str] | None = None,
@@ -54,7 +55,8 @@ class Validation:
         """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
 
         `engines`: by default every one that works here without being built for minutes first; named ones must.
-        `weights`: checkpoint for the live Paddle model. `against`, `against_precision`: another artifact. With either,
+        `weights`: checkpoint for the reference that runs now, which `reference` names, `paddle` or `exact`
+        (by default `live_by_default`). `against`, `against_precision`: another artifact. With either,
         the inputs are also fresh noise (`seed`), plain images and `images`; `samples`: number of noise images, and of
         `images` at most; `unreadable` is told of one that cannot be read, which is left out. `precisions`: by default
         all that the artifact has. `tolerance`: instead of the default
@@ -103,7 +105,7 @@ class Validation:
             parts.append(Inputs(vectors.names, vectors.images))
             self.references[CONFORMANCE] = Recorded(artifact, vectors)
         if weights is not None:
-            self._add(LivePaddle(artifact, weights))
+            self._add(LiveModel(artifact, weights, reference or live_by_default(artifact)))
         if against is not None:
             self._itself = self._same_files(against, against_precision)
             self._add(OtherArtifact(artifact, against, against_precision))
@@ -142,8 +144,8 @@ class Validation:
 
     def _run(self) -> Iterator[Check]:
         for reference in self.references.values():
-            if isinstance(reference, LivePaddle) and "fp32" in self.model_files:
-                yield self._check_parameters(reference)
+            if isinstance(reference, LiveModel) and "fp32" in self.model_files:
+                yield from self._check_parameters(reference)
         yield from self._check_low_precisions()
         reasons: list[str] = []
         checked = False
@@ -178,11 +180,15 @@ class Validation:
             return self.tolerances[precision]
         return tolerance_of(worse)
 
-    def _check_parameters(self, reference: LivePaddle) -> Check:
-        found = check_parameters(
-            self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
-        )
-        return _parameter_check(found, "fp32")
+    def _check_parameters(self, reference: LiveModel) -> Iterator[Check]:
+        try:
+            found = check_parameters(
+                self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
+            )
+        except MissingDependencyError as error:
+            self.unavailable[f"{PARAMETERS} in fp32"] = str(error)
+        else:
+            yield _parameter_check(found, "fp32")
 
     def _check_low_precisions(self) -> Iterator[Check]:
         """The constants of files in low precision against the fp32 file's, which its own checks compare with Paddle."""

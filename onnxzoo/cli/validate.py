@@ -30,10 +30,16 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("validate", short_help="Compare every engine with the Paddle reference.")
+@click.command("validate", short_help="Compare every engine with the reference.")
 @click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
-@click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
+@click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with the reference, run here and now, as well.")
+@click.option(
+    "--reference",
+    type=click.Choice(["paddle", "exact"]),
+    help="What runs --weights: the model in Paddle, or in NumPy and float64.  [default: exact for models that were "
+    "assembled from official weights and where Paddle is not installed, else paddle]",
+)
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
 @click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
 @click.option(
@@ -64,7 +70,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
-    """Compare a model on every engine with the outputs of the Paddle reference.
+    """Compare a model on every engine with the outputs of the reference.
 
     By default with those that the artifact carries; with --weights or --against also with a reference that runs now,
     on noise, plain images and --images, and if they differ the first layer that does is named.
@@ -98,6 +104,7 @@ class Options:
     model: str | None
     every_model: bool
     weights: Path | None
+    reference: str | None
     against: str | None
     against_precision: str | None
     tolerance: float | None
@@ -127,7 +134,7 @@ class Options:
 
     def refuse_nonsense(self) -> None:
         """Raise UsageError for options that do not go together."""
-        for_one = ("weights", "against", "images", "samples", "seed", "layers", "report", "recording")
+        for_one = ("weights", "reference", "against", "images", "samples", "seed", "layers", "report", "recording")
         given = [name for name in for_one if getattr(self, name) not in (None, False)]
         flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
         if self.every_model and (self.model is not None or given):
@@ -165,6 +172,7 @@ def _validate_one(
     validation = Validation(
         artifact,
         weights=options.weights,
+        reference=options.reference,
         against=None if options.against is None else options.artifact(options.against),
         against_precision=options.against_precision or "fp32",
         images=_images(options.images),
