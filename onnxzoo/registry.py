@@ -75,7 +75,8 @@ class Source:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
     Both are None for a model that this project trained itself: its weights ship with it. `sha256` of the `.pdparams`
-    is known for these only. `timm_license`: of the safetensors, as their repo on the Hub states it. `timm_commit`,
+    is known for these only. `other_url`: where the `.pdparams` are if `url` has nothing, as PaddleClas's own documents
+    name both. `timm_license`: of the safetensors, as their repo on the Hub states it. `timm_commit`,
     `timm_sha256`: the commit of that repo to take them from, and the file's hash, where they are pinned
     (`make pin-sources`); without them it is what `main` has.
     """
@@ -83,6 +84,7 @@ class Source:
     url: str | None
     timm_repo: str | None
     sha256: str | None = None
+    other_url: str | None = None
     timm_license: str | None = None
     timm_commit: str | None = None
     timm_sha256: str | None = None

@@ -37,11 +37,11 @@ def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisi
 def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     """Write a validation that has run into its artifact's config.json; returns the new records.
 
-    One record for each engine, device, precision and reference (`conformance`, `paddle` or `exact`), which replaces an earlier
-    one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
+    One record for each engine, device, precision and reference (`conformance`, `paddle` or `exact`), which replaces an
+    earlier one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
 
-    Raises ValidationError when anything failed or is yet to be done, or a tolerance against a reference's numbers was looser
-    than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
+    Raises ValidationError when anything failed or is yet to be done, or a tolerance against a reference's numbers was
+    looser than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
     """
     if not validation:
         raise ValidationError("the validation did not pass, or not come to its end, so it is not recorded")

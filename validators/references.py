@@ -50,7 +50,7 @@ class Reference(Protocol):
 
 
 class Recorded:
-    """The conformance vectors of the artifact: what a reference gave when it was made. Knows the recorded inputs only."""
+    """The conformance vectors of the artifact, recorded when it was made. Knows the recorded inputs only."""
 
     name, precision, remark = CONFORMANCE, "fp32", ""
 

@@ -60,8 +60,8 @@ class ValidationRecord:
     """A validation that passed, as config.json keeps it under `validations`; `onnxzoo.validators` writes it.
 
     `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`.
-    `reference`: what it was compared with, `conformance` (recorded when the artifact was made), `paddle` or `exact` (run
-    then).
+    `reference`: what it was compared with, `conformance` (recorded when the artifact was made), `paddle` or `exact`
+    (run then).
     `inputs`: number of images; `batch_sizes`: each ran at all of these. `max_abs`, `mean_abs`: of the differences,
     all within `tolerance` + `tolerance` * |reference|. `top1_agreement`: in [0, 1]. `date`: UTC, ISO 8601.
     """

@@ -33,7 +33,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("validate", short_help="Compare every engine with the reference.")
 @click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
-@click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with the reference, run here and now, as well.")
+@click.option(
+    "--weights", type=FILE, help="The artifact's checkpoint: compare with the reference, run here and now, as well."
+)
 @click.option(
     "--reference",
     type=click.Choice(["paddle", "exact"]),

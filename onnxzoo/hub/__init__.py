@@ -6,6 +6,7 @@
     answers     what the Hub says of a repo, with its types checked
     cached      what is in huggingface_hub's cache already, checked, offline
     download    the needed files of a Hub repo, checked, in huggingface_hub's own cache
+    official    the official weights of the registry's models
     cache       what is kept on this machine: listed, verified, removed
     package     what of an artifact goes up
     publish     that to a Hub repo

@@ -168,9 +168,11 @@ def _provenance(artifact: Artifact) -> Iterator[str]:
     if source.get("url"):
         yield f"- Downloaded from {_code(source['url'])}."
     if source.get("repo"):
-        yield f"- Downloaded from {_code(source['repo'])} on the Hugging Face Hub, commit {_code(source.get('commit'))}."
+        commit = _code(source.get("commit"))
+        yield f"- Downloaded from {_code(source['repo'])} on the Hugging Face Hub, commit {commit}."
     if artifact.assembled:
-        yield f"- Assembled from these weights and the graph {_code(source['graph_sha256'])} of onnxzoo, without Paddle."
+        graph = _code(source["graph_sha256"])
+        yield f"- Assembled from these weights and the graph {graph} of onnxzoo, without Paddle."
     tools = ", ".join(f"{_text(tool)} {_text(version)}" for tool, version in artifact.tools.items())
     opset = artifact.config.get("opset")
     yield f"- Made with {tools or 'unrecorded tools'}" + (f"; ONNX operator set {_text(opset)}." if opset else ".")

@@ -58,7 +58,7 @@ def fetch(
         here = name if commit is None else dataclasses.replace(name, revision=commit)
         return from_cache(here, precision, files, why="offline, the Hub is not asked")
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        return _Download(name, commit).run(precision, files)
+        return Download(name, commit).run(precision, files)
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
@@ -87,8 +87,8 @@ def is_offline(offline: bool | None) -> bool:
     return client.offline_by_environment() if offline is None else offline
 
 
-class _Download:
-    """One call of `fetch` that may make requests."""
+class Download:
+    """The files of one repo at one commit, brought into the cache as far as they are not there."""
 
     def __init__(self, name: HubName, commit: str | None) -> None:
         self.name = name
@@ -113,12 +113,12 @@ class _Download:
             self.note_commit()
         return artifact.folder
 
-    def ask(self) -> client.RemoteFile | None:
-        """What the Hub has as config.json now; None when it cannot be reached and the cache can stand in."""
-        cached = client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted)
+    def ask(self, path: str = CONFIG_FILE) -> client.RemoteFile | None:
+        """What the Hub has at `path` now; None when it cannot be reached and the cache can stand in."""
+        cached = client.cached_file(self.repo_id, path, self.name.wanted)
 
         def request() -> client.RemoteFile:
-            return client.remote_file(self.repo_id, CONFIG_FILE, self.name.wanted)
+            return client.remote_file(self.repo_id, path, self.name.wanted)
 
         try:
             return client.patiently(request, tries=1 if cached else client.TRIES)
