@@ -21,6 +21,7 @@ from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import (
     ArtifactError,
     CheckpointError,
+    DownloadError,
     InputError,
     ModelNotFoundError,
 )
