@@ -6,6 +6,7 @@ model whose weights are pinned in the registry, the registry's. What is there an
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,15 @@ def official_weights(entry: ModelEntry, *, offline: bool | None = None) -> Offic
             path = download.bring(WEIGHTS_FILE, problem, facts, size=facts.size, limit=LARGEST_BYTES)
             download.note_commit()
     return OfficialWeights(path, name.repo_id, download.commit, entry.source.timm_license)
+
+
+def announced_weights(entry: ModelEntry) -> client.RemoteFile:
+    """What `main` of a model's repo has as weights now: one request, no data. Raises as `official_weights` does."""
+    name = dataclasses.replace(_repo(entry), revision=None)
+    with client.translated(name.repo_id, revision=name.wanted, path=WEIGHTS_FILE, hint=name.otherwise):
+        facts = client.patiently(lambda: client.remote_file(name.repo_id, WEIGHTS_FILE, name.wanted))
+    _require_announced(name, facts)
+    return facts
 
 
 def cached_weights(artifact: Artifact) -> Path:
