@@ -7,8 +7,8 @@ Assembles every model (or those named) from its official weights, and asserts
 - the first logits that transformers' own tests expect of a photo, with its preprocessing (the whole photo resized to
   the model's size), through the exact reference and every engine that works here: by 2e-4 at most, as the expectations
   have four decimals;
-- with `--data` (ImageNet, see eval_imagenet.py) the Top-1 that PaddleClas publishes, with its preprocessing, and timm's,
-  with timm's crop fraction: within TOP1_POINTS, which decoders of JPEG and engines differ by.
+- with `--data` (ImageNet, see eval_imagenet.py) the Top-1 that PaddleClas publishes, with its preprocessing, and
+  timm's, with timm's crop fraction: within TOP1_POINTS, which decoders of JPEG and engines differ by.
 
 The expectations and the photo's address stand in official_expectations.json. Prints a line for each comparison. Exit
 code: 0 all hold, 1 one does not, 3 something that is needed could not be had.
