@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ExportError, MissingDependencyError
+from ..signals import signal_name
 
 TOOLS = ("paddle", "paddle2onnx", "onnx", "onnxsim", "ml_dtypes")
 
@@ -49,7 +49,7 @@ def run_step(module: str, title: str, arguments: Sequence[str | Path], product: 
         log.seek(0)
         output = log.read().decode("utf-8", errors="replace")
     if code < 0:
-        raise ExportError(f"export step '{title}' was killed by {_signal_name(-code)}", log=output)
+        raise ExportError(f"export step '{title}' was killed by {signal_name(-code)}", log=output)
     if code > 0:
         raise ExportError(f"export step '{title}' failed: {_reason(output) or f'exit code {code}'}", log=output)
     if not product.is_file() or product.stat().st_size == 0:
@@ -59,13 +59,6 @@ def run_step(module: str, title: str, arguments: Sequence[str | Path], product: 
 def _environment() -> dict[str, str]:
     # Without these, Paddle prints a line for every step of its compiler.
     return {**os.environ, "GLOG_minloglevel": "2", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _reason(output: str) -> str:

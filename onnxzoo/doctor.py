@@ -26,16 +26,14 @@ from .doctor_children import AUTO, Children
 from .errors import InputError, one_line
 from .files import cache_dir
 from .network import environment_fault
+from .packages import ONNXRUNTIME_PACKAGES
 
 PACKAGES = (
-    "onnxzoo", "numpy", "pillow", "openvino", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
-    "onnxruntime-openvino", "onnxruntime-qnn", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
-    "tensorrt-cu12-libs", "tensorrt-cu13-libs",
+    "onnxzoo", "numpy", "pillow", "openvino", *ONNXRUNTIME_PACKAGES,
+    "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-cu12-libs", "tensorrt-cu13-libs",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas",
     "nvidia-cuda-runtime", "huggingface-hub", "click", "tqdm", "paddlepaddle", "paddle2onnx", "onnx", "onnxsim",
 )  # fmt: skip
-# They install the same files, so that the last one wins and the next uninstall breaks what is left.
-SAME_FILES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 # Not read from onnxzoo.engines: importing that takes numpy, which may be what is broken.
 ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-rtx")
 TIMEOUT_S = 60.0
@@ -206,7 +204,7 @@ def _package(name: str) -> Package:
 
 def _faults(packages: tuple[Package, ...]) -> list[str]:
     found = [f"{package.name}: {package.fault}" for package in packages if package.fault]
-    both = [package for package in packages if package.name in SAME_FILES and package.version]
+    both = [package for package in packages if package.name in ONNXRUNTIME_PACKAGES and package.version]
     if len(both) > 1:
         names = [package.name for package in both]
         listed = " and ".join(f"{package.name} {package.version}" for package in both)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from .errors import one_line
 from .files import CACHE_VARIABLE
+from .signals import signal_name
 from .temporary import scratch_folder
 
 AUTO = "auto"
@@ -83,13 +83,7 @@ class Children:
 
 
 def _ending(code: int) -> str:
-    if code >= 0:
-        return f"the check ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"it crashed ({name})"
+    return f"the check ended with exit code {code}" if code >= 0 else f"it crashed ({signal_name(-code)})"
 
 
 def _last_words(words: Path) -> str:

@@ -24,6 +24,14 @@ class Terminated(SystemExit):
         self.signal = signal.Signals(number)
 
 
+def signal_name(number: int) -> str:
+    """The name of a signal, such as SIGKILL; `signal NUMBER` for one that has none here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def raise_when_terminated() -> None:
     """Let TERMINATING raise Terminated, so that temporary files go and children end, as they do on Ctrl-C.
 

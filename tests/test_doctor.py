@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from onnxzoo import cpu as processor
 from onnxzoo import doctor, doctor_children
 from onnxzoo.cpu import Cpu, cpu, implied_precisions
 from onnxzoo.doctor_children import Children
+from onnxzoo.packages import ONNXRUNTIME_PACKAGES, installed_versions
 
 
 def run_doctor(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -366,8 +368,19 @@ def test_auto_is_tried_with_what_the_user_built_and_the_others_without(monkeypat
 def test_the_names_that_cannot_be_imported_there_are_the_same():
     """doctor.py repeats them, because importing the engines takes numpy, which may be what is broken."""
     from onnxzoo.engines import AUTO, ENGINES
-    from onnxzoo.engines.onnxruntime_session import PACKAGES
 
     assert set(doctor.ENGINES) == set(ENGINES)
     assert doctor.AUTO == AUTO
-    assert doctor.SAME_FILES == PACKAGES
+
+
+def test_packages_that_overwrite_each_other_are_listed_and_found(monkeypatch):
+    assert set(ONNXRUNTIME_PACKAGES) <= set(doctor.PACKAGES)
+    versions = {"onnxruntime": "1.31.1", "onnxruntime-qnn": "1.31.0"}
+
+    def version(name):
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert installed_versions(ONNXRUNTIME_PACKAGES) == versions

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from importlib import metadata
 
 from ..cpu import cpu
+from ..packages import installed_versions
 
 ENGINE_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu")
 PACKAGES = ("onnxzoo", "numpy", "pillow", *ENGINE_PACKAGES)
@@ -24,12 +24,7 @@ def environment() -> dict[str, str]:
         "CPU flags": _instruction_sets(processor.instruction_sets),
         "GPU": _graphics() or "none (nvidia-smi finds none)",
     }
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | installed_versions(PACKAGES)
 
 
 def _instruction_sets(known: tuple[str, ...] | None) -> str:

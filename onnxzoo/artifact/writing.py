@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError
 from ..families import ModelSpec
 from ..files import atomic_write, sha256_of
+from ..packages import installed_versions
 from ..registry import ModelEntry, Preprocess
 from .folder import (
     CARD_FILE,
@@ -35,11 +34,7 @@ TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "
 
 def tool_versions() -> dict[str, str]:
     """Versions of the packages that take part in an export, by name; Paddle comes as one of two packages."""
-    versions = {}
-    for tool in TOOLS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[tool] = metadata.version(tool)
-    return versions
+    return installed_versions(TOOLS)
 
 
 def write_descriptions(

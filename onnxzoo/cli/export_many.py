@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ..errors import OnnxzooError, one_line
 from ..registry import find
-from ..signals import end_with_parent, raise_when_terminated
+from ..signals import end_with_parent, raise_when_terminated, signal_name
 from .export import export_one, find_weights
 from .output import print_json, say
 
@@ -155,8 +154,5 @@ def _peak_mib() -> float | None:
 def _fate(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended with exit code {code} and no result"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = signal_name(-code)
     return f"was killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")

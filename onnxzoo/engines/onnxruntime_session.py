@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineUnavailableError, one_line
+from ..packages import ONNXRUNTIME_PACKAGES, installed_versions
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure, unavailable
 from .onnxruntime_failures import NO_TENSORRT, rejected
@@ -33,9 +33,6 @@ ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
 # A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
 TELLS_ASSIGNMENT = "get_provider_graph_assignment_info"
 OLDEST_THAT_TELLS = "1.24"
-
-# Packages that install the same folder, `onnxruntime`: each overwrites what another one put there.
-PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 
 # ONNX Runtime's names of the element types that inputs of an image classifier may have.
 DTYPES = {
@@ -70,13 +67,7 @@ def import_onnxruntime(install: str) -> ModuleType:
 
 def installed_packages() -> dict[str, str]:
     """The installed packages that provide `onnxruntime`, with their versions. More than one is a fault."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(ONNXRUNTIME_PACKAGES)
 
 
 def reinstall(install: str) -> str:

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import is_one_error_line, run
 from PIL import Image
 from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import documented_entry, read_artifact
-from onnxzoo.cli import main
 from onnxzoo.errors import InputError
 from onnxzoo.evaluation.accuracy import Evaluation
 from onnxzoo.evaluation.record import record_evaluation
@@ -23,14 +22,6 @@ from onnxzoo.hub.card import model_card
 from onnxzoo.results import EngineInfo
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], prog_name="onnxzoo")
-
-
-def is_one_error_line(stderr: str) -> bool:
-    return stderr.startswith("onnxzoo: error: ") and stderr.count("\n") == 1 and stderr.endswith("\n")
 
 
 @pytest.fixture

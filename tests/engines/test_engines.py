@@ -14,7 +14,7 @@ from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
 
-# Those that run anywhere; the others are in test_engines_nvidia.py and test_engines_gpu.py.
+# Those that run anywhere; the others are in test_engines_nvidia*.py and test_engines_gpu.py.
 NAMES = ["openvino", "onnxruntime"]
 
 
