@@ -23,7 +23,7 @@ from typing import Any
 
 from hub_kills import Worker
 from hub_server import LoopbackHub
-from official import official_file
+from official_weights import official_file
 
 from onnxzoo.registry import find
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hub_server import LoopbackHub
 from huggingface_hub import constants
-from official import as_timm, official_file, seeded, write_safetensors
+from official_weights import as_timm, official_file, seeded, write_safetensors
 
 from onnxzoo import assemble, official
 from onnxzoo.artifact.folder import read_artifact

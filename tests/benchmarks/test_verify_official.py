@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hub_server import LoopbackHub
-from official import as_timm, seeded, write_safetensors
+from official_weights import as_timm, seeded, write_safetensors
 from PIL import Image
 
 from onnxzoo.artifact.folder import INPUT_NAME
