@@ -17,6 +17,7 @@ from pathlib import Path
 import paddle
 from paddle.static import InputSpec
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.cpu import engine_threads
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
@@ -43,7 +44,7 @@ def main(name: str, out: str) -> None:
     model = build_model(spec)
     load_state(model, seeded_state(parameter_shapes(model), SEED))
     paddle.save(model.state_dict(), str(folder / "weights.pdparams"))
-    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", "image")
+    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
     paddle.jit.save(model, str(folder / "paddle" / "inference"), input_spec=[image])
 
 

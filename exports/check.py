@@ -18,7 +18,7 @@ def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
     """Raise ExportError unless `model` is a valid ONNX file of exactly the artifact's form.
 
     That is: accepted by onnx's checker and strict shape inference; standard operators of opset `opset`
-    only; no data outside the file; one input `image` float32 [batch, 3, S, S], outputs `logits`
+    only; no data outside the file; one input `pixel_values` float32 [batch, 3, S, S], outputs `logits`
     float32 [batch, classes] and `embedding` float32 [batch, features], with `batch` the only free
     dimension of them all.
     """

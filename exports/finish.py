@@ -16,7 +16,7 @@ from .passes.names import name_constants, name_nodes
 def finish(model: Any, metadata: Mapping[str, str]) -> None:
     """Bring a freshly simplified model into the artifact's form, in place.
 
-    Requires: one input `image` [?, 3, S, S]; as many outputs as the artifact has, in its order.
+    Requires: one input `pixel_values` [?, 3, S, S]; as many outputs as the artifact has, in its order.
     Ensures: outputs are named as in the artifact, the first dimension of every input and output is
     called `batch`, constants are initializers and stored once, names follow the checkpoint, nothing inferred by a
     tool is left in `value_info`, and the file says what it is.

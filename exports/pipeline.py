@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..artifact.folder import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
@@ -17,7 +17,7 @@ from ..families import ModelSpec, at_image_size
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
 from ..hub.card import model_card
-from ..registry import ModelEntry, Preprocess, labels
+from ..registry import ModelEntry, Preprocess, default_labels
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
 from .child import require_export_tools
@@ -123,10 +123,9 @@ def _target(entry: ModelEntry, out: Path | None) -> Path:
     return folder
 
 
-def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> Sequence[str]:
+def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> tuple[str, ...]:
     if labels_file is None:
-        names: Sequence[str] = labels(entry.labels)
-        return names if len(names) == spec.num_classes else [f"class {i}" for i in range(spec.num_classes)]
+        return default_labels(entry, spec.num_classes)
     try:
         names = read_labels(labels_file)
     except RegistryError as error:

@@ -244,6 +244,12 @@ def labels(label_set: str) -> tuple[str, ...]:
     return tuple(line.partition(" ")[2] for line in text.splitlines())
 
 
+def default_labels(entry: ModelEntry, num_classes: int) -> tuple[str, ...]:
+    """Class names where none are given: the model's own if there are as many classes, else `class 0`, `class 1`, ..."""
+    names = labels(entry.labels)
+    return names if len(names) == num_classes else tuple(f"class {i}" for i in range(num_classes))
+
+
 @functools.cache
 def _document() -> dict[str, Any]:
     text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")

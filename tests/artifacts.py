@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME
 from onnxzoo.files import sha256_of
 from onnxzoo.hub import SHIPPED_DIR
 
@@ -62,6 +64,24 @@ def bake_batch(model: Any) -> None:
     """A change that fixes the batch size to 1."""
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def old_input(folder: Path) -> Path:
+    """Call the ONNX input, and the recorded inputs where there are some, as onnxzoo did at first; the same folder."""
+
+    def change(model: Any) -> None:
+        for node in model.graph.node:
+            node.input[:] = ["image" if name == INPUT_NAME else name for name in node.input]
+        model.graph.input[0].name = "image"
+
+    alter(folder, change)
+    vectors = folder / CONFORMANCE_FILE
+    if vectors.is_file():
+        with np.load(vectors) as recorded:
+            arrays = {"image" if name == INPUT_NAME else name: recorded[name] for name in recorded.files}
+        np.savez_compressed(vectors, **arrays)
+        announce(folder, CONFORMANCE_FILE)
+    return folder
 
 
 def rename_producer(model: Any) -> None:

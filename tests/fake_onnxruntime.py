@@ -16,6 +16,7 @@ from typing import Any
 from provider_parsers import OPTIONS, parse
 from tiny import SIZE, tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import nvidia, nvidia_libraries
 
 CPU = "CPUExecutionProvider"
@@ -168,7 +169,7 @@ class FakeSession:
         return names if CPU in names else [*names, CPU]
 
     def get_inputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="image", shape=["batch", 3, SIZE, SIZE], type="tensor(float)")]
+        return [SimpleNamespace(name=INPUT_NAME, shape=["batch", 3, SIZE, SIZE], type="tensor(float)")]
 
     def get_outputs(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(name="logits"), SimpleNamespace(name="embedding")]
@@ -183,7 +184,7 @@ class FakeSession:
         ]
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
-        image = feeds["image"]
+        image = feeds[INPUT_NAME]
         if len(image) in self.module.fails_at:
             raise RuntimeError(self.module.fails_at[len(image)])
         self.opened.batches.append(len(image))

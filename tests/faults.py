@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxzoo.artifact.folder import Artifact, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
 from onnxzoo.families import ModelSpec
 from onnxzoo.files import sha256_of
 from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
@@ -204,7 +204,7 @@ def unclipped(block: str, values: Any) -> Callable[[Any], None]:
 
 def bgr(graph: Any) -> None:
     """A first convolution that expects blue, green, red."""
-    (first,) = (node for node in graph.node if "image" in node.input)
+    (first,) = (node for node in graph.node if INPUT_NAME in node.input)
     edit(first.input[1], lambda values: values[:, ::-1])(graph)
 
 

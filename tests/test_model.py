@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import LABELS, SIZE, tiny_embedding, tiny_graph, tiny_logits, tiny_outputs, write_artifact
 
 import onnxzoo
-from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.image import load_rgb
@@ -249,7 +249,7 @@ def with_input_type(kind: int) -> onnx.ModelProto:
     graph = model.graph
     graph.input[0].type.tensor_type.elem_type = kind
     graph.node[0].input[0] = "cast"
-    graph.node.insert(0, helper.make_node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT))
+    graph.node.insert(0, helper.make_node("Cast", [INPUT_NAME], ["cast"], to=TensorProto.FLOAT))
     return model
 
 
@@ -265,11 +265,17 @@ def with_second_input() -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (with_input_type(TensorProto.DOUBLE), r"has 'image' as element type 11 .*, expected float32 \(N, 3, 32, 32\)"),
-        (with_input_type(TensorProto.UINT8), r"has 'image' as element type 2 .*, expected float32 \(N, 3, 32, 32\)"),
-        (with_second_input(), r"has the inputs \['factor', 'image'\], expected \['image'\]"),
+        (
+            with_input_type(TensorProto.DOUBLE),
+            r"has 'pixel_values' as element type 11 .*, expected float32 \(N, 3, 32, 32\)",
+        ),
+        (
+            with_input_type(TensorProto.UINT8),
+            r"has 'pixel_values' as element type 2 .*, expected float32 \(N, 3, 32, 32\)",
+        ),
+        (with_second_input(), r"has the inputs \['factor', 'pixel_values'\], expected \['pixel_values'\]"),
         (tiny_graph(batch=1), r"free batch size, the model has float32 \(1, 3, 32, 32\)"),
-        (tiny_graph(input_name="x"), r"has the inputs \['x'\], expected \['image'\]"),
+        (tiny_graph(input_name="x"), r"has the inputs \['x'\], expected \['pixel_values'\]"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, message):
@@ -283,12 +289,12 @@ def test_a_graph_that_does_not_fit_its_description_is_refused(tmp_path, graph, m
     ("inputs", "message"),
     [
         (
-            {"image": TensorSpec((None, 3, SIZE, SIZE), "float64")},
+            {INPUT_NAME: TensorSpec((None, 3, SIZE, SIZE), "float64")},
             "the input must be float32 .*, the model has float64",
         ),
-        ({"image": TensorSpec((None, 3, SIZE, 16), "float32")}, r"the model has float32 \(None, 3, 32, 16\)"),
-        ({"image": TensorSpec((None, SIZE), "float32")}, r"the model has float32 \(None, 32\)"),
-        ({}, r"expected one input 'image', the model has \[\]"),
+        ({INPUT_NAME: TensorSpec((None, 3, SIZE, 16), "float32")}, r"the model has float32 \(None, 3, 32, 16\)"),
+        ({INPUT_NAME: TensorSpec((None, SIZE), "float32")}, r"the model has float32 \(None, 32\)"),
+        ({}, r"expected one input 'pixel_values', the model has \[\]"),
     ],
 )
 def test_an_engine_that_says_it_takes_something_else_is_refused_and_closed(tiny, inputs, message):

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.files import sha256_of
 from onnxzoo.results import Array
 
@@ -45,8 +46,8 @@ def tiny_outputs(batch: Array) -> dict[str, Array]:
     return {"logits": tiny_logits(batch), "embedding": tiny_embedding(batch)}
 
 
-def tiny_graph(batch: str | int = "batch", input_name: str = "image") -> onnx.ModelProto:
-    """image [batch, 3, 32, 32] -> conv 1x1, mean over space = embedding [batch, 3] -> gemm = logits [batch, 4]."""
+def tiny_graph(batch: str | int = "batch", input_name: str = INPUT_NAME) -> onnx.ModelProto:
+    """input [batch, 3, 32, 32] -> conv 1x1, mean over space = embedding [batch, 3] -> gemm = logits [batch, 4]."""
     nodes = [
         helper.make_node("Conv", [input_name, "conv_weight", "conv_bias"], ["colours"]),
         helper.make_node("ReduceMean", ["colours"], ["embedding"], axes=[2, 3], keepdims=0),
@@ -76,7 +77,7 @@ def tiny_attention() -> onnx.ModelProto:
     tokens, width = 16, FEATURES
     sizes = {"axis": -1, "epsilon": 1e-5}
     nodes = [
-        helper.make_node("Conv", ["image", "patch", "patch_bias"], ["map"], strides=[8, 8]),
+        helper.make_node("Conv", [INPUT_NAME, "patch", "patch_bias"], ["map"], strides=[8, 8]),
         helper.make_node("Reshape", ["map", "as_rows"], ["rows"]),
         helper.make_node("Transpose", ["rows"], ["tokens"], perm=[0, 2, 1]),
         helper.make_node("LayerNormalization", ["tokens", "scale", "shift"], ["normed"], **sizes),

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..artifact import remake
 from ..data.dataset import listing
 from ..data.layouts import Dataset, is_one_split, open_dataset
 from ..data.subsets import named, require_same_classes, split_off, subset_of_classes
@@ -191,10 +191,13 @@ def preprocess_at(entry: ModelEntry, image_size: int) -> Preprocess:
 def export_command(request: Request, image_size: int) -> str:
     """The command that makes an artifact of the best weights, as the model that was trained."""
     out, entry = request.out, request.entry
-    words = ["onnxzoo", "export", entry.name, "--weights", out / BEST_FILE, "--labels", out / LABELS_FILE]
-    if image_size != entry.image_size:
-        words += ["--image-size", image_size]
-    return shlex.join(map(str, [*words, "--out", out / ARTIFACT_FOLDER]))
+    return remake.export_command(
+        entry,
+        weights=out / BEST_FILE,
+        labels=out / LABELS_FILE,
+        image_size=image_size,
+        out=out / ARTIFACT_FOLDER,
+    )
 
 
 def _write_description(request: Request, job: Job) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+INPUT_NAME = "pixel_values"  # onnxzoo.artifact.folder's
 Outputs = Mapping[str, np.ndarray]
 
 
 def batches(vectors: Path, size: int) -> list[np.ndarray]:
     """The images of a conformance.npz, float32 [K, 3, S, S], in batches of `size`, from the start again at the end."""
     with np.load(vectors) as arrays:
-        images = arrays["image"]
+        images = arrays[INPUT_NAME]
     count = -(-len(images) // size) * size
     return list(np.resize(images, (count // size, size, *images.shape[1:])))
 

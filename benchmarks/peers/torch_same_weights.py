@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from conformance import Outputs, start
+from conformance import INPUT_NAME, Outputs, start
 from serve import serve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "oracle"))
@@ -80,9 +80,15 @@ def export(name: str, seed: int, file: str) -> None:
     size = find(name).image_size
     with torch.no_grad():
         torch.onnx.export(
-            build(name, seed), (torch.zeros(1, 3, size, size),), file, input_names=["image"], output_names=["logits"],
-            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}}, opset_version=17, dynamo=False,
-        )  # fmt: skip
+            build(name, seed),
+            (torch.zeros(1, 3, size, size),),
+            file,
+            input_names=[INPUT_NAME],
+            output_names=["logits"],
+            dynamic_axes={INPUT_NAME: {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def main() -> None:

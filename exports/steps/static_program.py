@@ -2,7 +2,7 @@
 
     python -m onnxzoo.exports.steps.static_program SPEC.json CONSTANTS.npz FOLDER
 
-writes `FOLDER/model.json` and `FOLDER/model.pdiparams`: one input `image` of float32 [batch, 3, S, S], two
+writes `FOLDER/model.json` and `FOLDER/model.pdiparams`: one input `pixel_values` of float32 [batch, 3, S, S], two
 outputs, the logits and the pooled features before the head.
 """
 

@@ -33,6 +33,7 @@ from ..strict_json import parse_json
 from .config_fields import Fields, shown
 from .file import ArtifactFile, may_lie_at, parse_file
 from .onnx_checks import KNOWN, Interface, Trust, check_onnx
+from .remake import renewal
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -44,7 +45,8 @@ MODEL_FILES: Mapping[str, str] = {
     "fp16": "onnx/model_fp16.onnx",
     "int8": "onnx/model_int8.onnx",
 }
-INPUT_NAME = "image"
+INPUT_NAME = "pixel_values"
+"""Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
 MAX_CLASSES = 100_000
@@ -148,6 +150,11 @@ class Artifact:
         return self.source.get("graph_sha256") is not None
 
     @property
+    def config_file(self) -> Path:
+        """Its config.json."""
+        return self.folder / CONFIG_FILE
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return len(self.id2label)
@@ -187,7 +194,13 @@ class Artifact:
         than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
         found = self.verified(self.required_model(precision).path)
-        check_onnx(found, self.interface, schema_version=self.config["schema_version"], trust=self.trust)
+        check_onnx(
+            found,
+            self.interface,
+            schema_version=self.config["schema_version"],
+            trust=self.trust,
+            advice=lambda inputs: renewal(self, inputs),
+        )
         return found
 
     @property
@@ -213,7 +226,7 @@ class Artifact:
         """
         announced = self.files.get(path)
         if announced is None:
-            raise ArtifactError(f"{self.folder / CONFIG_FILE} lists no file {path!r}; the artifact is incomplete")
+            raise ArtifactError(f"{self.config_file} lists no file {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
             raise ArtifactError(

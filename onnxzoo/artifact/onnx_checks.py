@@ -8,7 +8,7 @@ user says otherwise. Nothing but the structure is read: a file of 200 MB takes m
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -59,10 +59,26 @@ def require_trust(trust: str) -> Trust:
     raise InputError(f"trust must be {' or '.join(map(repr, get_args(Trust)))}, got {trust!r}")
 
 
-def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: Trust = KNOWN) -> None:
+class InputsError(UnsafeError):
+    """Internal: the graph has other inputs, whose `names` these are."""
+
+    def __init__(self, names: Collection[str], expected: Collection[str]) -> None:
+        super().__init__(f"has the inputs {sorted(names)[:5]}, expected {sorted(expected)}")
+        self.names = names
+
+
+def check_onnx(
+    file: Path,
+    interface: Interface,
+    *,
+    schema_version: int,
+    trust: Trust = KNOWN,
+    advice: Callable[[Collection[str]], str] = lambda _names: "",
+) -> None:
     """Raise ArtifactError unless the ONNX file has this interface and, but for trust `any`, only what artifacts have.
 
-    Data in other files are refused in either case: they would be read from wherever the file says.
+    Data in other files are refused in either case: they would be read from wherever the file says. `advice`: what ends
+    the error's message where the graph has inputs of other names, which it is given.
     """
     if file.stat().st_size == 0:
         raise ArtifactError(f"{file} is empty, expected an ONNX model")
@@ -79,6 +95,8 @@ def check_onnx(file: Path, interface: Interface, *, schema_version: int, trust: 
                 _check_results(graph, interface)
         except RefusedError as error:
             hint = "" if isinstance(error, UnsafeError) else f"; {HINT}"
+            if isinstance(error, InputsError):
+                hint = advice(error.names)
             raise ArtifactError(f"{file} {error}{hint}") from None
         except (IndexError, ValueError, KeyError):
             raise ArtifactError(f"{file} is not an ONNX model: its structure is damaged") from None
@@ -98,7 +116,7 @@ def _check_interface(graph: Graph, interface: Interface, *, exact: bool) -> None
     # Files of an IR version before 4 list their constants among the inputs.
     given = {name: value for name, value in graph.inputs.items() if name not in graph.constants}
     if given.keys() != interface.inputs.keys():
-        raise UnsafeError(f"has the inputs {sorted(given)[:5]}, expected {sorted(interface.inputs)}")
+        raise InputsError(given.keys(), interface.inputs.keys())
     first = next(iter(interface.outputs))
     if first not in graph.outputs or (exact and graph.outputs.keys() != interface.outputs.keys()):
         raise UnsafeError(f"has the outputs {sorted(graph.outputs)[:5]}, expected {sorted(interface.outputs)}")

@@ -126,7 +126,7 @@ def add_records(artifact: Artifact, records: Sequence[ValidationRecord | Evaluat
     """
     current = read_artifact(artifact.folder)
     if current.files != artifact.files:
-        raise ArtifactError(f"{artifact.folder / CONFIG_FILE} {changed}")
+        raise ArtifactError(f"{artifact.config_file} {changed}")
     replaced = {record.key for record in records}
     for field, kind, valid in (
         ("validations", ValidationRecord, current.validated),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--labels",
     "labels_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Class names, one a line, with or without a leading id.",
+    help="Class names, one a line, with or without a leading id; or the config.json of an artifact.",
 )
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import CONFIG_FILE, Artifact, read_artifact
+from ..artifact.folder import Artifact, read_artifact
 from ..data.walk import NoImages, Skipped, find_images
 from ..hub import find_artifact
 from ..validators.tolerances import TOLERANCES
@@ -215,7 +215,7 @@ def _validate_one(
     say(f"{'passed' if passed else 'FAILED'}: {sum(map(bool, validation.checks))} of {len(validation.checks)} checks")
     if options.recording and passed:
         written = record(validation)
-        say(f"recorded in {artifact.folder / CONFIG_FILE}: {len(written)} validations")
+        say(f"recorded in {artifact.config_file}: {len(written)} validations")
         document["recorded"] = plain(written)
     elif options.recording:
         say("not recorded: only a validation that passed is")

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import RegistryError
+from ..artifact.folder import CONFIG_FILE, read_artifact
+from ..errors import ArtifactError, RegistryError
 from .encoding import read_text
 
 _ID_AND_NAME = re.compile(r"(\d{1,9})[ \t]+(\S.*)", re.ASCII)
@@ -25,12 +26,19 @@ _ADVICE = "write 'id name' in every line, with ids from 0"
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
-    """Class names by class id. Raises RegistryError, which names the file and the line, when they cannot be told."""
+    """Class names by class id; an artifact's config.json has them, too.
+
+    Raises RegistryError, which names the file and the line, when they cannot be told.
+    """
     try:
+        if file.name == CONFIG_FILE:
+            return read_artifact(file.parent).id2label
         return parse_labels(read_text(file), str(file))
     except (OSError, ValueError) as error:
         if isinstance(error, RegistryError):
             raise
+        if isinstance(error, ArtifactError):
+            raise RegistryError(str(error)) from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise RegistryError(f"cannot read the labels in {file}: {reason}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ..artifact.folder import INPUT_NAME
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure
 from .protocol import Array, TensorSpec
@@ -21,7 +22,7 @@ class FakeEngine:
     """
 
     def __init__(
-        self, compute: Compute, *, input_name: str = "image", reason: str = "a test", max_batch: int | None = None
+        self, compute: Compute, *, input_name: str = INPUT_NAME, reason: str = "a test", max_batch: int | None = None
     ) -> None:
         self._compute: Compute | None = compute
         self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, Artifact
 from ..families import FAMILIES
 from .card_metadata import LICENSE, accuracies, clean, front_matter, license_of, registered
 
@@ -83,7 +83,7 @@ def _use(repo_id: str | None) -> Iterator[str]:
 def _input_and_output(artifact: Artifact) -> Iterator[str]:
     size, spec = artifact.image_size, artifact.preprocess
     yield from ("", "## Input and output", "")
-    yield f"- `image`: float32 [batch, 3, {size}, {size}], RGB. The short side of the image is resized to"
+    yield f"- `{INPUT_NAME}`: float32 [batch, 3, {size}, {size}], RGB. The short side of the image is resized to"
     yield f"  {spec.resize_size} pixels ({spec.interpolation}, antialiased, as in Pillow), the centre"
     yield f"  {spec.crop_size} x {spec.crop_size} is cut out, values are divided by 255, then normalised with"
     yield f"  mean {list(spec.mean)} and standard deviation {list(spec.std)}."

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # in its API, not in its __all__
 
-from ..artifact.folder import CONFIG_FILE, MODEL_FILES, Artifact, documented_entry
+from ..artifact.folder import MODEL_FILES, Artifact, documented_entry
 from ..errors import ArtifactError
 from ..registry import DATASET_IMAGES, DATASETS, ModelEntry, labels
 
@@ -92,7 +92,7 @@ def license_of(artifact: Artifact) -> str | None:
     named = artifact.config["license"]
     if not isinstance(named, str) or named.lower() not in LICENSES.split():
         raise ArtifactError(
-            f"the license in {artifact.folder / CONFIG_FILE} must be an identifier of the Hub (apache-2.0, mit, "
+            f"the license in {artifact.config_file} must be an identifier of the Hub (apache-2.0, mit, "
             f"cc-by-nc-4.0, other ...: https://huggingface.co/docs/hub/repositories-licenses), got {clean(named)!r}"
         )
     return named.lower()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
+from ..artifact.remake import hub_repo_of
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
 from . import names
@@ -113,9 +114,8 @@ def require_own(folder: Path) -> None:
 
     Raises ArtifactError, which says to take a copy.
     """
-    resolved = folder.resolve()
-    shipped = resolved.is_relative_to(SHIPPED_DIR.resolve())
-    if shipped or (resolved.parent.name == "snapshots" and resolved.parent.parent.name.startswith("models--")):
+    shipped = folder.resolve().is_relative_to(SHIPPED_DIR.resolve())
+    if shipped or hub_repo_of(folder):
         where = "is part of the installed package" if shipped else "is the cached copy of a Hub repository"
         raise ArtifactError(f"{folder} {where}, nothing is written there; copy the folder and use the copy")
 

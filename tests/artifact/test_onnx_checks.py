@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import tiny_graph, write_artifact
 
 from onnxzoo import load
-from onnxzoo.artifact.folder import MODEL_FILES, SCHEMA_VERSION, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, MODEL_FILES, SCHEMA_VERSION, read_artifact
 from onnxzoo.artifact.onnx_checks import OPERATORS, Interface, Trust, check_onnx
 from onnxzoo.artifact.onnx_graph import read_graph
 from onnxzoo.artifact.onnx_shapes import broadcast, check_sizes
@@ -25,7 +25,7 @@ from onnxzoo.errors import ArtifactError, InputError
 from onnxzoo.hub import SHIPPED_DIR
 
 FLOAT = TensorProto.FLOAT
-INTERFACE = Interface({"image": (None, 3, 32, 32)}, {"logits": (None, 4), "embedding": (None, 3)})
+INTERFACE = Interface({INPUT_NAME: (None, 3, 32, 32)}, {"logits": (None, 4), "embedding": (None, 3)})
 
 
 def value(name: str, shape: Sequence[int | str] | None, kind: int = FLOAT) -> Any:
@@ -196,7 +196,8 @@ HUGE: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "pads of a convolution": (
         lambda: with_logits(
-            node("Conv", ["image", "k"], ["big"], pads=[2**14] * 4), constants={"k": np.ones((1, 3, 1, 1), np.float32)}
+            node("Conv", [INPUT_NAME, "k"], ["big"], pads=[2**14] * 4),
+            constants={"k": np.ones((1, 3, 1, 1), np.float32)},
         ),
         "numbers at once for an image (operator Conv)",
     ),
@@ -232,7 +233,7 @@ HUGE: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a strided convolution of nothing": (
         lambda: with_logits(
-            node("Conv", ["image", "k"], ["big"], strides=[0, 0]), constants={"k": np.ones((1, 3, 1, 1), np.float32)}
+            node("Conv", [INPUT_NAME, "k"], ["big"], strides=[0, 0]), constants={"k": np.ones((1, 3, 1, 1), np.float32)}
         ),
         "the operator Conv",
     ),
@@ -306,7 +307,7 @@ def test_a_version_of_the_operators_that_cannot_be(version: int, trust: Trust, t
 def test_a_second_input(trust: Trust, tmp_path: Path) -> None:
     model = tiny_graph()
     model.graph.input.append(value("mask", ["batch"]))
-    with pytest.raises(ArtifactError, match=r"has the inputs \['image', 'mask'\], expected \['image'\]"):
+    with pytest.raises(ArtifactError, match=r"has the inputs \['mask', 'pixel_values'\], expected \['pixel_values'\]"):
         checked(tmp_path, model, trust)
 
 
@@ -384,7 +385,7 @@ def test_the_shapes_are_those_that_onnx_infers(name: str) -> None:
     graph.outputs = dict.fromkeys(expected, graph.outputs["logits"])
     assert len(expected) > 200
     size = read_artifact(SHIPPED_DIR / name).image_size
-    found = check_sizes(graph, {"image": (1, 3, size, size)})
+    found = check_sizes(graph, {INPUT_NAME: (1, 3, size, size)})
     assert {n: s for n, s in found.items() if s != expected[n]} == {}
 
 
@@ -402,7 +403,7 @@ def test_files_of_converters_and_quantisers_load(name: str, precision: str, tmp_
                 self.left = [np.zeros((1, 3, size, size), np.float32)]
 
             def get_next(self) -> dict[str, Any] | None:
-                return {"image": self.left.pop()} if self.left else None
+                return {INPUT_NAME: self.left.pop()} if self.left else None
 
         quantization.quantize_static(str(source), str(target), Noise(), per_channel=True)
     else:

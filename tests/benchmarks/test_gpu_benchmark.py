@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from artifacts import PVT, alter, copy_shipped, scale_initializer
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
 
@@ -200,7 +202,7 @@ def test_differences_see_every_row_nan_and_another_class() -> None:
 @pytest.mark.parametrize(("size", "count"), [(1, 6), (4, 2), (8, 1)])
 def test_batches_have_every_vector_in_order(tmp_path: Path, size: int, count: int) -> None:
     images = np.arange(6 * 3 * 2 * 2, dtype=np.float32).reshape(6, 3, 2, 2)
-    np.savez(tmp_path / "v.npz", image=images)
+    np.savez(tmp_path / "v.npz", **{INPUT_NAME: images})
     found = batches(tmp_path / "v.npz", size)
     assert [batch.shape for batch in found] == [(size, 3, 2, 2)] * count
     together = np.concatenate(found)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.training.recipe import Recipe
@@ -114,7 +116,7 @@ def test_what_was_trained_at_another_image_size_is_exported_as_that_model(
     with load(out / "artifact") as model:
         assert model.image_size == size
         assert model.labels == ("class 0", "class 1")
-        np.testing.assert_allclose(model.logits(images), engine.run({"image": images})["logits"], atol=1e-4)
+        np.testing.assert_allclose(model.logits(images), engine.run({INPUT_NAME: images})["logits"], atol=1e-4)
 
 
 def test_a_second_training_needs_resume(trained: tuple[subprocess.CompletedProcess[str], Path], data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny import LABELS
 
 from onnxzoo import registry
 from onnxzoo.data.labels import parse_labels, read_labels
@@ -116,3 +117,10 @@ def test_the_packages_own_files_have_their_ids_in_order(label_set: str) -> None:
 def test_a_line_of_any_length_is_refused_by_its_number() -> None:
     with pytest.raises(RegistryError, match=r"^here, line 2: got 5002 characters, expected at most 1000$"):
         parse_labels("0 cat\n1 " + "x" * 5000, "here")
+
+
+def test_the_config_of_an_artifact_has_them(tiny: Path, tmp_path: Path) -> None:
+    assert read_labels(tiny / "config.json") == LABELS
+    (tmp_path / "config.json").write_text("0 cat\n1 dog\n", encoding="utf-8")
+    with pytest.raises(RegistryError, match=r"config\.json cannot be read"):
+        read_labels(tmp_path / "config.json")

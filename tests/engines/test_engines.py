@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from tiny import tiny_graph, tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
@@ -27,7 +28,7 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_agrees_with_numpy_at_every_batch_size(engine_name, model_file, batch, size):
     engine = create_engine(engine_name, model_file)
-    outputs = engine.run({"image": batch[:size]})
+    outputs = engine.run({INPUT_NAME: batch[:size]})
     expected = tiny_outputs(batch[:size])
     assert outputs.keys() == expected.keys()
     for name in expected:
@@ -41,15 +42,15 @@ def test_describes_itself_and_its_input(engine_name, model_file):
     assert (info.name, info.device, info.precision, info.reason) == (engine_name, "CPU", "fp32", "requested")
     assert info.version[0].isdigit()
     assert {name: (spec.shape, spec.dtype) for name, spec in engine.inputs.items()} == {
-        "image": ((None, 3, 32, 32), "float32")
+        INPUT_NAME: ((None, 3, 32, 32), "float32")
     }
 
 
 def test_outputs_are_not_overwritten_by_the_next_run(engine_name, model_file, batch):
     engine = create_engine(engine_name, model_file)
-    first = engine.run({"image": batch})
+    first = engine.run({INPUT_NAME: batch})
     kept = {name: value.copy() for name, value in first.items()}
-    engine.run({"image": batch * 2})
+    engine.run({INPUT_NAME: batch * 2})
     for name, value in first.items():
         np.testing.assert_array_equal(value, kept[name])
 
@@ -57,7 +58,7 @@ def test_outputs_are_not_overwritten_by_the_next_run(engine_name, model_file, ba
 def test_inputs_that_are_not_contiguous_are_read_right(engine_name, model_file, batch):
     engine = create_engine(engine_name, model_file)
     turned = np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(engine.run({"image": turned})["logits"], engine.run({"image": batch})["logits"])
+    np.testing.assert_array_equal(engine.run({INPUT_NAME: turned})["logits"], engine.run({INPUT_NAME: batch})["logits"])
 
 
 def test_eight_threads_get_the_serial_answers(engine_name, model_file):
@@ -65,9 +66,9 @@ def test_eight_threads_get_the_serial_answers(engine_name, model_file):
     rng = np.random.default_rng(1)
     # Batches of several sizes, so that a request with another thread's shape would show.
     inputs = [rng.standard_normal((1 + i % 3, 3, 32, 32)).astype(np.float32) for i in range(400)]
-    serial = [engine.run({"image": one})["logits"] for one in inputs]
+    serial = [engine.run({INPUT_NAME: one})["logits"] for one in inputs]
     with ThreadPoolExecutor(8) as pool:
-        parallel = list(pool.map(lambda one: engine.run({"image": one})["logits"], inputs))
+        parallel = list(pool.map(lambda one: engine.run({INPUT_NAME: one})["logits"], inputs))
     for one, other in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -75,10 +76,10 @@ def test_eight_threads_get_the_serial_answers(engine_name, model_file):
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({"picture": np.zeros((1, 3, 32, 32), np.float32)}, r"must be named \['image'\], got \['picture'\]"),
-        ({"image": np.zeros((1, 3, 32, 32))}, "must be float32, got float64"),
-        ({"image": np.zeros((1, 3, 32, 31), np.float32)}, r"shape \(any, 3, 32, 32\), got \(1, 3, 32, 31\)"),
-        ({"image": np.zeros((3, 32, 32), np.float32)}, r"got \(3, 32, 32\)"),
+        ({"picture": np.zeros((1, 3, 32, 32), np.float32)}, r"must be named \['pixel_values'\], got \['picture'\]"),
+        ({INPUT_NAME: np.zeros((1, 3, 32, 32))}, "must be float32, got float64"),
+        ({INPUT_NAME: np.zeros((1, 3, 32, 31), np.float32)}, r"shape \(any, 3, 32, 32\), got \(1, 3, 32, 31\)"),
+        ({INPUT_NAME: np.zeros((3, 32, 32), np.float32)}, r"got \(3, 32, 32\)"),
     ],
 )
 def test_wrong_inputs_are_refused_before_the_library_sees_them(engine_name, model_file, feeds, message):
@@ -97,11 +98,11 @@ def test_a_file_that_is_no_model_is_an_engine_error_of_one_line(engine_name, tmp
 
 def test_running_a_closed_engine_is_an_error(engine_name, model_file, batch):
     engine = create_engine(engine_name, model_file)
-    engine.run({"image": batch})
+    engine.run({INPUT_NAME: batch})
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match=f"the {engine_name} engine is closed"):
-        engine.run({"image": batch})
+        engine.run({INPUT_NAME: batch})
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_outputs_keep_their_names_where_the_library_merges_tensors(engine_name, 
     model.graph.node.append(helper.make_node("Identity", ["logits"], ["a_copy"]))
     file = tmp_path / "merged.onnx"
     file.write_bytes(model.SerializeToString())
-    outputs = create_engine(engine_name, file).run({"image": batch})
+    outputs = create_engine(engine_name, file).run({INPUT_NAME: batch})
     assert list(outputs) == ["logits", "embedding", "a_copy"]
     for name, expected in {**tiny_outputs(batch), "a_copy": tiny_outputs(batch)["logits"]}.items():
         np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
@@ -171,17 +172,17 @@ def test_outputs_keep_their_names_where_the_library_merges_tensors(engine_name, 
 
 def test_the_fake_runs_its_function_and_fails_like_an_engine(batch):
     fake = FakeEngine(tiny_outputs)
-    np.testing.assert_array_equal(fake.run({"image": batch})["logits"], tiny_outputs(batch)["logits"])
+    np.testing.assert_array_equal(fake.run({INPUT_NAME: batch})["logits"], tiny_outputs(batch)["logits"])
     assert fake.batches == [3]
 
     def fail(_: np.ndarray) -> dict[str, np.ndarray]:
         raise RuntimeError("out of\nmemory")
 
     with pytest.raises(EngineError, match="out of memory"):
-        FakeEngine(fail).run({"image": batch})
+        FakeEngine(fail).run({INPUT_NAME: batch})
     fake.close()
     with pytest.raises(EngineError, match="closed"):
-        fake.run({"image": batch})
+        fake.run({INPUT_NAME: batch})
 
 
 def test_a_graph_that_the_library_cannot_compile_is_an_engine_error_with_its_reason(engine_name, tmp_path):

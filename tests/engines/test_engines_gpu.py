@@ -40,6 +40,7 @@ CHILD = """
 import dataclasses, json, sys, time
 from pathlib import Path
 import numpy as np
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.errors import EngineUnavailableError
@@ -52,9 +53,9 @@ except EngineUnavailableError as error:
     print(json.dumps({"unavailable": str(error)}))
     sys.exit()
 ready = time.perf_counter() - started
-images = np.resize(vectors["image"], (batch, *vectors["image"].shape[1:]))
-outputs = engine.run({"image": images})
-again = engine.run({"image": images})
+images = np.resize(vectors[INPUT_NAME], (batch, *vectors[INPUT_NAME].shape[1:]))
+outputs = engine.run({INPUT_NAME: images})
+again = engine.run({INPUT_NAME: images})
 excess, difference, top1 = 0.0, 0.0, True
 for output in ("logits", "embedding"):
     expected = np.resize(vectors[output], outputs[output].shape)
@@ -64,7 +65,7 @@ for output in ("logits", "embedding"):
     assert np.array_equal(outputs[output], again[output]) or precision != "fp32"
     assert np.isfinite(outputs[output]).all()
 top1 = bool((outputs["logits"].argmax(1) == np.resize(vectors["logits"], outputs["logits"].shape).argmax(1)).all())
-one = engine.run({"image": images[:1]})
+one = engine.run({INPUT_NAME: images[:1]})
 assert one["logits"].shape[0] == 1
 print(json.dumps({"info": dataclasses.asdict(engine.info), "max_batch": engine.max_batch, "excess": excess,
                   "difference": difference, "top1": top1, "ready": ready}))

@@ -9,6 +9,7 @@ import pytest
 from fake_onnxruntime import COREML, CPU, CUDA, GPU_ENGINES, PROVIDERS, TENSORRT, FakeSession
 from tiny import tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.errors import EngineError, EngineUnavailableError
@@ -21,7 +22,7 @@ def test_runs_where_it_was_asked_to_and_says_so(ort, model_file, batch, name):
     assert (info.name, info.device, info.precision, info.reason) == (name, "cuda:0 NVIDIA L40S", "fp32", "requested")
     assert info.nodes == {PROVIDERS[name]: 10}
     assert info.version.startswith({"cuda": "1.31.1", "tensorrt": "10.13.2", "tensorrt-rtx": "0.5.0"}[name])
-    outputs = with_engine.run({"image": batch})
+    outputs = with_engine.run({INPUT_NAME: batch})
     for output, expected in tiny_outputs(batch).items():
         np.testing.assert_array_equal(outputs[output], expected)
     assert ort.sessions[-1].batches[-1] == 3
@@ -29,7 +30,7 @@ def test_runs_where_it_was_asked_to_and_says_so(ort, model_file, batch, name):
     with_engine.close()
     with_engine.close()
     with pytest.raises(EngineError, match=f"the {name} engine is closed"):
-        with_engine.run({"image": batch})
+        with_engine.run({INPUT_NAME: batch})
 
 
 @pytest.mark.parametrize("name", GPU_ENGINES)

@@ -14,6 +14,7 @@ from fake_onnxruntime import CPU, CUDA, L40S, TENSORRT
 from filelock import FileLock
 from tiny import tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine, nvidia, onnxruntime_session
 from onnxzoo.engines.options import EngineOptions
 
@@ -49,7 +50,7 @@ def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batc
     assert engine.warm()[0].batch_size == served  # type: ignore[attr-defined]
     assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"image:{served}x3x32x32"
     for output, expected in tiny_outputs(batch).items():
-        np.testing.assert_array_equal(engine.run({"image": batch})[output], expected)
+        np.testing.assert_array_equal(engine.run({INPUT_NAME: batch})[output], expected)
 
 
 def test_a_larger_plan_of_another_driver_or_precision_or_with_a_strange_manifest_serves_nobody(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_onnxruntime import L40S, PROVIDERS, RTX, TENSORRT
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, ModelFile
@@ -35,7 +36,7 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
     with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
-        engine.run({"image": np.zeros((largest + 1, 3, 32, 32), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
 def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):

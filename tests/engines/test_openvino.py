@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 from tiny import tiny_graph, tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 pytest.importorskip("openvino")
 
 from openvino_engine import NANO, engine_for, images
@@ -28,7 +30,7 @@ def test_any_batch_gives_the_numbers_of_its_images(model_file, hint, batch_size)
     engine = engine_for(model_file, hint=hint, batch_size=batch_size)
     batch = images(41)
     for count in [*range(1, 20), 41, 3, 2, 1]:
-        outputs = engine.run({"image": batch[:count]})
+        outputs = engine.run({INPUT_NAME: batch[:count]})
         for name, expected in tiny_outputs(batch[:count]).items():
             assert outputs[name].shape == expected.shape
             np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
@@ -37,58 +39,58 @@ def test_any_batch_gives_the_numbers_of_its_images(model_file, hint, batch_size)
 def test_cut_batches_are_the_same_to_the_bit_as_images_alone():
     engine, throughput = engine_for(NANO, batch_size=8), engine_for(NANO, batch_size=8, hint="throughput")
     batch = images(23)
-    alone = np.concatenate([engine.run({"image": one[None]})["logits"] for one in batch])
-    np.testing.assert_array_equal(engine.run({"image": batch})["logits"], alone)
-    np.testing.assert_array_equal(throughput.run({"image": batch})["logits"], alone)
+    alone = np.concatenate([engine.run({INPUT_NAME: one[None]})["logits"] for one in batch])
+    np.testing.assert_array_equal(engine.run({INPUT_NAME: batch})["logits"], alone)
+    np.testing.assert_array_equal(throughput.run({INPUT_NAME: batch})["logits"], alone)
 
 
 def test_an_empty_batch_is_refused(model_file):
     with pytest.raises(InputError, match=r"at least one image, got shapes \[\(0, 3, 32, 32\)\]"):
-        engine_for(model_file).run({"image": images(0)})
+        engine_for(model_file).run({INPUT_NAME: images(0)})
 
 
 def test_what_is_compiled_when(model_file, compiled_sizes):
     engine = engine_for(model_file)
     assert compiled_sizes == [1]
-    engine.run({"image": images(1)})
+    engine.run({INPUT_NAME: images(1)})
     # A list that comes once costs less image by image than compiling for it.
-    engine.run({"image": images(8)})
+    engine.run({INPUT_NAME: images(8)})
     assert compiled_sizes == [1]
-    engine.run({"image": images(19)})
+    engine.run({INPUT_NAME: images(19)})
     assert compiled_sizes == [1, 8]
-    engine.run({"image": images(19)})
+    engine.run({INPUT_NAME: images(19)})
     assert compiled_sizes == [1, 8, 2]
     for count in range(1, 40):
-        engine.run({"image": images(count)})
+        engine.run({INPUT_NAME: images(count)})
     assert compiled_sizes == [1, 8, 2]
 
 
 def test_the_batch_size_that_is_expected_is_compiled_first(model_file, compiled_sizes):
     engine = engine_for(model_file, batch_size=6)
     assert compiled_sizes == [6]
-    engine.run({"image": images(6)})
-    engine.run({"image": images(12)})
-    engine.run({"image": images(7)})  # the rest of a folder
+    engine.run({INPUT_NAME: images(6)})
+    engine.run({INPUT_NAME: images(12)})
+    engine.run({INPUT_NAME: images(7)})  # the rest of a folder
     assert compiled_sizes == [6]
-    engine.run({"image": images(1)})
+    engine.run({INPUT_NAME: images(1)})
     assert compiled_sizes == [6, 1]
 
 
 def test_few_sizes_for_a_large_file(model_file, compiled_sizes, monkeypatch):
     monkeypatch.setattr("onnxzoo.engines.openvino.LARGE_BYTES", 100)
     engine = engine_for(model_file)
-    engine.run({"image": images(7)})
+    engine.run({INPUT_NAME: images(7)})
     assert compiled_sizes == [1]
     for _ in range(3):
-        engine.run({"image": images(7)})
-        engine.run({"image": images(8)})
+        engine.run({INPUT_NAME: images(7)})
+        engine.run({INPUT_NAME: images(8)})
     assert compiled_sizes == [1, 8]
 
 
 def test_many_threads_at_a_size_compile_it_once(model_file, compiled_sizes):
     engine = engine_for(model_file)
     with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(lambda _: engine.run({"image": images(8)})["logits"], range(64)))
+        results = list(pool.map(lambda _: engine.run({INPUT_NAME: images(8)})["logits"], range(64)))
     assert compiled_sizes == [1, 8]
     for result in results:
         np.testing.assert_array_equal(result, results[0])
@@ -98,10 +100,10 @@ def test_a_graph_of_a_fixed_batch_runs_at_that(tmp_path):
     file = tmp_path / "two.onnx"
     file.write_bytes(tiny_graph(batch=2).SerializeToString())
     engine = engine_for(file)
-    assert engine.inputs["image"].shape == (2, 3, 32, 32)
-    assert engine.run({"image": images(2)})["logits"].shape == (2, 4)
+    assert engine.inputs[INPUT_NAME].shape == (2, 3, 32, 32)
+    assert engine.run({INPUT_NAME: images(2)})["logits"].shape == (2, 4)
     with pytest.raises(InputError, match="must have shape"):
-        engine.run({"image": images(4)})
+        engine.run({INPUT_NAME: images(4)})
     with pytest.raises(EngineError, match="keeps no compiled models for graphs of a fixed batch size"):
         engine.warm()
 
@@ -135,7 +137,7 @@ def test_fp32_is_exact_and_auto_says_what_it_takes():
     assert exact.info.precision == "fp32"
     assert fast.info.precision == ("bf16" if "BF16" in offered() else "fp32")
     batch = images(4)
-    difference = np.abs(exact.run({"image": batch})["logits"] - fast.run({"image": batch})["logits"]).max()
+    difference = np.abs(exact.run({INPUT_NAME: batch})["logits"] - fast.run({INPUT_NAME: batch})["logits"]).max()
     assert (difference > 1e-4) == (fast.info.precision == "bf16")
 
 
@@ -156,10 +158,10 @@ def test_fp32_is_asked_for_by_name_on_any_processor(model_file):
 
 def test_what_fills_a_batch_up_reaches_no_answer(tmp_path):
     """Also where a graph looks at the whole batch, as one does whose scale is computed from all values."""
-    x = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 4, 4])
+    x = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["batch", 3, 4, 4])
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
-        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("ReduceMean", [INPUT_NAME], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceSum", [INPUT_NAME], ["sum"], keepdims=0),
         helper.make_node("Add", ["mean", "sum"], ["y"]),
     ]
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])
@@ -168,7 +170,7 @@ def test_what_fills_a_batch_up_reaches_no_answer(tmp_path):
     file.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
     engine = engine_for(file, batch_size=8)
     three = np.full((3, 3, 4, 4), 2, np.float32)
-    np.testing.assert_array_equal(engine.run({"image": three})["y"], np.full((3, 3), 2 + three.sum()))
+    np.testing.assert_array_equal(engine.run({INPUT_NAME: three})["y"], np.full((3, 3), 2 + three.sum()))
 
 
 def test_other_arithmetic_than_was_asked_for_is_refused(model_file, monkeypatch):
@@ -200,7 +202,7 @@ def test_a_device_that_is_not_there_lists_those_that_are(model_file, device):
 def test_devices_that_come_down_to_the_cpu_are_exact_too(model_file, device):
     engine = create_engine(f"openvino:{device}", model_file)
     assert (engine.info.precision, engine.info.device) == ("fp32", "CPU")
-    outputs = engine.run({"image": images(3)})
+    outputs = engine.run({INPUT_NAME: images(3)})
     np.testing.assert_allclose(outputs["logits"], tiny_outputs(images(3))["logits"], rtol=1e-5, atol=1e-5)
 
 
@@ -227,13 +229,13 @@ def test_the_operations_are_counted(model_file):
 def test_closing_while_others_run_is_an_error_at_worst(hint):
     engine = engine_for(NANO, batch_size=4, hint=hint)
     stop = threading.Event()
-    expected = engine.run({"image": images(7)})["logits"]
+    expected = engine.run({INPUT_NAME: images(7)})["logits"]
     failures: list[Exception] = []
 
     def work() -> None:
         while not stop.is_set():
             try:
-                np.testing.assert_array_equal(engine.run({"image": images(7)})["logits"], expected)
+                np.testing.assert_array_equal(engine.run({INPUT_NAME: images(7)})["logits"], expected)
             except Exception as error:  # noqa: BLE001 - looked at below
                 failures.append(error)
                 return

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from tiny import tiny_outputs
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 pytest.importorskip("openvino")
 
 from openvino_engine import NANO, engine_for, images
@@ -33,7 +35,7 @@ def blobs(folder: Path) -> list[Path]:
 
 
 def test_nothing_is_written_for_the_cpu_unless_asked_for(model_file, cache):
-    engine_for(model_file).run({"image": images(8)})
+    engine_for(model_file).run({INPUT_NAME: images(8)})
     assert list(cache.iterdir()) == []
 
 
@@ -48,20 +50,20 @@ def test_what_warming_kept_is_used_without_the_onnx_file(tmp_path, cache, compil
     assert all(one.folder.is_relative_to(cache / "engines" / "openvino") and one.seconds > 0 for one in built)
     assert [one.found for one in engine.warm()] == [True, True]
     assert len(blobs(cache)) == 2
-    expected = engine.run({"image": images(9)})
+    expected = engine.run({INPUT_NAME: images(9)})
 
     file.write_bytes(b"no longer a model")
     again = OpenVINOEngine(ModelFile(file, sha256), options=EngineOptions(batch_size=8), device=None, choice=Choice())
     assert again.inputs == engine.inputs
     assert again.info == engine.info
-    outputs = again.run({"image": images(9)})
+    outputs = again.run({INPUT_NAME: images(9)})
     assert outputs.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(outputs[name], value)
     # A size that is not in the cache has to come from the file, which is another by now.
-    again.run({"image": images(2)})
+    again.run({INPUT_NAME: images(2)})
     with pytest.raises(EngineError, match=r"model\.onnx was replaced since it was loaded; load the model again"):
-        again.run({"image": images(2)})
+        again.run({INPUT_NAME: images(2)})
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def truncate(path: Path, at: float) -> None:
 
 @pytest.mark.parametrize(("damage", "at"), [(flip, 0.5), (flip, 0.01), (flip, 0.999), (truncate, 0.5), (truncate, 0)])
 def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, at):
-    expected = engine_for(NANO, batch_size=1).run({"image": images(1)})["logits"]
+    expected = engine_for(NANO, batch_size=1).run({INPUT_NAME: images(1)})["logits"]
     engine_for(NANO, batch_size=1).warm()
     (blob,) = blobs(cache)
     whole = blob.stat().st_size
@@ -123,7 +125,7 @@ def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, a
     with caplog.at_level(logging.WARNING):
         engine = engine_for(NANO, batch_size=1)
     assert f"the compiled model in {blob.parent} is thrown away and built again: {BLOB} was altered" in caplog.text
-    np.testing.assert_array_equal(engine.run({"image": images(1)})["logits"], expected)
+    np.testing.assert_array_equal(engine.run({INPUT_NAME: images(1)})["logits"], expected)
     # Not to the byte: OpenVINO numbers the operations of a process through, and writes the numbers.
     assert blob.stat().st_size == pytest.approx(whole, rel=0.01)
     caplog.clear()
@@ -145,14 +147,14 @@ def test_an_entry_that_openvino_does_not_take_is_built_again(cache, caplog, monk
         engine = engine_for(NANO, batch_size=1)
     assert "is thrown away and built again: openvino does not take" in caplog.text
     assert "requirements differ" in caplog.text
-    assert np.isfinite(engine.run({"image": images(1)})["logits"]).all()
+    assert np.isfinite(engine.run({INPUT_NAME: images(1)})["logits"]).all()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such mode")
 def test_a_cache_that_cannot_be_written(model_file, cache, caplog, monkeypatch):
     (cache / "engines").write_text("a file where the folder should be", encoding="utf-8")
     engine = engine_for(model_file, batch_size=2)
-    engine.run({"image": images(5)})
+    engine.run({INPUT_NAME: images(5)})
     assert caplog.text == ""  # nothing is kept for the CPU
     for named in (None, cache / "engines"):
         with pytest.raises(
@@ -168,7 +170,7 @@ def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
     assert not caplog.records
     monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
     with caplog.at_level("WARNING"):
-        engine_for(NANO).run({"image": images(1)})
+        engine_for(NANO).run({INPUT_NAME: images(1)})
     assert "cannot be written" in caplog.text
     assert "set ONNXZOO_CACHE to a folder of yours" in caplog.text
     with pytest.raises(InputError, match="cannot be written"):
@@ -179,13 +181,13 @@ def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(mod
     monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
     engine = engine_for(model_file, batch_size=2)
     for _ in range(2):
-        engine.run({"image": images(3)})
+        engine.run({INPUT_NAME: images(3)})
     assert len(blobs(cache)) == 2
     monkeypatch.setenv("ONNXZOO_CACHE", str(cache / "file" / "below"))
     (cache / "file").write_text("in the way", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         engine = engine_for(model_file, batch_size=2)
         for _ in range(2):
-            outputs = engine.run({"image": images(3)})
+            outputs = engine.run({INPUT_NAME: images(3)})
     np.testing.assert_allclose(outputs["logits"], tiny_outputs(images(3))["logits"], rtol=1e-5, atol=1e-5)
     assert caplog.text.count("cannot be written") == 1

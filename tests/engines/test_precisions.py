@@ -28,7 +28,7 @@ from onnxzoo.validators.low_precision import check_low_precision
 from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 
-from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.cpu import cpu
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine
@@ -344,7 +344,7 @@ def test_the_order_of_an_int8_model_is_exact(quantised: Path, monkeypatch: pytes
     real = create_engine("onnxruntime", read_artifact(quantised).model_file("int8"))
 
     def leaky(batch: Array) -> Outputs:
-        outputs = real.run({"image": batch})
+        outputs = real.run({INPUT_NAME: batch})
         return {**outputs, "logits": outputs["logits"] + np.float32(0.01) * outputs["logits"][:1]}
 
     monkeypatch.setattr(engine_checks, "open_engine", lambda *_, **__: FakeEngine(leaky))

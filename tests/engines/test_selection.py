@@ -15,6 +15,7 @@ import pytest
 from fake_onnxruntime import CPU, FakeOnnxRuntime, FakeSession
 
 from onnxzoo import cpu as cpu_module
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.engines import AUTO_ORDER, ENGINES, create_engine, engine_class, nvidia
 from onnxzoo.engines.options import PRECISIONS, EngineOptions
 from onnxzoo.engines.protocol import ModelFile, ModelFiles
@@ -209,7 +210,7 @@ def test_directml_runs_in_one_thread_at_a_time_without_planned_memory(ort, model
     for name in ("dml", "coreml"):
         engine = create_engine(f"onnxruntime:{name}", model_file)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _, run=engine.run: run({"image": batch}), range(8)))
+            list(pool.map(lambda _, run=engine.run: run({INPUT_NAME: batch}), range(8)))
     assert most["DmlExecutionProvider"] == 1
     assert most["CoreMLExecutionProvider"] > 1
     assert [session.options.enable_mem_pattern for session in ort.sessions] == [False, True]

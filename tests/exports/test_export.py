@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import old_input
+from click.testing import CliRunner
 
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
@@ -17,12 +20,14 @@ from onnxzoo.validators.validate import validate
 
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.errors import CheckpointError, ExportError, InputError
+from onnxzoo.cli import main
+from onnxzoo.errors import ArtifactError, CheckpointError, ExportError, InputError
 from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import ModelEntry, find
 
 pytestmark = pytest.mark.paddle
 
+NANO = Path(__file__).parents[2] / "training" / "checkpoints" / "pvt_v2_nano_fashion.pdparams"
 PHOTOS = Path(__file__).parents[2] / "onnxzoo" / "photos"
 
 
@@ -209,3 +214,23 @@ def test_an_export_that_a_shipped_model_hides_is_warned_about(
     with pytest.raises(CheckpointError):
         export_model(find("pvt_v2_nano_fashion"), weights=tmp_path / "none.pdparams", out=tmp_path / "mine")
     assert caplog.text == ""
+
+
+def test_the_command_that_a_refused_artifact_names_makes_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the class names and the image size of the old one, in its place."""
+    names = [f"thing {number}" for number in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    given = {"labels_file": tmp_path / "names.txt", "image_size": 64}
+    old = old_input(export_model(find(NANO.stem), weights=NANO, out=tmp_path / "a model", **given).folder)
+    with pytest.raises(ArtifactError) as caught:
+        onnxzoo.load(old)
+    words = shlex.split(str(caught.value).rpartition("make it anew: ")[2])
+    monkeypatch.chdir(NANO.parent)
+    result = CliRunner().invoke(main, words[1:], prog_name="onnxzoo", catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    artifact = read_artifact(old)
+    artifact.verify()
+    assert artifact.id2label == tuple(names)
+    assert artifact.image_size == 64

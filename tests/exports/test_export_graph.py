@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 from onnx import TensorProto, helper, numpy_helper
 from onnxzoo.exports.check import check_graph
@@ -25,13 +27,13 @@ def graph(*, batch: str | int = "DynamicDimension.0", opset: int = 17, domain: s
     """image -> mean over pixels -> (3 -> FEATURES) embedding -> (FEATURES -> 4) logits."""
     expand = numpy_helper.from_array(np.ones((3, FEATURES), np.float32))
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMean", [INPUT_NAME], ["mean"], axes=[2, 3], keepdims=0),
         helper.make_node("Constant", [], ["expand"], value=expand),
         helper.make_node("MatMul", ["mean", "expand"], ["fetch_1"], domain=domain),
         helper.make_node("MatMul", ["fetch_1", "head"], ["fetch_0"]),
     ]
     head = numpy_helper.from_array(np.ones((FEATURES, 4), np.float32), "head")
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, size, size])
+    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [batch, 3, size, size])
     outputs = [
         helper.make_tensor_value_info("fetch_0", TensorProto.FLOAT, [batch, 4]),
         helper.make_tensor_value_info("fetch_1", TensorProto.FLOAT, [batch, FEATURES]),
@@ -66,7 +68,7 @@ def test_finish_keeps_the_numbers() -> None:
     results = []
     for model in (graph(), finished()):
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        results.append(session.run(None, {"image": image}))
+        results.append(session.run(None, {INPUT_NAME: image}))
     for before, after in zip(*results, strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -95,7 +97,10 @@ def test_rename_outputs_follows_uses_inside_the_graph() -> None:
     [
         ({"opset": 16}, "operator sets {'ai.onnx': 16}, expected only ai.onnx 17"),
         ({"domain": "com.microsoft"}, "operator sets"),
-        ({"size": 64}, "the inputs {'image': ['batch', 3, 64, 64]}, expected {'image': ['batch', 3, 32, 32]}"),
+        (
+            {"size": 64},
+            "the inputs {'pixel_values': ['batch', 3, 64, 64]}, expected {'pixel_values': ['batch', 3, 32, 32]}",
+        ),
     ],
 )
 def test_check_refuses_another_form(options: dict[str, object], message: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from specs import SPECS, seeded_engine
 
 from onnxzoo import registry
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact import layers, pvt_v2, swinv2
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
@@ -39,7 +40,7 @@ def beyond_rounding(name: str, count: int = 2) -> float:
     """How far the exact outputs for the first images are from the recorded ones, less the rounding of the recording."""
     spec, state, golden = golden_state(name)
     images = seeded_images(spec.image_size, 2, int(golden["image_seed"]))[:count]
-    outputs = ExactEngine(spec, state).run_float64({"image": images})
+    outputs = ExactEngine(spec, state).run_float64({INPUT_NAME: images})
     errors = [
         np.abs(outputs[output] - golden[output][:count]) - np.spacing(np.abs(golden[output][:count])) / 2
         for output in ("logits", "embedding")
@@ -212,8 +213,8 @@ def test_every_layer_gives_what_paddles_gives(spec: ModelSpec) -> None:
         assert difference < 5e-6 * size, key
     assert exact.epsilons == paddle.epsilons
     assert exact.inputs == paddle.inputs
-    for output, value in exact.run({"image": images}).items():
-        np.testing.assert_allclose(value, paddle.run({"image": images})[output], rtol=0, atol=1e-5)
+    for output, value in exact.run({INPUT_NAME: images}).items():
+        np.testing.assert_allclose(value, paddle.run({INPUT_NAME: images})[output], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", [SWIN, PVT, LINEAR], ids=["swinv2", "pvt_v2", "linear"])

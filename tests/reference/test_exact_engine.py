@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from specs import SPECS, seeded_engine
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.errors import CheckpointError, EngineError, InputError
 from onnxzoo.families import ModelSpec
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
@@ -34,7 +35,7 @@ def test_an_engine_like_the_others(spec: ModelSpec) -> None:
     assert (engine.info.name, engine.info.device, engine.info.precision) == ("exact", "CPU", "fp64")
     assert engine.max_batch is None
     images = seeded_images(spec.image_size, 3, 1)
-    outputs, exact = engine.run({"image": images}), engine.run_float64({"image": images})
+    outputs, exact = engine.run({INPUT_NAME: images}), engine.run_float64({INPUT_NAME: images})
     assert {name: (value.dtype.name, value.shape) for name, value in outputs.items()} == {
         "logits": ("float32", (3, 5)),
         "embedding": ("float32", (3, spec.architecture.num_features)),
@@ -44,8 +45,8 @@ def test_an_engine_like_the_others(spec: ModelSpec) -> None:
         np.testing.assert_array_equal(value, exact[name].astype(np.float32))
         assert not np.array_equal(value, exact[name]), "float64 has more digits"
         np.testing.assert_array_equal(value, engine.run_each(images)[name])
-        np.testing.assert_array_equal(value[1:2], engine.run({"image": images[1:2]})[name])
-    assert [value.shape for value in engine.run({"image": images[:0]}).values()] == [
+        np.testing.assert_array_equal(value[1:2], engine.run({INPUT_NAME: images[1:2]})[name])
+    assert [value.shape for value in engine.run({INPUT_NAME: images[:0]}).values()] == [
         (0, 5),
         (0, spec.architecture.num_features),
     ]
@@ -54,7 +55,7 @@ def test_an_engine_like_the_others(spec: ModelSpec) -> None:
 
 def test_wrong_inputs_and_use_after_close() -> None:
     engine = seeded_engine(PVT)
-    with pytest.raises(InputError, match=r"named \['image'\], got \['x'\]"):
+    with pytest.raises(InputError, match=r"named \['pixel_values'\], got \['x'\]"):
         engine.run({"x": np.zeros((1, 3, 64, 64), np.float32)})
     for wrong in (np.zeros((1, 3, 32, 64), np.float32), np.zeros((1, 3, 64, 64)), np.zeros((3, 64, 64), np.float32)):
         with pytest.raises(InputError, match=r"float32 \[N, 3, 64, 64\], got float"):
@@ -64,7 +65,7 @@ def test_wrong_inputs_and_use_after_close() -> None:
     assert engine.epsilons == {}
     for run in (engine.run, engine.run_float64):
         with pytest.raises(EngineError, match="closed; load the model again"):
-            run({"image": np.zeros((1, 3, 64, 64), np.float32)})
+            run({INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)})
     with pytest.raises(EngineError, match="closed"):
         engine.run_layers(np.zeros((1, 3, 64, 64), np.float32), ["head"])
 
@@ -76,7 +77,7 @@ def test_memory_that_is_short_is_an_engine_error(monkeypatch: pytest.MonkeyPatch
     engine = seeded_engine(PVT)
     monkeypatch.setattr(pvt_v2, "gelu", no_memory)
     with pytest.raises(EngineError, match=r"ran out of memory: Unable to allocate 9\.00 GiB"):
-        engine.run({"image": np.zeros((1, 3, 64, 64), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)})
 
 
 def change_nan(state: dict[str, Any]) -> None:
@@ -117,22 +118,22 @@ def test_an_image_of_nan_or_infinity_spoils_its_own_outputs_only() -> None:
     for spec in (SWIN, PVT):
         engine = seeded_engine(spec)
         images = seeded_images(spec.image_size, 3, 1)
-        expected = engine.run({"image": images})["logits"]
+        expected = engine.run({INPUT_NAME: images})["logits"]
         images[1] = np.nan
         images[2, 0, 0, 0] = np.inf
         with np.errstate(all="raise"):
-            logits = engine.run({"image": images})["logits"]
+            logits = engine.run({INPUT_NAME: images})["logits"]
         np.testing.assert_array_equal(logits[0], expected[0])
         assert np.isnan(logits[1:]).all()
 
 
 def test_many_threads_get_the_same_numbers() -> None:
     engine, images = seeded_engine(SWIN), seeded_images(SWIN.image_size, 4, 1)
-    expected = engine.run_float64({"image": images})["logits"]
+    expected = engine.run_float64({INPUT_NAME: images})["logits"]
     results: dict[int, np.ndarray] = {}
 
     def run(index: int) -> None:
-        results[index] = engine.run_float64({"image": images[index : index + 1]})["logits"]
+        results[index] = engine.run_float64({INPUT_NAME: images[index : index + 1]})["logits"]
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -155,7 +156,7 @@ from onnxzoo.registry import find
 for name in ("swinv2_nano_fashion", "pvt_v2_nano_fashion"):
     spec = ModelSpec(find(name).architecture, find(name).image_size, 10)
     engine = ExactEngine(spec, seeded_state(exact_model(spec).shapes, 1))
-    images = {"image": seeded_images(spec.image_size, 1, 1)}
+    images = {INPUT_NAME: seeded_images(spec.image_size, 1, 1)}
     logits = engine.run(images)["logits"]
     child = os.fork() if hasattr(os, "fork") else 0
     same = np.array_equal(engine.run(images)["logits"], logits)
@@ -220,7 +221,7 @@ def test_weights_are_not_copied_and_converted_layer_by_layer() -> None:
     held: list[ExactEngine] = []
     assert traced_peak(lambda: held.append(ExactEngine(spec, state))) < total / 4
     largest = max(value.nbytes for value in state.values())
-    image = {"image": seeded_images(32, 1, 1)}
+    image = {INPUT_NAME: seeded_images(32, 1, 1)}
     # The largest in float64, and an image of 32 pixels that needs little.
     assert 2 * largest < traced_peak(lambda: held[0].run(image)) < 2 * largest + 2e7 < total
 
@@ -235,7 +236,7 @@ def test_scores_of_large_windows_and_maps_are_held_a_part_at_a_time(family: str)
             (8, 8, 8, 8), (1, 1, 1, 1), (2, 2, 2, 2), (4, 4, 2, 1), (1, 1, 1, 1), False, 0.0
         )
         spec, scores = ModelSpec(architecture, 384, 5), 2 * 96**2 * 24**2 * 8
-    engine, image = seeded_engine(spec), {"image": seeded_images(384, 1, 1)}
+    engine, image = seeded_engine(spec), {INPUT_NAME: seeded_images(384, 1, 1)}
     assert scores > 80e6
     # Scores, the mask, and one head's position bias; the rest is 96 x 96 tokens of 8 to 48 channels.
     assert traced_peak(lambda: engine.run(image)) < 3 * layers.SCORES_BYTES + 2.5e7
@@ -243,7 +244,7 @@ def test_scores_of_large_windows_and_maps_are_held_a_part_at_a_time(family: str)
 
 def test_the_parts_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in (SWIN, SPECS["swinv2 shifts in three stages"], PVT):
-        engine, images = seeded_engine(spec), {"image": seeded_images(spec.image_size, 1, 1)}
+        engine, images = seeded_engine(spec), {INPUT_NAME: seeded_images(spec.image_size, 1, 1)}
         whole = engine.run_float64(images)["logits"]
         with monkeypatch.context() as patch:
             patch.setattr(layers, "SCORES_BYTES", 1)

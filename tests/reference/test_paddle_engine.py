@@ -11,7 +11,7 @@ import pytest
 from tiny import LABELS, MEAN, SIZE, STD, write_artifact
 
 from onnxzoo import registry
-from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.errors import CheckpointError, InputError, MissingDependencyError
 from onnxzoo.files import checkpoints_dir, sha256_of
 from onnxzoo.model import load
@@ -54,7 +54,7 @@ def test_the_reference_runs_the_checkpoint_with_the_artifacts_labels(tiny, entry
         assert {one.label for one in model.predict(photos / "red.png").top} == set(LABELS)
         logits = model.logits(batch)
     reference = PaddleEngine(ModelSpec(entry.architecture, SIZE, len(LABELS)), read_checkpoint(weights, entry).state)
-    np.testing.assert_array_equal(logits, reference.run({"image": batch})["logits"])
+    np.testing.assert_array_equal(logits, reference.run({INPUT_NAME: batch})["logits"])
 
 
 @pytest.mark.paddle

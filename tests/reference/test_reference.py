@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.errors import CheckpointError, EngineError, InputError, MissingDependencyError
 from onnxzoo.families import ModelSpec
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
@@ -77,7 +78,7 @@ def test_outputs_equal_those_of_another_implementation(path: Path) -> None:
     state = seeded_state(parameter_shapes(build_model(spec)), int(golden["weight_seed"]))
     engine = PaddleEngine(spec, state)
     images = seeded_images(entry.image_size, len(expected), int(golden["image_seed"]))
-    outputs = engine.run({"image": images})
+    outputs = engine.run({INPUT_NAME: images})
     np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-5)
     # Sharper, without the noise of the head's product. Measured: at most 1.7e-6, and at least 7e-6 where the
     # epsilon of some norms is wrong (1e-5 for 1e-6 or the other way round).
@@ -166,7 +167,7 @@ def test_static_program_takes_any_batch(spec: ModelSpec, tmp_path: Path) -> None
     model = seeded_model(spec)
     images = seeded_images(spec.image_size, 3, seed=1)
     expected = logits_of(model, images)
-    image = paddle.static.InputSpec([None, 3, spec.image_size, spec.image_size], "float32", "image")
+    image = paddle.static.InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
     paddle.jit.save(paddle.jit.to_static(model, input_spec=[image], full_graph=True), str(tmp_path / "model"))
     program = paddle.jit.load(str(tmp_path / "model"))
     for count in (1, 2, 3):
@@ -244,8 +245,8 @@ def test_engine_gives_logits_and_the_features_they_come_from(spec: ModelSpec) ->
     state = seeded_state(parameter_shapes(build_model(spec)), seed=5)
     engine = PaddleEngine(spec, state)
     assert (engine.info.name, engine.info.device, engine.info.precision) == ("paddle", "CPU", "fp32")
-    assert engine.inputs["image"].shape == (None, 3, spec.image_size, spec.image_size)
-    outputs = engine.run({"image": seeded_images(spec.image_size, 2, seed=1)})
+    assert engine.inputs[INPUT_NAME].shape == (None, 3, spec.image_size, spec.image_size)
+    outputs = engine.run({INPUT_NAME: seeded_images(spec.image_size, 2, seed=1)})
     assert {name: (value.dtype.name, value.shape) for name, value in outputs.items()} == {
         "logits": ("float32", (2, 5)),
         "embedding": ("float32", (2, spec.architecture.num_features)),
@@ -259,10 +260,10 @@ def test_engine_can_be_used_from_many_threads() -> None:
     spec = TINY["swinv2"]
     engine = PaddleEngine(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
     images = seeded_images(spec.image_size, 2, seed=1)
-    expected = engine.run({"image": images})["logits"]
+    expected = engine.run({INPUT_NAME: images})["logits"]
     results: list[np.ndarray] = []
     threads = [
-        threading.Thread(target=lambda: results.append(engine.run({"image": images})["logits"])) for _ in range(4)
+        threading.Thread(target=lambda: results.append(engine.run({INPUT_NAME: images})["logits"])) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -277,14 +278,14 @@ def test_engine_can_be_used_from_many_threads() -> None:
 def test_engine_rejects_wrong_inputs_and_use_after_close() -> None:
     spec = TINY["pvt_v2"]
     engine = PaddleEngine(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
-    with pytest.raises(InputError, match=r"named \['image'\], got \['x'\]"):
+    with pytest.raises(InputError, match=r"named \['pixel_values'\], got \['x'\]"):
         engine.run({"x": np.zeros((1, 3, 32, 32), np.float32)})
     with pytest.raises(InputError, match=r"float32 \[N, 3, 32, 32\], got float32 \[1, 3, 64, 64\]"):
-        engine.run({"image": np.zeros((1, 3, 64, 64), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)})
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):
-        engine.run({"image": np.zeros((1, 3, 32, 32), np.float32)})
+        engine.run({INPUT_NAME: np.zeros((1, 3, 32, 32), np.float32)})
 
 
 @pytest.mark.parametrize(

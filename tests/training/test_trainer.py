@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnxzoo.artifact.folder import INPUT_NAME
+
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.training.metrics import read_records
@@ -50,7 +52,7 @@ def test_what_a_training_leaves_behind(data: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(outcome.best, entry)
     assert checkpoint.num_classes == 2
     engine = PaddleEngine(spec("swinv2"), checkpoint.state)
-    assert engine.run({"image": np.zeros((1, 3, SIDE, SIDE), np.float32)})["logits"].shape == (1, 2)
+    assert engine.run({INPUT_NAME: np.zeros((1, 3, SIDE, SIDE), np.float32)})["logits"].shape == (1, 2)
     assert (tmp_path / "labels.txt").read_text().splitlines() == ["0 class 0", "1 class 1"]
     description = json.loads((tmp_path / "train.json").read_text())
     assert description["recipe"]["batch_size"] == 16
@@ -70,7 +72,7 @@ def test_the_recorded_accuracy_is_that_of_the_saved_weights(data: Path, tmp_path
     from onnxzoo.image import preprocess_batch
 
     images = preprocess_batch([val.image(i) for i in range(len(val))], entry.preprocess)
-    top1 = (engine.run({"image": images})["logits"].argmax(1) == val.labels).mean()
+    top1 = (engine.run({INPUT_NAME: images})["logits"].argmax(1) == val.labels).mean()
     assert read_records(tmp_path / "metrics.jsonl")[-1]["val_top1"] == pytest.approx(top1)
 
 

@@ -24,7 +24,7 @@ from onnxzoo.validators.parameters import check_parameters
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo import cpu as cpu_module
-from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.engines import ENGINES
 from onnxzoo.engines.onnxruntime import OnnxRuntimeEngine
 from onnxzoo.errors import EngineError, InputError, ValidationError
@@ -295,7 +295,7 @@ def test_nothing_to_compare_is_an_error(zoo: Zoos) -> None:
 
 def test_the_reference_gives_its_layers_and_is_left_as_it_was(zoo: Zoos) -> None:
     reference, images = zoo(SWIN).reference, images_for(SWIN)
-    before = reference.run({"image": images})
+    before = reference.run({INPUT_NAME: images})
     values = reference.run_layers(images, ["layers.1", "layers.1.blocks.0.attn:input", "head", "no.such.layer"])
     assert {name: value.shape for name, value in values.items()} == {
         "layers.1": (2, 9, 128), "layers.1.blocks.0.attn:input": (8, 9, 64), "head": (2, 10),

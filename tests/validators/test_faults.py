@@ -30,7 +30,7 @@ from onnxzoo.validators.preprocess import check_preprocess
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo import image
-from onnxzoo.artifact.folder import Artifact, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
 from onnxzoo.cli import main
 from onnxzoo.engines import onnxruntime, openvino, openvino_compile
 from onnxzoo.reference.paddle.swinv2 import MAX_LOGIT_SCALE
@@ -253,7 +253,10 @@ def test_what_was_found_of_the_parameters_is_said(zoo: Zoos) -> None:
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [
-        (faults.baked_batch, "at batch size 2: input 'image' must have shape (1, 3, 48, 48), got (2, 3, 48, 48)"),
+        (
+            faults.baked_batch,
+            "at batch size 2: input 'pixel_values' must have shape (1, 3, 48, 48), got (2, 3, 48, 48)",
+        ),
         (faults.baked_reshapes, "patch_embed/Reshape"),
     ],
 )
@@ -310,7 +313,7 @@ def test_an_engine_returning_nan_for_one_image(
     def run(self: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
         outputs: dict[str, Array] = right(self, feeds)
         # The victim has one pixel unlike all others.
-        hot = [len(np.unique(picture)) == 6 for picture in feeds["image"]]
+        hot = [len(np.unique(picture)) == 6 for picture in feeds[INPUT_NAME]]
         outputs["logits"][hot] = np.nan
         return outputs
 

@@ -86,7 +86,7 @@ def test_a_batch_that_is_baked_in_fails(copy: Path) -> None:
     alter(copy, bake_batch)
     result = CliRunner().invoke(main, ["validate", str(copy), "--engine", "onnxruntime"])
     assert result.exit_code == 1
-    assert "at batch size 2: input 'image' must have shape (1, 3, 224, 224)" in result.output
+    assert "at batch size 2: input 'pixel_values' must have shape (1, 3, 224, 224)" in result.output
 
 
 def test_another_checkpoint_is_not_the_artifacts_model(original: tuple[Path, Path], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from onnxzoo.validators.validate import Validation
 from PIL import Image
 
 from onnxzoo.artifact import file as artifact_file
-from onnxzoo.artifact.folder import Artifact, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
 from onnxzoo.engines import create_engine, openvino
 from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine
@@ -68,7 +68,7 @@ def with_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Array, Ou
     def install(fault: Callable[[Array, Outputs], Mapping[str, Array]]) -> None:
         def faulty(_name: str, model_file: Path, *_: object, **__: object) -> FakeEngine:
             real = create_engine("onnxruntime", model_file)
-            return FakeEngine(lambda batch: fault(batch, real.run({"image": batch})))
+            return FakeEngine(lambda batch: fault(batch, real.run({INPUT_NAME: batch})))
 
         monkeypatch.setattr(engine_checks, "open_engine", faulty)
 
@@ -217,7 +217,9 @@ def test_a_batch_that_is_baked_in_fails(copy: Path) -> None:
     assert {(check.engine.name, check.batch_size) for check in failed} == {
         (engine, size) for engine in ("openvino", "onnxruntime") for size in (2, 3)
     }
-    assert "at batch size 2: input 'image' must have shape (1, 3, 32, 32), got (2, 3, 32, 32)" in problems(failed)
+    assert "at batch size 2: input 'pixel_values' must have shape (1, 3, 32, 32), got (2, 3, 32, 32)" in problems(
+        failed
+    )
 
 
 def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
@@ -227,7 +229,9 @@ def test_an_engine_that_computes_in_less_than_fp32_fails_whatever_the_numbers(
         info = EngineInfo("openvino", "CPU", "bf16", "0", "requested")
 
     real = create_engine("onnxruntime", read_artifact(SHIPPED_DIR / PVT).model_file())
-    monkeypatch.setattr(engine_checks, "open_engine", lambda *_, **__: Half(lambda batch: real.run({"image": batch})))
+    monkeypatch.setattr(
+        engine_checks, "open_engine", lambda *_, **__: Half(lambda batch: real.run({INPUT_NAME: batch}))
+    )
     checks = run(SHIPPED_DIR / PVT, engines=["openvino"])
     assert not any(check for check in checks if check.reference == "conformance")
     assert "openvino computes in bf16, expected fp32" in problems(checks)
@@ -264,7 +268,7 @@ def test_what_is_built_for_a_range_of_batch_sizes_is_built_once(monkeypatch: pyt
 
     def build(_name: str, _file: Path, _precision: str, size: int, *, build: bool) -> Plan:
         opened.append((size, build))
-        return Plan(lambda batch: real.run({"image": batch}), max_batch=size)
+        return Plan(lambda batch: real.run({INPUT_NAME: batch}), max_batch=size)
 
     monkeypatch.setattr(engine_checks, "open_engine", build)
     monkeypatch.setattr(validate, "ENGINES", {"openvino": ""})

@@ -13,7 +13,7 @@ import pytest
 from artifacts import PVT, announce, configure, copy_shipped
 from onnxzoo.validators.vectors import MAX_INPUTS, read_vectors
 
-from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.errors import ArtifactError
 from onnxzoo.hub import SHIPPED_DIR
 
@@ -45,10 +45,13 @@ def test_the_vectors_of_a_shipped_model() -> None:
         (lambda a: a.update(logits=a["logits"][:, :3]), r"'logits' is float32 \(6, 3\), expected float32 \(6, 10\)"),
         (lambda a: a.update(embedding=a["embedding"][:2]), r"'embedding' is float32 \(2, 96\)"),
         (
-            lambda a: a.update(image=a["image"].astype(np.float64)),
-            "'image' has no header as numpy writes it",
+            lambda a: a.update({INPUT_NAME: a[INPUT_NAME].astype(np.float64)}),
+            "'pixel_values' has no header as numpy writes it",
         ),
-        (lambda a: a.update(image=np.zeros((6, 3, 64, 64), np.float32)), r"'image' is float32 \(6, 3, 64, 64\)"),
+        (
+            lambda a: a.update({INPUT_NAME: np.zeros((6, 3, 64, 64), np.float32)}),
+            r"'pixel_values' is float32 \(6, 3, 64, 64\)",
+        ),
         (lambda a: a.pop("logits"), "cannot be read: it has no array 'logits'"),
         (
             lambda a: a.update(names=np.array([{"a": 1}] * 6, dtype=object)),
@@ -77,7 +80,9 @@ def test_an_image_size_that_differs_is_another_model(tmp_path: Path, arrays: dic
     folder = write(copy_shipped(tmp_path / "artifact"), arrays)
     crop = {**read_artifact(folder).config["preprocess"], "resize_size": 64, "crop_size": 64}
     configure(folder, image_size=64, preprocess=crop)
-    with pytest.raises(ArtifactError, match=r"'image' is float32 \(6, 3, 32, 32\), expected float32 \(6, 3, 64, 64\)"):
+    with pytest.raises(
+        ArtifactError, match=r"'pixel_values' is float32 \(6, 3, 32, 32\), expected float32 \(6, 3, 64, 64\)"
+    ):
         read_vectors(read_artifact(folder))
 
 

@@ -53,7 +53,7 @@ class ExactEngine:
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
+        """The one input: `pixel_values`, float32 [N, 3, S, S], RGB, normalised."""
         return input_specs(self._side)
 
     @property
@@ -67,7 +67,7 @@ class ExactEngine:
         return dict(self._model.epsilons) if self._state is not None else {}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
+        """`{"pixel_values": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
         The values of `run_float64`, rounded. Raises InputError for other inputs, EngineError when memory is short or
         the engine is closed.

@@ -41,7 +41,7 @@ class PaddleEngine:
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        """The one input: `image`, float32 [N, 3, S, S], RGB, normalised."""
+        """The one input: `pixel_values`, float32 [N, 3, S, S], RGB, normalised."""
         return input_specs(self._side)
 
     @property
@@ -56,7 +56,7 @@ class PaddleEngine:
         return {name: float(layer._epsilon) for name, layer in layers if hasattr(layer, "_epsilon")}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """`{"image": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
+        """`{"pixel_values": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
         Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
         """
