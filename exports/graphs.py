@@ -29,8 +29,8 @@ from ..errors import ExportError
 from ..families import ModelSpec, constants
 from ..families.family import State
 from ..files import atomic_write
-from ..graphs import INDEX_FILE, Graph, constant_name, file_name, graphs
-from ..registry import ModelEntry, find, labels, models
+from ..graphs import INDEX_FILE, Graph, constant_name, file_name, graphs, spec_of
+from ..registry import ModelEntry, find, models
 from ..temporary import scratch_folder
 from .child import require_export_tools
 from .conversion import convert
@@ -44,11 +44,6 @@ SEEDS = (1, 2)
 
 PACKAGE = Path(__file__).resolve().parent
 FAMILIES = Path(sys.modules[ModelSpec.__module__].__file__ or "").resolve().parent
-
-
-def spec_of(entry: ModelEntry) -> ModelSpec:
-    """What the graph of a registry's model is made for: its image size, and as many classes as its label set has."""
-    return ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
 
 
 def made_from(entry: ModelEntry) -> str:

@@ -25,7 +25,7 @@ from .errors import ArtifactError, CheckpointError, InputError, OnnxzooError
 from .families import FAMILIES, ModelSpec, constants
 from .families.family import State
 from .files import atomic_folder
-from .graphs import Graph, constant_name, graphs
+from .graphs import Graph, constant_name, graphs, spec_of
 from .hub.card import model_card
 from .reference.exact.engine import ExactEngine, exact_model
 from .registry import ModelEntry, labels, models
@@ -73,7 +73,7 @@ def assemble(
 
     begin(STEPS[0])
     graph = _graph(entry)
-    spec = _spec(entry)
+    spec = spec_of(entry)
     checkpoint = _fitting_checkpoint(entry, spec, weights)
     source = {"url": None, **(origin or {}), **_described(checkpoint), "graph_sha256": graph.sha256}
     with _as_artifact_error(folder), atomic_folder(folder) as building:
@@ -155,10 +155,6 @@ def _graph(entry: ModelEntry) -> Graph:
     if graph is None:
         raise InputError(f"onnxzoo has no graph of {entry.name} to fill; {_export_hint(entry.name)}")
     return graph
-
-
-def _spec(entry: ModelEntry) -> ModelSpec:
-    return ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
 
 
 def _metadata(entry: ModelEntry, source_sha256: str, tools: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,8 @@ from typing import Any
 
 from ..artifact.onnx_filling import Weightless, parse_weightless
 from ..errors import ArtifactError
+from ..families import ModelSpec
+from ..registry import ModelEntry, labels
 from ..strict_json import parse_json
 
 INDEX_FILE = "index.json"
@@ -48,6 +50,11 @@ class Graph:
                 f"the graph of {self.name} in the installed package is damaged or missing; install onnxzoo anew"
             )
         return parse_weightless(content)
+
+
+def spec_of(entry: ModelEntry) -> ModelSpec:
+    """What the graph of a registry's model is made for: its image size, and as many classes as its label set has."""
+    return ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
 
 
 def file_name(name: str) -> str:

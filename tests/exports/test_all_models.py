@@ -20,14 +20,13 @@ pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
 from onnxzoo.exports.graph_facts import integer_arithmetic, operator_counts
-from onnxzoo.exports.graphs import spec_of
 from onnxzoo.exports.pipeline import export_model
 from onnxzoo.validators.validate import validate
 
 from onnxzoo.artifact.folder import INPUT_NAME, Artifact
 from onnxzoo.assemble import fill_graph, tools_of
 from onnxzoo.engines import create_engine
-from onnxzoo.graphs import graphs
+from onnxzoo.graphs import graphs, spec_of
 from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find, models
 from onnxzoo.weights.checkpoint import read_checkpoint

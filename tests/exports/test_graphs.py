@@ -16,7 +16,7 @@ from onnxzoo.exports.graphs import code_of, made_from, official_models, stale
 
 from onnxzoo.errors import ExportError
 from onnxzoo.families import constants
-from onnxzoo.graphs import file_name, graphs
+from onnxzoo.graphs import file_name, graphs, spec_of
 from onnxzoo.reference.exact.engine import exact_model
 from onnxzoo.registry import find, models
 from onnxzoo.weights.seeded import seeded_state
@@ -40,7 +40,7 @@ def test_graphs_are_made_anew_when_what_makes_them_changes() -> None:
 @pytest.mark.parametrize("name", official_models())
 def test_a_graph_takes_every_number_that_a_checkpoint_decides(name: str) -> None:
     entry = find(name)
-    spec = making.spec_of(entry)
+    spec = spec_of(entry)
     holes = {hole.name for hole in graphs()[name].weightless().holes}
     shapes = exact_model(dataclasses.replace(spec, num_classes=1000)).shapes
     # What no parameter decides may be kept once for several blocks, under the name of the first.
@@ -108,7 +108,7 @@ def test_a_graph_that_lost_or_changed_a_weight_is_not_made(tmp_path: Path) -> No
     from onnx import numpy_helper
 
     entry = find("pvt_v2_b0")
-    spec = making.spec_of(entry)
+    spec = spec_of(entry)
     known = constants(spec, seeded_state(exact_model(spec).shapes, 1))
     few = {name: known[name] for name in ("head.weight", "head.bias")}
     graph = onnx.GraphProto(initializer=[numpy_helper.from_array(value, name) for name, value in few.items()])
