@@ -20,14 +20,14 @@ from typing import Any
 from tqdm import tqdm
 
 from onnxzoo import registry
-from onnxzoo.artifact.folder import MODEL_FILES, documented_entry, read_artifact
+from onnxzoo.artifact.folder import MODEL_FILES, documented_entry
 from onnxzoo.cli.eval import as_document
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import ModelNotFoundError, OnnxzooError
 from onnxzoo.evaluation.accuracy import evaluate
 from onnxzoo.files import atomic_write
-from onnxzoo.hub import find_artifact
 from onnxzoo.model import load
+from onnxzoo.source import resolve
 
 LABELS = "imagenet1k"
 OUT = Path("out") / "eval_imagenet.json"
@@ -51,7 +51,7 @@ def write_rows(file: Path, rows: Rows) -> None:
 
 def conditions(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What a row depends on: a row of other conditions, or of another ONNX file, is measured again."""
-    artifact = read_artifact(find_artifact(name))
+    artifact = resolve(name).artifact
     return {
         "data": str(arguments.data.resolve()),
         "engine": arguments.engine,

@@ -17,6 +17,7 @@ from ..families import ModelSpec, at_image_size
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
 from ..hub.card import model_card
+from ..precisions import FP32
 from ..registry import ModelEntry, Preprocess, default_labels
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
@@ -77,7 +78,7 @@ def export_model(
     preprocess = _preprocess(entry, spec)
     reference = PaddleEngine(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
-        model_file = building / MODEL_FILES["fp32"]
+        model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
         metadata = {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()}
         opset = convert(spec, checkpoint.state, metadata, model_file, begin)

@@ -27,6 +27,7 @@ from .families.family import State
 from .files import atomic_folder
 from .graphs import Graph, constant_name, graphs, spec_of
 from .hub.card import model_card
+from .precisions import FP32
 from .reference.exact.engine import ExactEngine, exact_model
 from .registry import ModelEntry, labels, models
 from .results import Array
@@ -78,7 +79,7 @@ def assemble(
     source = {"url": None, **(origin or {}), **_described(checkpoint), "graph_sha256": graph.sha256}
     with _as_artifact_error(folder), atomic_folder(folder) as building:
         begin(STEPS[1])
-        model_file = building / MODEL_FILES["fp32"]
+        model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
         tools = tools_of(graph)
         digest = fill_graph(graph, spec, checkpoint.state, _metadata(entry, checkpoint.sha256, tools), model_file)
@@ -101,7 +102,7 @@ def assemble(
             more={} if license_id is None else {"license": license_id},
         )
         _require_written(read_artifact(building), digest)
-        _require_equal(building / MODEL_FILES["fp32"], digest, expected)
+        _require_equal(building / MODEL_FILES[FP32], digest, expected)
     return read_artifact(folder)
 
 
@@ -215,7 +216,7 @@ def _as_artifact_error(folder: Path) -> Iterator[None]:
 def _require_written(artifact: Artifact, digest: str) -> None:
     """What lies on the disk is what was written, and an artifact as any other."""
     artifact.verify()
-    announced = artifact.required_model("fp32")
+    announced = artifact.required_model(FP32)
     if announced.sha256 != digest:
         raise ArtifactError(
             f"{artifact.folder / announced.path} was altered while it was written: its sha256 is {announced.sha256}, "
@@ -225,7 +226,7 @@ def _require_written(artifact: Artifact, digest: str) -> None:
 
 def _require_equal(model_file: Path, digest: str, expected: Mapping[str, Array]) -> None:
     """Run the recorded inputs and raise ArtifactError unless the outputs are the reference's."""
-    engine = create_engine(AUTO, ModelFile(model_file, digest, "fp32"))
+    engine = create_engine(AUTO, ModelFile(model_file, digest, FP32))
     try:
         for index, image in enumerate(expected[INPUT_NAME]):
             outputs = engine.run({INPUT_NAME: image[None]})

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from .precisions import PRECISIONS
+
 CPUINFO = Path("/proc/cpuinfo")
 TOPOLOGY = Path("/sys/devices/system/cpu")
 # Of this process: the control groups that it is in, where their file systems are mounted, what it was started with.
@@ -264,11 +266,4 @@ def _sysctl(*arguments: str) -> str:
 def implied_precisions(sets: Iterable[str]) -> tuple[str, ...]:
     """The arithmetic that these instruction sets make faster than fp32, fastest last."""
     have = set(sets)
-    found = []
-    if have & {"avx512_fp16", "amx_fp16", "fp16"}:
-        found.append("fp16")
-    if have & {"avx512_bf16", "amx_bf16", "bf16"}:
-        found.append("bf16")
-    if have & {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"}:
-        found.append("int8")
-    return tuple(found)
+    return tuple(name for name, precision in PRECISIONS.items() if have & precision.instruction_sets)

@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from . import registry
-from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact, read_artifact
-from .artifact.onnx_checks import KNOWN, require_trust
+from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact
+from .artifact.onnx_checks import KNOWN
 from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
-from .engines.options import AUTO_PRECISION, DEFAULT_BATCH_SIZE, FP32, Hint
-from .engines.protocol import Engine, ModelFile, ModelFiles
+from .engines.options import DEFAULT_BATCH_SIZE, Hint
+from .engines.protocol import Engine
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
-from .hub import complete_artifact, find_artifact, is_offline
 from .image import ImageInput, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
+from .precisions import FP32
 from .results import Array, ClassScore, EngineInfo, Prediction
+from .source import Source, resolve
 
 # Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
 # for swinv2_large_w24, eight images have 1 GB of attention scores per block (8 x 16 windows x 6 heads x 576 x 576).
@@ -51,7 +52,7 @@ def load(
 
     A name is looked for among the models that ship with the package, then those exported on this machine, then on the
     Hub, which is asked for what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`:
-    True makes no request, None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.hub.find_artifact`.
+    True makes no request, None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.source.resolve`.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
     the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: of the arithmetic,
@@ -81,7 +82,7 @@ def load(
     if engine == PADDLE:
         if precision != FP32:
             raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
-        artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=None))
+        artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
         reference = _reference(artifact, None if weights is None else Path(weights))
         return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)
     if weights is not None:
@@ -89,13 +90,12 @@ def load(
             f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
             f"file: leave them out, or make an artifact of them: onnxzoo export NAME --weights {weights}"
         )
-    artifact, files = find_model(model, engine, options, revision=revision, offline=offline, trust=trust)
-    return Model(
-        artifact, create_engine(engine, files, options), batch_size=options.largest_batch, max_pixels=max_pixels
-    )
+    source = source_for(model, engine, options, revision=revision, offline=offline, trust=trust)
+    running = create_engine(engine, source.model_files(precision), options)
+    return Model(source.artifact, running, batch_size=options.largest_batch, max_pixels=max_pixels)
 
 
-def find_model(
+def source_for(
     model: str | os.PathLike[str],
     engine: str,
     options: EngineOptions,
@@ -103,29 +103,15 @@ def find_model(
     revision: str | None = None,
     offline: bool | None = None,
     trust: str = KNOWN,
-) -> tuple[Artifact, ModelFiles]:
-    """The artifact and its ONNX files for the engine to choose from; each is verified when it is opened.
+) -> Source:
+    """The model's source for this engine. A request that no model can serve is refused before one is looked for.
 
-    Of a Hub model a file comes when it is opened, if it is not here or damaged. Offline, precision `auto` chooses among
-    the files that are here. Raises as `load` does for all but the engine itself.
+    Of a Hub model the file of the precision asked for is here then; `auto` and bf16 leave the choice to the engine,
+    and a file comes when it is opened. Raises as `load` does for all but the engine itself.
     """
     require_possible(engine, options)
-    # Of `auto` and bf16 the engine knows which file gives them.
     first = options.precision if options.precision in MODEL_FILES else None
-    allowed = require_trust(trust)
-    artifact = read_artifact(find_artifact(model, revision=revision, offline=offline, precision=first), allowed)
-
-    def opened(precision: str) -> ModelFile:
-        announced = artifact.required_model(precision)
-        if precision != first:
-            complete_artifact(model, artifact.folder, precision, revision=revision, offline=offline)
-        return ModelFile(artifact.model_file(precision), announced.sha256, precision)
-
-    precisions = artifact.precisions
-    if options.precision == AUTO_PRECISION and is_offline(model, revision=revision, offline=offline):
-        here = [one for one in precisions if (artifact.folder / artifact.required_model(one).path).exists()]
-        precisions = tuple(here) or precisions  # without any, the error says how to get them
-    return artifact, ModelFiles(precisions, opened)
+    return resolve(model, revision=revision, offline=offline, precision=first, trust=trust)
 
 
 class Model:

@@ -68,7 +68,7 @@ def official_artifact(
             weights = official_weights(entry, offline=offline)
             path, origin, license_id = weights.path, weights.origin, weights.license_id
         else:
-            from .hub.download import is_offline
+            from .hub.snapshot import is_offline
 
             path = checkpoint_path(entry, download_progress, offline=is_offline(offline))
             origin, license_id = {}, None

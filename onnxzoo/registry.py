@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from typing import Any, TypeVar
 
+from .datasets import DATASETS
 from .errors import RegistryError, UnknownModelError
 from .families import Architecture, family_named
 from .families.family import require
@@ -58,16 +59,6 @@ class Preprocess:
         )
         require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
         require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
-
-
-DATASETS: Mapping[str, str] = {
-    "imagenet1k": "ImageNet-1k, 50,000 validation images",
-    "fashion_mnist": "Fashion-MNIST, 10,000 test images",
-}
-"""What accuracies are measured on, by label set."""
-
-DATASET_IMAGES: Mapping[str, int] = {"imagenet1k": 50_000, "fashion_mnist": 10_000}
-"""How many images that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +140,7 @@ class ModelEntry:
     @property
     def dataset(self) -> str:
         """The images that `accuracy` was measured on."""
-        return DATASETS[self.labels]
+        return DATASETS[self.labels].description
 
 
 def architecture_from_dict(family: str, values: Mapping[str, Any]) -> Architecture:

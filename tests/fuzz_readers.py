@@ -319,12 +319,13 @@ def hub_reader(folder: Path) -> Callable[[bytes], None]:
     """`onnxzoo info --hub`, a download and a dry run of publishing, with every JSON answer of the Hub mutated."""
     from random import Random
 
+    from found import find_artifact
     from hub_server import Handler, LoopbackHub
     from huggingface_hub import constants, file_download, hf_api
     from huggingface_hub.utils import _detect_agent, _http, disable_progress_bars
 
     from onnxzoo.errors import OnnxzooError
-    from onnxzoo.hub import client, find_artifact, names
+    from onnxzoo.hub import client, names
     from onnxzoo.hub.listing import published
     from onnxzoo.hub.publish import publish
 

@@ -33,8 +33,8 @@ LONGEST_S = 0.25
 
 WORKER = """
 import json, os, signal, sys
-from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.hub import client, download, find_artifact
+from onnxzoo.hub import client
+from onnxzoo.source import resolve
 from onnxzoo.files import sha256_of
 import huggingface_hub.file_download, huggingface_hub.hf_api
 
@@ -42,7 +42,7 @@ for line in sys.stdin:
     sender = os.fork()
     if not sender:
         try:
-            file = read_artifact(find_artifact(line.strip())).model_file()
+            file = resolve(line.strip()).open().path
             answer = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
         except BaseException as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from onnxzoo import registry
 from onnxzoo.artifact.folder import Artifact, read_artifact
+from onnxzoo.datasets import DATASETS
 from onnxzoo.hub import shipped_models
 
 SHIPPED = {folder.name: folder for folder in shipped_models()}
@@ -43,7 +43,7 @@ def validation(folder: Path, **changes: Any) -> dict[str, Any]:
 def evaluation(folder: Path, **changes: Any) -> dict[str, Any]:
     """An accuracy of the folder's fp32 model on ImageNet-1k as config.json keeps it."""
     ran = {"engine": "onnxruntime", "version": "1.31", "device": "CPU", "precision": "fp32"}
-    figures = {"dataset": registry.DATASETS["imagenet1k"], "images": 50_000, "top1": 0.7, "top5": 0.9}
+    figures = {"dataset": DATASETS["imagenet1k"].description, "images": 50_000, "top1": 0.7, "top5": 0.9}
     return ran | figures | _of_the_model(folder) | changes
 
 

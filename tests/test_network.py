@@ -7,11 +7,12 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from found import find_artifact
 from hub_server import LoopbackHub
 
 from onnxzoo import doctor
 from onnxzoo.errors import DownloadError, HubError
-from onnxzoo.hub import SHIPPED_DIR, find_artifact
+from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.hub.publish import publish
 from onnxzoo.weights import download as downloads
 from onnxzoo.weights.download import download

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..artifact.folder import Artifact
 from ..errors import EngineError, InputError
+from ..precisions import FP32
 from ..results import Array, EngineInfo
 from .engine_settings import suspects
 from .layer_errors import LIMIT, LayerError, LayerErrors
@@ -45,7 +46,7 @@ def bisect(
     images: Array,
     reference: LayerSource,
     *,
-    precision: str = "fp32",
+    precision: str = FP32,
     every_layer: bool = False,
     build: bool = True,
 ) -> Bisection:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..engines import AUTO
 from ..engines.protocol import CachedEngine, Engine
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
+from ..precisions import FP32
 from ..results import Array, EngineInfo
 from .compare import Comparison, compare, failed
 from .inputs import Inputs
@@ -47,8 +48,8 @@ class Check:
     reference: str
     samples: int
     comparison: Comparison
-    precision: str = "fp32"
-    tolerance: Tolerance = dataclasses.field(default_factory=lambda: tolerance_of("fp32"))
+    precision: str = FP32
+    tolerance: Tolerance = dataclasses.field(default_factory=lambda: tolerance_of(FP32))
     note: str = ""
     requested: str = ""
 
@@ -156,7 +157,7 @@ def _checks(
     infos: dict[int, EngineInfo] = {}
     # From the largest, which is open: what was compiled for it is used for the order, too, and then let go.
     shuffled: Outputs = {}
-    for size in sorted({*batch_sizes, *([1] if ordered and target.precision == "fp32" else [])}, reverse=True):
+    for size in sorted({*batch_sizes, *([1] if ordered and target.precision == FP32 else [])}, reverse=True):
         outputs[size] = model.run(inputs.images, size)
         infos[size] = model.info
         if size == largest and ordered:
@@ -171,9 +172,9 @@ def _checks(
                 infos[size], size, reference.name, count, comparison, target.precision, tolerance, "", target.name
             )
     if ordered:
-        comparison = _compare_order(outputs[1 if target.precision == "fp32" else largest], shuffled, order, inputs)
+        comparison = _compare_order(outputs[1 if target.precision == FP32 else largest], shuffled, order, inputs)
         # Whatever the precision may differ from Paddle's numbers by, the order must not matter.
-        exact = tolerance_of("fp32")
+        exact = tolerance_of(FP32)
         yield Check(infos[largest], largest, ORDER, len(inputs), comparison, target.precision, exact, "", target.name)
 
 
@@ -205,14 +206,14 @@ def _compare_order(expected: Outputs, shuffled: Outputs, order: npt.NDArray[np.i
     back = np.argsort(order)
     try:
         in_order = {name: values[back] for name, values in shuffled.items()}
-        return compare(expected, in_order, tolerance_of("fp32"), names=inputs.names)
+        return compare(expected, in_order, tolerance_of(FP32), names=inputs.names)
     except ValidationError as error:
         return failed(f"the runs that the order is compared with cannot serve as a reference: {error}")
 
 
 def _exact(comparison: Comparison, info: EngineInfo, precision: str) -> Comparison:
     """fp32 means fp32: an engine that says that it computes in less has failed, whatever the numbers."""
-    if precision != "fp32" or info.precision == "fp32":
+    if precision != FP32 or info.precision == FP32:
         return comparison
     problem = f"{info.name} computes in {info.precision}, expected fp32; set its precision to fp32"
     return dataclasses.replace(comparison, problems=(problem, *comparison.problems))

@@ -6,10 +6,12 @@ import platform
 from collections.abc import Iterator
 
 from ..cpu import cpu
+from ..precisions import BF16, FP16, FP32, PRECISIONS
 from ..results import EngineInfo
 
+TF32 = "tf32"  # of products only, and so no precision that can be asked for
 # Half a unit in the last place: the largest relative error of rounding one number.
-ROUNDING = {"tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+ROUNDING = {TF32: 2.0**-11} | {name: one.rounding for name, one in PRECISIONS.items() if one.rounding}
 # How far from that the rms error of a layer whose inputs and weights are rounded was found to be, either way.
 SPREAD = 20.0
 
@@ -29,8 +31,8 @@ def suspects(info: EngineInfo, part: str, error: float, *, from_the_start: bool)
 
 
 def _suspects(info: EngineInfo, part: str, error: float, from_the_start: bool) -> Iterator[str]:
-    if info.precision != "fp32":
-        yield f"{info.name} says that it computes in {info.precision}, not in fp32"
+    if info.precision != FP32:
+        yield f"{info.name} says that it computes in {info.precision}, not in {FP32}"
     elif from_the_start:
         for kind, setting in _lower_precisions(info):
             if ROUNDING[kind] / SPREAD < error < ROUNDING[kind] * SPREAD:
@@ -42,15 +44,15 @@ def _suspects(info: EngineInfo, part: str, error: float, from_the_start: bool) -
 def _lower_precisions(info: EngineInfo) -> Iterator[tuple[str, str]]:
     flags = cpu_flags()
     if info.name == "openvino" and flags & {"avx512_bf16", "amx_bf16"}:
-        yield "bf16", "OpenVINO's own choice on this CPU unless INFERENCE_PRECISION_HINT is f32"
+        yield BF16, "OpenVINO's own choice on this CPU unless INFERENCE_PRECISION_HINT is f32"
     if info.name == "openvino" and platform.machine().lower() in ("arm64", "aarch64"):
-        yield "fp16", "OpenVINO's own choice on ARM unless INFERENCE_PRECISION_HINT is f32"
+        yield FP16, "OpenVINO's own choice on ARM unless INFERENCE_PRECISION_HINT is f32"
     if info.name == "onnxruntime" and "bf16" in flags:
-        yield "bf16", "fast-math, mlas.enable_gemm_fastmath_arm64_bfloat16"
+        yield BF16, "fast-math, mlas.enable_gemm_fastmath_arm64_bfloat16"
     if info.name in ("cuda", "tensorrt", "tensorrt-rtx"):
-        yield "tf32", "TF32, off with use_tf32=0 (cuda) or NVIDIA_TF32_OVERRIDE=0 (tensorrt, tensorrt-rtx)"
+        yield TF32, "TF32, off with use_tf32=0 (cuda) or NVIDIA_TF32_OVERRIDE=0 (tensorrt, tensorrt-rtx)"
     if info.name == "tensorrt":
-        yield "fp16", "trt_fp16_enable or trt_bf16_enable"
+        yield FP16, "trt_fp16_enable or trt_bf16_enable"
 
 
 _ATTENTION = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact.folder import INPUT_NAME
+from ..precisions import FP32
 from ..results import Array, EngineInfo
 from ..temporary import scratch_folder
 from .layers import Tap
@@ -107,7 +108,7 @@ class OnnxLayers:
     """
 
     def __init__(
-        self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = "fp32", *, build: bool = True
+        self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = FP32, *, build: bool = True
     ) -> None:
         """`precision`: of the file's weights. `build`: whether an engine that takes minutes to build may be.
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..artifact.folder import Artifact
 from ..engines import ENGINES
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
+from ..precisions import FP32, PRECISIONS
 from ..results import Array
 from .graph_taps import OnnxLayers
 from .layers import INPUT, LayerSource, Permutation, Tap, relative_error, taps_of, token_orders
@@ -24,7 +25,7 @@ from .layers import INPUT, LayerSource, Permutation, Tap, relative_error, taps_o
 LIMIT = 3.0
 """An error above so many times the noise is none of rounding."""
 
-NOISE: Mapping[str, float] = {"fp32": 1e-6, "fp16": 1e-3, "int8": 3e-2}
+NOISE: Mapping[str, float] = {name: precision.layer_noise for name, precision in PRECISIONS.items()}
 """The relative size of what counts as rounding, by the precision of the ONNX file."""
 NOISE_SEED = 11
 # The model's outputs, and the layers of the reference that give the same values.
@@ -53,7 +54,7 @@ class LayerError:
         return self.error / self.noise
 
 
-def onnx_layers(artifact: Artifact, engine: str, precision: str = "fp32", *, build: bool = True) -> OnnxLayers:
+def onnx_layers(artifact: Artifact, engine: str, precision: str = FP32, *, build: bool = True) -> OnnxLayers:
     """The layers of an artifact's ONNX file on an engine: what `bisect` tests, and what it can take as a reference.
 
     `build`: whether an engine that takes minutes to build may be.
@@ -87,7 +88,7 @@ class LayerErrors:
         self.wanted = taps_of(artifact.architecture, artifact.num_classes)
         self.taps = tuple(tap for tap in self.wanted if tap.name in self.source.found)
         self.orders: Mapping[int, Sequence[Permutation]] = token_orders(artifact.architecture, artifact.image_size)
-        self.unit = NOISE.get(precision, NOISE["int8"])
+        self.unit = NOISE.get(precision, max(NOISE.values()))
         size = np.sqrt(np.square(images.astype(np.float64)).mean(axis=(1, 2, 3), keepdims=True))
         change = np.random.RandomState(NOISE_SEED).standard_normal(images.shape) * np.maximum(size, 1.0) * self.unit
         self.changed_images = (images + change).astype(np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import OnnxzooError
+from ..precisions import FP32
 from ..results import Array
 from .bisect import Bisection, bisect
 from .engine_checks import ORDER, Check
@@ -32,7 +33,7 @@ def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bis
     for check in sorted(validation.checks, key=lambda check: (bool(check), check.batch_size)):
         key = (check.requested, check.precision)
         concerned = check.batch_size > 0 and check.reference in (reference.name, ORDER)
-        if not concerned or key in done or not (every_layer or (not check and check.precision == "fp32")):
+        if not concerned or key in done or not (every_layer or (not check and check.precision == FP32)):
             continue
         done.add(key)
         try:

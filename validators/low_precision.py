@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..precisions import PRECISIONS
 from .graph_taps import QUANTIZED
 from .onnx_file import reading
 from .parameters import ParameterCheck
@@ -21,8 +22,10 @@ from .parameters import ParameterCheck
 Values = npt.NDArray[Any]
 
 # Largest relative error of rounding to a float of so many bits, and the smallest number that converters keep.
-ROUNDING: Mapping[str, float] = {"float64": 2.0**-24, "float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-SMALLEST = {"float16": 2e-7}
+ROUNDING: Mapping[str, float] = {"float64": 2.0**-24} | {
+    one.dtype: one.rounding for one in PRECISIONS.values() if one.rounding is not None
+}
+SMALLEST: Mapping[str, float] = {one.dtype: one.smallest for one in PRECISIONS.values()}
 HALF_STEP = 0.501
 # A wider step would let anything pass: 7 bits and a sign are the fewest in use, for values on either side of zero.
 FEWEST_STEPS = 60

@@ -10,13 +10,14 @@ from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
 from ..artifact.writing import add_records
 from ..errors import ArtifactError, InputError, ValidationError
 from ..hub import require_own
+from ..precisions import FP32
 from .engine_checks import Check
 from .references import CONFORMANCE, LIVE
 from .tolerances import tolerance_of
 from .validate import Validation
 
 
-def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisions: Sequence[str] = ("fp32",)) -> None:
+def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisions: Sequence[str] = (FP32,)) -> None:
     """Say before a validation why it could not be recorded.
 
     Raises InputError for a `tolerance` looser than that of one of the `precisions` that it is for, ArtifactError for an

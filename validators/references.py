@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..errors import InputError
+from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
@@ -52,7 +53,7 @@ class Reference(Protocol):
 class Recorded:
     """The conformance vectors of the artifact, recorded when it was made. Knows the recorded inputs only."""
 
-    name, precision, remark = CONFORMANCE, "fp32", ""
+    name, precision, remark = CONFORMANCE, FP32, ""
 
     def __init__(self, artifact: Artifact, vectors: Vectors) -> None:
         self.origin: Mapping[str, str] = {"path": CONFORMANCE_FILE, "sha256": artifact.files[CONFORMANCE_FILE].sha256}
@@ -79,7 +80,7 @@ def live_by_default(artifact: Artifact) -> str:
 class LiveModel:
     """The textbook model with the weights of a checkpoint, run here and now."""
 
-    precision = "fp32"
+    precision = FP32
 
     def __init__(self, artifact: Artifact, weights: Path, name: str = PADDLE) -> None:
         """`name`: of LIVE.

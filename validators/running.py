@@ -8,9 +8,9 @@ import numpy as np
 
 from ..artifact.folder import INPUT_NAME
 from ..engines import EngineOptions, create_engine
-from ..engines.options import FP32
 from ..engines.protocol import Engine, ModelFile
 from ..errors import EngineError, InputError
+from ..precisions import FP32
 from ..results import Array
 from .compare import Comparison, failed
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
+from ..precisions import FP32, PRECISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +33,12 @@ class Tolerance:
 ROW_SLACK_DB = 10.0
 """The noise of one image is a sample: measured 6 to 8 dB above the mean of all. A wrong answer is at 3 dB or below."""
 
-# fp32: 24 significant bits round with u = 2^-24 = 6e-8. Some hundred roundings in a row and sums over thousands of
-# products give 2e-6 to 6e-6 on logits of a few units (measured, all sixteen models); 1e-4 leaves other orders of
-# summation a factor of 16, and is still 1/40 of what one bf16 rounding does.
-#
-# Below, single values say little: their errors are noise whose size follows the depth and the spread of the outputs.
-# What can be said from arithmetic is its power. Rounding to p bits errs by up to u = 2^-p, u / sqrt(3) rms: 71 dB below
-# the signal for fp16 (p = 11), 53 for bf16 (p = 8). int8 has 255 even steps over a range of about 8 deviations:
-# step / sqrt(12), 41 dB below. The noise of L independent roundings adds up in power, 10 log10(L) dB: 15 dB for the
-# 30 that matter in a small model (56, 38, 26; measured on the shipped models: bf16 39, int8 24.8 to 28.1), 26 dB for
-# 400, more than the deepest model here has. That is the limit for fp16 and bf16: 45 and 27 dB.
-#
-# For int8 that would be 15 dB, and a wrong file would pass. Without VNNI, products of uint8 activations and weights
-# that use all 8 bits saturate in 16 bits: the shipped models are then at 8.3 to 18.7 dB on the recorded inputs. Weights
-# of 7 bits cannot saturate: 25.8 dB and more on every CPU, 20.4 with the noise and plain images that a validation adds
-# (calibrated on the recorded inputs; OpenVINO with and without ONEDNN_MAX_CPU_ISA=AVX2, ONNX Runtime with VNNI). The
-# limit, 19 dB, is between. It holds for inputs like those of the calibration: of others, activations are clipped.
-# Larger models that were measured are above it: 28 dB for swinv2_tiny_w8, 30 for pvt_v2_b0.
-#
-# A model that answers the same to every image has 0 dB. But many single faults (a shift mask of zeros, a bias missing)
-# stay within the noise that is int8's own: such are found in the file, whose constants are compared with the fp32
-# file's (`low_precision`). `value` bounds any single value: 7.5 times the noise at the limit, which is 5 deviations
-# (one value in a million) where outputs spread by 1.5.
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(1e-4),
-    "fp16": Tolerance(0.04, snr_db=45.0),
-    "bf16": Tolerance(0.33, snr_db=27.0),
-    "int8": Tolerance(0.85, snr_db=19.0),
+    name: Tolerance(precision.tolerance, precision.snr_db) for name, precision in PRECISIONS.items()
 }
-"""By precision, finest first. What passes and why: the comment above."""
+"""By precision, finest first. The figures, and the reasons for them, stand in `onnxzoo.precisions`."""
 
-DEFAULT_TOLERANCE = TOLERANCES["fp32"].value
+DEFAULT_TOLERANCE = TOLERANCES[FP32].value
 
 
 def tolerance_of(precision: str, value: float | None = None) -> Tolerance:

@@ -9,6 +9,7 @@ from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
+from ..precisions import FP32
 from ..results import EngineInfo
 from .compare import failed
 from .engine_checks import PARAMETERS, Check, Target, check_engine
@@ -43,7 +44,7 @@ class Validation:
         weights: Path | None = None,
         reference: str | None = None,
         against: Artifact | None = None,
-        against_precision: str = "fp32",
+        against_precision: str = FP32,
         precisions: Sequence[str] | None = None,
         tolerance: float | None = None,
         batch_sizes: Sequence[int] = BATCH_SIZES,
@@ -81,17 +82,17 @@ class Validation:
         self._batch_sizes = tuple(dict.fromkeys(batch_sizes))
         self._named = precisions is not None
         chosen = precisions or artifact.precisions
-        self._explicit = {p for p in chosen if tolerance is not None and (self._named or p == "fp32")}
+        self._explicit = {p for p in chosen if tolerance is not None and (self._named or p == FP32)}
         self.tolerances = {p: tolerance_of(p, tolerance if p in self._explicit else None) for p in chosen}
         self._itself: frozenset[str] = frozenset()
         # Each file is read and hashed once: those that are read below are verified there.
-        read = dict.fromkeys((*self.tolerances, *({"fp32"} & set(artifact.precisions))))
+        read = dict.fromkeys((*self.tolerances, *({FP32} & set(artifact.precisions))))
         models = {precision: artifact.model_file(precision) for precision in read}
         for path, file in artifact.files.items():
             if path != CONFORMANCE_FILE and file.precision not in models:
                 artifact.verified(path)
         self.model_files = {precision: models[precision] for precision in self.tolerances}
-        self._exact_file = models.get("fp32")
+        self._exact_file = models.get(FP32)
         if not self.model_files:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
         for name in self._engines or ():
@@ -144,7 +145,7 @@ class Validation:
 
     def _run(self) -> Iterator[Check]:
         for reference in self.references.values():
-            if isinstance(reference, LiveModel) and "fp32" in self.model_files:
+            if isinstance(reference, LiveModel) and FP32 in self.model_files:
                 yield from self._check_parameters(reference)
         yield from self._check_low_precisions()
         reasons: list[str] = []
@@ -183,22 +184,22 @@ class Validation:
     def _check_parameters(self, reference: LiveModel) -> Iterator[Check]:
         try:
             found = check_parameters(
-                self.model_files["fp32"], reference.state, self.artifact.architecture, reference.epsilons
+                self.model_files[FP32], reference.state, self.artifact.architecture, reference.epsilons
             )
         except MissingDependencyError as error:
-            self.unavailable[f"{PARAMETERS} in fp32"] = str(error)
+            self.unavailable[f"{PARAMETERS} in {FP32}"] = str(error)
         else:
-            yield _parameter_check(found, "fp32")
+            yield _parameter_check(found, FP32)
 
     def _check_low_precisions(self) -> Iterator[Check]:
         """The constants of files in low precision against the fp32 file's, which its own checks compare with Paddle."""
         for precision, file in self.model_files.items():
-            if precision != "fp32" and self._exact_file is not None:
+            if precision != FP32 and self._exact_file is not None:
                 try:
                     yield _parameter_check(check_low_precision(file, self._exact_file), precision)
                 except MissingDependencyError as error:
                     self.unavailable[f"{PARAMETERS} in {precision}"] = str(error)
-            elif precision != "fp32":
+            elif precision != FP32:
                 self.unavailable[f"{PARAMETERS} in {precision}"] = "there is no fp32 file to compare its constants with"
 
     def _same_files(self, against: Artifact, precision: str) -> frozenset[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import ArtifactError, InputError, RegistryError
 from ..families import Architecture
+from ..precisions import FP32, PRECISIONS
 from ..registry import (
     MAX_IMAGE_SIZE,
     ModelEntry,
@@ -40,11 +41,8 @@ CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 CONFORMANCE_FILE = "conformance.npz"
 CARD_FILE = "README.md"
-MODEL_FILES: Mapping[str, str] = {
-    "fp32": "onnx/model.onnx",
-    "fp16": "onnx/model_fp16.onnx",
-    "int8": "onnx/model_int8.onnx",
-}
+MODEL_FILES: Mapping[str, str] = {name: one.file for name, one in PRECISIONS.items() if one.file is not None}
+"""Path of the ONNX file, by the precisions that have one."""
 INPUT_NAME = "pixel_values"
 """Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
 OUTPUT_NAMES = ("logits", "embedding")
@@ -186,14 +184,20 @@ class Artifact:
         """The ONNX file of this precision as config.json announces it; None when the artifact has no such precision."""
         return next((file for file in self.files.values() if file.precision == precision), None)
 
-    def model_file(self, precision: str = "fp32") -> Path:
+    def model_file(self, precision: str = FP32) -> Path:
         """The verified ONNX file of this precision.
 
         Raises InputError when the artifact has no such precision, ArtifactError when the file is
         missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
         than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
         """
-        found = self.verified(self.required_model(precision).path)
+        return self.checked_graph(self.verified(self.required_model(precision).path))
+
+    def checked_graph(self, found: Path) -> Path:
+        """The artifact's ONNX file at `found`, which is known to have the announced bytes, when its graph may be run.
+
+        Raises ArtifactError as `model_file` does.
+        """
         check_onnx(
             found,
             self.interface,

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ..errors import ArtifactError, InputError
+from ..precisions import PRECISIONS
 from .external_data import has_external_data
-from .onnx_graph import FLOAT, Graph, RefusedError, UnsafeError, Value, read_graph, read_interface
+from .onnx_graph import FLOAT, INT64, Graph, RefusedError, UnsafeError, Value, read_graph, read_interface
 from .onnx_shapes import check_sizes
 
 Trust: TypeAlias = Literal["known", "any"]
@@ -39,8 +40,8 @@ OPERATORS: Mapping[int, frozenset[str]] = {
 }  # fmt: skip
 """Operators of ai.onnx that an artifact's graph may have, by the schema version of its config.json."""
 
-CAST_TYPES = frozenset({FLOAT, 10, 16, 2, 3, 6, 7})
-"""float32, float16, bfloat16, uint8, int8, int32, int64: what Cast may make; text is not among them."""
+CAST_TYPES = frozenset({6, INT64}).union(*(precision.element_types for precision in PRECISIONS.values()))
+"""int32, int64 and the types of the precisions: what Cast may make; text is not among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ..hub.names import require_endpoint
 from .output import print_json, say
 
 if TYPE_CHECKING:
-    from ..hub.cache import CacheEntry
+    from ..hub.inventory import CacheEntry
 
 
 @click.group("cache", short_help="List, verify or remove what is kept on this machine.")
@@ -32,7 +32,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one
 @as_json_option
 def list_command(as_json: bool) -> None:
     """List what is kept, with its size."""
-    from ..hub.cache import entries
+    from ..hub.inventory import entries
 
     found = entries()
     if as_json:
@@ -54,7 +54,7 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
     A damaged model from the Hub is fetched again when it is next loaded; remove anything else and make it again.
     """
     from ..engines.cache import faults
-    from ..hub.cache import ENGINES, chosen, entries, verify
+    from ..hub.inventory import ENGINES, chosen, entries, verify
 
     results = [
         (entry, faults(entry.path) if entry.kind == ENGINES else verify(entry))
@@ -83,7 +83,7 @@ def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool
     What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled,
     'leftovers' what killed processes left.
     """
-    from ..hub.cache import chosen, entries, remove
+    from ..hub.inventory import chosen, entries, remove
 
     if every == bool(names):
         raise click.UsageError("give names, or --all")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..doctor import Diagnosis, EngineCheck
 
 NOTHING_WORKS = 3
-# OpenVINO's names of arithmetic among its capabilities.
-ARITHMETIC = ("FP32", "FP16", "BF16", "INT8")
 
 
 @click.command("doctor", short_help="Say which engines work here, and how to cure the others.")
@@ -43,6 +41,8 @@ def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> Non
 
 
 def _lines(found: Diagnosis) -> Iterator[str]:
+    from ..engines.openvino_compile import CAPABILITIES
+
     yield f"onnxzoo {found.onnxzoo}, Python {found.python} ({found.executable}), {found.platform}"
     for fault in found.faults:
         yield f"FAULT     {fault}"
@@ -52,7 +52,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     yield f"CPU       {found.cpu}{faster}"
     yield from _nvidia_lines(found)
     for device in found.openvino_devices:
-        arithmetic = ", ".join(name for name in ARITHMETIC if name in device.capabilities)
+        arithmetic = ", ".join(name for name in CAPABILITIES.values() if name in device.capabilities)
         yield f"OpenVINO  {device.name}: {device.description} ({arithmetic})"
     if found.openvino_fault:
         yield f"OpenVINO  {found.openvino_fault}"

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from .. import hub, registry
-from ..artifact.folder import CONFIG_FILE, MODEL_FILES, read_artifact
+from ..artifact.folder import CONFIG_FILE, MODEL_FILES
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.names import HubName
+from ..precisions import FP32
+from ..source import source_at
 from .completion import model_names
 from .output import print_json, say
 
@@ -41,7 +43,7 @@ class Result:
 @click.command("download", short_help="Bring models from the Hugging Face Hub.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Every model of the registry.")
-@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default=FP32, show_default=True)
 @click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
 @click.option("--dry-run", is_flag=True, help="Say what would be downloaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -79,17 +81,10 @@ def command(
 
 def _downloaded(name: str, place: HubName | Path, precision: str) -> Result:
     try:
-        if isinstance(place, Path):
-            folder, source, commit = place, _kind(place), None
-        else:
-            from ..hub.download import fetch
-
-            folder = fetch(place, offline=None, precision=precision)
-            source, commit = place.repo_id, folder.name
-        artifact = read_artifact(folder)
-        model = artifact.model_file(precision)
-        size = (folder / CONFIG_FILE).stat().st_size + model.stat().st_size
-        return Result(name, source, commit, str(folder), size)
+        source = source_at(place, precision=precision)
+        model, folder = source.open(precision), source.artifact.folder
+        size = (folder / CONFIG_FILE).stat().st_size + model.path.stat().st_size
+        return Result(name, source.origin, source.commit, str(folder), size)
     except OnnxzooError as error:
         return Result(name, error=str(error), exit_code=error.exit_code)
 
@@ -97,7 +92,7 @@ def _downloaded(name: str, place: HubName | Path, precision: str) -> Result:
 def _planned(name: str, place: HubName | Path, precision: str) -> Result:
     if isinstance(place, Path):
         return dataclasses.replace(_downloaded(name, place, precision), missing=0)
-    from ..hub.download import is_offline, plan
+    from ..hub.snapshot import is_offline, plan
 
     try:
         if is_offline(None):
@@ -107,12 +102,6 @@ def _planned(name: str, place: HubName | Path, precision: str) -> Result:
         return Result(name, error=str(error), exit_code=error.exit_code)
     missing = sum(file.bytes for file in files if not file.cached)
     return Result(name, place.repo_id, commit, bytes=sum(file.bytes for file in files), missing=missing)
-
-
-def _kind(folder: Path) -> str:
-    if folder in hub.shipped_models():
-        return "shipped"
-    return "exported" if folder in hub.cached_models() else "folder"
 
 
 def _print(results: list[Result], dry_run: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ENGINE = click.option(
@@ -19,9 +21,10 @@ _ENGINE = click.option(
 )
 _PRECISION = click.option(
     "--precision",
-    default="fp32",
+    default=FP32,
     show_default=True,
-    help="Arithmetic: fp32 is exact; fp16, bf16, int8; auto: the fastest that engine and model offer.",
+    help=f"Arithmetic: {FP32} is exact; {', '.join(LOW_PRECISIONS)}; {AUTO_PRECISION}: the fastest that engine and "
+    "model offer.",
 )
 _THREADS = click.option(
     "--threads",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact.folder import documented_entry
+from ..datasets import DATASETS
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, max_pixels_option
 from .output import print_json, report, say
@@ -46,7 +47,7 @@ SHOWN_CLASSES = 20
 @click.option(
     "--record",
     metavar="DATA",
-    help="Write the accuracy into config.json for the model card: imagenet1k, fashion_mnist, or what the images are.",
+    help=f"Write the accuracy into config.json for the model card: {', '.join(DATASETS)}, or what the images are.",
 )
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every class.")

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from .. import hub, registry
-from ..artifact.folder import Artifact, ValidationRecord, read_artifact
+from .. import registry
+from ..artifact.folder import Artifact, ValidationRecord
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
+from ..source import resolve
 from .completion import model_names
 from .output import print_json, say
 from .validate_text import plain
@@ -50,7 +51,7 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
     try:
-        folder = hub.find_artifact(model, offline=True, precision=None)
+        artifact = resolve(model, offline=True, precision=None).artifact
     except ModelNotFoundError:
         # A known model that has not been exported still has an entry; a path that is not there has none.
         try:
@@ -58,7 +59,6 @@ def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
         except UnknownModelError:
             pass
         raise
-    artifact = read_artifact(folder)
     return registry.models().get(artifact.name), artifact
 
 

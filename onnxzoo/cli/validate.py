@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import Artifact, read_artifact
+from ..artifact.folder import Artifact
 from ..data.walk import NoImages, Skipped, find_images
-from ..hub import find_artifact
+from ..precisions import FP32
+from ..source import resolve
 from ..validators.tolerances import TOLERANCES
 from .completion import model_names
 from .engine_options import trust_option
@@ -43,12 +44,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "assembled from official weights and where Paddle is not installed, else paddle]",
 )
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
-@click.option("--against-precision", metavar="P", help="Precision of the other artifact's model.  [default: fp32]")
+@click.option("--against-precision", metavar="P", help=f"Precision of the other artifact's model.  [default: {FP32}]")
 @click.option(
     "--tol",
     "tolerance",
     type=click.FloatRange(min=0, min_open=True),
-    help="Passes when |y - ref| <= tol + tol * |ref| for every value; for fp32, and for what --precision names.  "
+    help=f"Passes when |y - ref| <= tol + tol * |ref| for every value; for {FP32}, and for what --precision names.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
 @click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated.  [default: all that work]")
@@ -126,7 +127,7 @@ class Options:
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of this name or folder, with the trust that was asked for."""
-        return read_artifact(find_artifact(name, files=None), self.trust)
+        return resolve(name, files=None, trust=self.trust).artifact
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _validate_one(
     from ..validators.validate import Validation
 
     if options.recording:
-        refuse_to_record(artifact, options.tolerance, options.precisions or ("fp32",))
+        refuse_to_record(artifact, options.tolerance, options.precisions or (FP32,))
     if options.report is not None:
         refuse_to_report(options.report)
     validation = Validation(
@@ -176,7 +177,7 @@ def _validate_one(
         weights=options.weights,
         reference=options.reference,
         against=None if options.against is None else options.artifact(options.against),
-        against_precision=options.against_precision or "fp32",
+        against_precision=options.against_precision or FP32,
         images=_images(options.images),
         unreadable=lambda error: report_error(str(error)),
         samples=options.samples,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifact.folder import read_artifact
 from ..errors import ModelNotFoundError, OnnxzooError
-from ..hub import cached_models, find_artifact, shipped_models
+from ..hub import cached_models, shipped_models
+from ..precisions import FP32
+from ..source import resolve
 from ..validators.tolerances import tolerance_of
 from .output import report, say
 from .validate_text import plain
@@ -53,12 +54,14 @@ def validate_all(choices: Mapping[str, Any], document: dict[str, Any], *, quiet:
     Progress goes to stderr, the summary to stdout unless `quiet`, and into `document`.
     Raises ModelNotFoundError when there is no model at all, InputError for choices that make no sense for any.
     """
-    from ..hub import cache
+    from ..hub import inventory
 
     _refuse_nonsense(choices)
     found: list[tuple[str, str, str | Path]] = [("package", folder.name, folder) for folder in shipped_models()]
     found += [("cache", folder.name, folder) for folder in cached_models()]
-    found += [("hub", one.name, f"{one.name}@{one.revision}") for one in cache.entries() if one.kind == cache.HUB]
+    found += [
+        ("hub", one.name, f"{one.name}@{one.revision}") for one in inventory.entries() if one.kind == inventory.HUB
+    ]
     if not found:
         raise ModelNotFoundError(
             "there is no model on this machine to validate: none ships with this package and none is in the cache; "
@@ -85,7 +88,7 @@ def _refuse_nonsense(choices: Mapping[str, Any]) -> None:
     for name in choices.get("engines", ()):
         if name != AUTO:
             engine_class(name)
-    for precision in choices.get("precisions", ("fp32",)):
+    for precision in choices.get("precisions", (FP32,)):
         tolerance_of(precision, choices.get("tolerance"))
 
 
@@ -96,8 +99,9 @@ def _validate_one(origin: str, name: str, place: str | Path, choices: Mapping[st
     checks: list[Check] = []
     error, skipped, folder, unavailable = "", False, Path(place), {}
     try:
-        folder = find_artifact(place, files=None)
-        validation = Validation(read_artifact(folder), **choices)
+        artifact = resolve(place, files=None).artifact
+        folder = artifact.folder
+        validation = Validation(artifact, **choices)
         # What was found before something is missing counts.
         checks, unavailable = validation.checks, validation.unavailable
         for _ in validation.run():

@@ -58,14 +58,15 @@ def command(
 
     from ..engines import EngineOptions, create_engine
     from ..engines.protocol import CachedEngine
-    from ..model import find_model
+    from ..model import source_for
 
     # All are checked before the first is built.
     asked = [
         EngineOptions(precision, threads, size, strict, hint or ("latency" if size == 1 else "throughput"))
         for size in sizes
     ]
-    artifact, files = find_model(model, engine, asked[0], trust=trust)
+    source = source_for(model, engine, asked[0], trust=trust)
+    artifact, files = source.artifact, source.model_files(precision)
     kept: dict[Path, Built] = {}
     for options in asked:
         started = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..artifact.folder import INPUT_NAME
+from ..precisions import FP32
 from ..results import EngineInfo
 from .libraries import checked_feeds, closed, failure
 from .protocol import Array, TensorSpec
@@ -27,7 +28,7 @@ class FakeEngine:
         self._compute: Compute | None = compute
         self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
         self._input_name = input_name
-        self._info = EngineInfo("fake", "CPU", "fp32", "0", reason)
+        self._info = EngineInfo("fake", "CPU", FP32, "0", reason)
         self._max_batch = max_batch
         self.batches: list[int] = []
 

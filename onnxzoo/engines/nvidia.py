@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineUnavailableError, one_line
+from ..precisions import AUTO_PRECISION, FP16
 
 WINDOWS = sys.platform == "win32"
 DRIVER_LIBRARY = "nvcuda.dll" if WINDOWS else "libcuda.so.1"
@@ -178,7 +179,7 @@ def forbid_tf32(engine: str) -> None:
         raise EngineUnavailableError(
             f"{engine} cannot promise exact fp32: {started} was loaded before, too late to turn TF32 off; set "
             f"{TF32_VARIABLE}=0 before Python starts, load this model before anything else uses CUDA, or ask for "
-            "the precision 'auto' or 'fp16'"
+            f"the precision {AUTO_PRECISION!r} or {FP16!r}"
         )
     os.environ[TF32_VARIABLE] = "0"
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from .onnxruntime_session import (
     CPU_PROVIDER,
     SessionEngine,
@@ -19,7 +20,7 @@ from .onnxruntime_session import (
     reinstall,
     session_options,
 )
-from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .options import EngineOptions
 from .protocol import Choice, ModelFile
 from .provider_options import COREML, written
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import ClassVar
 
 from ..errors import EngineUnavailableError, InputError
+from ..precisions import AUTO_PRECISION, FP16, FP32
 from . import nvidia, nvidia_libraries
 from .onnxruntime_session import (
     GpuSessionEngine,
@@ -15,7 +16,7 @@ from .onnxruntime_session import (
     session_options,
     wrong_package,
 )
-from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .options import EngineOptions
 from .protocol import Choice, ModelFile
 from .provider_options import CUDA, written
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..temporary import scratch_folder
 from . import nvidia, nvidia_libraries
 from .cache import has_entries
@@ -27,7 +28,7 @@ from .onnxruntime_session import (
     open_session,
     session_options,
 )
-from .options import AUTO_PRECISION, BF16, FP16, FP32, INT8, EngineOptions
+from .options import EngineOptions
 from .progress import announced
 from .protocol import Choice, ModelFile
 from .provider_options import TENSORRT, Value, written

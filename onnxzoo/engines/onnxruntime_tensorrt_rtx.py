@@ -17,12 +17,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from ..errors import EngineUnavailableError, one_line
+from ..precisions import AUTO_PRECISION, FP16, FP32
 from . import nvidia, nvidia_libraries
 from .libraries import unavailable
 from .onnxruntime_cuda import gpu_index
 from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
 from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, quiet, reinstall, session_options
-from .options import AUTO_PRECISION, FP16, FP32, EngineOptions
+from .options import EngineOptions
 from .progress import announced
 from .protocol import Choice, ModelFile
 from .provider_options import TENSORRT_RTX, Value, written

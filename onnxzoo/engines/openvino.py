@@ -15,17 +15,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, InputError
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
 from .batches import Cutter, Piece, batch_sizes
 from .libraries import checked_feeds, closed, failure
-from .openvino_compile import CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
+from .openvino_compile import ARITHMETIC, CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
 from .openvino_module import import_openvino
 from .options import EngineOptions
 from .protocol import Array, Built, Choice, ModelFile, TensorSpec
 
 # What OpenVINO calls the parts of a compiled graph that hold values instead of computing them.
 NOT_COMPUTED = ("Const", "Input", "Parameter", "Output", "Result")
-PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+# Where two have the same name for it, as fp32 and what an int8 graph does not quantize, it is the finer.
+PRECISIONS = {arithmetic: precision for precision, arithmetic in reversed(ARITHMETIC.items())}
 # Of larger files, fewer batch sizes are compiled: each holds the weights once or twice more (measured: SwinV2-S w16, a
 # file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all).
 LARGE_BYTES = 64 * 2**20
@@ -38,11 +40,11 @@ class OpenVINOEngine:
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": ("fp32",),
-        "auto": ("int8", "fp32"),
-        "fp16": ("fp16", "fp32"),
-        "bf16": ("fp32",),
-        "int8": ("int8",),
+        FP32: (FP32,),
+        AUTO_PRECISION: (INT8, FP32),
+        FP16: (FP16, FP32),
+        BF16: (FP32,),
+        INT8: (INT8,),
     }
 
     def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
@@ -87,7 +89,7 @@ class OpenVINOEngine:
         self._info = EngineInfo(
             name=NAME,
             device=",".join(devices),
-            precision="int8" if model.precision == "int8" else PRECISIONS.get(arithmetic, arithmetic),
+            precision=INT8 if model.precision == INT8 else PRECISIONS.get(arithmetic, arithmetic),
             version=compiler.version,
             reason=choice.reason,
             nodes=_nodes(first, devices),

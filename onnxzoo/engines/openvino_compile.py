@@ -19,9 +19,10 @@ import numpy as np
 from ..cpu import available_cores, cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import sha256_of
+from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from .cache import Entry, compiled, entry_for, has_entries
 from .libraries import failure
-from .options import AUTO_PRECISION, EngineOptions
+from .options import EngineOptions
 from .protocol import ModelFile
 
 NAME = "openvino"
@@ -32,9 +33,9 @@ COMBINING = ("AUTO", "MULTI", "HETERO")
 SLOW_TO_COMPILE = ("GPU", "NPU")
 # fp32 means fp32: on CPUs with AVX512-BF16 or AMX, OpenVINO's own choice is bf16. What an int8 graph does not quantize
 # stays in fp32.
-ARITHMETIC = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+ARITHMETIC = {FP32: "f32", FP16: "f16", BF16: "bf16", INT8: "f32"}
 # What the device must name among its capabilities.
-CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
+CAPABILITIES = {FP32: "FP32", FP16: "FP16", BF16: "BF16", INT8: "INT8"}
 BLOB = "model.blob"
 # What a device needs that OpenVINO does not bring.
 CURES = {

@@ -10,9 +10,8 @@ from typing import Literal, get_args
 from .. import files
 from ..cpu import engine_threads
 from ..errors import InputError
+from ..precisions import FP32, REQUESTS
 
-FP32, FP16, BF16, INT8, AUTO_PRECISION = "fp32", "fp16", "bf16", "int8", "auto"
-PRECISIONS = (FP32, AUTO_PRECISION, FP16, BF16, INT8)
 Hint = Literal["latency", "throughput"]
 HINTS = get_args(Hint)
 
@@ -54,8 +53,8 @@ class EngineOptions:
     build: bool = True
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"{self.precision!r} is not a precision (there are {', '.join(PRECISIONS)})")
+        if self.precision not in REQUESTS:
+            raise InputError(f"{self.precision!r} is not a precision (there are {', '.join(REQUESTS)})")
         if self.hint not in HINTS:
             raise InputError(f"{self.hint!r} is not a performance hint (there are {', '.join(HINTS)})")
         for name, value in (("threads", self.threads), ("batch_size", self.batch_size)):

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from ..errors import EngineUnavailableError
 from ..files import sha256_of
+from ..precisions import FP32
 from ..results import Array, EngineInfo, TensorSpec
 from .options import EngineOptions
 
@@ -33,7 +34,7 @@ class ModelFile:
 
     path: Path
     sha256: str = ""
-    precision: str = "fp32"
+    precision: str = FP32
 
     def digest(self) -> str:
         """The SHA-256, computed now if it was not known: for cache keys."""

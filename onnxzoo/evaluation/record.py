@@ -6,9 +6,9 @@ import datetime
 
 from ..artifact.folder import Artifact, EvaluationRecord
 from ..artifact.writing import add_records
+from ..datasets import DATASETS, dataset_described
 from ..errors import InputError
 from ..hub import require_own
-from ..registry import DATASET_IMAGES, DATASETS
 from .accuracy import Evaluation
 
 MAX_WORDS = 200
@@ -22,7 +22,7 @@ def data_in_words(data: str) -> str:
     words = " ".join(data.split())
     if not words or len(words) > MAX_WORDS or not words.isprintable():
         raise InputError(f"say in 1 to {MAX_WORDS} letters what the images are, or name one of {', '.join(DATASETS)}")
-    return DATASETS.get(words, words)
+    return DATASETS[words].description if words in DATASETS else words
 
 
 def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, data: str) -> EvaluationRecord:
@@ -40,7 +40,8 @@ def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, da
             f"this ran as {result.engine.precision} on {result.engine.name}, not the artifact's {precision} ONNX file; "
             "it is not recorded"
         )
-    expected = {DATASETS[label_set]: images for label_set, images in DATASET_IMAGES.items()}.get(words, result.images)
+    known = dataset_described(words)
+    expected = result.images if known is None else known.images
     if result.unreadable or result.images != expected:
         left_out = f", {len(result.unreadable)} could not be read" if result.unreadable else ""
         raise InputError(f"{result.images:,} images were measured{left_out}, expected {expected:,}; it is not recorded")

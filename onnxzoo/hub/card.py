@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, Artifact
 from ..families import FAMILIES
+from ..precisions import FP32
 from .card_metadata import LICENSE, accuracies, clean, front_matter, license_of, registered
 
 REFERENCES = {"paddle": "Paddle", "exact": "exact reference (float64)", "conformance": "conformance vectors"}
@@ -44,7 +45,7 @@ def unvalidated(artifact: Artifact) -> dict[str, str]:
         passed = [
             one
             for one in artifact.validated(file.precision or "")
-            if one.reference in REFERENCES or file.precision != "fp32"
+            if one.reference in REFERENCES or file.precision != FP32
         ]
         if file.precision and not passed:
             stale = [one for one in artifact.validations if one.precision == file.precision]

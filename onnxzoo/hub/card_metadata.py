@@ -14,8 +14,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]  # in its API, not in its __all__
 
 from ..artifact.folder import MODEL_FILES, Artifact, documented_entry
+from ..datasets import DATASETS, KnownDataset, dataset_described
 from ..errors import ArtifactError
-from ..registry import DATASET_IMAGES, DATASETS, ModelEntry, labels
+from ..registry import ModelEntry, labels
 
 LICENSE = "apache-2.0"
 # The identifiers of https://huggingface.co/docs/hub/repositories-licenses.
@@ -35,26 +36,21 @@ LIBRARY = "onnx"
 EVAL_RESULTS_PREFIX = ".eval_results/onnxzoo-"
 """Result files of other people may lie in the same folder of a repo: ours are known by this."""
 
-PADDLECLAS = "https://github.com/PaddlePaddle/PaddleClas"
-# Label set -> id on the Hub and split of the images that accuracies are about.
-HUB_DATASETS = {
-    "imagenet1k": ("ILSVRC/imagenet-1k", "validation"),
-    "fashion_mnist": ("zalando-datasets/fashion_mnist", "test"),
-}
 MAX_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """An accuracy that the card states: `top1`, `top5` in [0, 1] on `dataset`, a text; `label_set` if it is known.
+    """An accuracy that the card states: `top1`, `top5` in [0, 1] on `dataset`, a text.
 
-    `by` says whose figure it is; `precision` and `date` are empty for a documented one.
+    `known`: the data set of DATASETS that it is about; None for others and for a part of one. `by` says whose figure
+    it is; `precision` and `date` are empty for a documented one.
     """
 
     top1: float
     top5: float
     dataset: str
-    label_set: str | None
+    known: KnownDataset | None
     by: str
     precision: str = ""
     date: str = ""
@@ -107,17 +103,16 @@ def accuracies(artifact: Artifact) -> list[Accuracy]:
             if entry.source.url
             else "the onnxzoo project, when it was trained"
         )
-        stated.append(Accuracy(entry.accuracy.top1, entry.accuracy.top5, entry.dataset, entry.labels, by))
-    words = {description: label_set for label_set, description in DATASETS.items()}
+        stated.append(Accuracy(entry.accuracy.top1, entry.accuracy.top5, entry.dataset, DATASETS[entry.labels], by))
     for precision in MODEL_FILES:
         for one in artifact.evaluated(precision):
             dataset = clean(one.dataset)
             by = f"{clean(one.engine)} {clean(one.version)} ({clean(one.device)}), {one.images:,} images"
-            label_set = words.get(dataset)
+            known = dataset_described(dataset)
             # Of a part of the images, or of other classes, it is not the figure that people compare.
-            if label_set and (one.images, artifact.id2label) != (DATASET_IMAGES[label_set], labels(label_set)):
-                label_set = None
-            stated.append(Accuracy(one.top1, one.top5, dataset, label_set, by, precision, clean(one.date)))
+            if known and (one.images, artifact.id2label) != (known.images, labels(known.name)):
+                known = None
+            stated.append(Accuracy(one.top1, one.top5, dataset, known, by, precision, clean(one.date)))
     return stated
 
 
@@ -130,7 +125,7 @@ def front_matter(artifact: Artifact) -> str:
         library_name=LIBRARY,
         pipeline_tag=PIPELINE_TAG,
         tags=["onnx", "openvino", "paddle", artifact.family],
-        datasets=None if entry is None else [HUB_DATASETS[entry.labels][0]],
+        datasets=None if entry is None else [DATASETS[entry.labels].hub_id],
         # The same weights as safetensors, where this conversion comes from in the Hub's genealogy.
         base_model=None if entry is None else entry.source.timm_repo,
         metrics=["accuracy"] if results else None,
@@ -150,18 +145,20 @@ def eval_result_files(artifact: Artifact) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     for accuracy in accuracies(artifact):
-        if accuracy.label_set is None:
+        known = accuracy.known
+        if known is None:
             continue
         entry: dict[str, Any] = {
-            "dataset": {"id": HUB_DATASETS[accuracy.label_set][0], "task_id": "default"},
+            "dataset": {"id": known.hub_id, "task_id": "default"},
             "value": accuracy.top1,
         }
-        name = f"{accuracy.label_set}-documented"
+        name = f"{known.name}-documented"
         if accuracy.measured:
-            name = f"{accuracy.label_set}-measured-{accuracy.precision}"
+            name = f"{known.name}-measured-{accuracy.precision}"
             entry["date"] = accuracy.date
-        elif accuracy.label_set == "imagenet1k":
-            entry["source"] = {"url": PADDLECLAS, "name": "PaddleClas"}
+        elif known.published_by is not None:
+            publisher, address = known.published_by
+            entry["source"] = {"url": address, "name": publisher}
         entry["notes"] = f"Top-1 {_kind(accuracy)}"
         path = f"{EVAL_RESULTS_PREFIX}{name}"
         number = sum(one.startswith(path) for one in files)  # one precision may have been measured on several engines
@@ -170,17 +167,17 @@ def eval_result_files(artifact: Artifact) -> dict[str, str]:
 
 
 def _eval_results(accuracy: Accuracy) -> Iterator[EvalResult]:
-    if accuracy.label_set is None:
+    known = accuracy.known
+    if known is None:
         return
-    dataset, split = HUB_DATASETS[accuracy.label_set]
     for name, value in (("Top-1", accuracy.top1), ("Top-5", accuracy.top5)):
         # No source here: the model-index has one for all figures on a data set, documented and measured would share it.
         yield EvalResult(
             task_type=PIPELINE_TAG,
             task_name="Image Classification",
-            dataset_type=dataset,
+            dataset_type=known.hub_id,
             dataset_name=accuracy.dataset,
-            dataset_split=split,
+            dataset_split=known.split,
             metric_type="accuracy",
             metric_name=f"{name} accuracy, {_kind(accuracy)}",
             metric_value=value,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..artifact.folder import Artifact, read_artifact
+from ..artifact.folder import Artifact
 from ..errors import ArtifactError, ModelNotFoundError
 from . import answers, client, names
 from .answers import CommitNote
-from .download import fetch
 from .names import HubName
+from .snapshot import take
 
 MAX_INSPECTED = 20
 """Different commits whose config.json is fetched; a repo may have any number of tags."""
@@ -68,6 +68,6 @@ def published(name: HubName) -> Listing:
 def _inspect(name: HubName, commit: str) -> Artifact | str:
     """The artifact at a commit, or why there is none."""
     try:
-        return read_artifact(fetch(HubName(name.repo_id, commit, name.known_as), offline=False, precision=None))
+        return take(HubName(name.repo_id, commit, name.known_as), offline=False, precision=None).artifact
     except ArtifactError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""A name to the folder of an artifact: shipped with the package, exported on this machine, or on the Hub.
+"""Where a name leads: to an artifact shipped with the package, exported on this machine, or on the Hub.
 
 A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
 the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned revision always means the Hub.
@@ -8,7 +8,6 @@ the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from .. import registry
@@ -22,73 +21,13 @@ SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
 """Artifacts that are part of the package: one folder per model, named as in the registry."""
 
 
-def find_artifact(
-    model: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    offline: bool | None = None,
-    precision: str | None = "fp32",
-    files: Sequence[str] | None = (),
-) -> Path:
-    """The artifact folder of a registry name, an alias, a Hub repo `USER/NAME[@REVISION]`, or the path of a folder.
-
-    From the Hub come config.json, the ONNX file of `precision` (None: none) and those of `files` that the artifact has
-    (None: all that an artifact may have), each checked against its size and SHA-256 in config.json; another precision
-    than the artifact has brings no ONNX file. They lie in huggingface_hub's own cache, of which only what is missing is
-    asked for. `revision` pins a branch, a tag or a commit; a commit that is in the cache takes no request at all.
-    `offline`: True makes no request, None does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache
-    serves, with a warning; where the newest copy of main lacks a file, another one that has all, with a warning, too.
-
-    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
-    not on this machine) or a path where nothing is, ArtifactError for a path that is no artifact and for a file from
-    the Hub that is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached,
-    InputError for a malformed argument.
-    """
-    place = locate(model, revision)
-    if isinstance(place, Path):
-        return place
-    from .download import fetch  # imports huggingface_hub
-
-    try:
-        return fetch(place, offline=offline, precision=precision, files=files)
-    except ModelNotFoundError as error:
-        if place.known_as is None or not is_artifact(Path(model)):
-            raise
-        raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
-
-
-def complete_artifact(
-    model: str | os.PathLike[str],
-    folder: Path,
-    precision: str,
-    *,
-    revision: str | None = None,
-    offline: bool | None = None,
-) -> None:
-    """Bring the ONNX file of `precision` into `folder`, which `find_artifact` gave for `model`, if that is on the Hub.
-
-    It comes from the commit that the folder is of, whatever the branch holds by now. Raises as `find_artifact` does.
-    """
-    place = locate(model, revision)
-    if isinstance(place, names.HubName):
-        from .download import fetch  # imports huggingface_hub
-
-        fetch(place, offline=offline, precision=precision, commit=folder.name)
-
-
-def is_offline(model: str | os.PathLike[str], *, revision: str | None = None, offline: bool | None = None) -> bool:
-    """Whether `model` is on the Hub, which may not be asked: of its files, those count that are here."""
-    if isinstance(locate(model, revision), Path):
-        return False
-    from . import download  # imports huggingface_hub
-
-    return download.is_offline(offline)
-
-
 def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:
-    """Where `find_artifact` takes a model from: an artifact folder on this machine, or a repo on the Hub.
+    """Where a model is: the artifact folder of a registry name, an alias or a path, or a repo on the Hub.
 
-    No request is made. Raises as `find_artifact` does for names and folders.
+    `model`: one of these, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit. No request is made.
+
+    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is,
+    ArtifactError for one that is not an artifact, InputError for a malformed argument.
     """
     if not isinstance(model, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")

@@ -17,9 +17,9 @@ from ..errors import ArtifactError, ModelNotFoundError
 from ..files import sha256_of
 from ..registry import ModelEntry
 from . import client
-from .cached import blob_problem
-from .download import Download, Problem, is_offline
 from .names import HubName
+from .offline import blob_problem
+from .snapshot import Download, Problem, is_offline
 
 WEIGHTS_FILE = "model.safetensors"
 LARGEST_BYTES = 2**32

@@ -19,6 +19,7 @@ from ..artifact.folder import (
     parse_config,
 )
 from ..errors import ArtifactError
+from ..precisions import FP32
 from .card import model_card, unvalidated
 from .card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
 
@@ -118,7 +119,7 @@ def changed_meanwhile(path: str) -> ArtifactError:
 
 
 def _require_complete(artifact: Artifact) -> None:
-    for path in (MODEL_FILES["fp32"], PREPROCESSOR_FILE, CONFORMANCE_FILE):
+    for path in (MODEL_FILES[FP32], PREPROCESSOR_FILE, CONFORMANCE_FILE):
         if path not in artifact.files:
             raise ArtifactError(
                 f"{artifact.folder} is incomplete: its {CONFIG_FILE} lists no {path}; export the model again"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from found import find_artifact
 from hub_server import LoopbackHub
 from huggingface_hub import constants
 from tiny import write_artifact
@@ -19,7 +20,7 @@ from onnxzoo.cli import main
 from onnxzoo.engines.cache import compiled, entry_for
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.files import atomic_folder, sha256_of
-from onnxzoo.hub import SHIPPED_DIR, find_artifact
+from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.registry import list_models
 from onnxzoo.temporary import scratch_folder
 
@@ -352,7 +353,7 @@ def test_cache_remove_says_what_cannot_be_removed(kept: Path, monkeypatch: pytes
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("onnxzoo.hub.cache.shutil.rmtree", refuse)
+    monkeypatch.setattr("onnxzoo.hub.inventory.shutil.rmtree", refuse)
     for name in ("pvt_v2_b2", "engines", REPO):
         result = run("cache", "remove", name, "--yes")
         assert result.exit_code == 1

@@ -15,6 +15,7 @@ from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import documented_entry, read_artifact
+from onnxzoo.datasets import DATASETS
 from onnxzoo.errors import InputError
 from onnxzoo.evaluation.accuracy import Evaluation
 from onnxzoo.evaluation.record import record_evaluation
@@ -183,7 +184,7 @@ def test_what_is_not_recorded(tiny, data):
         assert run("eval", tiny, "--data", data, "--record", "x", *more).exit_code == 2
     for words in ("", " ", "x" * 201):
         assert "say in 1 to 200 letters" in run("eval", tiny, "--data", data, "--record", words).stderr
-    for words in ("imagenet1k", registry.DATASETS["imagenet1k"]):
+    for words in ("imagenet1k", DATASETS["imagenet1k"].description):
         result = run("eval", tiny, "--data", data, "--record", words)
         assert result.exit_code == 2
         assert "12 images were measured, expected 50,000; it is not recorded" in result.stderr

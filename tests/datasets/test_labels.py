@@ -9,6 +9,7 @@ from tiny import LABELS
 
 from onnxzoo import registry
 from onnxzoo.data.labels import parse_labels, read_labels
+from onnxzoo.datasets import DATASETS
 from onnxzoo.errors import RegistryError
 
 NAMES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
@@ -106,7 +107,7 @@ def test_what_is_not_text_is_refused(tmp_path: Path) -> None:
         read_labels(tmp_path)
 
 
-@pytest.mark.parametrize("label_set", registry.DATASETS)
+@pytest.mark.parametrize("label_set", DATASETS)
 def test_the_packages_own_files_have_their_ids_in_order(label_set: str) -> None:
     file = Path(registry.__file__).parent / "labels" / f"{label_set}.txt"
     lines = file.read_text(encoding="utf-8").splitlines()

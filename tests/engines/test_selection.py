@@ -15,11 +15,12 @@ import pytest
 from fake_onnxruntime import CPU, FakeOnnxRuntime, FakeSession
 
 from onnxzoo import cpu as cpu_module
-from onnxzoo.artifact.folder import INPUT_NAME
+from onnxzoo.artifact.folder import INPUT_NAME, MODEL_FILES
 from onnxzoo.engines import AUTO_ORDER, ENGINES, create_engine, engine_class, nvidia
-from onnxzoo.engines.options import PRECISIONS, EngineOptions
+from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import ModelFile, ModelFiles
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
+from onnxzoo.precisions import REQUESTS
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +39,8 @@ def test_the_order_names_engines_that_there_are():
 def test_every_entry_is_a_class_like_the_others(name):
     kind = engine_class(name)
     assert "fp32" in kind.FILES
-    assert set(kind.FILES) <= set(PRECISIONS)
-    assert set().union(*kind.FILES.values()) <= {"fp32", "fp16", "int8"}
+    assert set(kind.FILES) <= set(REQUESTS)
+    assert set().union(*kind.FILES.values()) <= MODEL_FILES.keys()
     assert kind.passed_over(lambda: pytest.fail("the file is not needed here"), EngineOptions()) in (
         None,
         "no NVIDIA driver (a test)",

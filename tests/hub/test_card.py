@@ -16,6 +16,7 @@ from tiny import LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import CARD_FILE, read_artifact
+from onnxzoo.datasets import DATASETS
 from onnxzoo.errors import ArtifactError
 from onnxzoo.files import sha256_of
 from onnxzoo.hub.card import model_card, unvalidated
@@ -158,7 +159,7 @@ def test_measured_accuracies_are_of_the_file_at_hand(tmp_path: Path) -> None:
     old = evaluation(folder, model_sha256="0" * 64, top1=0.99, top5=0.99)
     other = evaluation(folder, dataset="400 photos of mine", images=400, top1=0.5, top5=0.6)
     artifact = with_config(folder, evaluations=[old, other, evaluation(folder)])
-    assert [(one.top1, one.label_set) for one in accuracies(artifact)] == [(0.5, None), (0.7, "imagenet1k")]
+    assert [(one.top1, one.known) for one in accuracies(artifact)] == [(0.5, None), (0.7, DATASETS["imagenet1k"])]
     card = model_card(artifact)
     assert (
         "| measured, fp32 | 50.00% | 60.00% | 400 photos of mine | onnxruntime 1.31 \\(CPU\\), 400 images, 2026" in card
@@ -177,7 +178,7 @@ def test_an_accuracy_on_a_part_or_other_classes_is_not_one_on_the_data_set(case:
         folder = write_artifact(tmp_path / "a")
         artifact = with_config(folder, evaluations=[evaluation(folder)])
     (stated,) = accuracies(artifact)
-    assert stated.label_set is None
+    assert stated.known is None
     assert eval_result_files(artifact) == {}
     assert "model-index" not in front(model_card(artifact))
 

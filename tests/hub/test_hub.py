@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from found import find_artifact
 from tiny import write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
-from onnxzoo.hub import cached_models, find_artifact, lookup, shipped_models
+from onnxzoo.hub import cached_models, lookup, shipped_models
 
 
 def test_a_name_or_alias_finds_the_exported_model(cache):

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from found import find_artifact
 from hub_server import LoopbackHub
 from recorded import SHIPPED
 from tiny import write_artifact
 
 from onnxzoo.errors import HubError, InputError, OnnxzooError
-from onnxzoo.hub import client, find_artifact, names
+from onnxzoo.hub import client, names
 from onnxzoo.hub.listing import published
 from onnxzoo.hub.publish import publish
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from found import find_artifact
 from hub_server import LoopbackHub
 from hub_tiny import MODEL, REPO, altered_hash, announce, asked, blob_of, head, spoil, two_precisions
 from huggingface_hub import constants
@@ -16,7 +17,8 @@ import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError
 from onnxzoo.files import sha256_of
-from onnxzoo.hub import client, complete_artifact, find_artifact, lookup
+from onnxzoo.hub import client, lookup
+from onnxzoo.source import resolve
 
 
 def test_a_model_by_its_repo_runs_as_the_local_one(hub: LoopbackHub, tiny: Path, batch: np.ndarray) -> None:
@@ -264,12 +266,13 @@ def test_config_alone_does_not_take_the_place_of_a_commit_that_is_whole(
 ) -> None:
     old = find_artifact(REPO)
     hub.store.change(REPO, {"README.md": b"new"})
-    new = find_artifact(REPO, **options)
+    source = resolve(REPO, **options)
+    new = source.artifact.folder
     assert new.name == head(hub)
     assert find_artifact(REPO, offline=True) == old
     onnxzoo.load(REPO, offline=True).close()
     # Once a model came for it, it does.
-    complete_artifact(REPO, new, "fp32")
+    source.open("fp32")
     assert find_artifact(REPO, offline=True) == new
 
 
@@ -286,11 +289,15 @@ def test_what_the_engine_opens_is_of_the_commit_that_was_found(loopback: Loopbac
     onnxzoo.load("someone/two", precision="auto").close()
     assert asked(loopback).count("HEAD /someone/two/resolve/main/config.json") == 1
     first = head(loopback, "someone/two")
-    folder = find_artifact("someone/two", precision=None)
+    source = resolve("someone/two", precision=None)
     loopback.store.change("someone/two", {"onnx/model.onnx": b"of another commit"})
-    complete_artifact("someone/two", folder, "fp32")
-    assert folder.name == first
-    assert (folder / MODEL).read_bytes() == (with_int8 / MODEL).read_bytes()
+    loopback.log.clear()
+    assert source.here == ("int8",)
+    opened = source.open("fp32")
+    assert (source.commit, opened.path.parent.parent.name) == (first, first)
+    assert opened.path.read_bytes() == (with_int8 / MODEL).read_bytes()
+    assert {one.partition("/resolve/")[2] for one in asked(loopback) if "/resolve/" in one} == {f"{first}/{MODEL}"}
+    assert source.here == ("fp32", "int8")
 
 
 def test_a_damaged_file_that_the_engine_opens_is_fetched_again(loopback: LoopbackHub, with_int8: Path) -> None:

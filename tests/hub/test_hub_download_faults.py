@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from found import find_artifact
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from hub_tiny import MODEL, REPO, hub_files
 from huggingface_hub import constants
 
 import onnxzoo
 from onnxzoo.errors import ArtifactError, HubError, ModelNotFoundError, OnnxzooError
-from onnxzoo.hub import client, find_artifact
+from onnxzoo.hub import client
 
 # Faults: what the user sees
 

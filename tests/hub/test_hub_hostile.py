@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from found import find_artifact
 from hub_server import LoopbackHub
 from hub_tiny import MODEL, REPO, announce, blob_of, head, publish, read_config, sha256_of_bytes
 from huggingface_hub import constants
@@ -16,7 +17,7 @@ from tiny import write_artifact
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.errors import ArtifactError
-from onnxzoo.hub import client, find_artifact
+from onnxzoo.hub import client
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from click.testing import CliRunner
+from found import find_artifact
 from hub_server import LoopbackHub
 from hub_tiny import MODEL, REPO, blob_of, head, spoil, two_precisions
 from huggingface_hub import constants
@@ -18,7 +19,7 @@ from tiny import write_artifact
 import onnxzoo
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError
-from onnxzoo.hub import client, find_artifact
+from onnxzoo.hub import client
 
 
 @pytest.mark.parametrize("path", ["config.json", MODEL])

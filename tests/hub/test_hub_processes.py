@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from found import find_artifact
 from hub_kills import MODEL, REPO, kill_downloads
 from hub_server import LoopbackHub
 
-from onnxzoo.hub import client, download, find_artifact
+from onnxzoo.hub import client, snapshot
 from onnxzoo.hub.lookup import SHIPPED_DIR
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion"
@@ -100,7 +101,7 @@ def test_who_waits_for_another_process_is_told(
     loopback: LoopbackHub, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loopback.store.add_repo("someone/tiny", tiny)
-    monkeypatch.setattr(download, "QUIET_WAIT_S", 0.1)
+    monkeypatch.setattr(snapshot, "QUIET_WAIT_S", 0.1)
     locks = client.cache_folder() / ".locks" / client.repo_folder("someone/tiny").name
     locks.mkdir(parents=True)
     held = threading.Event()
@@ -131,7 +132,7 @@ def test_offline_by_the_environment_makes_no_request_and_no_import_fails(loopbac
     loopback.store.add_repo(REPO, NANO)
     folder = find_artifact(REPO)
     loopback.log.clear()
-    script = "import sys; from onnxzoo.hub import find_artifact; print(find_artifact(sys.argv[1]))"
+    script = "import sys; from onnxzoo.source import resolve; print(resolve(sys.argv[1]).artifact.folder)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, REPO],
         env=child_environment(loopback, HF_HUB_OFFLINE="1"),

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from found import find_artifact
 from hub_server import WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, copy
 
 import onnxzoo
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
-from onnxzoo.hub import find_artifact, lookup
+from onnxzoo.hub import lookup
 from onnxzoo.hub.publish import publish
 
 PHOTO = Path(__file__).parents[1] / "data/fashion_mnist_sample/Sneaker/0009.png"

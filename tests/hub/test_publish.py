@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from found import find_artifact
 from hub_publishing import GENERATED, NAME, REPO, error_line, run, state
 from hub_server import READ_TOKEN, LoopbackHub
 from recorded import set_config, validation
 
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.hub import find_artifact
 from onnxzoo.hub.card import model_card
 from onnxzoo.hub.publish import Publication, publish
 

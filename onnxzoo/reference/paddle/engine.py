@@ -11,6 +11,7 @@ import numpy as np
 from ...artifact.folder import INPUT_NAME
 from ...errors import EngineError
 from ...families import ModelSpec
+from ...precisions import FP32
 from ...results import Array, EngineInfo, TensorSpec
 from ..feeds import checked_image, input_specs
 from .build import build_model, load_state
@@ -32,7 +33,7 @@ class PaddleEngine:
         self._side = spec.image_size
         self._model: Any = build_model(spec)
         load_state(self._model, state)
-        self._info = EngineInfo("paddle", "CPU", "fp32", paddle.__version__, "the reference model")
+        self._info = EngineInfo("paddle", "CPU", FP32, paddle.__version__, "the reference model")
 
     @property
     def info(self) -> EngineInfo:

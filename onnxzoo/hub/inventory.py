@@ -28,10 +28,10 @@ from ..artifact.folder import (
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from ..strict_json import parse_json
 from . import client
-from .cached import blob_problem
-from .download import alone, lock_file
 from .lookup import cached_models, shipped_models
 from .names import namespace
+from .offline import blob_problem
+from .snapshot import alone, lock_file
 
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
 """What there may be of an artifact in the Hub's cache."""

@@ -20,8 +20,13 @@ HASH_LENGTHS = (40, 64)
 """Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
 
 
-def from_cache(name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str) -> Path:
-    """What `fetch` returns, from the cache alone."""
+def from_cache(
+    name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str
+) -> tuple[Artifact, dict[str, Path]]:
+    """The artifact and its checked files by their paths, as `snapshot.take` has them, from the cache alone.
+
+    `why` says in messages why the Hub is not asked.
+    """
     config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
     if config is None:
         places = [str(client.repo_folder(name.repo_id))]
@@ -40,9 +45,9 @@ def from_cache(name: HubName, precision: str | None, files: Sequence[str] | None
         for older in _others_by_age(config):
             with contextlib.suppress(ArtifactError, ModelNotFoundError):
                 if precision is None or read_artifact(older.parent).announced_model(precision) is not None:
-                    folder = _checked_in_cache(name, older, precision, files, why=why)
-                    log.warning("%s; using another copy that is whole, commit %s", error, folder.name)
-                    return folder
+                    found = _checked_in_cache(name, older, precision, files, why=why)
+                    log.warning("%s; using another copy that is whole, commit %s", error, older.parent.name)
+                    return found
         raise
 
 
@@ -55,18 +60,22 @@ def _others_by_age(config: Path) -> list[Path]:
 
 def _checked_in_cache(
     name: HubName, config: Path, precision: str | None, files: Sequence[str] | None, *, why: str
-) -> Path:
-    """The folder of this config.json; ModelNotFoundError when it lacks a file, ArtifactError when one is wrong."""
+) -> tuple[Artifact, dict[str, Path]]:
+    """What this config.json lists; ModelNotFoundError when a file is missing, ArtifactError when one is wrong."""
     artifact = read_artifact(config.parent)
-    for file in needed(artifact, precision, files):
-        if client.cached_file(name.repo_id, file.path, config.parent.name) is None:
-            command = _command(name, precision if file.precision else None)
-            raise ModelNotFoundError(
-                f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
-                f"download it when online: {command}"
-            )
-        artifact.verified(file.path)
-    return artifact.folder
+    return artifact, {
+        file.path: cached_file_of(artifact, file, name, why=why) for file in needed(artifact, precision, files)
+    }
+
+
+def cached_file_of(artifact: Artifact, file: ArtifactFile, name: HubName, *, why: str) -> Path:
+    """A file of an artifact in the cache; ModelNotFoundError when it is missing, ArtifactError when it is wrong."""
+    if client.cached_file(name.repo_id, file.path, artifact.folder.name) is None:
+        raise ModelNotFoundError(
+            f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
+            f"download it when online: {_command(name, file.precision)}"
+        )
+    return artifact.verified(file.path)
 
 
 def _command(name: HubName, precision: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The files of a Hub repo that are needed, in huggingface_hub's own cache, each found to be what config.json announces.
+"""A Hub repo at one commit: the files that are needed, in huggingface_hub's own cache, as config.json announces them.
 
 How it goes: one request finds the commit that the revision means now; everything else is asked for at that commit.
 What is in the cache and right is not asked for. config.json comes first, then what it lists; the cache's note of the
@@ -8,7 +8,6 @@ branch's commit is renewed last, so that what it names offline has a model. A fi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +16,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, read_artifact
+from ..artifact.file import ArtifactFile
+from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
 from . import client
-from .cached import config_problem, from_cache, needed
 from .names import HubName
+from .offline import cached_file_of, config_problem, from_cache, needed
 
 log = logging.getLogger("onnxzoo")
 
 QUIET_WAIT_S = 5.0
 """For another process that downloads the same model, before the user is told."""
+
+NOT_ASKED = "offline, the Hub is not asked"
 
 Problem = Callable[[Path], str | None]
 """What is wrong with a file, as the end of a sentence; None when it is right."""
@@ -35,36 +37,74 @@ Problem = Callable[[Path], str | None]
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file that `fetch` would have: its path in the repo, its size in bytes, whether it is in the cache."""
+    """A file that `take` would have: its path in the repo, its size in bytes, whether it is in the cache."""
 
     path: str
     bytes: int
     cached: bool
 
 
-def fetch(
-    name: HubName,
-    *,
-    offline: bool | None,
-    precision: str | None,
-    files: Sequence[str] | None = (),
-    commit: str | None = None,
-) -> Path:
-    """The folder in the cache with config.json, the ONNX file of `precision` and `files`; see `find_artifact`.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A Hub repo at the commit that its revision had when it was asked for.
 
-    `commit`: the one that the branch or tag of `name` is known to have, or had; the Hub is not asked for another.
+    `artifact`: what its config.json says. `checked`: the files that are here and right, by their paths in the repo; no
+    file is hashed twice. `offline`: the Hub may not be asked for the others.
+    """
+
+    name: HubName
+    artifact: Artifact
+    checked: dict[str, Path]
+    offline: bool
+
+    @property
+    def commit(self) -> str:
+        """The commit that all files are of, whatever the branch holds by now."""
+        return self.artifact.folder.name
+
+    def bring(self, file: ArtifactFile) -> Path:
+        """A file of the artifact in the cache, as config.json announces it; downloaded if it is missing or damaged.
+
+        Raises ModelNotFoundError when it is not here and the Hub may not be asked, ArtifactError for a file that is
+        still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached.
+        """
+        found = self.checked.get(file.path)
+        if found is not None:
+            return found
+        if self.offline:
+            pinned = HubName(self.name.repo_id, self.commit, self.name.known_as)
+            found = cached_file_of(self.artifact, file, pinned, why=NOT_ASKED)
+        else:
+            download, hint = Download(self.name, self.commit), self.name.otherwise
+            with client.translated(self.name.repo_id, revision=self.commit, path=file.path, hint=hint):
+                found = download.bring(file.path, file.problem, size=file.bytes)
+                download.note_commit()
+        self.checked[file.path] = found
+        return found
+
+
+def take(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] | None = ()) -> Snapshot:
+    """The repo at the commit that the revision of `name` has now, with the files that are needed here and checked.
+
+    Needed are config.json, the ONNX file of `precision` (None, or one that the artifact does not have: none) and those
+    of `files` that the artifact has (None: all that an artifact may have). Only what is missing in huggingface_hub's
+    cache is asked for; a pinned commit that is there takes no request at all. `offline`: True makes no request, None
+    does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a warning; where the newest copy
+    of main in the cache lacks a file, another one that has all, with a warning, too.
+
+    Raises ModelNotFoundError for what is not on the Hub, or offline not on this machine, ArtifactError for a file that
+    is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached.
     """
     if is_offline(offline):
-        here = name if commit is None else dataclasses.replace(name, revision=commit)
-        return from_cache(here, precision, files, why="offline, the Hub is not asked")
+        return Snapshot(name, *from_cache(name, precision, files, why=NOT_ASKED), offline=True)
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        return Download(name, commit).run(precision, files)
+        return Snapshot(name, *Download(name).run(precision, files), offline=False)
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
-    """The commit and the files that `fetch` would bring, without bringing more than config.json, to a temporary place.
+    """The commit and the files that `take` would bring, without bringing more than config.json, to a temporary place.
 
-    Raises what `fetch` raises for a repo that cannot be asked, InputError when it has no such precision.
+    Raises what `take` raises for a repo that cannot be asked, InputError when it has no such precision.
     """
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
         config = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted))
@@ -88,17 +128,17 @@ def is_offline(offline: bool | None) -> bool:
 
 
 class Download:
-    """The files of one repo at one commit, brought into the cache as far as they are not there."""
+    """Files of a repo, brought into the cache. `commit`: the one that the revision is known to have."""
 
-    def __init__(self, name: HubName, commit: str | None) -> None:
+    def __init__(self, name: HubName, commit: str | None = None) -> None:
         self.name = name
         self.repo_id = name.repo_id
-        self.is_commit_known = name.pinned or commit is not None
         self.commit = name.wanted if commit is None else commit
 
-    def run(self, precision: str | None, files: Sequence[str] | None) -> Path:
+    def run(self, precision: str | None, files: Sequence[str] | None) -> tuple[Artifact, dict[str, Path]]:
+        """The artifact, and the files that are needed, by their paths."""
         facts = None
-        if not self.is_commit_known:
+        if not self.name.pinned:
             facts = self.ask()
             if facts is None:
                 return from_cache(self.name, precision, files, why="the Hub cannot be reached")
@@ -106,12 +146,11 @@ class Download:
         config = self.bring(CONFIG_FILE, lambda path: config_problem(path, facts), facts, limit=MAX_CONFIG_BYTES)
         artifact = read_artifact(config.parent)
         files_needed = needed(artifact, precision, files)
-        for file in files_needed:
-            self.bring(file.path, file.problem, size=file.bytes)
+        checked = {file.path: self.bring(file.path, file.problem, size=file.bytes) for file in files_needed}
         if files_needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
             # A config.json alone does not take the place of an older commit that can be run.
             self.note_commit()
-        return artifact.folder
+        return artifact, checked
 
     def ask(self, path: str = CONFIG_FILE) -> client.RemoteFile | None:
         """What the Hub has at `path` now; None when it cannot be reached and the cache can stand in."""

@@ -1,0 +1,120 @@
+"""The precisions, as data: one record each. What an engine can compute in stands with the engine (its `FILES`).
+
+Tables of other modules that need a value for every precision are derived from the records; costs no import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FP32, FP16, BF16, INT8 = "fp32", "fp16", "bf16", "int8"
+
+AUTO_PRECISION = "auto"
+"""No precision: a request for the fastest that the engine and the artifact's files offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """An arithmetic that engines compute in, and the ONNX file that holds a model in it.
+
+    `file`: its path in an artifact; None for an arithmetic that engines compute in from another precision's file.
+    `element_types`: the codes of its numbers in ONNX (TensorProto.DataType). `dtype`: their name in NumPy.
+    `rounding`: the largest relative error that rounding a number of an fp32 file to it makes, half a unit in the last
+    place; None for integers with a scale, whose error depends on the scale. `smallest`: what converters to it make of
+    smaller numbers other than 0 (absolute).
+    `tolerance` and `snr_db`: what its outputs must meet, see `onnxzoo.validators.tolerances.Tolerance`.
+    `layer_noise`: the rms of a layer's rounding errors over the rms of its values, in order of magnitude.
+    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` of which each makes it faster than fp32.
+    """
+
+    name: str
+    file: str | None
+    element_types: frozenset[int]
+    dtype: str
+    rounding: float | None
+    tolerance: float
+    snr_db: float | None
+    layer_noise: float
+    smallest: float = 0.0
+    instruction_sets: frozenset[str] = frozenset()
+
+
+# The tolerances.
+#
+# fp32: 24 significant bits round with u = 2^-24 = 6e-8. Some hundred roundings in a row and sums over thousands of
+# products give 2e-6 to 6e-6 on logits of a few units (measured, all sixteen models); 1e-4 leaves other orders of
+# summation a factor of 16, and is still 1/40 of what one bf16 rounding does.
+#
+# Below, single values say little: their errors are noise whose size follows the depth and the spread of the outputs.
+# What can be said from arithmetic is its power. Rounding to p bits errs by up to u = 2^-p, u / sqrt(3) rms: 71 dB below
+# the signal for fp16 (p = 11), 53 for bf16 (p = 8). int8 has 255 even steps over a range of about 8 deviations:
+# step / sqrt(12), 41 dB below. The noise of L independent roundings adds up in power, 10 log10(L) dB: 15 dB for the
+# 30 that matter in a small model (56, 38, 26; measured on the shipped models: bf16 39, int8 24.8 to 28.1), 26 dB for
+# 400, more than the deepest model here has. That is the limit for fp16 and bf16: 45 and 27 dB.
+#
+# For int8 that would be 15 dB, and a wrong file would pass. Without VNNI, products of uint8 activations and weights
+# that use all 8 bits saturate in 16 bits: the shipped models are then at 8.3 to 18.7 dB on the recorded inputs. Weights
+# of 7 bits cannot saturate: 25.8 dB and more on every CPU, 20.4 with the noise and plain images that a validation adds
+# (calibrated on the recorded inputs; OpenVINO with and without ONEDNN_MAX_CPU_ISA=AVX2, ONNX Runtime with VNNI). The
+# limit, 19 dB, is between. It holds for inputs like those of the calibration: of others, activations are clipped.
+# Larger models that were measured are above it: 28 dB for swinv2_tiny_w8, 30 for pvt_v2_b0.
+#
+# A model that answers the same to every image has 0 dB. But many single faults (a shift mask of zeros, a bias missing)
+# stay within the noise that is int8's own: such are found in the file, whose constants are compared with the fp32
+# file's (`validators/low_precision.py`). `tolerance` bounds any single value: 7.5 times the noise at the limit, which
+# is 5 deviations (one value in a million) where outputs spread by 1.5.
+_RECORDS = (
+    Precision(
+        FP32,
+        file="onnx/model.onnx",
+        element_types=frozenset({1}),
+        dtype="float32",
+        rounding=0.0,
+        tolerance=1e-4,
+        snr_db=None,
+        layer_noise=1e-6,
+    ),
+    Precision(
+        FP16,
+        file="onnx/model_fp16.onnx",
+        element_types=frozenset({10}),
+        dtype="float16",
+        rounding=2.0**-11,
+        smallest=2e-7,
+        tolerance=0.04,
+        snr_db=45.0,
+        layer_noise=1e-3,
+        instruction_sets=frozenset({"avx512_fp16", "amx_fp16", "fp16"}),
+    ),
+    Precision(
+        BF16,
+        file=None,
+        element_types=frozenset({16}),
+        dtype="bfloat16",
+        rounding=2.0**-8,
+        tolerance=0.33,
+        snr_db=27.0,
+        layer_noise=8e-3,
+        instruction_sets=frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
+    ),
+    Precision(
+        INT8,
+        file="onnx/model_int8.onnx",
+        element_types=frozenset({2, 3}),  # activations are uint8
+        dtype="int8",
+        rounding=None,
+        tolerance=0.85,
+        snr_db=19.0,
+        layer_noise=3e-2,
+        instruction_sets=frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"}),
+    ),
+)
+
+PRECISIONS: Mapping[str, Precision] = {one.name: one for one in _RECORDS}
+"""By name, from the finest and slowest to the coarsest and fastest."""
+
+LOW_PRECISIONS = tuple(name for name in PRECISIONS if name != FP32)
+
+REQUESTS = (FP32, AUTO_PRECISION, *LOW_PRECISIONS)
+"""What may be asked for, in the order in which messages list it."""

@@ -1,0 +1,147 @@
+"""Where a model comes from: what a user names, resolved once into an artifact whose files are verified when opened.
+
+Whatever runs, checks or lists a model starts here and hands the `Source` on; nothing looks for a name again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .artifact.folder import Artifact, is_artifact, read_artifact
+from .artifact.onnx_checks import KNOWN, require_trust
+from .errors import InputError, ModelNotFoundError
+from .files import models_dir
+from .hub import lookup
+from .hub.names import HubName
+from .precisions import AUTO_PRECISION, FP32
+
+if TYPE_CHECKING:
+    from .engines.protocol import ModelFile, ModelFiles
+    from .hub.snapshot import Snapshot
+
+SHIPPED, EXPORTED, HUB, FOLDER = "shipped", "exported", "hub", "folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model that was found: its artifact, where that is from, and its ONNX files.
+
+    `kind`: SHIPPED with the package, EXPORTED into the cache folder, from the HUB, or a FOLDER that the user named.
+    `snapshot`: of a Hub repo, the commit that was found; every file is of that commit.
+    """
+
+    artifact: Artifact
+    kind: str
+    snapshot: Snapshot | None = None
+    _opened: dict[str, ModelFile] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def origin(self) -> str:
+        """Where the artifact is from, for people: USER/NAME of a Hub repo, or the kind of a folder."""
+        return self.kind if self.snapshot is None else self.snapshot.name.repo_id
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a Hub repo; None for a folder."""
+        return None if self.snapshot is None else self.snapshot.commit
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The precisions whose ONNX files are on this machine; they have not been checked."""
+        artifact = self.artifact
+        return tuple(
+            one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
+        )
+
+    def open(self, precision: str = FP32) -> ModelFile:
+        """The ONNX file of this precision, verified; a file is read for that once, however often it is opened.
+
+        Of a Hub model it comes now if it is not here or damaged, from the commit that was found first.
+        Raises InputError when the artifact has no such precision, ArtifactError as `Artifact.model_file` does, and
+        for a Hub model what `Snapshot.bring` raises.
+        """
+        from .engines.protocol import ModelFile  # imports numpy, which whoever only lists models does not need
+
+        if precision not in self._opened:
+            announced = self.artifact.required_model(precision)
+            if self.snapshot is None:
+                path = self.artifact.model_file(precision)
+            else:
+                path = self.artifact.checked_graph(self.snapshot.bring(announced))
+            self._opened[precision] = ModelFile(path, announced.sha256, precision)
+        return self._opened[precision]
+
+    def model_files(self, precision: str) -> ModelFiles:
+        """The ONNX files for an engine to choose from that is to compute in `precision`.
+
+        Offline, `auto` chooses among the files that are here.
+        """
+        from .engines.protocol import ModelFiles
+
+        precisions = self.artifact.precisions
+        if precision == AUTO_PRECISION and self.snapshot is not None and self.snapshot.offline:
+            precisions = self.here or precisions  # without any, the error says how to get them
+        return ModelFiles(precisions, self.open)
+
+
+def resolve(
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    offline: bool | None = None,
+    precision: str | None = FP32,
+    files: Sequence[str] | None = (),
+    trust: str = KNOWN,
+) -> Source:
+    """Find a model by its registry name, an alias, `USER/NAME[@REVISION]` on the Hub, or the path of its folder.
+
+    `revision` pins a branch, a tag or a commit of a Hub repo. `offline`: True makes no request, None does as
+    HF_HUB_OFFLINE says. `precision`, `files`: what of a Hub repo is needed, see `onnxzoo.hub.snapshot.take`; the ONNX
+    file of another precision comes when it is opened. `trust`: which graphs the ONNX files may be, as `load` takes it.
+
+    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
+    not on this machine) or a path where nothing is, ArtifactError for a path that is not an artifact and for a file
+    from the Hub that is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached,
+    InputError for a malformed argument.
+    """
+    require_trust(trust)
+    place = lookup.locate(model, revision)
+    try:
+        return source_at(place, offline=offline, precision=precision, files=files, trust=trust)
+    except ModelNotFoundError as error:
+        if isinstance(place, Path) or place.known_as is None or not is_artifact(Path(model)):
+            raise
+        raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+
+
+def source_at(
+    place: HubName | Path,
+    *,
+    offline: bool | None = None,
+    precision: str | None = FP32,
+    files: Sequence[str] | None = (),
+    trust: str = KNOWN,
+) -> Source:
+    """The model at a place that `onnxzoo.hub.locate` gave; see `resolve`."""
+    allowed = require_trust(trust)
+    if isinstance(place, Path):
+        return Source(read_artifact(place, allowed), _kind(place))
+    from .hub.snapshot import take  # imports huggingface_hub
+
+    taken = take(place, offline=offline, precision=precision, files=files)
+    return Source(dataclasses.replace(taken.artifact, trust=allowed), HUB, taken)
+
+
+def _kind(folder: Path) -> str:
+    if folder.parent == lookup.SHIPPED_DIR:
+        return SHIPPED
+    with contextlib.suppress(InputError):  # a folder that the user names needs no cache folder
+        if folder.parent == models_dir():
+            return EXPORTED
+    return FOLDER
