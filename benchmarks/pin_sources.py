@@ -38,7 +38,7 @@ def main(file: Path) -> int:
     try:
         for entry in parse_models(json.loads(text)).values():
             if entry.source.timm_repo is not None:
-                found = announced_weights(entry)
+                found = announced_weights(entry, latest=True)
                 text = pinned(text, entry, found.commit, str(found.etag))
                 print(f"{entry.name:<18}{entry.source.timm_repo:<55}{found.commit[:10]}  {found.size} bytes")
     except OnnxzooError as error:

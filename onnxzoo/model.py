@@ -16,7 +16,7 @@ import numpy.typing as npt
 from . import registry
 from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact
 from .artifact.onnx_checks import KNOWN
-from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
+from .engines import AUTO, EXACT, PADDLE, REFERENCES, EngineOptions, create_engine, require_possible
 from .engines.options import DEFAULT_BATCH_SIZE, Hint
 from .engines.protocol import Engine
 from .errors import ArtifactError, CheckpointError, EngineError, InputError
@@ -50,9 +50,11 @@ def load(
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
-    A name is looked for among the models that ship with the package, then those exported on this machine, then on the
-    Hub, which is asked for what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`:
-    True makes no request, None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.source.resolve`.
+    A name is looked for among the models that ship with the package, then those in the cache folder. If it is neither,
+    the model is assembled there, once, from its official weights, which come from the Hub, and compared with the exact
+    reference (`onnxzoo.official`); with ONNXZOO_NAMESPACE it is the repo of that user instead. The Hub is asked for
+    what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`: True makes no request,
+    None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.source.resolve`.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
     the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: of the arithmetic,
@@ -67,28 +69,29 @@ def load(
     that onnxzoo's own artifacts have, and of bounded size; `any` takes whatever the engine runs, which can keep the
     machine busy for ever or fill its memory: for files whose author you trust.
 
-    The engine `paddle` is the reference itself, in fp32: the artifact gives labels and preprocessing, the checkpoint
-    `weights` the numbers. Without `weights` it is the registry's checkpoint, downloaded if need be, which must be
-    the file that the artifact was made from.
+    The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more an image) are the reference itself: the
+    artifact gives labels and preprocessing, the checkpoint `weights` the numbers. Without `weights` it is the file that
+    the artifact was made from, if it was assembled, or the registry's checkpoint, which must be that file; either is
+    downloaded if need be.
 
     Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for another `trust`, an unknown engine, a
-    precision that engine or artifact do not have or `weights` with another engine than `paddle`,
+    precision that engine or artifact do not have or `weights` with another engine than `paddle` and `exact`,
     EngineUnavailableError, EngineError;
-    for `paddle` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
-    DownloadError; for models on the Hub also HubError.
+    for `paddle` and `exact` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
+    DownloadError; for models that come from the Hub also HubError.
     """
     options = EngineOptions(precision, threads, batch_size, strict, hint)
     pixel_limit(max_pixels)
-    if engine == PADDLE:
+    if engine in REFERENCES:
         if precision != FP32:
-            raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
+            raise InputError(f"the engine {engine!r} has one precision only, got precision {precision!r}")
         artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
-        reference = _reference(artifact, None if weights is None else Path(weights))
+        reference = _reference(engine, artifact, None if weights is None else Path(weights), offline)
         return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)
     if weights is not None:
         raise InputError(
-            f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
-            f"file: leave them out, or make an artifact of them: onnxzoo export NAME --weights {weights}"
+            f"weights are for the engine {PADDLE!r} or {EXACT!r}, which runs the checkpoint; {engine!r} runs the "
+            f"artifact's ONNX file: leave them out, or make an artifact: onnxzoo export NAME --weights {weights}"
         )
     source = source_for(model, engine, options, revision=revision, offline=offline, trust=trust)
     running = create_engine(engine, source.model_files(precision), options)
@@ -331,16 +334,17 @@ def _checked_top_k(top_k: int) -> int:
     return count
 
 
-def _reference(artifact: Artifact, weights: Path | None) -> Engine:
+def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: bool | None) -> Engine:
     """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
-    from .reference.paddle.engine import PaddleEngine
-    from .reference.paddle.importing import require_paddle
+    from .official import weights_of
     from .weights.checkpoint import read_checkpoint, spec_of
-    from .weights.download import checkpoint_path
 
-    require_paddle()  # before anything is downloaded for it
+    if engine == PADDLE:
+        from .reference.paddle.importing import require_paddle
+
+        require_paddle()  # before anything is downloaded for it
     entry = registry.find(artifact.name)
-    checkpoint = read_checkpoint(checkpoint_path(entry) if weights is None else weights, entry)
+    checkpoint = read_checkpoint(weights_of(artifact, offline=offline) if weights is None else weights, entry)
     origin = artifact.source.get("sha256")
     # A file that the user names may hold the same weights in another format; the registry's is a guess of ours.
     if weights is None and checkpoint.sha256 != origin:
@@ -348,7 +352,14 @@ def _reference(artifact: Artifact, weights: Path | None) -> Engine:
             f"{artifact.folder} was not made from the registry's checkpoint {checkpoint.path}: expected sha256 "
             f"{origin}, got {checkpoint.sha256}; name the checkpoint that it was made from (weights=, or --weights)"
         )
-    return PaddleEngine(spec_of(artifact, checkpoint), checkpoint.state)
+    spec = spec_of(artifact, checkpoint)
+    if engine == PADDLE:
+        from .reference.paddle.engine import PaddleEngine
+
+        return PaddleEngine(spec, checkpoint.state)
+    from .reference.exact.engine import ExactEngine
+
+    return ExactEngine(spec, checkpoint.state)
 
 
 def _check_input(artifact: Artifact, engine: Engine) -> None:

@@ -83,6 +83,10 @@ def namespace() -> str:
     return os.environ.get(NAMESPACE_VARIABLE) or registry.namespace()
 
 
+def namespace_is_given() -> bool:
+    return bool(os.environ.get(NAMESPACE_VARIABLE))
+
+
 def of_known_model(name: str, revision: str | None = None) -> HubName:
     """Where a model of the registry is on the Hub."""
     found = parse(f"{namespace()}/{name}")

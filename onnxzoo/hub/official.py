@@ -67,13 +67,23 @@ def official_weights(entry: ModelEntry, *, offline: bool | None = None) -> Offic
     return OfficialWeights(path, name.repo_id, download.commit, entry.source.timm_license)
 
 
-def announced_weights(entry: ModelEntry) -> client.RemoteFile:
-    """What `main` of a model's repo has as weights now: one request, no data. Raises as `official_weights` does."""
-    name = dataclasses.replace(_repo(entry), revision=None)
+def announced_weights(entry: ModelEntry, *, latest: bool = False) -> client.RemoteFile:
+    """What a model's repo has as weights: one request, no data. Raises as `official_weights` does.
+
+    At the commit that the registry has pinned, if there is one and not `latest`, else in `main`.
+    """
+    name = _repo(entry)
+    if latest:
+        name = dataclasses.replace(name, revision=None)
     with client.translated(name.repo_id, revision=name.wanted, path=WEIGHTS_FILE, hint=name.otherwise):
         facts = client.patiently(lambda: client.remote_file(name.repo_id, WEIGHTS_FILE, name.wanted))
     _require_announced(name, facts)
     return facts
+
+
+def is_cached(entry: ModelEntry, commit: str) -> bool:
+    """Whether the cache has the weights of this commit of a model's repo; they have not been checked."""
+    return client.cached_file(_repo(entry).repo_id, WEIGHTS_FILE, commit) is not None
 
 
 def cached_weights(artifact: Artifact) -> Path:
