@@ -162,11 +162,6 @@ def models() -> Mapping[str, ModelEntry]:
     return parse_models(_document())
 
 
-def namespace() -> str:
-    """The Hugging Face Hub organisation that has the models, one repo each, named as here."""
-    return str(_document()["namespace"])
-
-
 def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
     """Read the registry document.
 

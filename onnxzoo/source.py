@@ -116,8 +116,8 @@ def resolve(
     InputError for a malformed argument.
     """
     require_trust(trust)
-    place = lookup.locate(model, revision)
     try:
+        place = lookup.locate(model, revision)
         if isinstance(place, ModelEntry) and not make:
             raise ModelNotFoundError(f"{place.name} is not on this machine; get it: onnxzoo download {place.name}")
         return source_at(place, offline=offline, precision=precision, files=files, trust=trust)

@@ -45,6 +45,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ONNXZOO_CACHE", str(folder))
+    monkeypatch.delenv("ONNXZOO_NAMESPACE", raising=False)
     return folder
 
 

@@ -25,6 +25,7 @@ from onnxzoo.engines.openvino import PRECISIONS as NAMED_BY_OPENVINO
 from onnxzoo.engines.openvino_compile import ARITHMETIC, CAPABILITIES
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.provider_options import TENSORRT, TYPES
+from onnxzoo.hub.inventory import LAYOUT
 from onnxzoo.hub.package import FIXED
 from onnxzoo.precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS, PRECISIONS, REQUESTS
 

@@ -83,15 +83,24 @@ def command(
         entries = {name: registry.find(name) for name in chosen}
         results = [_assembled(name, entry, source) for name, entry in entries.items()]
     else:
-        places = {name: hub.locate(name, revision) for name in chosen}
+        places = {name: _located(name, revision) for name in chosen}
         bring = _planned if dry_run else _downloaded
-        results = [bring(name, place, precision) for name, place in places.items()]
+        results = [
+            place if isinstance(place, Result) else bring(name, place, precision) for name, place in places.items()
+        ]
     if as_json:
         print_json({"dry_run": dry_run, "models": [dataclasses.asdict(one) for one in results]})
     else:
         _print(results, dry_run)
     codes = {one.exit_code for one in results if not one}
     context.exit(min(codes, default=0))
+
+
+def _located(name: str, revision: str | None) -> Place | Result:
+    try:
+        return hub.locate(name, revision)
+    except ModelNotFoundError as error:
+        return Result(name, error=str(error), exit_code=error.exit_code)
 
 
 def _downloaded(name: str, place: Place, precision: str) -> Result:

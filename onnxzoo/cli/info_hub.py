@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
-from ..errors import InputError, UnknownModelError
+from ..errors import InputError, ModelNotFoundError, UnknownModelError
 from .output import print_json, say
 
 if TYPE_CHECKING:
@@ -33,13 +33,20 @@ def _on_the_hub(model: str) -> HubName:
 
     plain, at, revision = model.partition("@")
     try:
-        return names.of_known_model(registry.find(plain).name, revision if at else None)
+        known = registry.find(plain).name
     except UnknownModelError:
         if (name := names.parse(model)) is not None:
             return name
         if "/" in model:
             raise InputError(f"{model!r} is no repository of the Hub; expected USER/NAME") from None
         raise
+    name = names.of_known_model(known, revision if at else None)
+    if name is None:
+        raise ModelNotFoundError(
+            f"{known} names no repository of the Hub: give USER/{known}, or set {names.NAMESPACE_VARIABLE} to the user "
+            "or organisation that has it"
+        )
+    return name
 
 
 def _lines(listing: Listing) -> list[str]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..artifact.folder import is_artifact, read_artifact
 from ..errors import ArtifactError, InputError, OnnxzooError
-from ..hub.names import require_endpoint
+from ..hub.names import NAMESPACE_VARIABLE, require_endpoint
+from ..hub.names import namespace as namespace_in_use
 from .output import print_json, report, say
 
 if TYPE_CHECKING:
@@ -22,9 +24,17 @@ SHOWN_FILES = 5
 
 @click.command("publish", short_help="Publish artifacts on the Hugging Face Hub.")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--repo-id", metavar="USER/NAME", help="The model repository; it is made where there is none.")
+@click.option(
+    "--repo-id",
+    metavar="USER/NAME",
+    help=f"The model repository; it is made where there is none.  [default: NS/NAME with {NAMESPACE_VARIABLE}=NS]",
+)
 @click.option("--all", "every", is_flag=True, help="Publish every artifact that lies in DIR.")
-@click.option("--namespace", metavar="NS", help="With --all: the user or organisation; each repository is NS/NAME.")
+@click.option(
+    "--namespace",
+    metavar="NS",
+    help=f"With --all: the user or organisation; each repository is NS/NAME.  [default: {NAMESPACE_VARIABLE}]",
+)
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--revision", metavar="BRANCH", help="An existing branch to commit to.  [default: main]")
 @click.option("--create-pr", is_flag=True, help="Open a pull request against main instead.")
@@ -52,22 +62,27 @@ def command(
 
     With --all, goes on after a failure and ends with a table; run again, it skips what is published already.
     """
-    if every == (repo_id is not None) or every != (namespace is not None):
+    if (every and repo_id is not None) or (namespace is not None and not every):
         raise click.UsageError("give --repo-id USER/NAME for one artifact, or --all and --namespace NS for many")
+    owner = namespace or namespace_in_use()
+    if repo_id is None and owner is None:
+        where = "--repo-id USER/NAME for one artifact, --all and --namespace NS for many"
+        raise click.UsageError(f"say where to: {where}, or {NAMESPACE_VARIABLE}=NS")
     if message is not None and not message.strip():
         raise click.UsageError("--message is empty")
     require_endpoint()
     from ..hub.publish import publish
 
     options["message"] = message
-    if repo_id is not None:
+    if not every:
+        repo_id = repo_id or f"{owner}/{read_artifact(folder).name}"
         done = publish(folder, repo_id, **options)
         if as_json:
             print_json(_as_dict(done))
         else:
             say(*_lines(done))
         return
-    results = _publish_all(folder, str(namespace), options)
+    results = _publish_all(folder, str(owner), options)
     if as_json:
         print_json({"results": [_outcome_as_dict(one) for one in results]})
     else:
@@ -87,7 +102,6 @@ class Outcome:
 
 def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
     """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
-    from ..artifact.folder import is_artifact, read_artifact
     from ..hub.publish import checked, publish
 
     folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]

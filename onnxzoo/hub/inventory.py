@@ -29,7 +29,7 @@ from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_l
 from ..strict_json import parse_json
 from . import client
 from .lookup import cached_models, shipped_models
-from .names import namespace
+from .names import of_known_model
 from .offline import blob_problem
 from .snapshot import alone, lock_file
 
@@ -256,7 +256,8 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         return True
     if entry.kind != HUB:
         return entry.name in (name, known) and not revision
-    if entry.name not in (plain, f"{namespace()}/{known}"):
+    there = of_known_model(known)
+    if entry.name != plain and (there is None or entry.name != there.repo_id):
         return False
     commit = entry.revision or ""
     return not revision or revision in entry.refs or (len(revision) >= 7 and commit.startswith(revision))
@@ -275,7 +276,7 @@ def _is_ours(repo_id: str, folder: Path) -> bool:
         if isinstance(config, dict) and "schema_version" not in config:
             return False  # somebody else's
     inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
-    known = {f"{namespace()}/{name}" for name in registry.models()}
+    known = {there.repo_id for name in registry.models() if (there := of_known_model(name)) is not None}
     return inside <= LAYOUT and (repo_id in known or lock_file(repo_id).is_file())
 
 

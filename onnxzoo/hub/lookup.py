@@ -1,7 +1,8 @@
 """Where a name leads: to an artifact shipped with the package, exported on this machine, or on the Hub.
 
 A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
-the export in the cache, then the repo `{namespace}/{name}` on the Hub. A pinned revision always means the Hub.
+the one in the cache folder, then, if ONNXZOO_NAMESPACE names whose, the repo `{namespace}/{name}` on the Hub. Without
+it the artifact is yet to be assembled from the official weights. A pinned revision always means the Hub.
 `USER/NAME` is anyone's repo, unless there is a folder of that name here; `./USER/NAME` is always the folder.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
@@ -33,8 +34,9 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> Place:
 
     `model`: one of these, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit. No request is made.
 
-    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is,
-    ArtifactError for one that is not an artifact, InputError for a malformed argument.
+    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is and for a
+    model of the registry that is not here while ONNXZOO_NAMESPACE names nobody to ask for it, ArtifactError for a path
+    that is not an artifact, InputError for a malformed argument.
     """
     if not isinstance(model, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")
@@ -94,9 +96,21 @@ def _by_name(text: str, revision: str | None) -> Place | None:
         # Asked for late: a model that ships needs no cache folder.
         if is_artifact(found := models_dir() / entry.name):
             return found
-    if revision is None and not names.namespace_is_given() and entry.source.timm_repo is not None:
+    there = names.of_known_model(entry.name, revision)
+    if there is None and revision is None and entry.source.timm_repo is not None:
         return entry
-    return names.of_known_model(entry.name, revision)
+    return there or _nowhere(entry.name, revision)
+
+
+def _nowhere(name: str, revision: str | None) -> NoReturn:
+    """Say what to do about a registry model that is not here, with no namespace to ask for it."""
+    there = f"name a Hub repository (USER/{name}), or the user that has it with {names.NAMESPACE_VARIABLE}=USER"
+    if revision is not None:
+        raise ModelNotFoundError(f"{name}@{revision} is a revision, and {name} names no repository of the Hub; {there}")
+    raise ModelNotFoundError(
+        f"{name} is not on this machine: it does not ship with onnxzoo and is not in {models_dir() / name}; {there}; "
+        f"or {names.export_hint(name)}"
+    )
 
 
 def _exists(text: str) -> bool:

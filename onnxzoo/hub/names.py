@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .. import registry
 from ..errors import InputError
 
 ENDPOINT_VARIABLE = "HF_ENDPOINT"
@@ -78,21 +77,24 @@ def export_hint(name: str) -> str:
     return f"export it: pip install 'onnxzoo[export]', then onnxzoo export {name}"
 
 
-def namespace() -> str:
-    """The Hub user or organisation with the registry's models: ONNXZOO_NAMESPACE, or what the registry says."""
-    return os.environ.get(NAMESPACE_VARIABLE) or registry.namespace()
+def namespace() -> str | None:
+    """The Hub user or organisation whose repos the names of the registry mean: ONNXZOO_NAMESPACE; None without it.
+
+    There is no default: whoever registers a name that nobody has claimed could publish anything under it.
+    Raises InputError when it cannot be the name of one.
+    """
+    value = os.environ.get(NAMESPACE_VARIABLE) or None
+    if value is not None and not is_repo_id(f"{value}/name"):
+        raise InputError(f"{NAMESPACE_VARIABLE} is {value!r}, expected the name of a Hub user or organisation")
+    return value
 
 
-def namespace_is_given() -> bool:
-    return bool(os.environ.get(NAMESPACE_VARIABLE))
-
-
-def of_known_model(name: str, revision: str | None = None) -> HubName:
-    """Where a model of the registry is on the Hub."""
-    found = parse(f"{namespace()}/{name}")
-    if found is None:
-        raise InputError(f"{NAMESPACE_VARIABLE} is {namespace()!r}, expected the name of a Hub user or organisation")
-    return HubName(found.repo_id, checked_revision(revision), known_as=name)
+def of_known_model(name: str, revision: str | None = None) -> HubName | None:
+    """Where a model of the registry is on the Hub; None where ONNXZOO_NAMESPACE does not say."""
+    owner = namespace()
+    if owner is None:
+        return None
+    return HubName(f"{owner}/{name}", checked_revision(revision), known_as=name)
 
 
 def parse(text: str, revision: str | None = None) -> HubName | None:
@@ -101,14 +103,15 @@ def parse(text: str, revision: str | None = None) -> HubName | None:
     Raises InputError for an impossible revision, or two that differ.
     """
     repo_id, at, stated = text.partition("@")
-    if (
-        _REPO_ID.fullmatch(repo_id) is None
-        or ".." in repo_id
-        or "--" in repo_id
-        or repo_id.endswith((".", "-", ".git"))
-    ):
+    if not is_repo_id(repo_id):
         return None
     return HubName(repo_id, one_revision(stated if at else None, revision))
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether it may be the name of a Hub repo: USER/NAME."""
+    odd = ".." in text or "--" in text or text.endswith((".", "-", ".git"))
+    return _REPO_ID.fullmatch(text) is not None and not odd
 
 
 def one_revision(stated: str | None, given: str | None) -> str | None:

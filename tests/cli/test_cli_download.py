@@ -38,8 +38,9 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def hub(loopback: LoopbackHub, tiny: Path, tmp_path: Path) -> LoopbackHub:
-    """someone/tiny and onnxzoo/pvt_v2_b0, both tiny."""
+def hub(loopback: LoopbackHub, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """someone/tiny and, in the namespace of the registry's names, onnxzoo/pvt_v2_b0, both tiny."""
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     loopback.store.add_repo(REPO, tiny)
     loopback.store.add_repo("onnxzoo/pvt_v2_b0", write_artifact(tmp_path / "b0", name="pvt_v2_b0"))
     return loopback

@@ -72,6 +72,7 @@ def test_a_registry_name_is_looked_for_in_the_namespace(
     folder = write_artifact(tmp_path / "b0", name="pvt_v2_b0")
     loopback.store.add_repo("onnxzoo/pvt_v2_b0", folder)
     loopback.store.add_repo("mine/pvt_v2_b0", folder)
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     assert find_artifact("PVT_V2_B0").parent.parent.name == "models--onnxzoo--pvt_v2_b0"
     monkeypatch.setenv("ONNXZOO_NAMESPACE", "mine")
     assert find_artifact("pvt_v2_b0").parent.parent.name == "models--mine--pvt_v2_b0"
@@ -84,6 +85,33 @@ def test_a_registry_name_is_looked_for_in_the_namespace(
     monkeypatch.setenv("ONNXZOO_NAMESPACE", "a/b")
     with pytest.raises(InputError, match="ONNXZOO_NAMESPACE is 'a/b', expected the name of a Hub user"):
         find_artifact("pvt_v2_b1")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_namespace_nobody_is_asked_for_a_registry_name(
+    loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    """Whoever registered the name of this project on the Hub could publish anything under it."""
+    loopback.store.add_repo("onnxzoo/pvt_v2_b0", write_artifact(tmp_path / "b0", name="pvt_v2_b0"))
+    if value is not None:
+        monkeypatch.setenv("ONNXZOO_NAMESPACE", value)
+    with pytest.raises(ModelNotFoundError) as caught:
+        onnxzoo.load("pvt_v2_b0")
+    said = str(caught.value)
+    assert said.startswith("pvt_v2_b0 is not on this machine: it does not ship with onnxzoo and is not in ")
+    assert "name a Hub repository (USER/pvt_v2_b0), or the user that has it with ONNXZOO_NAMESPACE=USER; or" in said
+    assert said.endswith("export it: pip install 'onnxzoo[export]', then onnxzoo export pvt_v2_b0")
+    assert caught.value.exit_code == 3
+    for options in ({"revision": "v1"}, {"revision": "v1", "offline": True}):
+        with pytest.raises(ModelNotFoundError, match=r"pvt_v2_b0@v1 is a revision, .*\(USER/pvt_v2_b0\)"):
+            onnxzoo.load("pvt_v2_b0", **options)
+    for arguments in (["download", "pvt_v2_b0"], ["info", "pvt_v2_b0", "--hub"], ["predict", "pvt_v2_b0", "x.jpg"]):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 3
+        assert "ONNXZOO_NAMESPACE" in result.output
+    assert CliRunner().invoke(main, ["info", "pvt_v2_b0"]).exit_code == 0
+    assert CliRunner().invoke(main, ["cache", "list"]).exit_code == 0
+    assert loopback.log.all() == []
 
 
 def test_revisions(hub: LoopbackHub, tmp_path: Path) -> None:

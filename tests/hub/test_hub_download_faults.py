@@ -111,6 +111,7 @@ def test_faults_that_pass_are_waited_for(hub: LoopbackHub, pauses: list[float]) 
 
 
 def test_what_is_not_published(loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     with pytest.raises(
         ModelNotFoundError,
         match=r"onnxzoo/pvt_v2_b0 is not on the Hub \(.*\), or is private; export it: pip install 'onnxzoo\[export\]', "

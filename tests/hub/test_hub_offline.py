@@ -92,7 +92,8 @@ def test_offline_the_cache_serves_without_a_request(hub: LoopbackHub, monkeypatc
         find_artifact(REPO, offline=1)  # type: ignore[arg-type]
 
 
-def test_offline_says_what_is_missing(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_offline_says_what_is_missing(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     hub.store.add_repo("someone/two", two_precisions(tmp_path / "two"))
     find_artifact("someone/two")
     hub.log.clear()

@@ -26,6 +26,7 @@ def test_published_then_loaded_by_name_elsewhere(
     name: str, tmp_path: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     folder = copy(name, tmp_path / "mine")
     publish(folder, f"onnxzoo/{name}")
     # The user has no token, nothing in any cache, and for the sake of this test a package without models.

@@ -25,6 +25,11 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["info", *arguments, "--hub"], prog_name="onnxzoo")
 
 
+@pytest.fixture(autouse=True)
+def namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
+
+
 @pytest.fixture
 def repo(loopback: LoopbackHub, tmp_path: Path) -> dict[str, str]:
     """A repo with main, the branch `next` and the tags v1 (an older main) and empty (no artifact): name -> commit."""

@@ -49,6 +49,19 @@ def test_an_artifact_is_published_in_one_commit(folder: Path, loopback: Loopback
     assert len(loopback.log.all("POST .*/commit/")) == 1
 
 
+def test_the_variable_names_the_namespace(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(folder, "--dry-run")
+    assert result.exit_code == 2
+    assert "say where to: --repo-id USER/NAME for one artifact" in result.stderr
+    assert loopback.log.all() == []
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
+    assert run(folder, "--dry-run").stdout.startswith(f"would publish {REPO}")
+    named = run(folder, "--dry-run", "--repo-id", "onnxzoo/another")
+    assert named.stdout.startswith("would publish onnxzoo/another")
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "a/b")
+    assert "ONNXZOO_NAMESPACE is 'a/b', expected the name" in error_line(run(folder, "--dry-run"))
+
+
 def test_nothing_changed_is_no_commit(folder: Path, loopback: LoopbackHub) -> None:
     first = publish(folder, REPO)
     loopback.log.clear()

@@ -46,7 +46,8 @@ def test_many_go_on_after_a_failure_and_can_be_resumed(
     assert lines[-1] == "1 of 3 done, 2 FAILED"
     assert result.stderr.count("onnxzoo: error: ") == 2
     loopback.log.clear()
-    result = run("--all", many, "--namespace", "onnxzoo", "--allow-unvalidated", "--json")
+    monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
+    result = run("--all", many, "--allow-unvalidated", "--json")
     outcomes = {one["repo_id"]: one["publication"] for one in json.loads(result.stdout)["results"]}
     assert result.exit_code == 0
     assert outcomes["onnxzoo/swinv2_nano_fashion"]["changed"] is False
