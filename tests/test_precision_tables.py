@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Collection
 
 import pytest
-from onnxzoo.hub.cache import LAYOUT
 from onnxzoo.validators.engine_settings import ROUNDING as ROUNDING_OF_ENGINES
 from onnxzoo.validators.layer_errors import NOISE
 from onnxzoo.validators.low_precision import ROUNDING, SMALLEST
