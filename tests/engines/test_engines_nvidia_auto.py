@@ -48,7 +48,7 @@ def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batc
         return
     assert (engine.info.name, engine.max_batch) == ("tensorrt", served)
     assert engine.warm()[0].batch_size == served  # type: ignore[attr-defined]
-    assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"image:{served}x3x32x32"
+    assert ort.sessions[-1].wanted[TENSORRT]["trt_profile_max_shapes"] == f"pixel_values:{served}x3x32x32"
     for output, expected in tiny_outputs(batch).items():
         np.testing.assert_array_equal(engine.run({INPUT_NAME: batch})[output], expected)
 

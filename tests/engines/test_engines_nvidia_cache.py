@@ -28,9 +28,9 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     session = ort.sessions[-1]
     settings = session.wanted[PROVIDERS[name]]
     assert {key: value for key, value in settings.items() if "shapes" in key} == {
-        f"{prefix}_min_shapes": "image:1x3x32x32",
-        f"{prefix}_opt_shapes": f"image:{largest}x3x32x32",
-        f"{prefix}_max_shapes": f"image:{largest}x3x32x32",
+        f"{prefix}_min_shapes": "pixel_values:1x3x32x32",
+        f"{prefix}_opt_shapes": f"pixel_values:{largest}x3x32x32",
+        f"{prefix}_max_shapes": f"pixel_values:{largest}x3x32x32",
     }
     assert engine.max_batch == largest
     ran = [size for session in ort.sessions for size in session.batches]

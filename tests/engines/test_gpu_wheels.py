@@ -35,7 +35,7 @@ CHILD = Path(__file__).with_name("gpu_wheels_child.py")
 # What a session says that got as far as starting CUDA: all options were accepted.
 STARTS_CUDA = re.compile(r"CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
 SAMPLES = ("0", "1", "7", "True", "true", "False", "false", "", "some text", "kSameAsRequested", "kNextPowerOfTwo")
-SAMPLES += ("DEFAULT", "EXHAUSTIVE", "HEURISTIC", "image:1x3x32x32")
+SAMPLES += ("DEFAULT", "EXHAUSTIVE", "HEURISTIC", "pixel_values:1x3x32x32")
 
 
 def _folder(package: str) -> Path:
