@@ -9,6 +9,7 @@ from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
+from ..official import weights_of
 from ..precisions import FP32
 from ..results import EngineInfo
 from .compare import failed
@@ -56,17 +57,19 @@ class Validation:
         """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
 
         `engines`: by default every one that works here without being built for minutes first; named ones must.
-        `weights`: checkpoint for the reference that runs now, which `reference` names, `paddle` or `exact`
-        (by default `live_by_default`). `against`, `against_precision`: another artifact. With either,
-        the inputs are also fresh noise (`seed`), plain images and `images`; `samples`: number of noise images, and of
-        `images` at most; `unreadable` is told of one that cannot be read, which is left out. `precisions`: by default
-        all that the artifact has. `tolerance`: instead of the default
-        `value`; of precisions other than fp32 only where they are named.
+        `weights`: checkpoint for the reference that runs now, which `reference` names, `paddle` or `exact` (by default
+        `live_by_default`); with `reference` alone it is `onnxzoo.official.weights_of` the artifact. `against`,
+        `against_precision`: another artifact. With either, the inputs are also fresh noise (`seed`), plain images and
+        `images`; `samples`: number of noise images, and of `images` at most; `unreadable` is told of one that cannot
+        be read, which is left out. `precisions`: by default all that the artifact has. `tolerance`: instead of the
+        default `value`; of precisions other than fp32 only where they are named.
 
         Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
         not as needed, InputError for a combination that makes no sense, EngineUnavailableError for an engine that this
         version does not have, ValidationError where there is no model or the other artifact is the same.
         """
+        if weights is None and reference is not None:
+            weights = weights_of(artifact)
         if weights is None and against is None:
             options = {"images": images, "samples": samples, "seed": seed}
             if given := [name for name, value in options.items() if value is not None]:

@@ -40,8 +40,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--reference",
     type=click.Choice(["paddle", "exact"]),
-    help="What runs --weights: the model in Paddle, or in NumPy and float64.  [default: exact for models that were "
-    "assembled from official weights and where Paddle is not installed, else paddle]",
+    help="What runs --weights: the model in Paddle, or in NumPy and float64. Without --weights it is the file that the "
+    "artifact was made from.  [default: exact for models that were assembled from official weights and where Paddle is "
+    "not installed, else paddle]",
 )
 @click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
 @click.option("--against-precision", metavar="P", help=f"Precision of the other artifact's model.  [default: {FP32}]")
@@ -148,7 +149,7 @@ class Options:
             raise click.UsageError("name a model or an artifact folder, or give --all or --preprocess")
         if self.model is None and given:
             raise click.UsageError(f"{flags} need a model: name it, or its artifact folder")
-        if self.layers and self.weights is None and self.against is None:
+        if self.layers and self.weights is None and self.reference is None and self.against is None:
             raise click.UsageError("--layers needs a reference that has layers: give --weights or --against")
         if self.against_precision is not None and self.against is None:
             raise click.UsageError("--against-precision needs --against")
@@ -232,7 +233,8 @@ def _advice(validation: Validation, options: Options) -> Iterator[str]:
     from ..validators.locate import layered
 
     if layered(validation) is None:
-        yield f"to find the layer at fault: onnxzoo validate {options.model} --weights CHECKPOINT"
+        how = "--reference exact" if validation.artifact.assembled else "--weights CHECKPOINT"
+        yield f"to find the layer at fault: onnxzoo validate {options.model} {how}"
     failed = {check.reference for check in validation.checks if not check}
     if options.weights is not None and failed == {"conformance"}:
         yield (
