@@ -67,9 +67,7 @@ def test_the_exact_engine_takes_only_the_weights_that_the_artifact_was_made_from
 ) -> None:
     folder = resolve("pvt_v2_b0").artifact.folder
     other = official_file(B0, tmp_path / "model.safetensors", seed=8)
-    with onnxzoo.load(
-        folder, engine="exact", weights=other
-    ) as model:  # as the user wishes
+    with onnxzoo.load(folder, engine="exact", weights=other) as model:  # as the user wishes
         assert model.engine.name == "exact"
     official_weights(B0).path.resolve().unlink()
     with pytest.raises(ModelNotFoundError, match="nor are its weights"):
