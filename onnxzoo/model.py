@@ -84,7 +84,8 @@ def load(
     pixel_limit(max_pixels)
     if engine in REFERENCES:
         if precision != FP32:
-            raise InputError(f"the engine {engine!r} has one precision only, got precision {precision!r}")
+            only = FP32 if engine == PADDLE else "fp64"
+            raise InputError(f"the engine {engine!r} computes in {only} only, got precision {precision!r}")
         artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
         reference = _reference(engine, artifact, None if weights is None else Path(weights), offline)
         return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)

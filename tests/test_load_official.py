@@ -58,7 +58,7 @@ def test_a_name_is_loaded_predicts_and_needs_no_request_again(hub: LoopbackHub, 
         np.testing.assert_allclose(exact.logits(batch), logits, atol=1e-4)
         assert exact.predict(photo("chelsea.jpg")).class_id == best.class_id
     assert hub.log.all() == []
-    with pytest.raises(InputError, match="the engine 'exact' has one precision only, got precision 'int8'"):
+    with pytest.raises(InputError, match="the engine 'exact' computes in fp64 only, got precision 'int8'"):
         onnxzoo.load("pvt_v2_b0", engine="exact", precision="int8")
 
 
