@@ -27,7 +27,7 @@ from typing import Any
 from onnxzoo.cpu import engine_threads
 
 HERE = Path(__file__).resolve().parent
-PHOTO = HERE.parent / "onnxzoo" / "photos" / "chelsea.jpg"
+PHOTO = HERE.parent / "onnxzoo" / "data" / "photos" / "chelsea.jpg"
 MODELS = ("pvt_v2_b0", "swinv2_tiny_w8")
 BASELINE = "onnxzoo, openvino"
 PACKAGES = ("onnxzoo", "openvino", "onnxruntime", "paddlepaddle", "pillow", "numpy")

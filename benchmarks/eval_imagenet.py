@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import MODEL_FILES, documented_entry
-from onnxzoo.cli.eval import as_document
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import ModelNotFoundError, OnnxzooError
 from onnxzoo.evaluation.accuracy import evaluate
@@ -73,7 +72,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             bar.update(done - bar.n)
 
         result = evaluate(model, dataset, batch_size=arguments.batch_size, limit=arguments.limit, progress=progress)
-        return as_document(result, entry)
+        return result.to_dict(entry)
 
 
 def table(names: list[str], rows: Rows) -> list[str]:

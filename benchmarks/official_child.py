@@ -57,10 +57,10 @@ def again(given: argparse.Namespace) -> dict[str, object]:
 
 def validate(given: argparse.Namespace) -> dict[str, object]:
     """By the recorded vectors, and by the exact reference with the weights that the model was made from."""
-    from onnxzoo.source import resolve
     from onnxzoo.validators.validate import Validation
 
     from onnxzoo.hub.official import cached_weights
+    from onnxzoo.source import resolve
 
     start = time.perf_counter()
     artifact = resolve(given.name).artifact

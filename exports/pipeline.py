@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
 from ..hub.card import model_card
 from ..precisions import FP32
-from ..registry import ModelEntry, Preprocess, default_labels
+from ..registry import ModelEntry, default_labels
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.download import Progress, checkpoint_path
 from .child import require_export_tools
@@ -60,7 +59,7 @@ def export_model(
     def begin(title: str) -> None:
         progress(STEPS.index(title) + 1, len(STEPS), title)
 
-    folder = _target(entry, out)
+    folder = target_folder(entry, out)
     if out is None and is_artifact(SHIPPED_DIR / entry.name):
         logger.warning(
             "the model %s that ships with the package goes before the export in %s wherever its name is used; "
@@ -75,8 +74,9 @@ def export_model(
     if image_size is not None:
         spec = at_image_size(spec, image_size)
     id2label = _labels(entry, spec, labels_file)
-    preprocess = _preprocess(entry, spec)
-    reference = PaddleEngine(spec, checkpoint.state)
+    preprocess = entry.preprocess.at_image_size(spec.image_size)
+    with checkpoint.named():
+        reference = PaddleEngine(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
@@ -115,7 +115,8 @@ def _as_export_error(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _target(entry: ModelEntry, out: Path | None) -> Path:
+def target_folder(entry: ModelEntry, out: Path | None) -> Path:
+    """Where the artifact goes: `out`, or the model's place in the cache. Raises InputError where it may not."""
     folder = (out if out is not None else models_dir() / entry.name).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out must name a folder")
@@ -134,15 +135,6 @@ def _labels(entry: ModelEntry, spec: ModelSpec, labels_file: Path | None) -> tup
     if len(names) != spec.num_classes:
         raise InputError(f"{labels_file} has {len(names)} labels, the checkpoint has {spec.num_classes} classes")
     return names
-
-
-def _preprocess(entry: ModelEntry, spec: ModelSpec) -> Preprocess:
-    """The registry's preprocessing; at another image size the short side keeps its share."""
-    if spec.image_size == entry.image_size:
-        return entry.preprocess
-    share = entry.preprocess.resize_size / entry.preprocess.crop_size
-    resize_size = round(spec.image_size * share)
-    return dataclasses.replace(entry.preprocess, crop_size=spec.image_size, resize_size=resize_size)
 
 
 def _source(entry: ModelEntry, checkpoint: Checkpoint, *, downloaded: bool) -> dict[str, str | int | None]:

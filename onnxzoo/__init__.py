@@ -27,6 +27,7 @@ from .errors import (
     MissingDependencyError,
     ModelNotFoundError,
     OnnxzooError,
+    QuantizationError,
     RegistryError,
     TrainingError,
     UnknownModelError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .registry import ModelEntry, list_models
     from .registry import find as info
     from .results import ClassScore, EngineInfo, Prediction
+    from .stream import Result
 
     __version__: str
 
@@ -60,7 +62,9 @@ __all__ = [
     "ModelNotFoundError",
     "OnnxzooError",
     "Prediction",
+    "QuantizationError",
     "RegistryError",
+    "Result",
     "TrainingError",
     "UnknownModelError",
     "ValidationError",
@@ -77,6 +81,7 @@ _LAZY = {
     "Model": ("model", "Model"),
     "ModelEntry": ("registry", "ModelEntry"),
     "Prediction": ("results", "Prediction"),
+    "Result": ("stream", "Result"),
     "info": ("registry", "find"),
     "list_models": ("registry", "list_models"),
     "load": ("model", "load"),

@@ -7,8 +7,8 @@ if importlib.util.find_spec("onnxzoo.validators") is None:
     # The folder onnxzoo/ of a checkout lacks what is installed into the package from the folders beside it.
     sys.exit(
         "onnxzoo: error: this is the source folder onnxzoo/ and not the installed package, because python -m looks in "
-        "the working directory first; run 'make install', then .venv/bin/onnxzoo, or 'python -P -m onnxzoo' where "
-        "onnxzoo is installed"
+        "the working directory first; run 'make install', then .venv/bin/onnxzoo, or 'make dev', after which this "
+        "works, or 'python -P -m onnxzoo' where onnxzoo is installed"
     )
 
 from .cli import main

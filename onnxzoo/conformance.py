@@ -6,13 +6,13 @@ They travel in the artifact, so that anyone can check any engine against the ref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from .artifact.folder import INPUT_NAME
+from .data.photos import photo
 from .files import atomic_write
 from .image import preprocess
 from .registry import Preprocess
@@ -44,11 +44,6 @@ def conformance_inputs(spec: Preprocess, names: Iterable[str] = NAMES) -> dict[s
         SATURATED: lambda: preprocess(np.full((size, size, 3), 255, np.uint8), spec),
     }
     return {name: made[name]() if name in made else preprocess(photo(name), spec) for name in names}
-
-
-def photo(name: str) -> bytes:
-    """The JPEG file of one of PHOTOS, which are free to use (`photos/README.md`)."""
-    return resources.files(__package__).joinpath("photos").joinpath(name).read_bytes()
 
 
 def record_conformance(

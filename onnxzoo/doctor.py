@@ -7,6 +7,7 @@ crash there is a line in the diagnosis. This module imports nothing but the stan
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -24,8 +25,8 @@ from typing import Any
 from .cpu import Cpu, cpu, implied_precisions
 from .doctor_children import AUTO, Children
 from .errors import InputError, one_line
-from .files import cache_dir
-from .network import environment_fault
+from .files import cache_dir, cache_fault
+from .network import environment_fault, opener, through_proxy
 from .packages import ONNXRUNTIME_PACKAGES
 
 PACKAGES = (
@@ -246,10 +247,12 @@ def _nvidia(found: dict[str, Any], fault: str | None) -> Nvidia:
 
 def _caches() -> tuple[Folder, ...]:
     names = ("models", "checkpoints", "engines")
-    try:
+    fault = cache_fault()
+    root = Path()
+    with contextlib.suppress(InputError):  # which is the fault, then
         root = cache_dir()
-    except InputError as error:
-        return tuple(Folder(name, name, False, 0, 0, False, str(error)) for name in names)
+    if fault is not None:
+        return tuple(Folder(name, str(root / name), False, 0, 0, False, fault) for name in names)
     return tuple(_folder(name, root / name) for name in names)
 
 
@@ -280,15 +283,16 @@ def _hub() -> str:
     started = time.monotonic()
     try:
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "onnxzoo"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S) as reply:  # noqa: S310 - the user's own endpoint
+        with opener().open(request, timeout=HUB_TIMEOUT_S) as reply:
             status = reply.status
     except urllib.error.HTTPError as error:
         status = error.code
     except Exception as error:  # noqa: BLE001 - proxies and certificates fail in every way
         reason = getattr(error, "reason", error)
-        fault = environment_fault(error)
+        fault = environment_fault(error, url=endpoint)
         if fault:
             return f"{endpoint} cannot be reached: {fault}"
-        cure = "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
-        return f"{endpoint} cannot be reached: {one_line(reason)}; {cure}"
+        through = through_proxy(endpoint)
+        cure = "check the proxy" if through else "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
+        return f"{endpoint} cannot be reached{through}: {one_line(reason)}; {cure}"
     return f"{endpoint} answers ({status}, {time.monotonic() - started:.1f} s)"

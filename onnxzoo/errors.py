@@ -15,6 +15,7 @@
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
+    ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made, or is not right
     ├── TrainingError              (RuntimeError)     a training diverged or cannot go on
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
@@ -116,6 +117,10 @@ class ExportError(OnnxzooError, RuntimeError):
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
         self.log = log
+
+
+class QuantizationError(OnnxzooError, RuntimeError):
+    """A file in a lower precision cannot be made within its limits, or fails its validation."""
 
 
 class TrainingError(OnnxzooError, RuntimeError):

@@ -35,6 +35,22 @@ def cache_dir() -> Path:
         raise InputError(f"{where} ({one_line(error)}); set {CACHE_VARIABLE} to a folder of yours") from None
 
 
+def cache_fault() -> str | None:
+    """Why the cache folder is not there and cannot be made, with what to do; None where it is there or can be made."""
+    try:
+        root = cache_dir()
+    except InputError as error:
+        return str(error)
+    nearest = next((folder for folder in (root, *root.parents) if os.path.lexists(folder)), root)
+    if not nearest.is_dir():
+        why = f"{nearest} is not a folder"
+    elif nearest == root or os.access(nearest, os.W_OK | os.X_OK):
+        return None
+    else:
+        why = f"{nearest} cannot be written to"
+    return f"the cache folder {root} cannot be made: {why}; set {CACHE_VARIABLE} to a folder of yours"
+
+
 def _users_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

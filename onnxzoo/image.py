@@ -42,8 +42,17 @@ def preprocess(image: ImageInput, spec: Preprocess, *, max_pixels: int | None = 
     Raises ImageError as `load_rgb` does.
     """
     out = np.empty((3, spec.crop_size, spec.crop_size), dtype=np.float32)
-    _read_and_fill(image, describe(image), spec, out, max_pixels)
+    preprocess_into(out, image, describe(image), spec, max_pixels)
     return out
+
+
+def preprocess_into(out: Array, image: ImageInput, name: str, spec: Preprocess, max_pixels: int | None = None) -> None:
+    """Write what `preprocess` returns into `out`, float32 [3, crop_size, crop_size]; `name`: of the image in messages.
+
+    Raises ImageError as `load_rgb` does; `out` is then undefined.
+    """
+    with reading(image, max_pixels, name=name) as rgb:
+        _fill(rgb, name, spec, out)
 
 
 def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixels: int | None = None) -> Array:
@@ -59,7 +68,7 @@ def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixe
     threads = min(len(images), worker_threads()) if len(images) > 1 else 1
     if threads < 2:
         for image, out in zip(images, batch, strict=True):
-            _read_and_fill(image, describe(image), spec, out, max_pixels)
+            preprocess_into(out, image, describe(image), spec, max_pixels)
         return batch
     with ThreadPoolExecutor(threads, thread_name_prefix="onnxzoo-image") as pool:
         try:
@@ -67,7 +76,7 @@ def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixe
             for image, out in zip(images, batch, strict=True):
                 name = describe(image)
                 # PIL images and file objects change while they are read, and may stand in the list twice.
-                jobs.append(pool.submit(_read_and_fill, settled(image), name, spec, out, max_pixels))
+                jobs.append(pool.submit(preprocess_into, out, settled(image), name, spec, max_pixels))
             for job in jobs:
                 job.result()
         except BaseException:
@@ -119,11 +128,6 @@ def _resize_strip(
         part = np.asarray(columns.resize((columns.width, height), resample))
         crop[:, start : start + step] = part[top : top + size]
     return crop
-
-
-def _read_and_fill(image: ImageInput, name: str, spec: Preprocess, out: Array, max_pixels: int | None) -> None:
-    with reading(image, max_pixels, name=name) as rgb:
-        _fill(rgb, name, spec, out)
 
 
 def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, overload
+from typing import Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,20 @@ from .artifact.onnx_checks import KNOWN
 from .engines import AUTO, EXACT, PADDLE, REFERENCES, EngineOptions, create_engine, require_possible
 from .engines.options import DEFAULT_BATCH_SIZE, Hint
 from .engines.protocol import Engine
-from .errors import ArtifactError, CheckpointError, EngineError, InputError
-from .image import ImageInput, preprocess_batch
+from .errors import ArtifactError, CheckpointError, EngineError, ImageError, InputError
+from .image import ImageInput, describe, preprocess_batch
 from .image_memory import max_pixels as pixel_limit
 from .precisions import FP32
 from .results import Array, ClassScore, EngineInfo, Prediction
 from .source import Source, resolve
+from .stream import Result, stream
 
-# Images of one run of the engine when a list is given. Enough to keep the cores of preprocess_batch busy;
+logger = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
+Answer = TypeVar("Answer")
+
+# Images of one run of the engine when a list is given. Enough to keep the cores that read images busy;
 # for swinv2_large_w24, eight images have 1 GB of attention scores per block (8 x 16 windows x 6 heads x 576 x 576).
 BATCH_SIZE = DEFAULT_BATCH_SIZE
 
@@ -178,24 +185,39 @@ class Model:
     @overload
     def predict(self, image: Iterable[ImageInput], top_k: int = 5) -> list[Prediction]: ...
 
-    def predict(self, image: ImageInput | Iterable[ImageInput], top_k: int = 5) -> Prediction | list[Prediction]:
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, image: ImageInput, top_k: int = 5, *, on_error: OnError
+    ) -> Prediction | None: ...
+
+    @overload
+    def predict(self, image: Iterable[ImageInput], top_k: int = 5, *, on_error: OnError) -> list[Prediction | None]: ...
+
+    def predict(
+        self, image: ImageInput | Iterable[ImageInput], top_k: int = 5, *, on_error: OnError = "raise"
+    ) -> Prediction | list[Prediction] | list[Prediction | None] | None:
         """The `top_k` best classes of one image, or of every image of an iterable, in its order.
 
         An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order or [H, W].
         Images come in a list, a tuple, a generator or another iterable, or as a uint8 array [N, H, W, 3]. They run in
         batches of the size that the model was loaded for; none give []. `top_k` beyond the number of classes gives
-        all of them.
+        all of them. `on_error`: `raise` ends at the first image that cannot be read; with `skip` a warning is logged
+        that names it, and None stands in its place. For results as they come, and the errors beside them, see `stream`.
 
-        Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1, EngineError.
+        Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1 or another `on_error`,
+        EngineError.
         """
-        count = _checked_top_k(top_k)
+        count = _whole("top_k", top_k)
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+
+        def classes(batch: Array) -> list[Prediction]:
+            return top_classes(self.logits(batch), self.labels, count)
+
         many = _as_many(image)
-        predictions = [
-            prediction
-            for batch in self._batches([image] if many is None else many)  # type: ignore[list-item]
-            for prediction in top_classes(self.logits(batch), self.labels, count)
-        ]
-        return predictions[0] if many is None else predictions
+        if many is None:
+            return self._one(image, classes, on_error)  # type: ignore[arg-type]
+        return self._each(many, classes, on_error)
 
     def embed(self, image: ImageInput | Iterable[ImageInput]) -> Array:
         """The pooled features before the head: float32 [features], or [N, features] for an iterable of images.
@@ -204,12 +226,54 @@ class Model:
 
         Raises ImageError naming the image that cannot be read, EngineError.
         """
+
+        def features(batch: Array) -> list[Array]:
+            return list(self._run(batch, EMBEDDING)[0])
+
         many = _as_many(image)
-        images = [image] if many is None else many
-        parts = [np.empty((0, self._artifact.architecture.num_features), dtype=np.float32)]
-        parts += [self._run(batch, EMBEDDING) for batch in self._batches(images)]  # type: ignore[arg-type]
-        vectors: Array = np.concatenate(parts)
-        return vectors[0] if many is None else vectors
+        if many is None:
+            return features(self._batch_of(image))[0]  # type: ignore[arg-type]
+        rows = [row for row in self._each(many, features, "raise") if row is not None]
+        return np.stack(rows) if rows else np.empty((0, self._artifact.architecture.num_features), dtype=np.float32)
+
+    def stream(
+        self,
+        images: Iterable[ImageInput | ImageError],
+        *,
+        top_k: int = 5,
+        embed: bool = False,
+        ordered: bool = True,
+        batch_size: int | None = None,
+    ) -> Iterator[Result]:
+        """A `Result` for every image of an iterable of any length, as they come: classes, or why it cannot be read.
+
+        Threads read images ahead of the engine, each of them once; how far is bounded by memory, not by the number of
+        images. One batch of `images` is taken before the first result comes, then a few more than have come: for a
+        camera, load with `batch_size=1`. `images` may hold an ImageError where its source could not read an image;
+        it comes back in its place. `embed`: with the features before the head, too, from the same run. `ordered`:
+        results in the order of the images; without, what is read first comes first, a batch at a time. `batch_size`:
+        images of one run of the engine, by default what the model was loaded for.
+
+        Raises InputError for a single image, a `top_k` or a `batch_size` below 1; then, where it happens, EngineError
+        and what `images` raises.
+        """
+        count = _whole("top_k", top_k)
+        size = self._batch_size if batch_size is None else _whole("batch_size", batch_size)
+        if _as_many(images) is None:
+            raise InputError(f"stream() takes an iterable of images, got {describe(images)}; for one use predict()")
+
+        def answers(batch: Array) -> list[tuple[Prediction, Array | None]]:
+            if not embed:
+                return [(best, None) for best in top_classes(self._run(batch, LOGITS)[0], self.labels, count)]
+            logits, vectors = self._run(batch, LOGITS, EMBEDDING)
+            return list(zip(top_classes(logits, self.labels, count), vectors, strict=True))
+
+        return (
+            Result(index, image, error=answer)
+            if isinstance(answer, ImageError)
+            else Result(index, image, answer[0], answer[1])
+            for index, image, answer in self._stream(images, answers, size, ordered=ordered)
+        )
 
     def logits(self, batch: Array) -> Array:
         """The head's outputs for a preprocessed batch: float32 [N, 3, S, S] -> float32 [N, classes].
@@ -224,7 +288,7 @@ class Model:
         self._check_batch(batch)
         if not len(batch):
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        return self._run(batch, LOGITS)
+        return self._run(batch, LOGITS)[0]
 
     def close(self) -> None:
         """Free the engine's memory. Calling it twice is allowed; running the model afterwards is an EngineError.
@@ -250,10 +314,41 @@ class Model:
         info = self.engine
         return f"Model({self.name!r}, engine={info.name!r}, device={info.device!r}, precision={info.precision!r})"
 
-    def _batches(self, images: Iterable[ImageInput]) -> Iterator[Array]:
-        following = iter(images)
-        while batch := list(islice(following, self._batch_size)):
-            yield preprocess_batch(batch, self._artifact.preprocess, max_pixels=self._max_pixels)
+    def _stream(
+        self,
+        images: Iterable[ImageInput | ImageError],
+        run: Callable[[Array], Sequence[Answer]],
+        size: int,
+        *,
+        ordered: bool = True,
+    ) -> Generator[tuple[int, ImageInput | ImageError, Answer | ImageError], None, None]:
+        spec = self._artifact.preprocess
+        return stream(images, spec, run, batch_size=size, max_pixels=self._max_pixels, ordered=ordered)
+
+    def _batch_of(self, image: ImageInput) -> Array:
+        """One image as a batch, read on this thread: a pool would cost more than it saves."""
+        return preprocess_batch([image], self._artifact.preprocess, max_pixels=self._max_pixels)
+
+    def _one(self, image: ImageInput, run: Callable[[Array], Sequence[Answer]], on_error: OnError) -> Answer | None:
+        try:
+            return run(self._batch_of(image))[0]
+        except ImageError as error:
+            _raise_or_warn(error, on_error)
+        return None
+
+    def _each(
+        self, images: Iterable[ImageInput], run: Callable[[Array], Sequence[Answer]], on_error: OnError
+    ) -> list[Answer | None]:
+        """The answers to all images, with None in the place of those that are skipped."""
+        found: list[Answer | None] = []
+        with contextlib.closing(self._stream(images, run, self._batch_size)) as results:
+            for _, _, answer in results:
+                if isinstance(answer, ImageError):
+                    _raise_or_warn(answer, on_error)
+                    found.append(None)
+                else:
+                    found.append(answer)
+        return found
 
     def _check_batch(self, batch: object) -> None:
         size = self.image_size
@@ -273,7 +368,8 @@ class Model:
         if batch.dtype != np.float32:
             raise InputError(f"{expected}, got {batch.dtype}; call .astype(np.float32)")
 
-    def _run(self, batch: Array, output: str) -> Array:
+    def _run(self, batch: Array, *outputs: str) -> list[Array]:
+        """The outputs of these names for a preprocessed batch of any size, each float32 [N, its width]."""
         if self._process != os.getpid():
             raise EngineError(
                 f"{self.name} was loaded by process {self._process}, and this one ({os.getpid()}) was forked from it, "
@@ -282,13 +378,17 @@ class Model:
             )
         limit = self._engine.max_batch
         if limit is not None and len(batch) > limit:
-            cut = [self._run(batch[start : start + limit], output) for start in range(0, len(batch), limit)]
-            return np.concatenate(cut)
-        outputs = self._engine.run({INPUT_NAME: batch})
+            cut = [self._run(batch[start : start + limit], *outputs) for start in range(0, len(batch), limit)]
+            return [np.concatenate(parts) for parts in zip(*cut, strict=True)]
+        found = self._engine.run({INPUT_NAME: batch})
+        return [self._checked(found, output, batch) for output in outputs]
+
+    def _checked(self, outputs: Mapping[str, object], output: str, batch: Array) -> Array:
+        """One of the engine's outputs; it hands on what a foreign graph makes of them."""
         if output not in outputs:
             raise EngineError(f"{self.name} has no output {output!r}; it has {', '.join(outputs) or 'none'}")
         width = len(self.labels) if output == LOGITS else self._artifact.architecture.num_features
-        found: object = outputs[output]  # engines hand on what a foreign graph makes of its outputs
+        found = outputs[output]
         if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
             kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
             raise EngineError(f"{self.name}: {output} are of type {kind}, expected float32")
@@ -316,7 +416,7 @@ def top_classes(logits: Array, labels: Sequence[str], top_k: int) -> list[Predic
     ]
 
 
-def _as_many(image: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput] | None:
+def _as_many(image: ImageInput | Iterable[ImageInput | ImageError]) -> Iterable[ImageInput] | None:
     """The images of an iterable; None for a single image, whatever it is, and for what is neither."""
     if isinstance(image, np.ndarray):
         return image if image.ndim == 4 else None
@@ -325,13 +425,19 @@ def _as_many(image: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput] |
     return None if single or not isinstance(image, Iterable) else image  # type: ignore[return-value]
 
 
-def _checked_top_k(top_k: int) -> int:
+def _raise_or_warn(error: ImageError, on_error: OnError) -> None:
+    if on_error == "raise":
+        raise error
+    logger.warning("%s; it is skipped", error)
+
+
+def _whole(name: str, value: int) -> int:
     try:
-        count = operator.index(top_k)
+        count = operator.index(value)
     except TypeError:
         count = 0
-    if count < 1 or isinstance(top_k, bool):
-        raise InputError(f"top_k must be a whole number from 1, got {top_k!r}")
+    if count < 1 or isinstance(value, bool):
+        raise InputError(f"{name} must be a whole number from 1, got {value!r}")
     return count
 
 
@@ -354,13 +460,14 @@ def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: b
             f"{origin}, got {checkpoint.sha256}; name the checkpoint that it was made from (weights=, or --weights)"
         )
     spec = spec_of(artifact, checkpoint)
-    if engine == PADDLE:
-        from .reference.paddle.engine import PaddleEngine
+    with checkpoint.named():
+        if engine == PADDLE:
+            from .reference.paddle.engine import PaddleEngine
 
-        return PaddleEngine(spec, checkpoint.state)
-    from .reference.exact.engine import ExactEngine
+            return PaddleEngine(spec, checkpoint.state)
+        from .reference.exact.engine import ExactEngine
 
-    return ExactEngine(spec, checkpoint.state)
+        return ExactEngine(spec, checkpoint.state)
 
 
 def _check_input(artifact: Artifact, engine: Engine) -> None:

@@ -6,11 +6,20 @@ import importlib.util
 import os
 import re
 import ssl
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from .text import one_line
+
+if TYPE_CHECKING:
+    from urllib.request import BaseHandler, OpenerDirector
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 """In lower or upper case; the last one for all that the others do not name."""
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Of huggingface_hub, which takes the second one where the first is not set."""
 
 
 def without_login(text: str) -> str:
@@ -18,33 +27,82 @@ def without_login(text: str) -> str:
     return re.sub(r"(\w+://)[^/\s'\"]*@", r"\1", text)
 
 
-def environment_fault(error: BaseException, *, socks: bool = False) -> str | None:
+def offline_variable() -> str | None:
+    """The variable that forbids requests, as huggingface_hub reads it; None where they are allowed."""
+    name = next((one for one in OFFLINE_VARIABLES if os.environ.get(one)), None)
+    return name if name and os.environ[name].upper() in ("1", "ON", "YES", "TRUE") else None
+
+
+def opener(*handlers: BaseHandler | type[BaseHandler]) -> OpenerDirector:
+    """An opener of urllib that also takes ALL_PROXY, as huggingface_hub's client and curl do."""
+    from urllib.request import ProxyHandler, build_opener, getproxies
+
+    proxies = getproxies()
+    every = proxies.pop("all", None)
+    if every is not None:
+        proxies = {"http": every, "https": every} | proxies
+    return build_opener(ProxyHandler(proxies), *handlers)
+
+
+def through_proxy(url: str) -> str:
+    """` through the proxy ADDRESS (VARIABLE)` for messages about a request to `url`; empty where none is used."""
+    named = next(_proxies_for(url, (urlsplit(url).scheme,)), None)
+    return "" if named is None else f" through the proxy {without_login(named[1])} ({named[0]})"
+
+
+def environment_fault(error: BaseException, *, url: str | None = None) -> str | None:
     """What is wrong with a variable of the network, and what to do, where that can be why a request failed.
 
-    `error`: what the request raised. `socks`: whether the client takes SOCKS5 proxies, by the package socksio, and
-    ALL_PROXY. None where the variables are fine, or the error is about something else.
+    `error`: what the request raised. `url`: what urllib was asked for: only the variables for it count, and SOCKS
+    proxies cannot be used. None: it was huggingface_hub's client, which reads all variables and takes SOCKS5 proxies by
+    the package socksio. None is returned where the variables are fine, or the error is about something else.
     """
     reason = getattr(error, "reason", error)
     if isinstance(reason, OSError) and reason.filename is not None:
         return None  # of a file on this machine
-    return _proxy_fault(socks) or (_certificate_fault() if _may_be_certificates(reason) else None)
+    return _proxy_fault(url) or (_certificate_fault(reason) if _may_be_certificates(reason) else None)
 
 
 def _may_be_certificates(reason: object) -> bool:
     return isinstance(reason, ssl.SSLError | FileNotFoundError | PermissionError) or "CERTIFICATE" in str(reason)
 
 
-def _proxy_fault(socks: bool) -> str | None:
-    for name in PROXY_VARIABLES if socks else PROXY_VARIABLES[:2]:
-        for variable in (name, name.upper()):
-            value = os.environ.get(variable, "").strip()
-            wrong = _what_is_wrong(value, socks) if value else None
-            if wrong:
-                return f"{variable} is {without_login(value)!r}, {wrong}, or unset {variable}"
+def _proxy_fault(url: str | None) -> str | None:
+    if url is None:
+        named = _set(variable for one in PROXY_VARIABLES for variable in _cases(one))
+    else:
+        # An http server may redirect to https, not the other way round.
+        named = _proxies_for(url, ("http", "https") if urlsplit(url).scheme == "http" else ("https",))
+    for variable, value in named:
+        wrong = _what_is_wrong(value, socks=url is None)
+        if wrong:
+            return f"{variable} is {without_login(value)!r}, {wrong}, or unset {variable}"
     return None
 
 
-def _what_is_wrong(proxy: str, socks: bool) -> str | None:
+def _proxies_for(url: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The variable and the proxy that it names, for requests to the host of `url` by each of these schemes."""
+    from urllib.request import proxy_bypass
+
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if not host or proxy_bypass(host):
+        return
+    for scheme in schemes:
+        named = _set(variable for one in (f"{scheme}_proxy", "all_proxy") for variable in _cases(one))
+        yield from [*named][:1]
+
+
+def _set(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those that are set, with their values."""
+    values = ((variable, os.environ.get(variable, "").strip()) for variable in variables)
+    return (one for one in values if one[1])
+
+
+def _cases(variable: str) -> tuple[str, str]:
+    return variable, variable.upper()
+
+
+def _what_is_wrong(proxy: str, *, socks: bool) -> str | None:
     address = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(address)
@@ -64,7 +122,7 @@ def _what_is_wrong(proxy: str, socks: bool) -> str | None:
     return None
 
 
-def _certificate_fault() -> str | None:
+def _certificate_fault(reason: object) -> str | None:
     if file := os.environ.get("SSL_CERT_FILE"):
         if not Path(file).is_file():
             return f"SSL_CERT_FILE is {file!r}, where there is no file; set it to a file of certificates, or unset it"
@@ -74,4 +132,11 @@ def _certificate_fault() -> str | None:
             return f"SSL_CERT_FILE is {file!r}, which holds no certificates; set it to a file of some, or unset it"
     if (folder := os.environ.get("SSL_CERT_DIR")) and not any(map(os.path.isdir, folder.split(os.pathsep))):
         return f"SSL_CERT_DIR is {folder!r}, where there is no folder; set it to one of certificates, or unset it"
-    return None
+    if "CERTIFICATE_VERIFY_FAILED" not in str(reason):
+        return None
+    now = f" (now {file!r})" if file else ""
+    why = getattr(reason, "verify_message", None) or one_line(reason)
+    return (
+        f"the certificate that the server or a proxy shows is not trusted here ({why}); "
+        f"if it is your network's own, set SSL_CERT_FILE{now} to a file that has its authority"
+    )

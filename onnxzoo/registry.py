@@ -12,7 +12,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -20,11 +20,11 @@ from .datasets import DATASETS
 from .errors import RegistryError, UnknownModelError
 from .families import Architecture, family_named
 from .families.family import require
+from .text import beginning
 
 T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
-MAX_SHOWN = 80
 """Characters of a name in an error."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -48,17 +48,30 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("resize_size", "crop_size"):
             size = getattr(self, name)
-            require(type(size) is int and 0 < size <= MAX_IMAGE_SIZE, f"{name} must be 1..{MAX_IMAGE_SIZE}", size)
+            require(
+                type(size) is int and 0 < size <= MAX_IMAGE_SIZE, f"{name} must be from 1 to {MAX_IMAGE_SIZE}", size
+            )
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             real = isinstance(numbers, tuple) and all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
             require(real, f"{name} must be 3 numbers (R, G, B)", numbers)
-        require(0 < self.crop_size <= self.resize_size, f"crop_size must be in 1..{self.resize_size}", self.crop_size)
+        require(
+            0 < self.crop_size <= self.resize_size, f"crop_size must be from 1 to {self.resize_size}", self.crop_size
+        )
         require(
             self.interpolation in INTERPOLATIONS, f"interpolation must be one of {INTERPOLATIONS}", self.interpolation
         )
         require(len(self.mean) == 3, "mean must have 3 values (R, G, B)", self.mean)
         require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
+
+    def at_image_size(self, size: int) -> Preprocess:
+        """The same for crops of `size` pixels a side: the short side keeps its share.
+
+        Raises RegistryError for a size that is none.
+        """
+        if size == self.crop_size:
+            return self
+        return replace(self, crop_size=size, resize_size=round(size * (self.resize_size / self.crop_size)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +231,7 @@ def find(name: str) -> ModelEntry:
     close = difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
     suggestions = list(dict.fromkeys(names[key].name for key in close))[:3]
     hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
-    shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."
-    raise UnknownModelError(f"unknown model {shown!r}{hint} ('onnxzoo list' shows all {len(models())})")
+    raise UnknownModelError(f"unknown model {beginning(name)!r}{hint} ('onnxzoo list' shows all {len(models())})")
 
 
 @functools.cache
@@ -258,6 +270,6 @@ def _from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     required = {name for name, field in known.items() if field.default is MISSING}
     missing, unknown = required - values.keys(), values.keys() - known.keys()
     if missing or unknown:
-        strange = [key[:MAX_SHOWN] for key in sorted(unknown)[:3]]
+        strange = [beginning(key) for key in sorted(unknown)[:3]]
         raise RegistryError(f"{cls.__name__}: missing {sorted(missing)}, unknown {strange}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

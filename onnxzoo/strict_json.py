@@ -1,14 +1,16 @@
-"""Reading JSON that others wrote: what is not plain JSON, or would be read differently elsewhere, is an error.
+"""JSON as the standard has it: reading what others wrote, and results as values that may be written.
 
-Python's own reader lets through what RFC 8259 forbids (NaN, Infinity), takes the last of two equal keys, and raises
-RecursionError for deep nesting.
+What is not plain JSON, or would be read differently elsewhere, is an error: Python's own reader lets through what
+RFC 8259 forbids (NaN, Infinity), takes the last of two equal keys, and raises RecursionError for deep nesting.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 MAX_DIGITS = 40
@@ -40,6 +42,19 @@ def parse_json(data: bytes) -> Any:
         except UnicodeEncodeError:
             raise ValueError("a text holds half of a surrogate pair (\\ud800 to \\udfff)") from None
     return value
+
+
+def plain(value: Any) -> Any:
+    """Any result in JSON's values: dataclasses as objects, and null for NaN and infinity, which JSON does not have."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def _require_shallow(text: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_MESSAGE = 500
 """Characters of a message at most. What is longer is cut in its middle: the end says how to fix it."""
 
+MAX_SHOWN = 80
+"""Characters of a name or value that a message quotes; what is longer shows its beginning."""
+
 # Invisible, but letters of Persian and Indic words and of many emoji are joined or kept apart by them.
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
@@ -32,6 +35,11 @@ def shortened(text: str, limit: int = MAX_MESSAGE) -> str:
         return text[:limit]
     head = round(room * HEAD_SHARE)
     return text[:head] + gap + text[len(text) - (room - head) :]
+
+
+def beginning(text: str, limit: int = MAX_SHOWN) -> str:
+    """The text, or its first `limit` characters and an ellipsis: for what a message quotes."""
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def one_line(error: object) -> str:

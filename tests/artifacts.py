@@ -21,8 +21,11 @@ MODEL = "onnx/model.onnx"
 
 
 def copy_shipped(folder: Path, name: str = PVT) -> Path:
-    """A copy of a model that ships, which may be written to."""
+    """A copy of a model that ships, which may be written to; as it was exported, without the records made since."""
     shutil.copytree(SHIPPED_DIR / name, folder, copy_function=shutil.copyfile)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    exported = {key: value for key, value in config.items() if key not in ("validations", "evaluations")}
+    (folder / "config.json").write_text(json.dumps(exported, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
 
 

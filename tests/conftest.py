@@ -19,7 +19,7 @@ import pytest
 from fake_onnxruntime import CUDA, L40S, TENSORRT, FakeOnnxRuntime
 from hub_server import LoopbackHub
 from PIL import Image
-from tiny import write_artifact
+from tiny import COLOURS, write_artifact
 
 from onnxzoo.cpu import cpu
 from onnxzoo.engines import nvidia, nvidia_libraries, onnxruntime_session
@@ -30,8 +30,6 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(),
 # Nor does a library that a test imports by itself (see onnxzoo.engines.telemetry).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 def pytest_report_header() -> list[str]:

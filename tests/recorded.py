@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
+
+from artifacts import copy_shipped
 
 from onnxzoo.artifact.folder import Artifact, read_artifact
 from onnxzoo.datasets import DATASETS
@@ -15,8 +16,8 @@ SHIPPED = {folder.name: folder for folder in shipped_models()}
 
 
 def copy(shipped: str, folder: Path, **config: Any) -> Path:
-    """A shipped artifact in `folder`, with a validation of its model; `config` replaces keys of its config.json."""
-    shutil.copytree(SHIPPED[shipped], folder)
+    """A shipped artifact in `folder`, with one validation of its model; `config` replaces keys of its config.json."""
+    copy_shipped(folder, shipped)
     set_config(folder, **({"validations": [validation(folder)]} | config))
     return folder
 

@@ -19,7 +19,9 @@ import pytest
 
 from onnxzoo import cpu as processor
 from onnxzoo import doctor, doctor_children
+from onnxzoo.cli.doctor import _lines
 from onnxzoo.cpu import Cpu, cpu, implied_precisions
+from onnxzoo.doctor import EngineCheck
 from onnxzoo.doctor_children import Children
 from onnxzoo.packages import ONNXRUNTIME_PACKAGES, installed_versions
 
@@ -273,6 +275,23 @@ def test_no_place_for_a_cache_is_the_folders_fault():
         ("engines", False),
     ]
     assert all("set ONNXZOO_CACHE to a folder of yours" in each["fault"] for each in document["caches"])
+
+
+def test_a_file_in_the_place_of_the_cache_folder_is_said_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("ONNXZOO_CACHE", str(tmp_path / "cache"))
+    folders = doctor._caches()
+    (fault,) = {each.fault for each in folders}
+    assert fault == (
+        f"the cache folder {tmp_path / 'cache'} cannot be made: {tmp_path / 'cache'} is not a folder; "
+        "set ONNXZOO_CACHE to a folder of yours"
+    )
+    assert [each.path for each in folders] == [str(tmp_path / "cache" / each.name) for each in folders]
+    assert not any(each.writable or each.exists for each in folders)
+    monkeypatch.setattr(doctor, "_check_engine", lambda _children, name, _limit: EngineCheck(name, False, "not tried"))
+    monkeypatch.setattr(doctor.Children, "ask", lambda *_: ({}, None))
+    lines = [line for line in _lines(doctor.diagnose()) if line.startswith("cache ")]
+    assert lines == [f"cache     {fault}"]
 
 
 def test_a_machine_without_a_temporary_folder(monkeypatch):

@@ -13,7 +13,8 @@ from official_weights import official_file
 
 import onnxzoo
 from onnxzoo.cli import main
-from onnxzoo.conformance import conformance_inputs, photo
+from onnxzoo.conformance import conformance_inputs
+from onnxzoo.data.photos import photo
 from onnxzoo.errors import CheckpointError, EngineError, InputError, ModelNotFoundError
 from onnxzoo.hub.official import official_weights
 from onnxzoo.registry import find

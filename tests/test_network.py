@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import huggingface_hub
 import pytest
@@ -14,10 +19,13 @@ from onnxzoo import doctor
 from onnxzoo.errors import DownloadError, HubError
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.hub.publish import publish
+from onnxzoo.network import environment_fault, through_proxy, without_login
 from onnxzoo.weights import download as downloads
 from onnxzoo.weights.download import download
 
 REPO = "someone/tiny"
+CERTIFICATE = Path(__file__).parent / "data" / "loopback_certificate.pem"
+"""Of 127.0.0.1, signed by itself, with its key: openssl req -x509 ... -addext subjectAltName=IP:127.0.0.1"""
 VARIABLES = [
     ("ALL_PROXY", "socks5://user:secret@127.0.0.1:9", "needs a package that is not installed; pip install socksio, or"),
     ("all_proxy", "socks4://127.0.0.1:9", "a proxy of the kind socks4 cannot be used; set it to one of http, https,"),
@@ -32,7 +40,7 @@ VARIABLES = [
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in os.environ:
-        if variable.lower().endswith("_proxy"):
+        if variable.lower().endswith("_proxy") or variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             monkeypatch.delenv(variable)
 
 
@@ -93,11 +101,149 @@ def test_the_download_of_a_checkpoint_names_the_variable_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, name: str, value: str, cure: str
 ) -> None:
     monkeypatch.setattr(downloads.time, "sleep", lambda _: pytest.fail("it was tried again"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(DownloadError, match="cannot be downloaded") as caught:
         download(url, tmp_path / "x")
     assert f"{name} is '{value}'" in str(caught.value)
     assert cure in str(caught.value)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """A proxy that gives the bytes `weights` for an address, or refuses with a status; `asked`: what for."""
+
+    status = 200
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.write(b"weights" if self.command == "GET" else b"")
+
+    do_HEAD = do_CONNECT = do_GET  # noqa: N815 - http.server's names
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a `Proxy`."""
+    monkeypatch.setattr(Proxy, "asked", [])
+    monkeypatch.setattr(downloads, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://user:secret@127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    huggingface_hub.close_session()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_checkpoint_comes_through_the_proxy(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    download("http://weights.invalid/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"weights"
+    assert Proxy.asked == ["http://weights.invalid/x"]
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_proxy_that_refuses_a_checkpoint_is_named(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, status: int
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    monkeypatch.setattr(Proxy, "status", status)
+    with pytest.raises(DownloadError) as caught:
+        download("https://weights.invalid/x", tmp_path / "x")
+    said = str(caught.value)
+    assert f"through the proxy {without_login(proxy)} ({variable}): " in said
+    assert str(status) in said
+    assert "secret" not in said
+
+
+def test_a_proxy_where_nothing_listens_is_named(
+    filled: LoopbackHub, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    named = "through the proxy http://127.0.0.1:9 (HTTP_PROXY)"
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
+    huggingface_hub.close_session()
+    with pytest.raises(DownloadError, match="did not arrive") as of_a_checkpoint:
+        download("http://weights.invalid/x", tmp_path / "x")
+    with pytest.raises(HubError, match=r"cannot be reached through the proxy .*, or the connection was lost") as of_hub:
+        find_artifact(REPO)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    for said in (str(of_a_checkpoint.value), str(of_hub.value), doctor._hub()):
+        assert named in said
+        assert "secret" not in said
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    assert through_proxy("http://hub.invalid/x") == ""
+    assert through_proxy("http://other.invalid/x") == f" {named}"
+    assert through_proxy("https://other.invalid/x") == ""
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_a_proxy_that_refuses_the_hub_is_named(
+    filled: LoopbackHub, proxy: str, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setattr(Proxy, "status", status)
+    huggingface_hub.close_session()
+    with pytest.raises(HubError, match=rf"answers {status} through the proxy {without_login(proxy)} \(http_proxy\)"):
+        find_artifact(REPO)
+
+
+def test_a_variable_that_is_not_used_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    error = ConnectionResetError("reset")
+    assert "ALL_PROXY is" in str(environment_fault(error, url="https://weights.invalid/x"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert environment_fault(error, url="https://weights.invalid/x") is None
+    # An http server may redirect to https, not the other way round.
+    assert "ALL_PROXY is" in str(environment_fault(error, url="http://weights.invalid/x"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert environment_fault(error, url="http://weights.invalid/x") is None
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.setenv("NO_PROXY", "weights.invalid")
+    assert environment_fault(error, url="http://weights.invalid/x") is None
+
+
+def test_a_certificate_that_is_not_trusted_is_explained_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(downloads.time, "sleep", lambda _: pytest.fail("it was tried again"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setattr(server, "handle_error", lambda *_: None)  # the client that distrusts it leaves
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"https://127.0.0.1:{server.server_address[1]}/x"
+    try:
+        with pytest.raises(
+            DownloadError, match=r"is not trusted here \(self-signed certificate\); if .* SSL_CERT_FILE to"
+        ):
+            download(url, tmp_path / "x")
+        for value, message in (("/nowhere.pem", "where there is no file"), (__file__, "which holds no certificates")):
+            monkeypatch.setenv("SSL_CERT_FILE", value)
+            with pytest.raises(DownloadError, match=message):
+                download(url, tmp_path / "x")
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        download(url, tmp_path / "x")
+        assert (tmp_path / "x").read_bytes() == b"weights"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_doctor_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from onnxzoo.files import sha256_of
 from onnxzoo.results import Array
 
 SIZE = 32
+COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LABELS = ("black", "red", "green", "blue")
 FEATURES = 3
 MEAN = (0.485, 0.456, 0.406)

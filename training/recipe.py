@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError
 from ..registry import ModelEntry
@@ -96,9 +98,18 @@ class Recipe:
         return self.batch_size / self.lr_batch_size if self.lr_batch_size else 1.0
 
 
-def default_recipe(entry: ModelEntry) -> Recipe:
-    """PaddleClas's recipe for a model of the registry: the stochastic depth is the architecture's."""
-    return Recipe(drop_path=entry.architecture.drop_path_rate)
+def default_recipe(entry: ModelEntry, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """PaddleClas's recipe for a model of the registry, with `changes` by field.
+
+    The stochastic depth is the architecture's. In a training of fewer epochs the warm-up keeps its share of them,
+    unless the changes have another. Raises InputError as `Recipe` does.
+    """
+    recipe = Recipe(drop_path=entry.architecture.drop_path_rate)
+    given = dict(changes or {})
+    epochs = given.get("epochs", recipe.epochs)
+    if isinstance(epochs, int) and 1 <= epochs < recipe.epochs:
+        given.setdefault("warmup_epochs", recipe.warmup_epochs * epochs / recipe.epochs)
+    return dataclasses.replace(recipe, **given)
 
 
 def decays(name: str, shape: tuple[int, ...]) -> bool:

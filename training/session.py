@@ -21,7 +21,7 @@ from ..errors import CheckpointError, DatasetError, TrainingError
 from ..families import ModelSpec, at_image_size
 from ..reference.paddle.build import build_model
 from ..reference.paddle.importing import require_paddle
-from ..registry import ModelEntry, Preprocess, labels
+from ..registry import ModelEntry, labels
 from ..results import Array
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from .images import OnError
@@ -93,7 +93,7 @@ def prepare(request: Request, progress: Progress) -> Job:
     identity: dict[str, Any] = {"model": entry.name, "initial weights": checkpoint.sha256 if checkpoint else None}
     return Job(
         spec=spec,
-        crop=preprocess_at(entry, spec.image_size),
+        crop=entry.preprocess.at_image_size(spec.image_size),
         recipe=request.recipe,
         train=train,
         val=val,
@@ -178,14 +178,6 @@ def fitted_weights(checkpoint: Checkpoint, spec: ModelSpec, seed: int, progress:
         "the head starts from random weights"
     )
     return {**checkpoint.state, **head}
-
-
-def preprocess_at(entry: ModelEntry, image_size: int) -> Preprocess:
-    """The registry's preprocessing; at another image size the short side keeps its share, as in an export."""
-    if image_size == entry.image_size:
-        return entry.preprocess
-    share = entry.preprocess.resize_size / entry.preprocess.crop_size
-    return dataclasses.replace(entry.preprocess, crop_size=image_size, resize_size=round(image_size * share))
 
 
 def export_command(request: Request, image_size: int) -> str:

@@ -16,7 +16,7 @@ from ..precisions import FP32
 from ..results import Array, EngineInfo
 from .engine_settings import suspects
 from .layer_errors import LIMIT, LayerError, LayerErrors
-from .layers import LayerSource, Tap
+from .probe_points import LayerSource, ProbePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def bisect(
     when a file cannot be read or the reference's own values are not finite.
     """
     run = LayerErrors(artifact, engine, images, reference, precision, build=build)
-    if not run.taps:
+    if not run.points:
         return _not_compared(run, f"{run.source.model_file.name} has no parameters under the checkpoint's names")
     try:
         return _bisect(run, every_layer)
@@ -71,12 +71,12 @@ def bisect(
 
 def _bisect(run: LayerErrors, every_layer: bool) -> Bisection:
     outputs = run.compare_outputs()
-    layers = run.compare([tap for tap in run.taps if every_layer or tap.block])
+    layers = run.compare([point for point in run.points if every_layer or point.block])
     if not layers:
         return _not_compared(run, "the reference has no layers under the checkpoint's names")
     found = _first_jump([*layers, *outputs])
     if not every_layer and (found is not None or not run.same_outputs):
-        layers = run.compare(_inside(run.taps, layers, found))
+        layers = run.compare(_inside(run.points, layers, found))
         found = _first_jump([*layers, *outputs])
     return _report(run, [*layers, *outputs], found)
 
@@ -91,14 +91,14 @@ def _first_jump(layers: Sequence[LayerError]) -> int | None:
     return None
 
 
-def _inside(taps: Sequence[Tap], blocks: Sequence[LayerError], found: int | None) -> list[Tap]:
-    """The taps inside the first bad block and the one before it, where a small error may have gone unseen; or all."""
+def _inside(points: Sequence[ProbePoint], blocks: Sequence[LayerError], found: int | None) -> list[ProbePoint]:
+    """The probe points inside the first bad block and the one before it, where a small error may hide; or all."""
     if found is None:
-        return list(taps)
-    names = [tap.name for tap in taps]
+        return list(points)
+    names = [point.name for point in points]
     start = names.index(blocks[found - 2].name) + 1 if found >= 2 else 0
     stop = names.index(blocks[found].name) + 1 if found < len(blocks) else len(names)
-    return list(taps[start:stop])
+    return list(points[start:stop])
 
 
 def _report(run: LayerErrors, layers: Sequence[LayerError], found: int | None) -> Bisection:
@@ -156,6 +156,6 @@ def _without_jump(run: LayerErrors, layers: Sequence[LayerError]) -> str:
 
 def _not_compared(run: LayerErrors, why: str) -> Bisection:
     example = f"{run.wanted[0].anchor}.weight"
-    needed = "" if run.taps else f", such as {example}: 'onnxzoo export' writes files that have them"
+    needed = "" if run.points else f", such as {example}: 'onnxzoo export' writes files that have them"
     message = f"{run.engine_name}: layers cannot be compared: {why}{needed}"
     return Bisection(run.source.info, (), None, None, None, {}, (), message)

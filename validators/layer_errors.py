@@ -19,8 +19,9 @@ from ..engines import ENGINES
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
 from ..precisions import FP32, PRECISIONS
 from ..results import Array
-from .graph_taps import OnnxLayers
-from .layers import INPUT, LayerSource, Permutation, Tap, relative_error, taps_of, token_orders
+from .graph_probes import OnnxLayers
+from .layer_values import Permutation, relative_error, token_orders
+from .probe_points import INPUT, LayerSource, ProbePoint, probe_points_of
 
 LIMIT = 3.0
 """An error above so many times the noise is none of rounding."""
@@ -59,15 +60,15 @@ def onnx_layers(artifact: Artifact, engine: str, precision: str = FP32, *, build
 
     `build`: whether an engine that takes minutes to build may be.
     """
-    taps = taps_of(artifact.architecture, artifact.num_classes)
-    return OnnxLayers(artifact.model_file(precision), taps, engine, precision, build=build)
+    points = probe_points_of(artifact.architecture, artifact.num_classes)
+    return OnnxLayers(artifact.model_file(precision), points, engine, precision, build=build)
 
 
 class LayerErrors:
     """One model on one engine beside a reference, on the same images: its layers' errors, measured when asked for.
 
-    `taps`: those that the ONNX file has, of all that are `wanted`. `same_outputs`: whether the outputs were right with
-    nothing marked. `healed_by`: layers whose marking made wrong outputs right.
+    `points`: those that the ONNX file has, of all that are `wanted`. `same_outputs`: whether the outputs were right
+    with nothing marked. `healed_by`: layers whose marking made wrong outputs right.
     """
 
     def __init__(
@@ -85,8 +86,8 @@ class LayerErrors:
         self.artifact, self.engine_name, self.precision = artifact, engine, precision
         self.images, self.reference = images, reference
         self.source = onnx_layers(artifact, engine, precision, build=build)
-        self.wanted = taps_of(artifact.architecture, artifact.num_classes)
-        self.taps = tuple(tap for tap in self.wanted if tap.name in self.source.found)
+        self.wanted = probe_points_of(artifact.architecture, artifact.num_classes)
+        self.points = tuple(point for point in self.wanted if point.name in self.source.found)
         self.orders: Mapping[int, Sequence[Permutation]] = token_orders(artifact.architecture, artifact.image_size)
         self.unit = NOISE.get(precision, max(NOISE.values()))
         size = np.sqrt(np.square(images.astype(np.float64)).mean(axis=(1, 2, 3), keepdims=True))
@@ -97,30 +98,30 @@ class LayerErrors:
         self.healed_by: list[str] = []
         self._done: dict[str, LayerError] = {}
 
-    def compare(self, taps: Sequence[Tap]) -> list[LayerError]:
-        """The errors of these and of all earlier taps, in order; runs the model for those that are new."""
-        new = [tap for tap in taps if tap.name not in self._done]
-        for names in self.source.chunks([tap.name for tap in new]):
+    def compare(self, points: Sequence[ProbePoint]) -> list[LayerError]:
+        """The errors of these and of all earlier probe points, in order; runs the model for those that are new."""
+        new = [point for point in points if point.name not in self._done]
+        for names in self.source.chunks([point.name for point in new]):
             actual = self.source.run_layers(self.images, names)
             expected, noisy = (self.reference.run_layers(x, names) for x in (self.images, self.changed_images))
-            for tap in new:
-                if tap.name in actual and tap.name in expected and tap.name in noisy:
-                    values = (expected[tap.name], actual[tap.name], noisy[tap.name])
-                    self._done[tap.name] = self._error(tap, *values)
+            for point in new:
+                if point.name in actual and point.name in expected and point.name in noisy:
+                    values = (expected[point.name], actual[point.name], noisy[point.name])
+                    self._done[point.name] = self._error(point, *values)
             self._watch(names)
-        return [self._done[tap.name] for tap in self.taps if tap.name in self._done]
+        return [self._done[point.name] for point in self.points if point.name in self._done]
 
     def compare_outputs(self) -> list[LayerError]:
         """The errors of the outputs of the model as it is, with nothing marked."""
         names = list(OUTPUTS.values())
         actual = self.source.run_outputs(self.images)
         expected, noisy = (self.reference.run_layers(x, names) for x in (self.images, self.changed_images))
-        widths = {tap.name: tap.width for tap in self.wanted}
+        widths = {point.name: point.width for point in self.wanted}
         errors = []
         for output, layer in OUTPUTS.items():
             if output in actual and layer in expected:
-                tap = Tap(output, "", "output", f"the output {output!r}", widths[layer])
-                errors.append(self._error(tap, expected[layer], actual[output], noisy[layer]))
+                point = ProbePoint(output, "", "output", f"the output {output!r}", widths[layer])
+                errors.append(self._error(point, expected[layer], actual[output], noisy[layer]))
                 if output == "logits":
                     self._logits = expected[layer], errors[-1].noise
         self.same_outputs = all(error.in_noise <= LIMIT for error in errors)
@@ -128,8 +129,8 @@ class LayerErrors:
 
     def on_other_engines(self, name: str) -> dict[str, float]:
         """The error of one layer on the other engines that work here without being built for minutes."""
-        tap = next((tap for tap in self.taps if tap.name == name), None)
-        if tap is None:
+        point = next((point for point in self.points if point.name == name), None)
+        if point is None:
             return {}
         expected = self.reference.run_layers(self.images, [name])[name]
         errors = {}
@@ -140,35 +141,35 @@ class LayerErrors:
                     actual = source.run_layers(self.images, [name])[name]
                 except (EngineUnavailableError, EngineError, InputError):
                     continue
-                errors[other] = self._relative(tap, expected, actual)[0]
+                errors[other] = self._relative(point, expected, actual)[0]
         return errors
 
-    def _error(self, tap: Tap, expected: Array, actual: Array, noisy: Array) -> LayerError:
-        error, problem = self._relative(tap, expected, actual)
-        noise, odd = self._relative(tap, expected, noisy)
+    def _error(self, point: ProbePoint, expected: Array, actual: Array, noisy: Array) -> LayerError:
+        error, problem = self._relative(point, expected, actual)
+        noise, odd = self._relative(point, expected, noisy)
         if odd:
-            raise ValidationError(f"the reference's own values of {tap.name} cannot be compared: it {odd}")
-        return LayerError(tap.name, tap.part, error, max(noise, self.unit), problem)
+            raise ValidationError(f"the reference's own values of {point.name} cannot be compared: it {odd}")
+        return LayerError(point.name, point.part, error, max(noise, self.unit), problem)
 
-    def _relative(self, tap: Tap, expected: Array, actual: Array) -> tuple[float, str]:
-        return relative_error(expected, actual, len(self.images), tap.width, self.orders)
+    def _relative(self, point: ProbePoint, expected: Array, actual: Array) -> tuple[float, str]:
+        return relative_error(expected, actual, len(self.images), point.width, self.orders)
 
     def _watch(self, names: Sequence[str]) -> None:
         """Note the layers whose marking makes wrong outputs right."""
         logits = self.source.outputs.get("logits")
         if self.same_outputs or self._logits is None or logits is None:
             return
-        tap = next(tap for tap in self.wanted if tap.name == OUTPUTS["logits"])
+        point = next(point for point in self.wanted if point.name == OUTPUTS["logits"])
         expected, noise = self._logits
-        if self._relative(tap, expected, logits)[0] <= LIMIT * noise:
+        if self._relative(point, expected, logits)[0] <= LIMIT * noise:
             self.healed_by.extend(names)
 
     def unseen(self, before: str | None, after: str) -> list[str]:
         """The parts of the model between two layers whose own layers are not in the file under their names."""
-        names = [tap.name for tap in self.wanted]
+        names = [point.name for point in self.wanted]
         if after not in names:
             return []
         between = self.wanted[names.index(before) + 1 if before in names else 0 : names.index(after)]
         own = self.wanted[names.index(after)].part
-        parts = (tap.part for tap in between if tap.name not in self.source.found)
+        parts = (point.part for point in between if point.name not in self.source.found)
         return [part for part in dict.fromkeys(parts) if part != own]

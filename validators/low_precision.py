@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..precisions import PRECISIONS
-from .graph_taps import QUANTIZED
+from .graph_probes import QUANTIZED
 from .onnx_file import reading
 from .parameters import ParameterCheck
 

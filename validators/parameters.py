@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..families import Architecture
 from ..families.pvt_v2.architecture import PvtV2Architecture
-from .graph_taps import GraphTaps
+from .graph_probes import GraphProbes
 from .onnx_file import reading
 
 Values = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ def check_parameters(
         absent = [name for name in state if name not in stored and not _may_be_absent(name, state[name])]
         sizes = {state[name].size for name in absent}
         others = [onnx.numpy_helper.to_array(t) for t in graph.initializer if absent and math.prod(t.dims) in sizes]
-    anchors = GraphTaps(graph, ()).anchors
+    anchors = GraphProbes(graph, ()).anchors
     problems, equal = [], 0
     for name in state:
         if name in stored:

@@ -13,7 +13,7 @@ from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
-from .layers import LayerSource
+from .probe_points import LayerSource
 from .running import open_engine, run_batches
 from .vectors import Vectors
 
@@ -104,7 +104,9 @@ class LiveModel:
             else ""
         )
         self.state = checkpoint.state
-        self._engine = _live_engine(name)(spec_of(artifact, checkpoint), checkpoint.state)
+        spec = spec_of(artifact, checkpoint)
+        with checkpoint.named():
+            self._engine = _live_engine(name)(spec, checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 

@@ -25,8 +25,7 @@ from .engine_checks import Check
 from .environment import environment
 from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
-from .references import Reference
-from .validate import Validation
+from .result import Compared, ValidationResult
 
 WORST_INPUTS = 8
 THUMBNAIL_PIXELS = 128
@@ -47,17 +46,12 @@ image-rendering: pixelated; border: 1px solid #d9dee3 } figcaption { overflow-wr
 """
 
 
-def write_report(
-    path: Path,
-    validation: Validation,
-    preprocess: Sequence[PreprocessCheck] = (),
-    bisections: Sequence[Bisection] = (),
-) -> None:
+def write_report(path: Path, result: ValidationResult) -> None:
     """Write the page, whole or not at all; its folder is made if need be.
 
     Raises InputError when it cannot be written.
     """
-    page = render(validation, preprocess, bisections)
+    page = render(result)
     try:
         with atomic_write(path) as file:
             file.write(page.encode("utf-8", errors="replace"))
@@ -77,34 +71,31 @@ def refuse_to_report(path: Path) -> None:
         raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 
 
-def render(
-    validation: Validation, preprocess: Sequence[PreprocessCheck] = (), bisections: Sequence[Bisection] = ()
-) -> str:
+def render(result: ValidationResult) -> str:
     """The page as text. Everything that is not made here, such as names and messages, is escaped."""
-    artifact = validation.artifact
-    passed = bool(validation) and all(preprocess)
+    artifact = result.artifact
     title = f"Validation of {artifact.name}"
     models = [file for file in artifact.files.values() if file.precision]
     about = [
         ("folder", str(artifact.folder)),
         ("date", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")),
         *((f"ONNX file, {file.precision}", f"{file.path}, sha256 {file.sha256}") for file in models),
-        *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in validation.tolerances.items()),
-        *((f"reference, {name}", _reference(reference)) for name, reference in validation.references.items()),
-        ("inputs", ", ".join(validation.inputs.names)),
-        *([("seed of the noise", str(validation.seed))] if validation.seed is not None else []),
-        *((f"{name}: not checked", reason) for name, reason in validation.unavailable.items()),
+        *((f"tolerance, {name}", _tolerance(t.value, t.snr_db)) for name, t in result.tolerances.items()),
+        *((f"reference, {name}", _reference(reference)) for name, reference in result.references.items()),
+        ("inputs", ", ".join(result.inputs.names)),
+        *([("seed of the noise", str(result.seed))] if result.seed is not None else []),
+        *((f"{name}: not checked", reason) for name, reason in result.unavailable.items()),
     ]
     sections = [
-        f'<h1>{_text(title)}</h1><p><span class="verdict {"pass" if passed else "fail"}">'
-        f"{'PASSED' if passed else 'FAILED'}</span> {sum(map(bool, validation.checks))} of "
-        f"{len(validation.checks)} checks</p>{_pairs(about)}",
-        f"<h2>Checks</h2>{_checks(validation.checks)}",
-        f"<h2>Where it differs</h2>{_bisections(bisections)}" if bisections else "",
+        f'<h1>{_text(title)}</h1><p><span class="verdict {"pass" if result else "fail"}">'
+        f"{'PASSED' if result else 'FAILED'}</span> {result.passed_checks} of "
+        f"{len(result.checks)} checks</p>{_pairs(about)}",
+        f"<h2>Checks</h2>{_checks(result.checks)}",
+        f"<h2>Where it differs</h2>{_bisections(result.bisections)}" if result.bisections else "",
         f"<h2>Absolute errors</h2><p>Number of values by |engine &minus; reference|, two bins a decade, counts on a "
-        f'logarithmic scale.</p><div class="grid">{"".join(_histograms(validation.checks))}</div>',
-        f'<h2>Worst inputs</h2><div class="grid">{"".join(_worst_inputs(validation))}</div>',
-        f"<h2>Preprocessing</h2>{_preprocess(preprocess)}" if preprocess else "",
+        f'logarithmic scale.</p><div class="grid">{"".join(_histograms(result.checks))}</div>',
+        f'<h2>Worst inputs</h2><div class="grid">{"".join(_worst_inputs(result))}</div>',
+        f"<h2>Preprocessing</h2>{_preprocess(result.preprocess.checks)}" if result.preprocess is not None else "",
         f"<h2>Environment</h2>{_pairs(environment().items())}",
     ]
     body = "\n".join(section for section in sections if section)
@@ -183,10 +174,10 @@ def _histogram(counts: Sequence[int]) -> str:
     return f'<svg viewBox="0 0 {width} {height + 18}" width="{width}" role="img">{bars}{marks}</svg>'
 
 
-def _worst_inputs(validation: Validation) -> Iterable[str]:
+def _worst_inputs(result: ValidationResult) -> Iterable[str]:
     """The inputs with the largest errors in units of the tolerance, as pictures."""
     worst: dict[int, tuple[float, str]] = {}
-    for check in validation.checks:
+    for check in result.checks:
         where = f"{check.requested}, {check.reference}, batch {check.batch_size}"
         ratios = dict(enumerate(check.comparison.row_ratios))
         if not ratios:
@@ -195,9 +186,9 @@ def _worst_inputs(validation: Validation) -> Iterable[str]:
             worst[row] = max(worst.get(row, (-1.0, "")), (ratio, where))
     ordered = sorted(worst.items(), key=lambda item: -item[1][0])[:WORST_INPUTS]
     for row, (ratio, where) in ordered:
-        picture = thumbnail(validation.inputs.images[row], validation.artifact.preprocess)
+        picture = thumbnail(result.inputs.images[row], result.artifact.preprocess)
         size = "not finite" if math.isinf(ratio) else f"{ratio:.1%} of the tolerance"
-        caption = f"{validation.inputs.names[row]}: {size} ({where})"
+        caption = f"{result.inputs.names[row]}: {size} ({where})"
         data = base64.b64encode(picture).decode("ascii")
         source = f"data:image/png;base64,{data}"
         yield f'<figure><img alt="" src="{source}"><figcaption>{_text(caption)}</figcaption></figure>'
@@ -251,7 +242,7 @@ def _tolerance(value: float, snr_db: float | None) -> str:
     )
 
 
-def _reference(reference: Reference) -> str:
+def _reference(reference: Compared) -> str:
     facts = ", ".join(f"{key} {value}" for key, value in reference.origin.items())
     return f"{facts}; {reference.remark}" if reference.remark else facts
 

@@ -12,12 +12,15 @@ from ..image import ImageInput
 from ..official import weights_of
 from ..precisions import FP32
 from ..results import EngineInfo
+from .bisect import Bisection
 from .compare import failed
 from .engine_checks import PARAMETERS, Check, Target, check_engine
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
 from .low_precision import check_low_precision
 from .parameters import ParameterCheck, check_parameters
+from .preprocess import PreprocessCheck
 from .references import AGAINST, CONFORMANCE, LiveModel, OtherArtifact, Recorded, Reference, live_by_default
+from .result import Compared, PreprocessResult, ValidationResult
 from .tolerances import Tolerance, coarser, tolerance_of
 from .vectors import read_vectors
 
@@ -145,6 +148,23 @@ class Validation:
             self.checks.append(check)
             yield check
         self.finished = True
+
+    def result(
+        self, *, bisections: Sequence[Bisection] = (), preprocess: Sequence[PreprocessCheck] | None = None
+    ) -> ValidationResult:
+        """What was found so far, as a value; `bisections` and `preprocess`: what else was looked at."""
+        return ValidationResult(
+            artifact=self.artifact,
+            tolerances=dict(self.tolerances),
+            references={name: Compared(dict(one.origin), one.remark) for name, one in self.references.items()},
+            inputs=self.inputs,
+            seed=self.seed,
+            checks=tuple(self.checks),
+            unavailable=dict(self.unavailable),
+            finished=self.finished,
+            bisections=tuple(bisections),
+            preprocess=None if preprocess is None else PreprocessResult(tuple(preprocess)),
+        )
 
     def _run(self) -> Iterator[Check]:
         for reference in self.references.values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 from ..errors import ArtifactError
 from ..results import Array
@@ -31,7 +33,7 @@ def read_vectors(artifact: Artifact) -> Vectors:
 
     The file is untrusted: what its headers declare is compared with what config.json implies before
     anything is decompressed. Raises ArtifactError when the file is missing, altered, malformed, does not fit the
-    model, or holds more than MAX_INPUTS inputs.
+    model, holds more than MAX_INPUTS inputs, or values that are not finite.
     """
     path = artifact.verified(CONFORMANCE_FILE)
     size = artifact.image_size
@@ -46,6 +48,12 @@ def read_vectors(artifact: Artifact) -> Vectors:
             arrays = {name: _floats(archive, name, (len(names), *rows[name])) for name in (INPUT_NAME, *OUTPUT_NAMES)}
     except ValueError as error:
         raise ArtifactError(f"{path} cannot be read: {error}; export or download the model again") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{path}: the recorded {name!r} hold NaN or infinity: the file is damaged, or was recorded from a "
+                "reference that was not finite; export or download the model again"
+            )
     images = arrays.pop(INPUT_NAME)
     return Vectors(names, images, arrays)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..text import beginning
+
 MAX_TEXT = 1000
 SHOWN = 60
 
@@ -34,14 +36,15 @@ class Fields:
         """A whole number; true and 1.0 are none."""
         value = self.value(key)
         if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"{self.named(key)} must be a whole number in {least}..{most}, got {shown(value)}")
+            expected = f"{least}" if least == most else f"a whole number from {least} to {most}"
+            raise ValueError(f"{self.named(key)} must be {expected}, got {shown(value)}")
         return value
 
     def number(self, key: str, least: float = -math.inf, most: float = math.inf) -> float:
         """A finite number."""
         value = self.value(key)
         if type(value) not in (int, float) or not least <= value <= most:
-            bounds = "" if least == -math.inf else f" in {least:g}..{most:g}"
+            bounds = "" if least == -math.inf else f" from {least:g} to {most:g}"
             raise ValueError(f"{self.named(key)} must be a number{bounds}, got {shown(value)}")
         return float(value)
 
@@ -77,5 +80,4 @@ class Fields:
 
 def shown(value: object) -> str:
     """The beginning of a value, for an error."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return beginning(repr(value), SHOWN)

@@ -19,6 +19,8 @@ MAX_FILE_BYTES = 2**31
 MAX_PATH_BYTES = 255
 """Of a path in config.json: what every file system takes as a single name."""
 
+MAX_WEIGHTS_BITS = 64
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Later versions may have further precisions than this one: they are listed, and not run.
 _PRECISION = re.compile(r"[a-z][a-z0-9_]{0,15}")
@@ -30,13 +32,15 @@ _NOT_IN_NAMES = frozenset('\\:*?"<>|')
 class ArtifactFile:
     """A file as config.json announces it: path relative to the folder, SHA-256, size in bytes.
 
-    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`.
+    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`. `weights_bits`: how many of its bits an int8 file's
+    weights use; 8 are right only on CPUs with VNNI or the like, None where the file does not say.
     """
 
     path: str
     sha256: str
     bytes: int
     precision: str | None
+    weights_bits: int | None = None
 
     def problem(self, found: Path) -> str | None:
         """What is wrong with the file at `found`, size first, as that takes no reading; None: it is this one."""
@@ -70,7 +74,8 @@ def parse_file(path: str, values: Fields) -> ArtifactFile:
         raise ValueError(f"{path}: precision must be a word like fp32, or null, got {shown(precision)}")
     if precision is not None and not path.endswith(".onnx"):
         raise ValueError(f"{path}: a file with a precision must be an ONNX file, named *.onnx")
-    return ArtifactFile(path, sha256, size, precision)
+    bits = values.whole("weights_bits", 1, MAX_WEIGHTS_BITS) if "weights_bits" in values.values else None
+    return ArtifactFile(path, sha256, size, precision, bits)
 
 
 def may_lie_at(found: Path, folder: Path) -> bool:

@@ -116,6 +116,35 @@ def described_files(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
+def add_model(folder: Path, precision: str, *, weights_bits: int | None = None) -> Artifact:
+    """List the ONNX file of this precision, which is in its place in `folder`, in config.json; whatever else stays.
+
+    `weights_bits`: of an int8 file's weights. Raises ArtifactError when there is no artifact, no such file, or
+    config.json cannot be written.
+    """
+    current = read_artifact(folder)
+    path = MODEL_FILES[precision]
+    file = folder / path
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing; it must be there before {CONFIG_FILE} can list it")
+    entry: dict[str, Any] = {"sha256": sha256_of(file), "bytes": file.stat().st_size, "precision": precision}
+    if weights_bits is not None:
+        entry["weights_bits"] = weights_bits
+    write_config(folder, {**current.config, "files": {**current.config["files"], path: entry}})
+    return read_artifact(folder)
+
+
+def forget_missing(folder: Path) -> None:
+    """Take the files that are not in `folder` out of config.json, as a copy of a part of a Hub repo needs it.
+
+    Raises ArtifactError when there is no artifact, or config.json cannot be written.
+    """
+    current = read_artifact(folder)
+    here = {path: entry for path, entry in current.config["files"].items() if (folder / path).is_file()}
+    if len(here) < len(current.files):
+        write_config(folder, {**current.config, "files": here})
+
+
 def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, changed: str) -> None:
     """Add records of one kind to config.json. Whatever else the file holds stays.
 

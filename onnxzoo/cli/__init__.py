@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "download": "onnxzoo.cli.download:command",
     "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
+    "quantize": "onnxzoo.cli.quantize:command",
     "validate": "onnxzoo.cli.validate:command",
     "publish": "onnxzoo.cli.publish:command",
     "train": "onnxzoo.cli.train:command",

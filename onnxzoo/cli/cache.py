@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import InputError
+from ..files import cache_fault
 from ..hub.names import require_endpoint
 from .output import print_json, say
 
@@ -23,6 +25,8 @@ def command() -> None:
     cache are left alone, and so is what a running process writes.
     """
     require_endpoint()
+    if (fault := cache_fault()) is not None:
+        raise InputError(fault)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -10,6 +10,7 @@ import click
 
 from . import variables_of_ours
 from .output import print_json, say
+from .parameters import Number
 
 if TYPE_CHECKING:
     from ..doctor import Diagnosis, EngineCheck
@@ -19,9 +20,7 @@ NOTHING_WORKS = 3
 
 @click.command("doctor", short_help="Say which engines work here, and how to cure the others.")
 @click.option("--hub", is_flag=True, help="Also try to reach the Hugging Face Hub.")
-@click.option(
-    "--timeout", default=60.0, show_default=True, type=click.FloatRange(min=1), help="Seconds for each check."
-)
+@click.option("--timeout", default=60.0, show_default=True, type=Number(1), help="Seconds for each check.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> None:
@@ -56,7 +55,11 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"OpenVINO  {device.name}: {device.description} ({arithmetic})"
     if found.openvino_fault:
         yield f"OpenVINO  {found.openvino_fault}"
+    # What is wrong with the folder of them all is said once.
+    yield from dict.fromkeys(f"cache     {one.fault}" for one in found.caches if one.fault and not one.exists)
     for folder in found.caches:
+        if folder.fault and not folder.exists:
+            continue
         size = f"{folder.files} files, {folder.bytes / 2**20:.1f} MiB" if folder.exists else "not there yet"
         fault = f"; {folder.fault}" if folder.fault else ""
         yield f"cache     {folder.path}: {size}{'' if folder.writable else '; cannot be written'}{fault}"

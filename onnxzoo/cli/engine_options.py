@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS
+from .completion import engine_names
+from .parameters import Whole
+from .progress import Line, progress
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -16,6 +23,7 @@ _ENGINE = click.option(
     "--engine",
     default="auto",
     show_default=True,
+    shell_complete=engine_names,
     help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU, cuda:1 for a device. Used or refused; "
     "auto takes the first that works.",
 )
@@ -28,7 +36,7 @@ _PRECISION = click.option(
 )
 _THREADS = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="Threads of the CPU; without it the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
 )
 _STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
@@ -68,7 +76,7 @@ def _allow_pixels(_context: click.Context, _option: click.Parameter, pixels: int
 
 max_pixels_option = click.option(
     "--max-pixels",
-    type=click.IntRange(min=1, max=2**48),
+    type=Whole(1, 2**48),
     expose_value=False,
     callback=_allow_pixels,
     help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",
@@ -76,8 +84,18 @@ max_pixels_option = click.option(
 """--max-pixels, which takes effect by itself."""
 
 
+@contextlib.contextmanager
+def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[Model, Line]]:
+    """Load a model, show that and what follows on the line of progress, and close the model at the end.
+
+    `options`: as `onnxzoo.load` takes them, and raises for them.
+    """
+    from ..model import load
+
+    with progress(f"loading {model}", "images", quiet=quiet) as line, load(model, **options) as loaded:
+        yield loaded, line
+
+
 def batch_size_option(command: Command) -> Command:
     """Add --batch-size, None without it."""
-    return click.option(
-        "--batch-size", type=click.IntRange(min=1), help="Images of one run of the engine; 8 without it."
-    )(command)
+    return click.option("--batch-size", type=Whole(1), help="Images of one run of the engine; 8 without it.")(command)

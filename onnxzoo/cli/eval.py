@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..artifact.folder import documented_entry
 from ..datasets import DATASETS
 from .completion import model_names
-from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import print_json, report, say
-from .progress import progress, quiet_option
+from .parameters import FILE, FILE_OR_FOLDER, Whole
+from .progress import quiet_option
 
 if TYPE_CHECKING:
     from ..evaluation.accuracy import Evaluation
@@ -30,20 +29,24 @@ SHOWN_CLASSES = 20
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE_OR_FOLDER,
     help="Folder with class folders, val/ with class folders, val_list.txt, or IDX files; or a list file.",
 )
 @click.option("--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Which images.")
 @engine_options
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="With --engine paddle, the reference: its checkpoint; without it the registry's, downloaded if need be.",
 )
 @batch_size_option
 @max_pixels_option
-@click.option("--classes", help="Only these classes of the data: names or ids, with commas between them.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many images, spread evenly over the data.")
+@click.option(
+    "--classes",
+    help="Only these classes of the data: names, or ids of the data (class folders count in the order of their names), "
+    "with commas between them.",
+)
+@click.option("--limit", type=Whole(1), help="Only so many images, spread evenly over the data.")
 @click.option(
     "--record",
     metavar="DATA",
@@ -79,7 +82,7 @@ def command(
     from ..evaluation.accuracy import evaluate
     from ..evaluation.record import data_in_words, record_evaluation
     from ..hub import require_own
-    from ..model import BATCH_SIZE, load
+    from ..model import BATCH_SIZE
     from ..registry import models
 
     if record is not None:
@@ -87,32 +90,34 @@ def command(
             raise click.UsageError("--record is for all validation images: not with --limit, --classes or --split")
         data_in_words(record)
 
-    with contextlib.ExitStack() as stack:
-        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
-        running = load(
-            model,
-            engine=engine,
-            precision=precision,
-            weights=weights,
-            threads=threads,
-            batch_size=batch_size,
-            hint="latency" if batch_size == 1 else "throughput",
-            strict=strict,
-            trust=trust,
-        )
-        loaded = stack.enter_context(running)
+    with loaded_model(
+        model,
+        quiet=quiet,
+        engine=engine,
+        precision=precision,
+        weights=weights,
+        threads=threads,
+        batch_size=batch_size,
+        hint="latency" if batch_size == 1 else "throughput",
+        strict=strict,
+        trust=trust,
+    ) as (loaded, line):
         if record is not None:
             require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
         # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
         named_by = models().get(loaded.name) if classes else entry
         line.begin(f"listing {data}")
+        wanted = None if classes is None else [item.strip() for item in classes.split(",")]
         dataset = open_dataset(
             data,
             "train" if split == "train" else "val",
-            classes=None if classes is None else [item.strip() for item in classes.split(",")],
+            classes=wanted,
             label_set=None if named_by is None else named_by.labels,
         )
+        for item, name in zip(wanted or (), dataset.classes, strict=False):
+            if item.isdigit() and item != name:
+                say(f"onnxzoo: --classes {item} is {name!r}, by its place in the data", err=True)
         if dataset.skipped:
             say(f"onnxzoo: {dataset.skipped}", err=True)
         line.begin("classifying", len(dataset))
@@ -122,7 +127,7 @@ def command(
     for image in result.unreadable:
         report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
     if as_json:
-        print_json({"data": str(data), "split": split, **as_document(result, entry)})
+        print_json({"data": str(data), "split": split, **result.to_dict(entry)})
     else:
         say(*_lines(result, entry, data, split))
     if record is not None:
@@ -130,29 +135,6 @@ def command(
         say(f"recorded in {loaded.artifact.folder}: {written.precision} on {written.dataset}", err=True)
     if result.unreadable:
         ctx.exit(1)
-
-
-def as_document(result: Evaluation, entry: ModelEntry | None) -> dict[str, Any]:
-    """The result in plain JSON values; `entry` gives the documented accuracy, where there is one."""
-    documented = None
-    if entry is not None:
-        documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
-    return {
-        "model": result.model,
-        "engine": dataclasses.asdict(result.engine),
-        "images": result.images,
-        "correct": result.correct,
-        "correct_top5": result.correct_top5,
-        "top1": result.top1,
-        "top1_interval_95": list(result.top1_interval),
-        "top5": result.top5,
-        "top5_interval_95": list(result.top5_interval),
-        "documented": documented,
-        "seconds": result.seconds,
-        "images_per_second": result.images_per_second,
-        "classes": [{**dataclasses.asdict(row), "top1": row.top1} for row in result.classes],
-        "unreadable": [dataclasses.asdict(image) for image in result.unreadable],
-    }
 
 
 def _lines(result: Evaluation, entry: ModelEntry | None, data: Path, split: str) -> Iterator[str]:

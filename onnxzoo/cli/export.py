@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..errors import ExportError, InputError
-from ..registry import ModelEntry, find, models
+from ..errors import ExportError
+from ..registry import ModelEntry, find
 from .completion import model_names
-from .output import say
+from .output import print_json, say
+from .parameters import FILE, FOLDER, OUTPUT, Whole
 from .progress import quiet_option
 
 if TYPE_CHECKING:
-    from ..artifact.folder import Artifact
+    from ..exports.many import Job, Result
 
 
 @click.command("export", short_help="Turn checkpoints into ONNX artifacts.")
@@ -25,26 +27,27 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Export every model that has a published checkpoint.")
 @click.option(
     "--weights",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Checkpoint of one model, .pdparams or .safetensors; without it the registry's is downloaded.",
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of checkpoints, called as in the registry's addresses, or NAME.pdparams or NAME.safetensors.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="Artifact folder, by default the model's place in the cache; with several models, the folder above theirs.",
 )
-@click.option("--image-size", type=click.IntRange(min=1), metavar="S", help="Side of the square input in pixels.")
+@click.option("--image-size", type=Whole(1), metavar="S", help="Side of the square input in pixels.")
 @click.option(
     "--labels",
     "labels_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Class names, one a line, with or without a leading id; or the config.json of an artifact.",
 )
+@click.option("--skip-exported", is_flag=True, help="Leave out what the same tools have made of the same checkpoint.")
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")
 @click.pass_context
@@ -57,22 +60,20 @@ def command(
     out: Path | None,
     image_size: int | None,
     labels_file: Path | None,
+    skip_exported: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Export models: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder.
 
-    One model ends with the name of its folder. Several, or --all, go on after a failure and end with a table.
+    One model ends with the name of its folder. Several, or --all, go on after a failure and end with a table; run
+    again with --skip-exported, only the rest is exported.
     """
     entries = _chosen(names, every)
     several = every or len(entries) > 1
     if weights is not None and (several or weights_dir is not None):
         raise click.UsageError("--weights names the checkpoint of one model; several need --weights-dir")
-    if not several and not as_json:
-        file = weights if weights_dir is None else find_weights(entries[0], weights_dir)
-        say(str(export_one(entries[0], file, out, labels_file, image_size, quiet=quiet).folder))
-        return
-    from .export_many import Job, export_all, print_results
+    from ..exports.many import Job
 
     jobs = [
         Job(
@@ -82,104 +83,146 @@ def command(
             out=out / entry.name if out is not None and several else out,
             labels_file=labels_file,
             image_size=image_size,
-            quiet=quiet,
+            skip_exported=skip_exported,
         )
         for entry in entries
     ]
-    results = export_all(jobs)
-    print_results(results, as_json=as_json)
+    with Steps(several=several, quiet=quiet) as steps:
+        if not several and not as_json:
+            say(str(_export(jobs[0], steps)))
+            return
+        results = _export_all(jobs, steps)
+    if as_json:
+        print_json({"results": [_as_dict(result) for result in results]})
+    else:
+        say(*_table(results))
     context.exit(0 if all(results) else 1)
-
-
-def export_one(
-    entry: ModelEntry,
-    weights: Path | None,
-    out: Path | None,
-    labels_file: Path | None,
-    image_size: int | None,
-    *,
-    quiet: bool = False,
-) -> Artifact:
-    """Export one model. Raises as `export_model` does.
-
-    Its progress, unless `quiet`, and the log of a tool that fails go to stderr.
-    """
-    from ..exports.pipeline import export_model
-
-    steps = _Steps(quiet=quiet)
-    with tqdm(
-        unit="B", unit_scale=True, desc=entry.name, file=sys.stderr, disable=quiet or None, leave=False, delay=0.5
-    ) as bar:
-
-        def downloaded(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        try:
-            artifact = export_model(
-                entry,
-                weights=weights,
-                out=out,
-                labels_file=labels_file,
-                image_size=image_size,
-                progress=steps.begin,
-                download_progress=downloaded,
-            )
-        except BaseException as error:
-            steps.end("failed" if isinstance(error, Exception) else "ended")
-            if isinstance(error, ExportError) and error.log:
-                say(*error.log.rstrip().splitlines(), err=True)
-            raise
-    steps.end()
-    return artifact
-
-
-def find_weights(entry: ModelEntry, folder: Path) -> Path:
-    """The model's checkpoint in `folder`: called as in its registry address, or after the model.
-
-    Raises InputError, with the names that would do, when there is none. Nothing is downloaded instead.
-    """
-    from ..weights.download import file_name
-
-    names = [f"{entry.name}.pdparams", f"{entry.name}.safetensors"]
-    if entry.source.url:
-        names.insert(0, file_name(entry.source.url))
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(
-        f"no checkpoint of {entry.name} in {folder}: expected {', '.join(names[:-1])} or {names[-1]}; "
-        "without --weights-dir it is downloaded"
-    )
 
 
 def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
     if every and names:
         raise click.UsageError("name models or give --all, not both")
     if every:
-        # Models without an address come with this package, trained and exported.
-        return [entry for entry in models().values() if entry.source.url]
+        from ..exports.many import exportable
+
+        return exportable()
     if not names:
         raise click.UsageError("Missing argument 'NAME': a model of 'onnxzoo list', or give --all.")
     return list({entry.name: entry for entry in map(find, names)}.values())
 
 
-class _Steps:
-    """Prints the title of each step as it begins and its duration when the next one does."""
+def _export(job: Job, steps: Steps) -> Path:
+    """Export one model in this process, whose errors are the command's; returns the artifact's folder."""
+    from ..exports.many import already_exported
+    from ..exports.pipeline import export_model
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    if job.skip_exported and (there := already_exported(job)) is not None:
+        say(f"onnxzoo: {job.name} is exported already", err=True)
+        return there.folder
+    try:
+        return export_model(
+            find(job.name),
+            weights=job.checkpoint(),
+            out=job.out,
+            labels_file=job.labels_file,
+            image_size=job.image_size,
+            progress=steps.step,
+            download_progress=steps.downloaded,
+        ).folder
+    except ExportError as error:
+        steps.failed(error.log)
+        raise
+    except Exception:
+        steps.failed()
+        raise
+
+
+def _export_all(jobs: list[Job], steps: Steps) -> list[Result]:
+    from ..exports.many import export_many
+
+    results = []
+    for result in export_many(jobs, steps):
+        if result:
+            steps.done()
+        else:
+            steps.failed(result.log)
+            say(f"{result.name}: {result.error}", err=True)
+        results.append(result)
+    return results
+
+
+def _table(results: Sequence[Result]) -> Iterator[str]:
+    yield f"{'model':<18}{'seconds':>9}{'peak MiB':>10}{'nodes':>7}{'file MB':>9}  result"
+    for result in results:
+        megabytes = "-" if result.bytes is None else f"{result.bytes / 1e6:.1f}"
+        peak = "-" if result.peak_mib is None else f"{result.peak_mib:.0f}"
+        nodes = "-" if result.nodes is None else str(result.nodes)
+        outcome = result.error or ("already exported" if result.skipped else "ok")
+        yield f"{result.name:<18}{result.seconds:>9.1f}{peak:>10}{nodes:>7}{megabytes:>9}  {outcome}"
+    failed = sum(not result for result in results)
+    yield f"{len(results) - failed} of {len(results)} exported" + (f", {failed} FAILED" if failed else "")
+
+
+def _as_dict(result: Result) -> dict[str, Any]:
+    """The result for programs; the log of a tool that failed went to stderr."""
+    return {name: value for name, value in dataclasses.asdict(result).items() if name != "log"}
+
+
+class Steps:
+    """Prints what an export does to stderr: the title of each step as it begins, its duration when it has ended.
+
+    It is a `Watcher` of `exports.many`. A download has a bar, on a terminal.
+    """
+
+    def __init__(self, *, several: bool, quiet: bool) -> None:
+        self._several, self._quiet = several, quiet
         self._started = time.perf_counter()
         self._open = False
+        self._bar: Any = None
 
-    def begin(self, number: int, total: int, title: str) -> None:
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._close("" if kind is None else "ended")
+
+    def begin(self, name: str, number: int, count: int) -> None:
+        """Say which of several models is begun."""
+        if self._several and not self._quiet:
+            say(f"{name} ({number} of {count})", err=True)
+
+    def step(self, number: int, total: int, title: str) -> None:
+        """Say that a step begins."""
         if self._quiet:
             return
-        self.end()
+        self._close()
         self._started, self._open = time.perf_counter(), True
         say(f"[{number}/{total}] {title} ...", err=True, nl=False)
 
-    def end(self, outcome: str = "") -> None:
+    def downloaded(self, done: int, total: int | None) -> None:
+        """Show how much of the checkpoint is here."""
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        if self._bar is None:
+            disabled = self._quiet or None
+            self._bar = tqdm(unit="B", unit_scale=True, file=sys.stderr, disable=disabled, leave=False, delay=0.5)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def done(self) -> None:
+        """End the last step of a model."""
+        self._close()
+
+    def failed(self, log: str = "") -> None:
+        """End the step that failed, and show what its tool printed."""
+        self._close("failed")
+        if log:
+            say(*log.rstrip().splitlines(), err=True)
+
+    def _close(self, outcome: str = "") -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
         if self._open:
             say(f" {outcome or f'{time.perf_counter() - self._started:.1f} s'}", err=True)
         self._open = False

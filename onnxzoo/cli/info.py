@@ -12,9 +12,9 @@ from ..artifact.folder import Artifact, ValidationRecord
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..registry import ModelEntry
 from ..source import resolve
+from ..strict_json import plain
 from .completion import model_names
 from .output import print_json, say
-from .validate_text import plain
 
 
 @click.command("info", short_help="Show what is known about a model.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +15,10 @@ import click
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ImageError, InputError
 from .completion import model_names
-from .engine_options import batch_size_option, engine_options, max_pixels_option
+from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import report, say, write_json
-from .progress import progress, quiet_option
+from .parameters import Whole
+from .progress import quiet_option
 
 STANDARD_INPUT = "-"
 
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from ..engines.options import Hint
     from ..image_reading import ImageInput
     from ..model import Model
-    from ..results import Prediction
+    from ..stream import Result
 
 
 @click.command("predict", short_help="Classify images.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show per image.")
+@click.option("--top-k", default=5, show_default=True, type=Whole(1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
 @max_pixels_option
@@ -73,34 +74,29 @@ def command(
         # Nothing to do is wrong usage, and not worth loading a model for.
         raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
 
-    from ..model import load
-
     failed = False
     hint: Hint = "throughput" if count == size > 1 else "latency"
-    with contextlib.ExitStack() as stack:
-        line = stack.enter_context(progress(f"loading {model}", "images", quiet=quiet))
-        running = load(
-            model,
-            engine=engine,
-            precision=precision,
-            threads=threads,
-            batch_size=batch_size,
-            hint=hint,
-            strict=strict,
-            trust=trust,
-        )
-        loaded = stack.enter_context(running)
+    with loaded_model(
+        model,
+        quiet=quiet,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        batch_size=batch_size,
+        hint=hint,
+        strict=strict,
+        trust=trust,
+    ) as (loaded, line):
         line.begin("predicting")
-        done = 0
         writer = JsonWriter(loaded) if as_json else TextWriter()
-        for batch in _batched(chain(ahead, found), size):
-            for item, outcome in _predict_each(loaded, batch, top_k):
-                if isinstance(outcome, Exception):
-                    failed = True
-                    report(f"standard input: {outcome}" if item == STANDARD_INPUT else str(outcome))
-                writer.write(item, outcome)
-                done += 1
-                line.advance(done)
+        names: deque[str] = deque()
+        for result in loaded.stream(_images(chain(ahead, found), names), top_k=top_k):
+            name = names.popleft()
+            if result.error is not None:
+                failed = True
+                report(f"standard input: {result.error}" if name == STANDARD_INPUT else str(result.error))
+            writer.write(name, result)
+            line.advance(result.index + 1)
         writer.end()
     if skipped:
         say(f"onnxzoo: {skipped}", err=True)
@@ -111,7 +107,7 @@ def command(
 class Writer(Protocol):
     """Prints outcomes as they come."""
 
-    def write(self, image: str, outcome: Prediction | Exception) -> None:
+    def write(self, image: str, result: Result) -> None:
         """Print what became of one image."""
 
     def end(self) -> None:
@@ -121,12 +117,11 @@ class Writer(Protocol):
 class TextWriter:
     """For people: the image on one line, its classes below it."""
 
-    def write(self, image: str, outcome: Prediction | Exception) -> None:
+    def write(self, image: str, result: Result) -> None:
         """Print one image's classes; errors are on stderr already."""
-        if isinstance(outcome, Exception):
-            return
-        say(image)
-        say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in outcome.top))
+        if result.prediction is not None:
+            say(image)
+            say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in result.prediction.top))
 
     def end(self) -> None:
         """Nothing closes the text."""
@@ -141,34 +136,35 @@ class JsonWriter:
         # The last result waits for the next one, so that nothing ends within a line, which progress would overwrite.
         self._waiting = ""
 
-    def write(self, image: str, outcome: Prediction | Exception) -> None:
+    def write(self, image: str, result: Result) -> None:
         """Append one result."""
-        result: dict[str, Any] = {"image": image}
-        if isinstance(outcome, Exception):
-            result["error"] = str(outcome)
+        entry: dict[str, Any] = {"image": image}
+        if result.prediction is None:
+            entry["error"] = str(result.error)
         else:
-            result["top"] = [dataclasses.asdict(best) for best in outcome.top]
+            entry["top"] = [dataclasses.asdict(best) for best in result.prediction.top]
         if self._waiting:
             write_json(f"{self._waiting},\n")
-        self._waiting = f"    {json.dumps(result)}"
+        self._waiting = f"    {json.dumps(entry)}"
 
     def end(self) -> None:
         """Close the document."""
         write_json(f"{self._waiting}\n  ]\n}}\n")
 
 
-def _predict_each(
-    model: Model, batch: list[str | NoImages], top_k: int
-) -> Iterator[tuple[str, Prediction | Exception]]:
-    images = [_image(item) for item in batch if isinstance(item, str)]
-    outcomes: list[Prediction | Exception]
-    try:
-        outcomes = [*model.predict(images, top_k)]
-    except ImageError:
-        outcomes = [_predict_one(model, image, top_k) for image in images]
-    following = iter(outcomes)
-    for item in batch:
-        yield (item, next(following)) if isinstance(item, str) else (item.argument, InputError(str(item)))
+def _images(items: Iterable[str | NoImages], names: deque[str]) -> Iterator[ImageInput | ImageError]:
+    """What the arguments name, to be read, or why there is nothing to read; what each is called joins `names`."""
+    for item in items:
+        names.append(item if isinstance(item, str) else item.argument)
+        if isinstance(item, NoImages):
+            yield ImageError(str(item))
+            continue
+        try:
+            image = _image(item)
+        except ImageError as error:
+            yield error
+        else:
+            yield image
 
 
 def _image(argument: str) -> ImageInput:
@@ -180,16 +176,3 @@ def _image(argument: str) -> ImageInput:
     if sys.stdin is None:
         raise ImageError("standard input is closed; pipe an image into it")
     return settled(sys.stdin.buffer)
-
-
-def _predict_one(model: Model, image: ImageInput, top_k: int) -> Prediction | Exception:
-    try:
-        return model.predict(image, top_k)
-    except ImageError as error:
-        return error
-
-
-def _batched(items: Iterable[str | NoImages], size: int) -> Iterator[list[str | NoImages]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

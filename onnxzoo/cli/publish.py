@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..artifact.folder import is_artifact, read_artifact
-from ..errors import ArtifactError, InputError, OnnxzooError
+from ..artifact.folder import read_artifact
 from ..hub.names import NAMESPACE_VARIABLE, require_endpoint
 from ..hub.names import namespace as namespace_in_use
 from .output import print_json, report, say
+from .parameters import FOLDER
 
 if TYPE_CHECKING:
     from ..hub.publish import Publication
+    from ..hub.publish_many import Outcome
 
 SHOWN_FILES = 5
 
 
 @click.command("publish", short_help="Publish artifacts on the Hugging Face Hub.")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option(
     "--repo-id",
     metavar="USER/NAME",
@@ -72,69 +71,28 @@ def command(
         raise click.UsageError("--message is empty")
     require_endpoint()
     from ..hub.publish import publish
+    from ..hub.publish_many import publish_many
 
     options["message"] = message
     if not every:
         repo_id = repo_id or f"{owner}/{read_artifact(folder).name}"
         done = publish(folder, repo_id, **options)
         if as_json:
-            print_json(_as_dict(done))
+            print_json(done.to_dict())
         else:
             say(*_lines(done))
         return
-    results = _publish_all(folder, str(owner), options)
+    results = []
+    for outcome in publish_many(folder, str(owner), **options):
+        if not outcome:
+            report(f"{outcome.folder.name}: {outcome.error}")
+        results.append(outcome)
+    results.sort(key=lambda one: one.folder)
     if as_json:
-        print_json({"results": [_outcome_as_dict(one) for one in results]})
+        print_json({"results": [one.to_dict() for one in results]})
     else:
         _print_table(results)
-    context.exit(0 if all(one.publication for one in results) else 1)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one artifact of many: `publication`, or `error`, one line."""
-
-    folder: Path
-    repo_id: str
-    publication: Publication | None = None
-    error: str = ""
-
-
-def _publish_all(folder: Path, namespace: str, options: dict[str, Any]) -> list[Outcome]:
-    """Publish each artifact in the folder as `namespace`/its name, whatever becomes of the others."""
-    from ..hub.publish import checked, publish
-
-    folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]
-    if not folders:
-        hint = "it is an artifact itself, leave --all out" if is_artifact(folder) else "expected a folder of artifacts"
-        raise InputError(f"there is no artifact in {folder}; {hint}")
-    # Whatever can be found wrong on this machine is found before the first request.
-    outcomes, packages = {}, {}
-    taken: dict[str, Path] = {}
-    local = {name: value for name, value in options.items() if name not in ("message", "replace")}
-    for one in folders:
-        outcomes[one] = Outcome(one, f"{namespace}/{one.name}")
-        with _noted(one, outcomes):
-            repo_id = f"{namespace}/{read_artifact(one).name}"
-            outcomes[one] = Outcome(one, repo_id)
-            if (other := taken.setdefault(repo_id.casefold(), one)) != one:
-                raise ArtifactError(f"{one.name} and {other.name} have one name, for which there is one repository")
-            packages[one] = checked(one, repo_id, **local)
-    for one, package in packages.items():
-        repo_id = outcomes[one].repo_id
-        with _noted(one, outcomes):
-            outcomes[one] = Outcome(one, repo_id, publish(one, repo_id, package=package, **options))
-    return list(outcomes.values())
-
-
-@contextlib.contextmanager
-def _noted(folder: Path, outcomes: dict[Path, Outcome]) -> Iterator[None]:
-    """Report an error of one artifact and note it, so that the others go on."""
-    try:
-        yield
-    except (OnnxzooError, OSError) as error:
-        report(f"{folder.name}: {error}")
-        outcomes[folder] = dataclasses.replace(outcomes[folder], error=str(error))
+    context.exit(0 if all(results) else 1)
 
 
 def _lines(done: Publication) -> list[str]:
@@ -180,15 +138,6 @@ def _result(done: Publication | None) -> str:
     if done.changed and done.dry_run:
         result = "would be published"
     return f"{result}, NOT VALIDATED" if done.unvalidated else result
-
-
-def _as_dict(done: Publication) -> dict[str, Any]:
-    return dataclasses.asdict(done) | {"changed": done.changed}
-
-
-def _outcome_as_dict(one: Outcome) -> dict[str, Any]:
-    publication = None if one.publication is None else _as_dict(one.publication)
-    return {"folder": str(one.folder), "repo_id": one.repo_id, "error": one.error or None, "publication": publication}
 
 
 def _count(files: int) -> str:

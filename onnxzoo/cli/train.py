@@ -20,6 +20,7 @@ from ..text import escaped
 from ..training.recipe import CROPS, Recipe, default_recipe
 from .completion import model_names
 from .output import say
+from .parameters import FILE, FILE_OR_FOLDER, OUTPUT, Whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,15 +74,15 @@ def recipe_options(function: F) -> F:
 @click.argument("name", shell_complete=model_names)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=FILE_OR_FOLDER,
     required=True,
     help="Folder with train/CLASS/* and val/CLASS/*, with train_list.txt and val_list.txt, or with IDX files.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for what comes out.  [out/train/NAME]")
-@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from.")
-@click.option("--image-size", type=click.IntRange(min=1), help="Side of the images in pixels.")
+@click.option("--out", type=OUTPUT, help="Folder for what comes out.  [out/train/NAME]")
+@click.option("--init", type=FILE, help="Checkpoint to start from.")
+@click.option("--image-size", type=Whole(1), help="Side of the images in pixels.")
 @click.option("--classes", help="Only these classes: names or ids, with commas between them.")
-@click.option("--holdout", type=click.IntRange(min=0), default=0, help="Validate on so many training images instead.")
+@click.option("--holdout", type=Whole(0), default=0, help="Validate on so many training images instead.")
 @click.option("--resume", is_flag=True, help="Go on where the training in --out stopped.")
 @click.option(
     "--on-error",
@@ -90,11 +91,11 @@ def recipe_options(function: F) -> F:
     show_default=True,
     help="What a damaged image does.",
 )
-@click.option("--save-steps", type=click.IntRange(min=0), default=0, help="Save every so many steps, too.")
-@click.option("--log-steps", type=click.IntRange(min=0), default=50, help="Record the loss every so many steps. [50]")
+@click.option("--save-steps", type=Whole(0), default=0, help="Save every so many steps, too.")
+@click.option("--log-steps", type=Whole(0), default=50, help="Record the loss every so many steps. [50]")
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     default=None,
     help="Threads that read images.",
 )
@@ -130,7 +131,7 @@ def command(
 
     entry = find(name)
     changes = {key: value for key, value in recipe_values.items() if value is not None}
-    recipe = dataclasses.replace(_shortened(default_recipe(entry), changes), **changes)
+    recipe = default_recipe(entry, changes)
     request = Request(
         entry=entry,
         data=data,
@@ -158,14 +159,6 @@ def command(
     say(f"best validation top-1 {outcome.best_top1:.4f} in epoch {outcome.best_epoch + 1}: {outcome.best}", err=True)
     say(f"to export it: {export_command(request, outcome.image_size)}", err=True)
     say(str(outcome.best))
-
-
-def _shortened(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe's warm-up for a shorter training: it keeps its share of the epochs unless it is given."""
-    epochs = changes.get("epochs", recipe.epochs)
-    if "warmup_epochs" in changes or not isinstance(epochs, int) or epochs >= recipe.epochs or epochs < 1:
-        return recipe
-    return dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
 
 
 def _quiet_paddle() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,23 +12,23 @@ import click
 
 from ..artifact.folder import Artifact
 from ..data.walk import NoImages, Skipped, find_images
+from ..errors import ModelNotFoundError
 from ..precisions import FP32
 from ..source import resolve
 from ..validators.tolerances import TOLERANCES
-from .completion import model_names
+from .completion import engine_names, model_names
 from .engine_options import trust_option
-from .output import print_json, say
+from .output import print_json
 from .output import report as report_error
-from .progress import Line, progress, quiet_option
-from .validate_all import validate_all
-from .validate_text import HEADER, bisection_lines, check_lines, plain, preprocess_lines
+from .output import say as print_lines
+from .parameters import FILE, OUTPUT_FILE, Number, Whole
+from .progress import progress, quiet_option
+from .validate_text import advice_lines, check_lines, difference_lines, head_lines, preprocess_lines, summary_lines
 
 if TYPE_CHECKING:
     from ..artifact.onnx_checks import Trust
-    from ..validators.preprocess import PreprocessCheck
-    from ..validators.validate import Validation
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+    from ..validators.many import Summary
+    from ..validators.result import PreprocessResult, ValidationResult
 
 
 @click.command("validate", short_help="Compare every engine with the reference.")
@@ -44,30 +44,39 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "artifact was made from.  [default: exact for models that were assembled from official weights and where Paddle is "
     "not installed, else paddle]",
 )
-@click.option("--against", metavar="NAME|DIR", help="Compare with another artifact in the same engine as well.")
+@click.option(
+    "--against",
+    metavar="NAME|DIR",
+    shell_complete=model_names,
+    help="Compare with another artifact in the same engine as well.",
+)
 @click.option("--against-precision", metavar="P", help=f"Precision of the other artifact's model.  [default: {FP32}]")
 @click.option(
     "--tol",
     "tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, above=True),
     help=f"Passes when |y - ref| <= tol + tol * |ref| for every value; for {FP32}, and for what --precision names.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
-@click.option("--engine", "engines", multiple=True, help="Engine to check; may be repeated.  [default: all that work]")
-@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
 @click.option(
-    "--batch-size", "batch_sizes", multiple=True, type=click.IntRange(min=1), help="May be repeated.  [default: 1 2 3]"
+    "--engine",
+    "engines",
+    multiple=True,
+    shell_complete=engine_names,
+    help="Engine to check; may be repeated.  [default: all that work]",
 )
+@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
+@click.option("--batch-size", "batch_sizes", multiple=True, type=Whole(1), help="May be repeated.  [default: 1 2 3]")
 @click.option("--images", metavar="DIR", help="With --weights or --against: run on these images as well.")
 @click.option(
     "--samples",
-    type=click.IntRange(1, 1000),
+    type=Whole(1, 1000),
     help="Number of noise inputs, and of --images at most, spread evenly.  [default: 3 and 32]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
+@click.option("--seed", type=Whole(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
 @click.option("--preprocess", is_flag=True, help="Check the image pipeline with golden images; needs no model.")
 @click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in HTML with everything.")
+@click.option("--report", type=OUTPUT_FILE, help="Write a page in HTML with everything.")
 @click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
 @trust_option
 @quiet_option
@@ -81,23 +90,27 @@ def command(context: click.Context, /, **given: Any) -> None:
     """
     options = Options(**given)
     options.refuse_nonsense()
-    document: dict[str, Any] = {}
-    code, write = 0, None
+    say = _say(options)
+    result: ValidationResult | Summary | PreprocessResult
     if options.every_model:
-        with progress("validating", "checks", quiet=options.quiet):
-            code = validate_all(options.choices, document, quiet=options.as_json)
+        result = _validate_all(options)
+        code = 1 if result.failed else 0 if result else ModelNotFoundError.exit_code
     elif options.model is not None:
-        with progress(f"validating {options.model}", "checks", quiet=options.quiet) as line:
-            passed, write = _validate_one(options.artifact(options.model), options, document, line)
-        code = 0 if passed else 1
-    if options.preprocess and options.model is None and not all(_check_preprocess(None, options, document)):
-        code = 1
+        result = _validate_one(options.artifact(options.model), options)
+        code = 0 if result else 1
+    else:
+        result = _check_preprocess(None, options)
+        code = 0 if result else 1
     if options.as_json:
-        print_json({**document, "passed": code == 0})
-    if write is not None:
-        # Last: whatever becomes of the page, the result is out.
-        write()
-        _say(options)(f"report: {options.report}")
+        print_json(result.to_dict())
+    if options.report is not None:
+        from ..validators.report import write_report
+        from ..validators.result import ValidationResult
+
+        # Last: whatever becomes of the page, the result is out. Without a model, a report was refused.
+        if isinstance(result, ValidationResult):
+            write_report(options.report, result)
+            say(f"report: {options.report}")
     context.exit(code)
 
 
@@ -155,101 +168,76 @@ class Options:
             raise click.UsageError("--against-precision needs --against")
 
 
-def _validate_one(
-    artifact: Artifact, options: Options, document: dict[str, Any], line: Line
-) -> tuple[bool, Callable[[], None] | None]:
-    """Validate one model with everything that was asked for, print it and fill `document`.
-
-    Returns whether it passed, and what writes the report that was asked for.
-    """
-    from ..validators.environment import environment
-    from ..validators.figures import HISTOGRAM_EDGES
+def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
+    """Validate one model with everything that was asked for, and print what is found as it comes."""
     from ..validators.locate import locate
     from ..validators.record import record, refuse_to_record
-    from ..validators.report import refuse_to_report, write_report
+    from ..validators.report import refuse_to_report
     from ..validators.validate import Validation
 
     if options.recording:
         refuse_to_record(artifact, options.tolerance, options.precisions or (FP32,))
     if options.report is not None:
         refuse_to_report(options.report)
-    validation = Validation(
-        artifact,
-        weights=options.weights,
-        reference=options.reference,
-        against=None if options.against is None else options.artifact(options.against),
-        against_precision=options.against_precision or FP32,
-        images=_images(options.images),
-        unreadable=lambda error: report_error(str(error)),
-        samples=options.samples,
-        seed=options.seed,
-        **options.choices,
-    )
     say = _say(options)
-    say(f"{artifact.name} in {artifact.folder}, {_tolerances(validation)}")
-    say(*(f"{name}: {one.remark}" for name, one in validation.references.items() if one.remark))
-    say(HEADER)
-    for check in validation.run():
-        say(*check_lines(check, validation.tolerances[check.precision]))
-        line.advance(len(validation.checks))
-    say(*(f"{name}: not checked: {reason}" for name, reason in validation.unavailable.items()))
-    bisections = list(locate(validation, every_layer=options.layers))
-    say(*(line for found in bisections for line in bisection_lines(found, every_layer=options.layers)))
-    if not validation:
-        say(*_advice(validation, options))
-    document |= {
-        "model": artifact.name,
-        "folder": str(artifact.folder),
-        "tolerances": plain(validation.tolerances),
-        "references": {
-            name: {**one.origin, **({"remark": one.remark} if one.remark else {})}
-            for name, one in validation.references.items()
-        },
-        "seed": validation.seed,
-        "inputs": list(validation.inputs.names),
-        "histogram_edges": list(HISTOGRAM_EDGES),
-        "checks": [{**plain(check), "passed": bool(check)} for check in validation.checks],
-        "unavailable": dict(validation.unavailable),
-        "bisections": plain(bisections),
-    }
-    pictures = _check_preprocess(artifact, options, document) if options.preprocess else []
-    passed = bool(validation) and all(pictures)
-    say(f"{'passed' if passed else 'FAILED'}: {sum(map(bool, validation.checks))} of {len(validation.checks)} checks")
-    if options.recording and passed:
-        written = record(validation)
-        say(f"recorded in {artifact.config_file}: {len(written)} validations")
-        document["recorded"] = plain(written)
-    elif options.recording:
-        say("not recorded: only a validation that passed is")
-    if options.as_json:
-        document["environment"] = environment()
-    if options.report is None:
-        return passed, None
-    return passed, functools.partial(write_report, options.report, validation, pictures, bisections)
-
-
-def _advice(validation: Validation, options: Options) -> Iterator[str]:
-    """What to do about a validation that failed, where the checks and bisections do not say it."""
-    from ..validators.locate import layered
-
-    if layered(validation) is None:
-        how = "--reference exact" if validation.artifact.assembled else "--weights CHECKPOINT"
-        yield f"to find the layer at fault: onnxzoo validate {options.model} {how}"
-    failed = {check.reference for check in validation.checks if not check}
-    if options.weights is not None and failed == {"conformance"}:
-        yield (
-            "the model agrees with this checkpoint but not with the outputs recorded in the artifact, which are of "
-            f"another one; export it again: onnxzoo export {validation.artifact.name} --weights {options.weights}"
+    with progress(f"validating {options.model}", "checks", quiet=options.quiet) as line:
+        validation = Validation(
+            artifact,
+            weights=options.weights,
+            reference=options.reference,
+            against=None if options.against is None else options.artifact(options.against),
+            against_precision=options.against_precision or FP32,
+            images=_images(options.images),
+            unreadable=lambda error: report_error(str(error)),
+            samples=options.samples,
+            seed=options.seed,
+            **options.choices,
         )
+        say(*head_lines(validation.result()))
+        for check in validation.run():
+            say(*check_lines(check, validation.tolerances[check.precision]))
+            line.advance(len(validation.checks))
+        bisections = list(locate(validation, every_layer=options.layers))
+        say(*difference_lines(validation.result(bisections=bisections), every_layer=options.layers))
+        if not validation:
+            say(*advice_lines(validation.result(), str(options.model), options.weights))
+        pictures = _check_preprocess(artifact, options).checks if options.preprocess else None
+        result = validation.result(bisections=bisections, preprocess=pictures)
+        say(f"{'passed' if result else 'FAILED'}: {result.passed_checks} of {len(result.checks)} checks")
+        if options.recording and result:
+            result = dataclasses.replace(result, recorded=(written := record(validation)))
+            say(f"recorded in {artifact.config_file}: {len(written)} validations")
+        elif options.recording:
+            say("not recorded: only a validation that passed is")
+    return result
 
 
-def _check_preprocess(artifact: Artifact | None, options: Options, document: dict[str, Any]) -> list[PreprocessCheck]:
+def _validate_all(options: Options) -> Summary:
+    """Validate every model on this machine; what goes wrong is on stderr as soon as it is known."""
+    from ..validators.many import Summary, installed_models, validate_many
+
+    with progress("validating", "checks", quiet=options.quiet):
+        results = []
+        for result in validate_many(
+            installed_models(),
+            options.choices,
+            lambda model, number, count: print_lines(f"{model.name} ({number} of {count})", err=True),
+        ):
+            if result.error:
+                report_error(f"{result.folder}: {result.error}")
+            results.append(result)
+        _say(options)(*summary_lines(results))
+        pictures = _check_preprocess(None, options) if options.preprocess else None
+    return Summary(tuple(results), pictures)
+
+
+def _check_preprocess(artifact: Artifact | None, options: Options) -> PreprocessResult:
     from ..validators.preprocess import check_description, check_preprocess
+    from ..validators.result import PreprocessResult
 
     checks = [*check_preprocess(), *(check_description(artifact) if artifact is not None else ())]
     _say(options)(*preprocess_lines(checks))
-    document["preprocess"] = [{**plain(check), "passed": bool(check)} for check in checks]
-    return checks
+    return PreprocessResult(tuple(checks))
 
 
 def _images(argument: str | None) -> list[str] | None:
@@ -261,17 +249,11 @@ def _images(argument: str | None) -> list[str] | None:
             raise click.BadParameter(str(image), param_hint="--images")
         found.append(image)
     if skipped:
-        say(f"onnxzoo: {skipped}", err=True)
+        print_lines(f"onnxzoo: {skipped}", err=True)
     return found
-
-
-def _tolerances(validation: Validation) -> str:
-    return "tolerance " + ", ".join(
-        f"{tolerance.value:g} ({name})" for name, tolerance in validation.tolerances.items()
-    )
 
 
 def _say(options: Options) -> Callable[..., None]:
     """Prints lines, unless JSON was asked for."""
 
-    return (lambda *_lines: None) if options.as_json else say
+    return (lambda *_lines: None) if options.as_json else print_lines

@@ -1,16 +1,18 @@
-"""What `onnxzoo validate` prints: lines of a table for people, plain values for JSON."""
+"""The lines that `onnxzoo validate` prints for people."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..validators.bisect import Bisection
     from ..validators.engine_checks import Check
+    from ..validators.many import ModelResult
     from ..validators.preprocess import PreprocessCheck
+    from ..validators.result import ValidationResult
     from ..validators.tolerances import Tolerance
 
 HEADER = (
@@ -61,17 +63,56 @@ def bisection_lines(found: Bisection, *, every_layer: bool) -> Iterator[str]:
             yield "  ".join([f"  {layer.name:<44}{layer.error:>10.2e}{layer.noise:>10.2e}", *notes])
 
 
-def plain(value: Any) -> Any:
-    """Any result in JSON's values: dataclasses as objects, and null for NaN and infinity, which JSON does not have."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+def head_lines(result: ValidationResult) -> Iterator[str]:
+    """What is validated, against what, and the head of the table of checks."""
+    met = ", ".join(f"{tolerance.value:g} ({name})" for name, tolerance in result.tolerances.items())
+    yield f"{result.artifact.name} in {result.artifact.folder}, tolerance {met}"
+    yield from (f"{name}: {one.remark}" for name, one in result.references.items() if one.remark)
+    yield HEADER
+
+
+def difference_lines(result: ValidationResult, *, every_layer: bool) -> Iterator[str]:
+    """What could not be checked, and where engines leave the reference."""
+    yield from (f"{name}: not checked: {reason}" for name, reason in result.unavailable.items())
+    for found in result.bisections:
+        yield from bisection_lines(found, every_layer=every_layer)
+
+
+def advice_lines(result: ValidationResult, model: str, weights: Path | None) -> Iterator[str]:
+    """What to do about a validation that failed, where the checks and bisections do not say it.
+
+    `model`, `weights`: as they were named.
+    """
+    from ..validators.references import CONFORMANCE
+
+    if set(result.references) == {CONFORMANCE}:
+        yield f"to find the layer at fault: onnxzoo validate {model} --weights CHECKPOINT"
+    failed = {check.reference for check in result.checks if not check}
+    if weights is not None and failed == {CONFORMANCE}:
+        yield (
+            "the model agrees with this checkpoint but not with the outputs recorded in the artifact, which are of "
+            f"another one; export it again: onnxzoo export {result.artifact.name} --weights {weights}"
+        )
+
+
+def summary_lines(results: Sequence[ModelResult]) -> Iterator[str]:
+    """The table of all models."""
+    yield f"{'model':<24}{'from':<9}{'checks':>7}{'failed':>8}{'max':>11}{'seconds':>9}  result"
+    for result in results:
+        largest = "-" if math.isnan(result.max_abs) else f"{result.max_abs:.2e}"
+        yield (
+            f"{result.model:<24}{result.origin:<9}{result.checks:>7}{result.failed:>8}{largest:>11}{result.seconds:>9.1f}"
+            f"  {result.error and ('skipped: ' if result.skipped else 'FAILED: ')}{result.error or 'passed'}"
+        )
+    missing = {(name, why) for result in results for name, why in result.unavailable.items() if why != result.error}
+    yield from (f"{name}: not checked: {why}" for name, why in sorted(missing))
+    passed, skipped = sum(map(bool, results)), sum(result.skipped for result in results)
+    if passed + skipped < len(results):
+        yield f"FAILED: {passed} of {len(results)} models"
+    elif skipped:
+        yield f"incomplete: {passed} of {len(results)} models passed, {skipped} skipped"
+    else:
+        yield f"passed: {passed} of {len(results)} models"
 
 
 def _number(value: float, form: str) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -56,52 +53,30 @@ def command(
     """
     sizes = _checked_sizes(batch_sizes)
 
-    from ..engines import EngineOptions, create_engine
-    from ..engines.protocol import CachedEngine
-    from ..model import source_for
+    from ..warmup import as_dict, warm
 
-    # All are checked before the first is built.
-    asked = [
-        EngineOptions(precision, threads, size, strict, hint or ("latency" if size == 1 else "throughput"))
-        for size in sizes
-    ]
-    source = source_for(model, engine, asked[0], trust=trust)
-    artifact, files = source.artifact, source.model_files(precision)
-    kept: dict[Path, Built] = {}
-    for options in asked:
-        started = time.monotonic()
-        running = create_engine(engine, files, options)
-        try:
-            info = running.info
-            # Several batch sizes may share a compiled model.
-            new = [one for one in running.warm() if one.folder not in kept] if isinstance(running, CachedEngine) else []
-        finally:
-            running.close()
-        kept.update((one.folder, one) for one in new)
-        if not as_json:
-            for one in new:
-                say(_line(one))
-            if new:
-                say(f"batch size {options.batch_size}: ready in {time.monotonic() - started:.1f} s", err=True)
+    results = []
+    for result in warm(
+        model, sizes, engine=engine, precision=precision, threads=threads, strict=strict, hint=hint, trust=trust
+    ):
+        results.append(result)
+        if result.kept and not as_json:
+            say(*map(_line, result.kept))
+            say(f"batch size {result.batch_size}: ready in {result.seconds:.1f} s", err=True)
     if as_json:
-        document = {"model": artifact.name, "engine": dataclasses.asdict(info)}
-        entries = [
-            {**dataclasses.asdict(one), "folder": str(one.folder), "bytes": _bytes(one)} for one in kept.values()
-        ]
-        print_json({**document, "kept": entries})
+        print_json(as_dict(results))
         return
-    what = f"{artifact.name} on {info.name} {info.version} ({info.device}, {info.precision})"
-    outcome = f"{len(kept)} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
+    info, kept = results[-1].engine, sum(len(result.kept) for result in results)
+    what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
+    outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
     say(f"{what}: {outcome}")
 
 
 def _line(one: Built) -> str:
+    from ..warmup import kept_bytes
+
     done = "was there already" if one.found else f"built in {one.seconds:.1f} s"
-    return f"batches of {one.batch_size}: {done}, {_bytes(one) / 2**20:.1f} MiB in {one.folder}"
-
-
-def _bytes(one: Built) -> int:
-    return sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
+    return f"batches of {one.batch_size}: {done}, {kept_bytes(one) / 2**20:.1f} MiB in {one.folder}"
 
 
 def _checked_sizes(text: str) -> list[int]:

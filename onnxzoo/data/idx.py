@@ -6,6 +6,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ IDX_STEMS = {
     "val": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 UNSIGNED_BYTE = 0x08
+MAX_BYTES = 2**32
+"""Of the elements of a file, all of which are held in memory: EMNIST, the largest set of this kind, has 0.64e9."""
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
@@ -34,22 +37,39 @@ def read_idx(file: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
     dimension as a big-endian uint32. Raises DatasetError when the file is of another kind, truncated or too long.
     """
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        # The header first: no more is read, and decompressed, than it announces.
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            shape = _shape(file, stream, dimensions)
+            data = stream.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{file} cannot be read: {error}; it may be truncated: get it again") from None
-    header = 4 + 4 * dimensions
-    expected = bytes([0, 0, UNSIGNED_BYTE, dimensions])
-    if data[:4] != expected:
+    except MemoryError:
+        raise DatasetError(f"{file}: its {' x '.join(map(str, shape))} bytes do not fit into the memory") from None
+    if len(data) != math.prod(shape):
+        held = f"{len(data)} bytes{' or more' if len(data) > math.prod(shape) else ''}"
         raise DatasetError(
-            f"{file} is no IDX file of unsigned bytes with {dimensions} dimensions: "
-            f"expected it to start with {expected.hex(' ')}, got {data[:4].hex(' ') or 'nothing'}"
-        )
-    if len(data) < header:
-        raise DatasetError(f"{file} is truncated: its header has {len(data)} of {header} bytes; get it again")
-    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", dimensions, offset=4))
-    if len(data) - header != math.prod(shape):
-        raise DatasetError(
-            f"{file} holds {len(data) - header} bytes, but its header says {' x '.join(map(str, shape))}; "
+            f"{file} holds {held}, but its header says {' x '.join(map(str, shape))}; "
             "it is truncated or damaged: get it again"
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _shape(file: Path, stream: gzip.GzipFile | IO[bytes], dimensions: int) -> tuple[int, ...]:
+    """What the header says."""
+    size = 4 + 4 * dimensions
+    header = stream.read(size)
+    expected = bytes([0, 0, UNSIGNED_BYTE, dimensions])
+    if header[:4] != expected:
+        raise DatasetError(
+            f"{file} is not an IDX file of unsigned bytes with {dimensions} dimensions: "
+            f"expected it to start with {expected.hex(' ')}, got {header[:4].hex(' ') or 'nothing'}"
+        )
+    if len(header) < size:
+        raise DatasetError(f"{file} is truncated: its header has {len(header)} of {size} bytes; get it again")
+    shape = tuple(int(length) for length in np.frombuffer(header, ">u4", dimensions, offset=4))
+    if math.prod(shape) > MAX_BYTES:
+        raise DatasetError(
+            f"{file}: its header says {' x '.join(map(str, shape))}, more than the {MAX_BYTES} bytes that are read; "
+            "it is damaged, or these data are better kept as image files"
+        )
+    return shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,15 @@ import numpy.typing as npt
 from ..errors import DatasetError
 from .dataset import ArrayDataset, Dataset, FileDataset, Subset, listing
 
+MAX_DIGITS = 9
+"""Of a class id; Python refuses to read numbers of thousands of digits."""
+
 
 def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
-    """Only the images of these classes (names or ids), numbered from 0 in the order given.
+    """Only the images of these classes, numbered from 0 in the order given.
+
+    A class is named by its name in the data, upper or lower case where that is clear, or by its id in the data, which
+    need not be a model's: class folders are counted in the order of their names.
 
     Raises DatasetError for an unknown class, one given twice, or one without images.
     """
@@ -73,8 +80,18 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
 
 
 def _class_id(classes: tuple[str, ...], item: str) -> int:
+    """By name, by number, or by a name in other letters, upper or lower case, where only one is meant."""
     if item in classes:
         return classes.index(item)
-    if item.isascii() and item.isdigit() and int(item) < len(classes):
+    if item.isascii() and item.isdigit() and len(item) < MAX_DIGITS and int(item) < len(classes):
         return int(item)
-    raise DatasetError(f"there is no class {item!r}; the data has {len(classes)}: {listing(list(classes))}")
+    same = [number for number, name in enumerate(classes) if name.casefold() == item.casefold()]
+    if len(same) == 1:
+        return same[0]
+    close = difflib.get_close_matches(item.casefold(), [name.casefold() for name in classes], n=1)
+    meant = [name for name in classes if name.casefold() in close][:1]
+    hint = f"; did you mean {meant[0]!r}?" if meant else ""
+    raise DatasetError(
+        f"there is no class {item!r}; the data has {len(classes)}: {listing(list(classes))}, with the ids 0 to "
+        f"{len(classes) - 1}{hint}"
+    )

@@ -27,6 +27,7 @@ SYSTEM_NAMES = frozenset(
 SHOWN_SUFFIXES = 3
 
 HIDDEN, SPECIAL, LINKED_FOLDER, OTHER = "hidden", "not a regular file", "links to folders", "not an image"
+SINGULARS = {LINKED_FOLDER: "link to a folder"}
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Skipped:
             examples = self.first[reason]
             if reason == OTHER:
                 examples = ", ".join(suffix for suffix, _ in self.suffixes.most_common(SHOWN_SUFFIXES))
-            parts.append(f"{count} {reason} ({examples})")
+            parts.append(f"{count} {SINGULARS.get(reason, reason) if count == 1 else reason} ({examples})")
         total = sum(self.counts.values())
         return f"skipped {total} file{'s' if total > 1 else ''}: {', '.join(parts)}"
 

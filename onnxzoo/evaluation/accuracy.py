@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..data.layouts import Dataset
-from ..errors import DatasetError, ImageError, InputError
-from ..image import ImageInput, preprocess_batch
+from ..errors import DatasetError, InputError
 from ..model import BATCH_SIZE, Model
-from ..results import Array, EngineInfo
+from ..registry import ModelEntry
+from ..results import EngineInfo
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far and the images in all."""
@@ -104,6 +106,28 @@ class Evaluation:
         """Images by `seconds`: from file to answer, not of the engine alone."""
         return self.images / self.seconds
 
+    def to_dict(self, entry: ModelEntry | None = None) -> dict[str, Any]:
+        """In JSON's values; `entry` gives the documented accuracy, where there is one."""
+        documented = None
+        if entry is not None:
+            documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
+        return {
+            "model": self.model,
+            "engine": dataclasses.asdict(self.engine),
+            "images": self.images,
+            "correct": self.correct,
+            "correct_top5": self.correct_top5,
+            "top1": self.top1,
+            "top1_interval_95": list(self.top1_interval),
+            "top5": self.top5,
+            "top5_interval_95": list(self.top5_interval),
+            "documented": documented,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "classes": [{**dataclasses.asdict(row), "top1": row.top1} for row in self.classes],
+            "unreadable": [dataclasses.asdict(image) for image in self.unreadable],
+        }
+
 
 def evaluate(
     model: Model,
@@ -129,15 +153,17 @@ def evaluate(
     in_top5 = 0
     unreadable: list[Unreadable] = []
     started = time.perf_counter()
-    for start in range(0, len(indices), batch_size):
-        readable, batch = _read(model, dataset, indices[start : start + batch_size], unreadable)
-        if len(batch):
-            best = best_classes(model.logits(batch), TOP_K)
-            truth = class_ids[dataset.labels[readable]]
-            outcomes.update(zip(truth.tolist(), best[:, 0].tolist(), strict=True))
-            in_top5 += int((best == truth[:, None]).any(axis=1).sum())
-        if progress is not None:
-            progress(min(start + batch_size, len(indices)), len(indices))
+    results = model.stream((dataset.image(int(i)) for i in indices), top_k=TOP_K, batch_size=batch_size)
+    for done, (index, result) in enumerate(zip(indices.tolist(), results, strict=True), start=1):
+        if result.prediction is None:
+            unreadable.append(Unreadable(dataset.name(index), str(result.error)))
+        else:
+            truth = int(class_ids[dataset.labels[index]])
+            best = [one.class_id for one in result.prediction.top]
+            outcomes[truth, best[0]] += 1
+            in_top5 += truth in best
+        if progress is not None and (done % batch_size == 0 or done == len(indices)):
+            progress(done, len(indices))
     seconds = time.perf_counter() - started
     if not outcomes:
         raise DatasetError(f"none of the {len(indices)} images can be read; the first: {unreadable[0].reason}")
@@ -209,42 +235,10 @@ def match_classes(classes: Sequence[str], labels: Sequence[str]) -> tuple[int, .
     )
 
 
-def best_classes(logits: Array, count: int) -> npt.NDArray[np.int64]:
-    """Ids of the `count` best classes of every row, best first: float32 [N, classes] -> int64 [N, count].
-
-    Equal logits come in the order of class ids, as in `Model.predict`; fewer classes than `count` give all of them.
-    """
-    ids: npt.NDArray[np.int64] = np.argsort(-logits, axis=1, kind="stable")[:, :count].astype(np.int64)
-    return ids
-
-
 def _spread(total: int, limit: int | None) -> npt.NDArray[np.int64]:
     """Indices of at most `limit` of `total` images, evenly spaced from the first."""
     count = total if limit is None else min(limit, total)
     return np.arange(count, dtype=np.int64) * total // count
-
-
-def _read(
-    model: Model, dataset: Dataset, indices: npt.NDArray[np.int64], unreadable: list[Unreadable]
-) -> tuple[npt.NDArray[np.int64], Array]:
-    """The indices of the images that can be read, and these images preprocessed; the others join `unreadable`."""
-    spec = model.artifact.preprocess
-    try:
-        return indices, preprocess_batch([dataset.image(int(i)) for i in indices], spec)
-    except ImageError:
-        pass  # at least one: find out which
-    readable: list[int] = []
-    images: list[ImageInput] = []
-    for index in indices.tolist():
-        try:
-            image = dataset.image(index)
-            preprocess_batch([image], spec)
-        except ImageError as error:
-            unreadable.append(Unreadable(dataset.name(index), str(error)))
-        else:
-            readable.append(index)
-            images.append(image)
-    return np.array(readable, dtype=np.int64), preprocess_batch(images, spec)
 
 
 def _per_class(outcomes: Counter[tuple[int, int]], labels: Sequence[str]) -> Iterator[ClassResult]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import RegistryError
+from ..text import beginning
 from . import pvt_v2, swinv2
-from .family import MAX_SHOWN, Architecture, Constants, Family, ModelSpec, State, at_image_size
+from .family import Architecture, Constants, Family, ModelSpec, State, at_image_size
 
 __all__ = [
     "FAMILIES",
@@ -28,7 +29,7 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in (swinv2.FAMI
 def family_named(name: str) -> Family:
     """The family of this name; raises RegistryError, which lists those that there are."""
     if name not in FAMILIES:
-        raise RegistryError(f"unknown model family {str(name)[:MAX_SHOWN]!r}; known are {', '.join(FAMILIES)}")
+        raise RegistryError(f"unknown model family {beginning(str(name))!r}; known are {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 

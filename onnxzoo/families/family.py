@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 from ..errors import InputError, RegistryError
+from ..text import beginning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,6 @@ MAX_STAGES = 16
 MAX_WIDTH = 4096
 MAX_HEADS = 1024
 MAX_FEATURES = 65536
-MAX_SHOWN = 80
 """Characters of a value in an error."""
 
 
@@ -142,19 +142,19 @@ def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
 def require(condition: bool, expected: str, got: object) -> None:
     """Raise RegistryError, `expected, got ...`, unless the condition holds."""
     if not condition:
-        raise RegistryError(f"{expected}, got {repr(got)[:MAX_SHOWN]}")
+        raise RegistryError(f"{expected}, got {beginning(repr(got))}")
 
 
 def require_whole(name: str, values: tuple[Any, ...], least: int, most: int) -> None:
     """Raise RegistryError unless all values of a field are whole numbers in `least` to `most`; bool is none."""
     fits = all(type(value) is int and least <= value <= most for value in values)
-    require(fits, f"{name} must be whole numbers in {least}..{most}", values)
+    require(fits, f"{name} must be whole numbers from {least} to {most}", values)
 
 
 def require_numbers(name: str, values: tuple[Any, ...], least: float, most: float) -> None:
     """Raise RegistryError unless all values of a field are numbers in `least` to `most`."""
     fits = all(type(value) in (int, float) and least <= value <= most for value in values)
-    require(fits, f"{name} must be numbers in {least:g}..{most:g}", values)
+    require(fits, f"{name} must be numbers from {least:g} to {most:g}", values)
 
 
 def require_lists(architecture: Architecture, names: tuple[str, ...]) -> None:

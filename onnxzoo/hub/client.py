@@ -31,7 +31,7 @@ from huggingface_hub.errors import (
 )
 
 from ..errors import ArtifactError, HubError, InputError, ModelNotFoundError, OnnxzooError, one_line
-from ..network import environment_fault, without_login
+from ..network import environment_fault, through_proxy, without_login
 from .names import is_commit
 
 T = TypeVar("T")
@@ -209,7 +209,7 @@ def as_ours(
         return _refusal(error, repo_id)
     if isinstance(error, HttpError):
         return HubError(
-            f"{repo_id}: the Hub at {endpoint()} cannot be reached, or the connection was lost "
+            f"{repo_id}: the Hub at {endpoint()} cannot be reached{_through_proxy()}, or the connection was lost "
             f"({redacted(one_line(error))[:200]}); check the network and try again"
         )
     if isinstance(error, UnicodeEncodeError):
@@ -232,7 +232,7 @@ def _fault_of_variables(error: BaseException) -> str | None:
     early = isinstance(error, ImportError | HttpError | OSError) or type(error) is ValueError
     if isinstance(error, HfHubHTTPError) or not (early or type(error).__name__ == "InvalidURL"):
         return None
-    return environment_fault(error, socks=True)
+    return environment_fault(error)
 
 
 def _stumbled_in(error: BaseException) -> str | None:
@@ -253,10 +253,14 @@ def _stumbled_in(error: BaseException) -> str | None:
     return owned[-1][1] if owned and owned[-1][0] == "huggingface_hub" else None
 
 
+def _through_proxy() -> str:
+    return through_proxy(constants.ENDPOINT)
+
+
 def _refusal(error: HfHubHTTPError, repo_id: str) -> HubError:
     status = error.response.status_code
     said = redacted(one_line(error.server_message))[:200] if error.server_message else ""
-    answer = f"{repo_id}: the Hub answers {status}" + (f" ({said})" if said else "")
+    answer = f"{repo_id}: the Hub answers {status}{_through_proxy()}" + (f" ({said})" if said else "")
     if status in PROXY_STATUSES:
         return HubError(f"{answer}: a proxy or this network asks for a login of its own; check HTTPS_PROXY")
     if status in (401, 403) and not huggingface_hub.get_token():

@@ -17,6 +17,7 @@ from ..artifact.folder import CONFIG_FILE, is_artifact
 from ..artifact.remake import hub_repo_of
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir
+from ..text import beginning
 from . import names
 
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
@@ -52,9 +53,7 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> Place:
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OnnxzooError):
             raise
-        shown = str(model)
-        shown = shown if len(shown) <= registry.MAX_SHOWN else f"{shown[: registry.MAX_SHOWN]}..."
-        raise InputError(f"{shown!r} is neither a model nor a folder: {_reason(error)}") from None
+        raise InputError(f"{beginning(str(model))!r} is neither a model nor a folder: {_reason(error)}") from None
 
 
 def require_own(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import sys
 import tempfile
@@ -56,7 +57,12 @@ class Publication:
 
     @property
     def changed(self) -> bool:
+        """Whether there is a commit, or would be."""
         return bool(self.uploaded or self.removed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON's values."""
+        return dataclasses.asdict(self) | {"changed": self.changed}
 
 
 def publish(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ..registry import ModelEntry
 from . import naming
 from .pdparams import read_pdparams
 from .safetensors_file import read_safetensors, widened
+from .state import finite_float32
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,12 @@ class Checkpoint:
     image_size: int
     num_classes: int
 
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of which file it is what a CheckpointError in the block says: of a model that loads the weights."""
+        with _of_file(self.path):
+            yield
+
 
 def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
     """Read the `.pdparams` or `.safetensors` file at `path` as weights for the model `entry`.
@@ -57,16 +65,14 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
     raw, prefix = naming.without_prefix(raw)
     if prefix:
         logger.info("%s: all names begin with %r, which is left out", path, prefix)
-    try:
+    with _of_file(path):
         state, named = naming.to_paddle(raw, entry.family, entry.architecture)
         buffers = naming.buffers(raw, entry.family, entry.architecture)
         architecture, image_size = family_named(entry.family).fitted(
             entry.architecture, entry.image_size, {name: array.shape for name, array in buffers.items()}
         )
-        parameters = {name: _float32(name, array) for name, array in state.items()}
+        parameters = {name: finite_float32(name, array) for name, array in state.items()}
         num_classes = _num_classes(parameters)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
     return Checkpoint(
         path=path,
         sha256=files.sha256_of(path),
@@ -78,6 +84,14 @@ def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
         image_size=image_size,
         num_classes=num_classes,
     )
+
+
+@contextlib.contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -98,16 +112,6 @@ def _is_safetensors(path: Path) -> bool:
 def _read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Paddle hands numpy the bits of bfloat16 tensors as uint16, so that is what its files hold."""
     return {name: widened(array) if array.dtype == np.uint16 else array for name, array in read_pdparams(path).items()}
-
-
-def _float32(name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    if array.dtype.kind != "f":
-        raise CheckpointError(f"{name[:80]!a} is of type {array.dtype}, expected floating-point numbers")
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(array, np.float32).reshape(array.shape)
-    if not np.isfinite(result).all():
-        raise CheckpointError(f"{name[:80]!a} holds NaN or infinite numbers; the training that wrote it has diverged")
-    return result
 
 
 def _num_classes(parameters: Mapping[str, npt.NDArray[np.float32]]) -> int:

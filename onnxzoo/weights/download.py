@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import files
 from ..errors import CheckpointError, DownloadError
-from ..network import environment_fault
+from ..network import environment_fault, offline_variable, opener, through_proxy
 from ..registry import ModelEntry
 from ..strict_json import parse_json
 
@@ -123,14 +123,19 @@ def download(url: str, target: Path, *, progress: Progress | None = None, sha256
     server still has the same file (`<target>.part.json` remembers which), else it starts again. Cut connections
     and server errors are retried. Of two processes with the same `target`, one downloads and the other waits for it.
 
-    Raises DownloadError when the URL is of another kind or missing, the file does not arrive whole, its SHA-256 is
-    not `sha256`, or it cannot be written.
+    Raises DownloadError when HF_HUB_OFFLINE is set, the URL is of another kind or missing, the file does not arrive
+    whole, its SHA-256 is not `sha256`, or it cannot be written.
     """
     from filelock import FileLock
 
     target = Path(target)
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url} is no address for a download; expected one that starts with https:// or http://")
+    if variable := offline_variable():
+        raise DownloadError(
+            f"{url} is not downloaded, as {variable} is set; unset it, or get the file another way and name it "
+            "(--weights)"
+        )
     before = _identity(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +173,8 @@ class _Download:
                     kept = self.size()
                     cure = f"{kept} bytes are kept: run the command again to continue" if kept else "check the network"
                     raise DownloadError(
-                        f"{self.url} did not arrive{' whole' if kept else ''}: {error} (after {TRIES} tries); {cure}, "
+                        f"{self.url} did not arrive{' whole' if kept else ''}{through_proxy(self.url)}: {error} "
+                        f"(after {TRIES} tries); {cure}, "
                         "or get the file another way and name it (--weights)"
                     ) from error
                 time.sleep(FIRST_PAUSE_S * 2 ** max(0, tries - 1))
@@ -192,7 +198,7 @@ class _Download:
             headers |= {"Range": f"bytes={have}-", "If-Range": validator}
         request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - the scheme is checked
         try:
-            response = _opener().open(request, timeout=TIMEOUT_S)
+            response = opener(_Redirects).open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
             return self.refused(error)
@@ -209,7 +215,7 @@ class _Download:
 
     def refuse_variables(self, error: BaseException) -> None:
         """Raise DownloadError where a variable of proxies or certificates is at fault, which no further try heals."""
-        if fault := environment_fault(error):
+        if fault := environment_fault(error, url=self.url):
             raise DownloadError(f"{self.url} cannot be downloaded: {fault}") from error
 
     def refused(self, error: urllib.error.HTTPError) -> None:
@@ -224,7 +230,8 @@ class _Download:
         elif error.code < 500 and error.code not in (status.REQUEST_TIMEOUT, status.TOO_MANY_REQUESTS):
             kind = NotThereError if error.code in (status.NOT_FOUND, status.GONE) else DownloadError
             raise kind(
-                f"{self.url} cannot be downloaded: the server answers {error.code} {error.reason}; "
+                f"{self.url} cannot be downloaded{through_proxy(self.url)}: the server answers {error.code} "
+                f"{error.reason}; "
                 "check the address, or download the file in another way and give it with --weights"
             ) from error
         raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
@@ -321,10 +328,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if kinds not in (("http", "http"), ("http", "https"), ("https", "https")):
             raise DownloadError(f"{req.full_url} redirects to {newurl}, which is less safe; check the address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_Redirects)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

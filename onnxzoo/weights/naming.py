@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -59,6 +60,24 @@ def without_prefix(state: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
     return dict(state), ""
 
 
+def wrappers(state: Mapping[str, Array]) -> dict[str, int]:
+    """What stands before the known namings in the names of `state`, "" for nothing, and in how many names.
+
+    One that all names begin with is what `without_prefix` takes off; several are several models, or a half of one.
+    """
+    found: Counter[str] = Counter()
+    for name in state:
+        place = 0
+        for _ in range(MAX_WRAPPERS + 1):
+            if any(pattern.match(name, place) for _, _, pattern in _SIGNATURES):
+                found[name[:place]] += 1
+                break
+            place = name.find(".", place) + 1
+            if not place:
+                break
+    return dict(found)
+
+
 def to_paddle(state: Mapping[str, Array], family: str, architecture: Architecture) -> tuple[dict[str, Array], Naming]:
     """The parameters of `state` under Paddle's names, linear weights as [in, out], and the naming that it came in.
 
@@ -95,6 +114,13 @@ def _is_buffer(name: str) -> bool:
 def _recognised(state: Mapping[str, Array], family: str) -> Naming:
     found = {(of, naming) for name in state for of, naming, pattern in _SIGNATURES if pattern.match(name)}
     namings = [naming for of, naming in found if of == family]
+    parts = wrappers(state)
+    if len(parts) > 1:
+        listed = ", ".join(f"{ascii(part[:60]) if part else 'nothing'} ({count})" for part, count in parts.items())
+        raise CheckpointError(
+            f"the weights' names have different parts in front of the model's own: {listed}; keep those of one model, "
+            "and take the part in front off all of them"
+        )
     if len(namings) == 1:
         return namings[0]
     if len(namings) > 1:

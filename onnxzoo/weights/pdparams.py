@@ -38,6 +38,9 @@ _KINDS = (
 )
 
 
+_OLD_PROTOCOLS = (b"(d", b"}q", b"}(", b"c", b"(c")
+"""How pickles of a dict, or of a class, begin that do not say their protocol."""
+
 # Tied weights share an array among a few names; a file that names one thousands of times is out to fill the memory.
 MAX_NAMES_OF_AN_ARRAY = 4
 
@@ -72,6 +75,11 @@ def _check_kind(path: Path, head: bytes) -> None:
     for start, kind in _KINDS:
         if head.startswith(start):
             raise CheckpointError(f"{path} {kind}; {_EXPECTED}")
+    if head.startswith(_OLD_PROTOCOLS):
+        raise CheckpointError(
+            f"{path} looks like a pickle of protocol 0 or 1, expected 2 to 5; save it again: "
+            "paddle.save(state_dict, path, protocol=4)"
+        )
     if head[0] != 0x80:
         raise CheckpointError(f"{path} is no pickle (it starts with {head[:8].hex(' ')}); {_EXPECTED}")
 

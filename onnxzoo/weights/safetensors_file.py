@@ -90,7 +90,12 @@ def _header(file: io.BufferedReader, size: int) -> tuple[int, list[_Tensor]]:
             what = "overlaps the one before" if tensor.start < reached else "leaves a gap before it"
             raise ValueError(f"the tensor {tensor.name[:80]!r} {what}: it begins at byte {tensor.start}, not {reached}")
         reached = tensor.end
-    if reached != left:
+    if reached < left:
+        raise CheckpointError(
+            f"is no whole safetensors file: it has {left - reached} bytes after its last tensor, which something "
+            "appended; download or save it again"
+        )
+    if reached > left:
         raise ValueError(f"its tensors take {reached} bytes, the file has {left} for them")
     return 8 + length, tensors
 
@@ -104,7 +109,10 @@ def _entry(name: str, values: Any) -> _Tensor:
     if len(shape) > MAX_RANK or not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
         raise ValueError(f"the tensor {name[:80]!r} has a shape or offsets that cannot be")
     if kind not in DTYPES:
-        raise ValueError(f"the tensor {name[:80]!r} has the unknown element type {kind[:20]!r}")
+        raise CheckpointError(
+            f"has the tensor {name[:80]!r} of the unknown element type {kind[:20]!r}, expected "
+            f"{', '.join(sorted(FLOATS))}; save the weights in one of these"
+        )
     if end - start != math.prod(shape) * DTYPES[kind].itemsize:
         raise ValueError(
             f"the tensor {name[:80]!r} of type {kind} and shape {shape} should take "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
 from ..results import Array
+from ..text import MAX_SHOWN
 
 SHOWN_NAMES = 5
 
@@ -32,8 +33,26 @@ def checked_state(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.
         ),
     ]
     if any(problems):
+        problems += [_hint(shapes, state)]
         raise CheckpointError("the weights do not fit the model: " + "; ".join(filter(None, problems)))
-    return {name: _finite_float32(name, state[name]) for name in shapes}
+    return {name: finite_float32(name, state[name]) for name in shapes}
+
+
+def _hint(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, object]) -> str:
+    """How to come by what is missing, where it is there under longer names."""
+    longer = (name for name in state if name not in shapes)
+    ends = [(name[: -len(end)], end) for name in longer for end in _ends(name) if end in shapes and end not in state]
+    if not ends:
+        return ""
+    parts = " or ".join(ascii(part[:MAX_SHOWN]) for part in sorted({part for part, _ in ends})[:3])
+    return f"{len(ends)} of the missing are there with {parts} in front; take that off their names"
+
+
+def _ends(name: str) -> Iterator[str]:
+    """What is left of a name without its first parts."""
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
 
 
 def _listing(what: str, names: Iterable[str]) -> str:
@@ -44,12 +63,18 @@ def _listing(what: str, names: Iterable[str]) -> str:
     return f"{what}: {', '.join(found[:SHOWN_NAMES])}{', ...' if more else ''}{more}"
 
 
-def _finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
+def finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
+    """One array of weights as C-contiguous float32, not copied where it is that; `name`: of the weights, in messages.
+
+    Raises CheckpointError for anything but floating-point numbers, and for NaN and infinity, which overflow gives, too.
+    """
     # ml_dtypes' bfloat16 is of kind 'V' (opaque) to numpy.
     if value.dtype.kind != "f" and value.dtype.name != "bfloat16":
-        raise CheckpointError(f"the weights {name} must be floats, got {value.dtype}")
+        raise CheckpointError(f"{name[:MAX_SHOWN]!a} is of type {value.dtype}, expected floating-point numbers")
     with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(value, dtype=np.float32)
+        converted = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
     if not np.isfinite(converted).all():
-        raise CheckpointError(f"the weights {name} hold NaN or infinite values; the checkpoint is damaged")
-    return converted.reshape(value.shape)
+        raise CheckpointError(
+            f"{name[:MAX_SHOWN]!a} holds NaN or infinite numbers; the training that wrote it has diverged"
+        )
+    return converted

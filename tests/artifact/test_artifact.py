@@ -129,7 +129,7 @@ def test_a_file_of_a_size_that_no_model_has_is_refused(tiny, size):
     config = config_of(tiny)
     config["files"][MODEL]["bytes"] = size
     write_config(tiny, config)
-    with pytest.raises(ArtifactError, match=rf"bytes must be a whole number in 0\.\.{MAX_FILE_BYTES}, got {size}"):
+    with pytest.raises(ArtifactError, match=rf"bytes must be a whole number from 0 to {MAX_FILE_BYTES}, got {size}"):
         read_artifact(tiny)
 
 
@@ -184,7 +184,7 @@ def test_a_folder_without_config_is_no_artifact(tmp_path):
         (b"\xff\xfe\x00", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
         (b"[]", "no schema_version"),
-        (b'{"schema_version": "1"}', r"schema_version must be a whole number in 1\.\.1, got '1'"),
+        (b'{"schema_version": "1"}', r"schema_version must be 1, got '1'"),
         (b'{"schema_version": 1}', "'model_type' is missing"),
     ],
 )
@@ -288,20 +288,20 @@ def test_an_architecture_of_zeros_is_malformed(tiny):
 
 
 OUT_OF_RANGE: dict[str, tuple[dict[str, Any], str]] = {
-    "schema_version": ({"schema_version": True}, "schema_version must be a whole number in 1..1, got True"),
-    "negative schema_version": ({"schema_version": -1}, "schema_version must be a whole number in 1..1, got -1"),
-    "schema_version 1.0": ({"schema_version": 1.0}, "schema_version must be a whole number in 1..1, got 1.0"),
+    "schema_version": ({"schema_version": True}, "schema_version must be 1, got True"),
+    "negative schema_version": ({"schema_version": -1}, "schema_version must be 1, got -1"),
+    "schema_version 1.0": ({"schema_version": 1.0}, "schema_version must be 1, got 1.0"),
     "name": ({"name": 7}, "name must be text of 1 to 1000 characters, got 7"),
     "no name": ({"name": ""}, "name must be text of 1 to 1000 characters, got ''"),
     "long name": ({"name": "x" * 5000}, "name must be text of 1 to 1000 characters, got 'xxx"),
     "model_type": ({"model_type": ["pvt_v2"]}, "model_type must be text"),
-    "image_size true": ({"image_size": True}, "image_size must be a whole number in 1..16384, got True"),
-    "image_size text": ({"image_size": "32"}, "image_size must be a whole number in 1..16384, got '32'"),
-    "image_size 32.0": ({"image_size": 32.0}, "image_size must be a whole number in 1..16384, got 32.0"),
-    "image_size -32": ({"image_size": -32}, "image_size must be a whole number in 1..16384, got -32"),
+    "image_size true": ({"image_size": True}, "image_size must be a whole number from 1 to 16384, got True"),
+    "image_size text": ({"image_size": "32"}, "image_size must be a whole number from 1 to 16384, got '32'"),
+    "image_size 32.0": ({"image_size": 32.0}, "image_size must be a whole number from 1 to 16384, got 32.0"),
+    "image_size -32": ({"image_size": -32}, "image_size must be a whole number from 1 to 16384, got -32"),
     "image_size 10^12": ({"image_size": 10**12}, "image_size must be a whole number"),
-    "num_classes": ({"num_classes": 1000}, "num_classes must be a whole number in 4..4, got 1000"),
-    "num_features": ({"num_features": "3"}, "num_features must be a whole number in 3..3, got '3'"),
+    "num_classes": ({"num_classes": 1000}, "num_classes must be 4, got 1000"),
+    "num_features": ({"num_features": "3"}, "num_features must be 3, got '3'"),
     "architecture": ({"architecture": []}, "architecture must be an object, got []"),
     "preprocess": ({"preprocess": None}, "'preprocess' is missing"),
     "id2label": ({"id2label": ["a", "b"]}, "id2label must be an object"),

@@ -10,14 +10,13 @@ from types import ModuleType
 
 import pytest
 from PIL import Image
-from tiny import LABELS, write_artifact
+from tiny import COLOURS, LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact import folder as artifact
 from onnxzoo.errors import EngineError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "eval_imagenet.py"
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture

@@ -46,6 +46,33 @@ def hub(loopback: LoopbackHub, tiny: Path, tmp_path: Path, monkeypatch: pytest.M
     return loopback
 
 
+@pytest.mark.parametrize("where", ["cache", "cache/deeper/still"])
+def test_a_cache_folder_that_a_file_is_in_the_way_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("ONNXZOO_CACHE", str(tmp_path / where))
+    for arguments in (["list"], ["verify"], ["remove", "pvt_v2_b0"], ["list", "--json"]):
+        result = run("cache", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        expected = f"the cache folder {tmp_path / where} cannot be made: {tmp_path / 'cache'} is not a folder; set "
+        assert result.stderr.startswith(f"onnxzoo: error: {expected}ONNXZOO_CACHE to a folder of yours")
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_cache_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXZOO_CACHE", str(tmp_path / "a" / "b"))
+    assert run("cache", "list").exit_code == 0
+    monkeypatch.setattr("os.access", lambda path, _mode: Path(path) != tmp_path)  # root may write anywhere
+    result = run("cache", "list")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{tmp_path / 'a' / 'b'} cannot be made: {tmp_path} cannot be written to; set ONNXZOO_CACHE" in result.stderr
+    # One that is there may be read.
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert run("cache", "list").exit_code == 0
+
+
 def test_download_goes_on_after_a_failure_and_ends_with_a_table(hub: LoopbackHub, cache: Path) -> None:
     write_artifact(cache / "models" / "pvt_v2_b2", name="pvt_v2_b2")
     result = run("download", "pvt_v2_b1", REPO, "PVT_V2_B0", "pvt_v2_b2", "pvt_v2_nano_fashion", REPO)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import is_one_error_line, run
 from PIL import Image
-from tiny import LABELS, write_artifact
+from tiny import COLOURS, LABELS, write_artifact
 
 from onnxzoo import registry
 from onnxzoo.artifact.folder import documented_entry, read_artifact
@@ -21,8 +21,6 @@ from onnxzoo.evaluation.accuracy import Evaluation
 from onnxzoo.evaluation.record import record_evaluation
 from onnxzoo.hub.card import model_card
 from onnxzoo.results import EngineInfo
-
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture
@@ -102,6 +100,17 @@ def test_limit_classes_and_split(tiny, data, tmp_path):
     assert json.loads(run("eval", tiny, "--data", both, "--split", "train", "--json").stdout)["images"] == 3
 
 
+def test_a_class_by_number_is_the_datas_and_is_said(tiny, data):
+    """The data's folders are black, blue, green, red: its class 1 is not the model's, which is red."""
+    result = run("eval", tiny, "--data", data, "--classes", "1,RED", "--json")
+    assert [row["label"] for row in json.loads(result.stdout)["classes"]] == ["red", "blue"]
+    assert result.stderr == "onnxzoo: --classes 1 is 'blue', by its place in the data\n"
+    result = run("eval", tiny, "--data", data, "--classes", "gren")
+    assert result.exit_code == 1
+    assert "there is no class 'gren'; the data has 4: black, blue, green, red" in result.stderr
+    assert "did you mean 'green'?" in result.stderr
+
+
 def test_an_accuracy_is_documented_for_the_models_own_classes_only(tmp_path, data):
     fine_tuned = write_artifact(tmp_path / "b0", name="pvt_v2_b0")  # to four colours
     assert json.loads(run("eval", fine_tuned, "--data", data, "--json").stdout)["documented"] is None
@@ -131,11 +140,12 @@ def test_numbers_in_a_list_are_the_models_ids(tiny, data):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--data", "nowhere"], 1, "nowhere does not exist"),
+        (["--data", "nowhere"], 2, "'nowhere' does not exist"),
+        (["--data", "data", "--engine", "paddle", "--weights", "x"], 2, "File 'x' does not exist"),
         (["--data", "strange"], 1, "the data's 1 classes ('purple') are not the model's 4 ('black', 'red', 'green'"),
         (["--data", "data", "--engine", "padle"], 2, "did you mean 'paddle'?"),
         (["--data", "data", "--precision", "int8"], 2, "from an ONNX file in int8; the model has fp32"),
-        (["--data", "data", "--weights", "x.pdparams"], 2, "weights are for the engine 'paddle'"),
+        (["--data", "data", "--weights", "data/red/1.png"], 2, "weights are for the engine 'paddle'"),
         (["--data", "data", "--batch-size", "0"], 2, "--batch-size"),
         (["--data", "data", "--limit", "0"], 2, "--limit"),
         (["--data", "data", "--split", "test"], 2, "--split"),

@@ -16,10 +16,10 @@ import pytest
 pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
+from onnxzoo.exports import many
 from terminating import end_at
 
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.cli import export_many
 from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find
 
@@ -49,7 +49,7 @@ def test_the_folder_goes_to_stdout_and_the_steps_to_stderr(
     assert len(lines) == 7, "the tools' noise is shown only on failure"
     artifact = read_artifact(Path(done.stdout.strip()))
     assert artifact.num_classes == 7
-    listed = onnxzoo("predict", "pvt_v2_b0", Path(__file__).parents[2] / "onnxzoo/photos/coffee.jpg", "--top-k", 1)
+    listed = onnxzoo("predict", "pvt_v2_b0", Path(__file__).parents[2] / "onnxzoo/data/photos/coffee.jpg", "--top-k", 1)
     assert listed.returncode == 0, listed.stderr
     assert "class " in listed.stdout
 
@@ -100,6 +100,13 @@ def test_several_models_go_on_after_a_failure_and_end_with_a_table(weights: Path
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["pvt_v2_b0"]
     assert "pvt_v2_b0 (3 of 3)" in done.stderr
     assert "[7/7] write the artifact ..." in done.stderr
+    again = onnxzoo("export", *names[1:], "--weights-dir", checkpoints, "--out", tmp_path / "out", "--skip-exported")
+    assert again.returncode == 1
+    _, unfit, fine, last = again.stdout.splitlines()
+    assert "ok" not in unfit.split()
+    assert fine.endswith("  already exported")
+    assert "write the artifact" not in again.stderr
+    assert last == "1 of 2 exported, 1 FAILED"
 
 
 def test_json_gives_the_figures_of_one_model(weights: Path, tmp_path: Path) -> None:
@@ -127,9 +134,9 @@ def test_weights_are_never_downloaded_when_a_folder_is_named(tmp_path: Path) -> 
 
 
 def test_a_child_that_is_killed_is_a_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = export_many.Job("pvt_v2_b0", None, None, tmp_path / "out", None, None)
-    monkeypatch.setattr(export_many, "_work", die)
-    (result,) = export_many.export_all([job])
+    job = many.Job("pvt_v2_b0", out=tmp_path / "out")
+    monkeypatch.setattr(many, "_work", die)
+    (result,) = many.export_many([job])
     assert not result
     assert result.error == "the export was killed by SIGKILL, perhaps for lack of memory"
     assert (result.nodes, result.peak_mib) == (None, None)
@@ -149,7 +156,7 @@ def die(_job: object, _sender: object) -> None:
         (["pvt_v2_b0", "pvt_v2_b7"], "unknown model 'pvt_v2_b7'; did you mean pvt_v2_b"),
         (["pvt_v2_b0", "pvt_v2_b1", "--weights", __file__], "several need --weights-dir"),
         (["pvt_v2_b0", "--weights-dir", "none"], "'none' does not exist"),
-        (["pvt_v2_b0", "--image-size", "0"], "0 is not in the range x>=1"),
+        (["pvt_v2_b0", "--image-size", "0"], "expected a whole number from 1, got '0'"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:

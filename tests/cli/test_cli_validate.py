@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from artifacts import MODEL, PVT, SWIN, alter, announce, copy_shipped, rename_producer, scale_initializer
 from click.testing import CliRunner, Result
-from onnxzoo.validators import engine_checks, validate
+from onnxzoo.validators import engine_checks, many, validate
 from onnxzoo.validators import report as report_module
 
 from onnxzoo import image_reading
 from onnxzoo.artifact.folder import read_artifact
-from onnxzoo.cli import main, validate_all
+from onnxzoo.cli import main
 from onnxzoo.engines import create_engine
 from onnxzoo.errors import EngineUnavailableError
 from onnxzoo.hub import SHIPPED_DIR, lookup
@@ -44,11 +44,11 @@ def broken(tmp_path: Path) -> Path:
         ([PVT, "--against-precision", "int8"], 2, "--against-precision needs --against"),
         ([PVT, "--images", "tests"], 2, "the folder 'tests' has no image in it"),
         ([PVT, "--samples", "3"], 2, "there is nothing to compare such inputs with"),
-        ([PVT, "--samples", "0", "--against", SWIN], 2, "0 is not in the range"),
-        ([PVT, "--tol", "0"], 2, "0.0 is not in the range x>0"),
+        ([PVT, "--samples", "0", "--against", SWIN], 2, "expected a whole number from 1 to 1000, got '0'"),
+        ([PVT, "--tol", "0"], 2, "expected a number greater than 0, got '0'"),
         ([PVT, "--tol", "nan"], 2, "the tolerance must be a positive number, got nan"),
         ([PVT, "--tol", "inf"], 2, "the tolerance must be a positive number, got inf"),
-        ([PVT, "--batch-size", "0"], 2, "0 is not in the range"),
+        ([PVT, "--batch-size", "0"], 2, "expected a whole number from 1, got '0'"),
         ([PVT, "--precision", "fp4"], 2, "no tolerance for the precision 'fp4'"),
         ([PVT, "--precision", "int8"], 2, "has no 'int8' model; it has fp32"),
         ([PVT, "--engine", "onnxruntme"], 2, "did you mean 'onnxruntime'"),
@@ -327,7 +327,7 @@ def test_a_report_that_cannot_be_written_is_said_before_and_never_costs_the_resu
 
 def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path / "none")
-    assert validate_all.cached_models() == []
+    assert many.cached_models() == []
     result = run("--all")
     assert result.exit_code == 3
     assert "there is no model on this machine to validate" in result.stderr

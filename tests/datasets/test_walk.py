@@ -151,3 +151,14 @@ def test_what_is_neither_a_folder_nor_a_file_is_called_so(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="pipe is neither a folder nor a regular file"):
         open_dataset(tmp_path / "pipe", "val")
+
+
+def test_one_link_to_a_folder_is_said_as_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for count, words in ((1, "1 link to a folder ("), (2, "2 links to folders (")):
+        (folder / f"link{count}").symlink_to(tmp_path / "there")
+        skipped = Skipped()
+        assert list(images_in(folder, skipped)) == []
+        assert words in str(skipped)

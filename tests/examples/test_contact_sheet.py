@@ -11,14 +11,13 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from PIL import Image, ImageColor
-from tiny import LABELS
+from tiny import COLOURS, LABELS
 
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import InputError
 from onnxzoo.model import load
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "contact_sheet.py"
-COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from onnxzoo.registry import ModelEntry, find
 pytestmark = pytest.mark.paddle
 
 NANO = Path(__file__).parents[2] / "training" / "checkpoints" / "pvt_v2_nano_fashion.pdparams"
-PHOTOS = Path(__file__).parents[2] / "onnxzoo" / "photos"
+PHOTOS = Path(__file__).parents[2] / "onnxzoo" / "data" / "photos"
 
 
 def small(name: str, image_size: int = 64, **architecture: object) -> ModelEntry:

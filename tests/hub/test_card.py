@@ -79,7 +79,9 @@ def test_the_hub_accepts_the_card_and_the_client_reads_it_unchanged(name: str, l
     assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
     assert card.data.base_model is None
     entry = registry.find(name)
-    assert [one.metric_value for one in card.data.eval_results] == [entry.accuracy.top1, entry.accuracy.top5]
+    documented = [entry.accuracy.top1, entry.accuracy.top5]
+    measured = 2 * documented  # by both engines
+    assert [one.metric_value for one in card.data.eval_results] == [*documented, *measured]
 
 
 def test_a_published_checkpoint_has_a_base_model_and_paddleclass_accuracy(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_an_accuracy_on_a_part_or_other_classes_is_not_one_on_the_data_set(case:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"top1": 0.95}, r"is malformed: evaluations\[0\]\.top5 must be a number in 0\.95\.\.1, got 0\.9"),
+        ({"top1": 0.95}, r"is malformed: evaluations\[0\]\.top5 must be a number from 0\.95 to 1, got 0\.9"),
         ({"top5": 1.5}, r"is malformed: evaluations\[0\]\.top5 must be a number"),
         ({"top1": float("nan")}, "cannot be read: NaN is not JSON"),
         ({"images": 0}, r"is malformed: evaluations\[0\]\.images must be a whole number"),
@@ -312,3 +314,14 @@ def test_labels_stay_in_their_code_spans(value: str, shown: str, tmp_path: Path)
     labels = {"0": value, "1": "x", "2": "", "3": "y"}
     card = model_card(read_artifact(write_artifact(tmp_path / "a", changes={"id2label": labels})))
     assert f"Classes: {shown}, `x`, `(empty)`, `y`." in card.splitlines()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_is_validated_and_measured_as_it_is(name: str) -> None:
+    artifact = read_artifact(SHIPPED[name])
+    against = [(one.engine, one.reference) for one in artifact.validated("fp32")]
+    assert against == [(engine, what) for engine in ("openvino", "onnxruntime") for what in ("conformance", "paddle")]
+    stated = registry.find(name).accuracy
+    assert [(one.engine, one.images, one.top1, one.top5) for one in artifact.evaluated("fp32")] == [
+        (engine, 10_000, stated.top1, stated.top5) for engine in ("openvino", "onnxruntime")
+    ]

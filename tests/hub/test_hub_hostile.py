@@ -103,7 +103,7 @@ def test_another_size_than_announced_is_not_downloaded(hub: LoopbackHub, tiny: P
 @pytest.mark.parametrize("size", [-1, 2**31 + 1, 1e3, "12", True, None])
 def test_sizes_that_cannot_be(hub: LoopbackHub, tiny: Path, size: Any) -> None:
     publish(hub, tiny, files={MODEL: read_config(tiny)["files"][MODEL] | {"bytes": size}})
-    with pytest.raises(ArtifactError, match=r"bytes must be a whole number in 0\.\.2147483648"):
+    with pytest.raises(ArtifactError, match=r"bytes must be a whole number from 0 to 2147483648"):
         onnxzoo.load(REPO)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from artifacts import copy_shipped
 from click.testing import CliRunner, Result
 from hub_server import WRITE_TOKEN, LoopbackHub
 from recorded import SHIPPED, validation, with_config
@@ -35,10 +35,10 @@ def repo(loopback: LoopbackHub, tmp_path: Path) -> dict[str, str]:
     """A repo with main, the branch `next` and the tags v1 (an older main) and empty (no artifact): name -> commit."""
     hub = loopback.store.add_repo(REPO)
     hub.tags["empty"] = hub.branches["main"]
-    loopback.store.change(REPO, SHIPPED[NAME], title="First edition")
+    loopback.store.change(REPO, copy_shipped(tmp_path / "first", NAME), title="First edition")
     hub.tags["v1"] = hub.branches["main"]
     copy = tmp_path / "copy"
-    shutil.copytree(SHIPPED[NAME], copy)
+    copy_shipped(copy, NAME)
     with_config(copy, validations=[validation(copy), validation(copy, engine="onnxruntime", model_sha256="0" * 64)])
     loopback.store.change(REPO, copy, title="Validated\x1b[31m")
     loopback.store.change(REPO, {"note": b"x"}, branch="next")

@@ -11,8 +11,7 @@ from hub_publishing import NAME, REPO, error_line, run
 from hub_server import LoopbackHub
 from recorded import SHIPPED, copy, set_config
 
-from onnxzoo.hub import package
-from onnxzoo.hub import publish as publishing
+from onnxzoo.hub import package, publish_many
 from onnxzoo.hub.package import Package
 
 pytestmark = pytest.mark.usefixtures("token")
@@ -65,13 +64,13 @@ def test_all_that_is_wrong_on_this_machine_is_found_before_the_first_request(
     damaged = many / max(SHIPPED) / "onnx" / "model.onnx"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     asked: list[int] = []
-    check = publishing.checked
+    check = publish_many.checked
 
     def noted(folder: Path, *arguments: Any, **values: Any) -> Any:
         asked.append(len(loopback.log.all()))
         return check(folder, *arguments, **values)
 
-    monkeypatch.setattr(publishing, "checked", noted)
+    monkeypatch.setattr(publish_many, "checked", noted)
     result = run("--all", many, "--namespace", "onnxzoo", *options)
     assert result.exit_code == 1
     assert "was altered" in result.stderr

@@ -219,8 +219,8 @@ def test_every_layer_gives_what_paddles_gives(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("spec", [SWIN, PVT, LINEAR], ids=["swinv2", "pvt_v2", "linear"])
 def test_it_has_all_the_layers_that_bisecting_asks_for(spec: ModelSpec) -> None:
-    from onnxzoo.validators.layers import taps_of
+    from onnxzoo.validators.probe_points import probe_points_of
 
-    names = [tap.name for tap in taps_of(spec.architecture, spec.num_classes)]
+    names = [point.name for point in probe_points_of(spec.architecture, spec.num_classes)]
     values = seeded_engine(spec).run_layers(seeded_images(spec.image_size, 2, 1), [*names, "no.such.layer"])
     assert set(values) == set(names)

@@ -17,7 +17,7 @@ from onnxzoo.artifact.folder import INPUT_NAME
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
 from onnxzoo.training.metrics import read_records
-from onnxzoo.training.session import Request, preprocess_at, run
+from onnxzoo.training.session import Request, run
 from onnxzoo.training.state import load_state_file, save_weights
 from onnxzoo.training.trainer import Trainer
 from toy_runs import CHILD, FAMILIES, assert_same, child, folder_of_images, spec, train
@@ -122,7 +122,7 @@ def test_a_subset_of_classes_and_another_image_size(tmp_path: Path) -> None:
     outcome = train(three, tmp_path / "o", "swinv2", classes=["2", "class 0"], image_size=24, epochs=2)
     assert (tmp_path / "o" / "labels.txt").read_text().splitlines() == ["0 class 2", "1 class 0"]
     assert read_checkpoint(outcome.best, toy_entry("swinv2")).num_classes == 2
-    assert preprocess_at(toy_entry("swinv2"), 24).crop_size == 24
+    assert toy_entry("swinv2").preprocess.at_image_size(24).crop_size == 24
 
 
 # Several processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,7 @@ def test_class_names_of_idx_files(idx: Path) -> None:
     ("content", "message"),
     [
         (b"", "expected it to start with 00 00 08 03, got nothing"),
-        (b"\x00\x00\x0d\x03" + bytes(20), "is no IDX file of unsigned bytes with 3 dimensions"),
+        (b"\x00\x00\x0d\x03" + bytes(20), "is not an IDX file of unsigned bytes with 3 dimensions"),
         (idx_bytes(IDS), "with 3 dimensions"),
         (idx_bytes(PIXELS)[:10], "its header has 10 of 16 bytes"),
         (idx_bytes(PIXELS)[:-1], "holds 119 bytes, but its header says 6 x 4 x 5"),
@@ -197,6 +198,27 @@ def test_class_names_of_idx_files(idx: Path) -> None:
 def test_damaged_idx_files(idx: Path, content: bytes, message: str) -> None:
     (idx / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
+        open_dataset(idx, "train")
+
+
+def test_a_compressed_file_is_not_unpacked_beyond_its_header(idx: Path) -> None:
+    """64 MB of zeros in 64 kB, behind a header of 120 bytes of pixels."""
+    file = idx / "train-images-idx3-ubyte"
+    file.unlink()
+    bomb = gzip.compress(idx_bytes(PIXELS) + bytes(2**26))
+    file.with_name(file.name + ".gz").write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="holds 121 bytes or more, but its header says 6 x 4 x 5"):
+            open_dataset(idx, "train")
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_header_of_more_than_is_read_is_refused(idx: Path) -> None:
+    (idx / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\xff\xff\xff\xff" * 3)
+    with pytest.raises(DatasetError, match=r"says 4294967295 x .* more than the 4294967296 bytes that are read"):
         open_dataset(idx, "train")
 
 

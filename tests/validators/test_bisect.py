@@ -14,13 +14,14 @@ pytest.importorskip("paddle", reason="needs the export extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 import faults
 from onnx import helper, numpy_helper
-from onnxzoo.validators import engine_settings, graph_taps, running
+from onnxzoo.validators import engine_settings, graph_probes, running
 from onnxzoo.validators.bisect import _first_jump, bisect
-from onnxzoo.validators.graph_taps import GraphTaps
+from onnxzoo.validators.graph_probes import GraphProbes
 from onnxzoo.validators.layer_errors import LIMIT, LayerError, onnx_layers
-from onnxzoo.validators.layers import relative_error, taps_of, token_orders
+from onnxzoo.validators.layer_values import relative_error, token_orders
 from onnxzoo.validators.locate import locate
 from onnxzoo.validators.parameters import check_parameters
+from onnxzoo.validators.probe_points import probe_points_of
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo import cpu as cpu_module
@@ -106,7 +107,7 @@ def test_in_a_right_model_every_layer_is_compared_and_none_is_named(name: str, e
     images[2], images[3] = 0, 2.2  # nothing but biases, and saturated
     artifact = read_artifact(zoo(name).artifact)
     found = bisect(artifact, engine, images, zoo(name).reference, every_layer=True)
-    names = [tap.name for tap in taps_of(entry.architecture, faults.CLASSES)]
+    names = [point.name for point in probe_points_of(entry.architecture, faults.CLASSES)]
     assert [layer.name for layer in found.layers] == [*names, "embedding", "logits"]
     assert found.part is None
     assert all(0 < layer.in_noise < LIMIT / 2 for layer in found.layers), "no layer comes near a jump"
@@ -122,7 +123,7 @@ def test_the_exact_reference_finds_the_same_places(name: str, zoo: Zoos, tmp_pat
         found = bisect(zoo(name).with_fault(tmp_path / str(number), fault), "onnxruntime", images, exact)
         assert found.part == part, found.message
     right = bisect(read_artifact(zoo(name).artifact), "onnxruntime", images, exact, every_layer=True)
-    names = [tap.name for tap in taps_of(entry.architecture, faults.CLASSES)]
+    names = [point.name for point in probe_points_of(entry.architecture, faults.CLASSES)]
     assert [layer.name for layer in right.layers] == [*names, "embedding", "logits"]
     assert right.part is None, right.message
 
@@ -135,14 +136,14 @@ def test_the_linear_variant_and_a_shared_parameter(tmp_path: Path) -> None:
             state[f"block2.0.norm1.{kind}"] = state[f"block2.0.norm2.{kind}"].copy()
 
     zoo = faults.make_zoo(PVT, tmp_path, equal_norms, linear=True)
-    taps = {tap.name for tap in taps_of(read_artifact(zoo.artifact).architecture, faults.CLASSES)}
+    points = {point.name for point in probe_points_of(read_artifact(zoo.artifact).architecture, faults.CLASSES)}
     source = onnx_layers(read_artifact(zoo.artifact), "onnxruntime")
     artifact = read_artifact(zoo.artifact)
     state = read_checkpoint(zoo.weights, find(PVT)).state
     parameters = check_parameters(artifact.model_file(), state, artifact.architecture, zoo.reference.epsilons)
     assert parameters, parameters.problems
     assert parameters.elsewhere == ("block2.0.norm2.weight", "block2.0.norm2.bias")
-    assert taps - set(source.found) == {"block2.0.norm1", "block2.0.norm2", "block2.0.norm2:input"}
+    assert points - set(source.found) == {"block2.0.norm1", "block2.0.norm2", "block2.0.norm2:input"}
     artifact = zoo.with_fault(tmp_path / "sr", faults.one_percent("block2.1.attn.sr"))
     assert bisect(artifact, "onnxruntime", images_for(PVT), zoo.reference).part == "block2.1.attn"
     artifact = zoo.with_fault(tmp_path / "norm", faults.one_percent("block2.0.mlp.fc1"))
@@ -217,7 +218,7 @@ class FusesWrongly(OnnxRuntimeEngine):
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         outputs = super().run(feeds)
-        if not any(name.startswith("onnxzoo_tap") for name in outputs):
+        if not any(name.startswith("onnxzoo_probe_") for name in outputs):
             outputs["logits"] = outputs["logits"] * np.float32(1.01)
         return outputs
 
@@ -245,7 +246,7 @@ def test_layers_are_compared_on_the_device_that_was_asked_for_and_nothing_is_bui
         opened.append((name, build))
         return running.open_engine(name, file, *rest, cache=cache, build=build)
 
-    monkeypatch.setattr(graph_taps, "open_engine", watched)
+    monkeypatch.setattr(graph_probes, "open_engine", watched)
     artifact = zoo(PVT).with_fault(tmp_path / "a", faults.one_percent("head"))
     validation = Validation(artifact, weights=zoo(PVT).weights, engines=["openvino:CPU"], batch_sizes=[1])
     assert not all([*validation.run()])
@@ -353,7 +354,7 @@ def test_layouts_that_mean_the_same_are_equal_and_others_are_not() -> None:
     )  # fmt: skip
 
 
-def test_taps_are_found_whatever_operator_computes_the_layer() -> None:
+def test_probe_points_are_found_whatever_operator_computes_the_layer() -> None:
     def graph_of(*nodes: Any, **constants: tuple[int, ...]) -> Any:
         tensors = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in constants.items()]
         return helper.make_graph(list(nodes), "g", [], [], tensors)
@@ -361,11 +362,15 @@ def test_taps_are_found_whatever_operator_computes_the_layer() -> None:
     def node(op_type: str, inputs: str, output: str, **attributes: Any) -> Any:
         return helper.make_node(op_type, inputs.split(), [output], **attributes)
 
-    taps = [tap for tap in taps_of(find(PVT).architecture, 10) if tap.anchor in ("head", "block1.0.mlp.fc1", "norm3")]
+    points = [
+        point
+        for point in probe_points_of(find(PVT).architecture, 10)
+        if point.anchor in ("head", "block1.0.mlp.fc1", "norm3")
+    ]
     weight = {"head.weight": (3, 4)}
 
     def found(*nodes: Any, **constants: tuple[int, ...]) -> dict[str, str]:
-        return GraphTaps(graph_of(*nodes, **{**weight, **constants}), taps).tensors
+        return GraphProbes(graph_of(*nodes, **{**weight, **constants}), points).tensors
 
     product = node("MatMul", "x head.weight", "p")
     assert found(product) == {"head:input": "x", "head": "p"}, "a bias left out"
@@ -383,7 +388,7 @@ def test_taps_are_found_whatever_operator_computes_the_layer() -> None:
     assert found(*steps, **{"norm3.weight": (3,), "norm3.bias": (3,)}) == {"norm3": "s"}, "a norm in single steps"
     quantised = [node("DequantizeLinear", "head.weight_quantized scale", "d"), node("MatMul", "x d", "p")]
     constants = {"head.weight_quantized": (3, 4), "scale": ()}
-    assert GraphTaps(graph_of(*quantised, **constants), taps).tensors == {"head:input": "x", "head": "p"}
+    assert GraphProbes(graph_of(*quantised, **constants), points).tensors == {"head:input": "x", "head": "p"}
 
 
 def layer(name: str, error: float, noise: float = 1e-6) -> LayerError:

@@ -61,7 +61,7 @@ def validated(folder: Path, **options: object) -> Validation:
 
 def test_the_page_shows_verdict_engines_histograms_inputs_and_environment() -> None:
     validation = validated(SHIPPED_DIR / PVT)
-    page = Page(render(validation, list(check_preprocess())))
+    page = Page(render(validation.result(preprocess=list(check_preprocess()))))
     assert "PASSED" in page.text
     assert "FAILED" not in page.text
     assert "8 of 8 checks" in page.text
@@ -82,7 +82,7 @@ def test_the_page_shows_verdict_engines_histograms_inputs_and_environment() -> N
 
 
 def test_the_page_loads_nothing(tmp_path: Path) -> None:
-    write_report(tmp_path / "new" / "report.html", validated(SHIPPED_DIR / PVT, engines=["onnxruntime"]))
+    write_report(tmp_path / "new" / "report.html", validated(SHIPPED_DIR / PVT, engines=["onnxruntime"]).result())
     text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "", text)
     assert not re.search(r"(https?:)?//|url\(|@import|<script|<link|<iframe|javascript:", without_pictures)
@@ -98,7 +98,7 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 def test_a_failed_validation_shows_what_and_where(tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "a")
     alter(folder, scale_initializer([96, 10], 1.01))
-    page = Page(render(validated(folder, engines=["onnxruntime"])))
+    page = Page(render(validated(folder, engines=["onnxruntime"]).result()))
     assert "FAILED" in page.text
     assert "PASSED" not in page.text
     assert "'logits' differs by up to" in page.text
@@ -115,7 +115,7 @@ def test_nothing_that_was_found_is_taken_for_html(tmp_path: Path) -> None:
     alter(other, rename_producer)
     validation = validated(folder, engines=["onnxruntime"], against=read_artifact(other), images=[str(picture)])
     validation.unavailable["openvino"] = evil
-    page = Page(render(validation))
+    page = Page(render(validation.result()))
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "b", "i"}
     assert page.text.count("<script>alert(1)</script>") >= 2
@@ -131,8 +131,8 @@ def test_nan_for_an_input_is_the_worst_there_is() -> None:
     good = validation.checks[0]
     problem = "'logits' holds NaN or infinity in rows [4] (black)"
     validation.checks.append(Check(good.engine, 1, "conformance", 6, failed(problem, failed_rows=[4])))
-    page = Page(render(validation))
-    captions = re.findall(r"<figcaption>(\w+(?:\.jpg)?: [^<]*)", render(validation))
+    page = Page(render(validation.result()))
+    captions = re.findall(r"<figcaption>(\w+(?:\.jpg)?: [^<]*)", render(validation.result()))
     assert captions[0].startswith("black: not finite (onnxruntime, conformance, batch 1)")
     assert "holds NaN" in page.text
 
@@ -151,7 +151,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     validation = validated(SHIPPED_DIR / PVT, engines=["onnxruntime"], batch_sizes=[1])
     (tmp_path / "file").write_text("a file")
     with pytest.raises(InputError, match="the report cannot be written to"):
-        write_report(tmp_path / "file" / "report.html", validation)
+        write_report(tmp_path / "file" / "report.html", validation.result())
     old = tmp_path / "report.html"
     old.write_text("old")
 
@@ -161,7 +161,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_module, "_checks", fail)
         with pytest.raises(RuntimeError):
-            write_report(old, validation)
+            write_report(old, validation.result())
     assert old.read_text() == "old"
 
 
@@ -183,6 +183,6 @@ def test_the_environment_survives_a_broken_nvidia_smi(tmp_path: Path, monkeypatc
 
 def test_characters_that_would_hide_or_reorder_text_are_spelled(tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "a\u202eb")
-    page = render(validated(folder, engines=["onnxruntime"], batch_sizes=[1]))
+    page = render(validated(folder, engines=["onnxruntime"], batch_sizes=[1]).result())
     assert "\u202e" not in page
     assert r"a\u202eb" in page

@@ -54,6 +54,11 @@ def test_the_vectors_of_a_shipped_model() -> None:
         ),
         (lambda a: a.pop("logits"), "cannot be read: it has no array 'logits'"),
         (
+            lambda a: a["logits"].__setitem__((2, 3), np.nan),
+            r"conformance\.npz: the recorded 'logits' hold NaN or infin",
+        ),
+        (lambda a: a["embedding"].__setitem__((0, 0), np.inf), r"the recorded 'embedding' hold NaN or .* is damaged"),
+        (
             lambda a: a.update(names=np.array([{"a": 1}] * 6, dtype=object)),
             "'names' has no header as numpy",
         ),

@@ -22,6 +22,7 @@ from onnxzoo.registry import ModelEntry, models
 from onnxzoo.strict_json import parse_json
 from onnxzoo.weights import safetensors_file
 from onnxzoo.weights.checkpoint import Checkpoint, read_checkpoint
+from onnxzoo.weights.state import checked_state
 
 State = dict[str, Any]
 
@@ -308,3 +309,65 @@ class TestWindowAndImageSize:
     def test_of_pvt_v2_are_the_entrys(self, tmp_path: Path) -> None:
         checkpoint = read_checkpoint(pdparams(tmp_path, pvt_timm()), entry("pvt_v2", PVT, 32))
         assert (checkpoint.architecture, checkpoint.image_size, checkpoint.naming) == (PVT, 32, "timm")
+
+
+# What is wrong with a file is said of the file
+
+
+def test_fp8_is_named_and_not_called_damage(tmp_path: Path) -> None:
+    path = safetensors(tmp_path, {"a": np.zeros(4, np.uint16)})
+    path.write_bytes(path.read_bytes().replace(b'"BF16"', b'"F8_E"'))
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path, SWIN_ENTRY)
+    assert "unknown element type 'F8_E', expected BF16, F16, F32, F64; save the weights in one of these" in str(
+        caught.value
+    )
+    assert "truncated" not in str(caught.value)
+
+
+def test_bytes_behind_the_tensors_are_named_and_not_called_truncation(tmp_path: Path) -> None:
+    path = safetensors(tmp_path, swin_timm())
+    path.write_bytes(path.read_bytes() + b"x" * 12)
+    with pytest.raises(CheckpointError, match="has 12 bytes after its last tensor, which") as caught:
+        read_checkpoint(path, SWIN_ENTRY)
+    assert "truncated" not in str(caught.value)
+
+
+def test_two_models_in_one_file_are_told(tmp_path: Path) -> None:
+    both = {f"{part}.{name}": array for part in ("Student", "Teacher") for name, array in swin_state().items()}
+    path = pdparams(tmp_path, both)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path, SWIN_ENTRY)
+    message = str(caught.value)
+    assert message.startswith(
+        f"{path}: the weights' names have different parts in front of the model's own: 'Student.' ("
+    )
+    assert "'Teacher.' (" in message
+    assert "keep those of one model" in message
+
+
+def test_a_prefix_before_half_of_the_names_is_told(tmp_path: Path) -> None:
+    state = {f"module.{name}" if index % 2 else name: array for index, (name, array) in enumerate(swin_state().items())}
+    with pytest.raises(CheckpointError, match=r"in front of the model's own: (nothing|'module\.') \(\d+\), "):
+        read_checkpoint(pdparams(tmp_path, state), SWIN_ENTRY)
+
+
+def test_weights_that_are_there_under_longer_names_are_told() -> None:
+    shapes = {"a.weight": (2,), "a.bias": (2,), "b.weight": (3,)}
+    state = {name if name.startswith("b") else f"_layers.x.{name}": np.zeros(shape) for name, shape in shapes.items()}
+    with pytest.raises(
+        CheckpointError, match=r"2 of the missing are there with '_layers\.x\.' in front; take that off"
+    ):
+        checked_state(shapes, state)
+    with pytest.raises(CheckpointError) as caught:
+        checked_state(shapes, {"a.weight": np.zeros(2)})
+    assert str(caught.value) == "the weights do not fit the model: missing: a.bias, b.weight"
+
+
+def test_what_a_model_says_of_the_weights_names_the_file(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(pdparams(tmp_path, swin_state()), SWIN_ENTRY)
+    with (
+        pytest.raises(CheckpointError, match=rf"^{checkpoint.path}: the weights do not fit the model: missing: b$"),
+        checkpoint.named(),
+    ):
+        checked_state({**{name: array.shape for name, array in checkpoint.state.items()}, "b": (1,)}, checkpoint.state)

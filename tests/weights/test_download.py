@@ -94,7 +94,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     site.url = f"http://127.0.0.1:{server.server_address[1]}/weights.pdparams"
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.0)
     yield site
@@ -313,6 +313,19 @@ def test_a_compressed_answer_is_refused(site: Site, target: Path) -> None:
     site.encoding = "gzip"
     with pytest.raises(DownloadError, match="compressed"):
         download(site.url, target)
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_nothing_is_downloaded(
+    site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "yes")
+    with pytest.raises(DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or get the file"):
+        download(site.url, target)
+    assert (site.asked, target.parent.exists()) == ([], False)
+    monkeypatch.setenv(variable, "0")
+    download(site.url, target)
+    assert target.read_bytes() == CONTENT
 
 
 def test_no_server_at_all(target: Path, site: Site) -> None:

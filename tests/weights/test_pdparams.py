@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import contextlib
 import copyreg
 import itertools
@@ -358,6 +359,9 @@ def sliced(shape: Any, slices: Any) -> bytes:
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"hello world", "is no pickle"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (pickle.dumps({"a": 1}, 0), "a pickle of protocol 0 or 1, expected 2 to 5; save it again: paddle.save("),
+        (pickle.dumps({"a": 1, "b": 2}, 1), "a pickle of protocol 0 or 1"),
+        (pickle.dumps(collections.OrderedDict(a=1), 0), "a pickle of protocol 0 or 1"),
         (pickle.dumps([1, 2]), "of type list instead of a dict"),
         (pickle.dumps("text"), "of type str instead of a dict"),
         (pickle.dumps({}), "holds no arrays"),

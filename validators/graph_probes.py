@@ -15,11 +15,11 @@ from ..artifact.folder import INPUT_NAME
 from ..precisions import FP32
 from ..results import Array, EngineInfo
 from ..temporary import scratch_folder
-from .layers import Tap
 from .onnx_file import reading
+from .probe_points import ProbePoint
 from .running import open_engine
 
-TAPS_PER_RUN = 16
+PROBES_PER_RUN = 16
 """Few, because a tensor that is an output cannot be fused away: marking all would run another program."""
 
 # The input that is the weight, by operator; either of a product, and of the scale of a norm made of single steps.
@@ -29,12 +29,12 @@ REARRANGING = (*RELABELLING, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Fl
 QUANTIZED = "_quantized"
 
 
-class GraphTaps:
-    """Where the taps of a model are in one ONNX graph."""
+class GraphProbes:
+    """Where the probe points of a model are in one ONNX graph."""
 
-    def __init__(self, graph: Any, taps: Sequence[Tap]) -> None:
-        """`tensors`: the tensor of every tap that was found, by the tap's name. `anchors`: the nodes that use a layer's
-        weight, by the layer.
+    def __init__(self, graph: Any, points: Sequence[ProbePoint]) -> None:
+        """`tensors`: the tensor of every probe point that was found, by its name. `anchors`: the nodes that use a
+        layer's weight, by the layer.
         """
         self._consumers: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
@@ -47,7 +47,7 @@ class GraphTaps:
                 layer, _, kind = self._parameters.get(_at(node, place), "").rpartition(".")
                 if kind == "weight":
                     self.anchors[layer].append(node)
-        places = ((tap.name, self._tensor(tap)) for tap in taps)
+        places = ((point.name, self._tensor(point)) for point in points)
         self.tensors: dict[str, str] = {name: tensor for name, tensor in places if tensor}
 
     def _parameter_names(self, graph: Any) -> dict[str, str]:
@@ -60,19 +60,19 @@ class GraphTaps:
                 names[node.output[0]] = names[node.input[0]]
         return names
 
-    def _tensor(self, tap: Tap) -> str:
-        nodes = self.anchors.get(tap.anchor, [])
+    def _tensor(self, point: ProbePoint) -> str:
+        nodes = self.anchors.get(point.anchor, [])
         if len(nodes) != 1:
             # Equal parameters may be stored once and used by several layers: then the weight does not tell which.
-            nodes = [node for node in nodes if self._parameters.get(_at(node, 2)) == f"{tap.anchor}.bias"]
+            nodes = [node for node in nodes if self._parameters.get(_at(node, 2)) == f"{point.anchor}.bias"]
         if len(nodes) != 1:
             return ""
         node = nodes[0]
-        if tap.side == "input":
+        if point.side == "input":
             # A norm in single steps shows only where it ends.
             return next((name for name in node.input if name not in self._parameters and node.op_type != "Mul"), "")
         output = self._with_bias(node)
-        return output if tap.side == "output" else self._sum(output)
+        return output if point.side == "output" else self._sum(output)
 
     def _with_bias(self, node: Any) -> str:
         """What `node` computes, behind the addition of a constant where there is one."""
@@ -103,12 +103,12 @@ class GraphTaps:
 class OnnxLayers:
     """The layers of an ONNX model on an engine, as a source of their values.
 
-    `found`: names of the taps that the graph has. After a run, `outputs` are the model's own outputs beside the
+    `found`: names of the probe points that the graph has. After a run, `outputs` are the model's own outputs beside the
     tensors that were marked last, and `info` says what ran it.
     """
 
     def __init__(
-        self, model_file: Path, taps: Sequence[Tap], engine: str, precision: str = FP32, *, build: bool = True
+        self, model_file: Path, points: Sequence[ProbePoint], engine: str, precision: str = FP32, *, build: bool = True
     ) -> None:
         """`precision`: of the file's weights. `build`: whether an engine that takes minutes to build may be.
 
@@ -118,7 +118,7 @@ class OnnxLayers:
             self._model = onnx.load(str(model_file), load_external_data=False)
         self.model_file = model_file
         self._engine, self._precision, self._build = engine, precision, build
-        self._tensors = GraphTaps(self._model.graph, taps).tensors
+        self._tensors = GraphProbes(self._model.graph, points).tensors
         self.found = tuple(self._tensors)
         self.info: EngineInfo | None = None
         self.outputs: dict[str, Array] = {}
@@ -126,14 +126,14 @@ class OnnxLayers:
     def chunks(self, names: Sequence[str]) -> Iterator[list[str]]:
         """The layers among `names` that the graph has, as many at a time as are marked in one run."""
         wanted = [name for name in names if name in self._tensors]
-        for start in range(0, len(wanted), TAPS_PER_RUN):
-            yield wanted[start : start + TAPS_PER_RUN]
+        for start in range(0, len(wanted), PROBES_PER_RUN):
+            yield wanted[start : start + PROBES_PER_RUN]
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
         """See LayerSource; raises EngineError when the engine rejects or cannot run the model."""
         values: dict[str, Array] = {}
         for chunk in self.chunks(names):
-            marks = {f"onnxzoo_tap_{number}": name for number, name in enumerate(chunk)}
+            marks = {f"onnxzoo_probe_{number}": name for number, name in enumerate(chunk)}
             results = self._run(images, {mark: self._tensors[name] for mark, name in marks.items()})
             values |= {name: results[mark] for mark, name in marks.items()}
             self.outputs = {name: value for name, value in results.items() if name not in marks}

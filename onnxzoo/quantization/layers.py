@@ -1,0 +1,92 @@
+"""The layers of a graph that can be quantised, and graphs in which one of them is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+OPERATORS = ("MatMul", "Gemm", "Conv")
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+ALONE = "/alone"
+LEAST_WEIGHTS = 2
+"""Dimensions of a constant that is a weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A product of activations with a constant. `name`: of the node; `parameters`: how many numbers the weight has."""
+
+    name: str
+    operator: str
+    weight: str
+    parameters: int
+
+
+def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
+    """The layers of an ONNX model (a ModelProto) that can be quantised, in its order.
+
+    Raises InputError for a model that is quantised already, or has no such layer; `file` names it.
+    """
+    graph = model.graph
+    if any(node.op_type in QUANTIZERS for node in graph.node):
+        raise InputError(f"{file} is quantised already; quantise the fp32 file that it was made from")
+    dimensions = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    layers = tuple(
+        Layer(node.name, node.op_type, node.input[1], math.prod(dimensions[node.input[1]]))
+        for node in graph.node
+        if node.op_type in OPERATORS and len(dimensions.get(node.input[1], ())) >= LEAST_WEIGHTS
+    )
+    if not layers:
+        raise InputError(f"{file} has no {', '.join(OPERATORS)} with a constant weight: there is nothing to quantise")
+    return layers
+
+
+class Grafts:
+    """Graphs in fp32 but for one layer each, which is as the quantiser made it in the wholly quantised graph.
+
+    Nothing is quantised again: the layer takes its quantised inputs along.
+    """
+
+    def __init__(self, exact: Any, quantized: Any) -> None:
+        """Both are ModelProtos of the same model, the second with all layers quantised."""
+        self._exact, self._quantized = exact, quantized
+        self._made_by = {output: node for node in quantized.graph.node for output in node.output}
+        self._constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
+
+    def alone(self, layer: Layer) -> bytes:
+        """The serialised model in which this layer only is quantised."""
+        model = type(self._exact)()
+        model.CopyFrom(self._exact)
+        graph = model.graph
+        place, old = next((i, node) for i, node in enumerate(graph.node) if node.name == layer.name)
+        new = next(node for node in self._quantized.graph.node if node.name == layer.name)
+        added = list({node.name: node for node in self._quantizers(new)}.values())
+        have = {tensor.name for tensor in graph.initializer}
+        made = {name for node in added for name in node.output}
+        needed = {name for node in added for name in node.input} & self._constants.keys()
+        graph.initializer.extend(self._constants[name] for name in sorted(needed - have))
+        outputs = list(old.output)
+        old.CopyFrom(new)
+        old.output[:] = outputs
+        for node in reversed(added):
+            graph.node.insert(place, node)
+        # A dequantised bias has the name of the bias, which is a constant here.
+        for node in graph.node[place : place + len(added) + 1]:
+            node.input[:] = [name + ALONE if name in made & have else name for name in node.input]
+            if node.op_type in QUANTIZERS:
+                node.output[:] = [name + ALONE if name in have else name for name in node.output]
+        serialized: bytes = model.SerializeToString()
+        return serialized
+
+    def _quantizers(self, node: Any) -> Iterator[Any]:
+        """What quantises and dequantises the inputs of a node, in the order in which it is to be run."""
+        for name in node.input:
+            maker = self._made_by.get(name)
+            if maker is not None and maker.op_type in QUANTIZERS:
+                yield from self._quantizers(maker)
+                yield maker

@@ -1,0 +1,73 @@
+"""Running candidates: how noisy their outputs are, on two sets of images, and what they cost in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..artifact.folder import OUTPUT_NAMES, Artifact
+from ..engines import create_engine
+from ..results import Array, EngineInfo
+from ..validators.figures import snr_db
+from ..validators.running import open_engine, run_batches
+from ..validators.vectors import Vectors, read_vectors
+from .search import Noise
+
+ENGINE = "onnxruntime"
+"""The engine of the search: it is there where its quantiser is. Others are measured on what was found."""
+BATCH_SIZE = 8
+LOGITS = OUTPUT_NAMES[0]
+
+
+def power(decibels: float) -> float:
+    """The noise as a share of the signal's power."""
+    return float(10 ** (-decibels / 10))
+
+
+class Bench:
+    """Measures candidates of one artifact against its fp32 file, on held-out images, and against recorded outputs."""
+
+    def __init__(self, artifact: Artifact, held_out: Array) -> None:
+        """Run the fp32 file once. `held_out`: float32 [N, 3, S, S]. Raises ArtifactError, EngineError."""
+        self._held_out = held_out
+        self.vectors: Vectors = read_vectors(artifact)
+        self._fp32_file = artifact.model_file("fp32")
+        self._expected: dict[str, Mapping[str, Array]] = {}
+
+    def noise(self, file: Path, precision: str) -> Noise:
+        """Of a candidate in ENGINE: on the held-out images, then on the recorded inputs."""
+        held_out, recorded, _, _ = self.ratios(file, precision, ENGINE)
+        return power(held_out), power(recorded)
+
+    def ratios(self, file: Path, precision: str, engine: str) -> tuple[float, float, Array, EngineInfo]:
+        """In dB: of the logits of held-out images against the fp32 file's in the same engine, and of the noisier output
+        for recorded inputs against the reference's. Then these logits, and what ran.
+
+        Raises EngineUnavailableError, InputError and EngineError as `open_engine` and the engine's `run` do.
+        """
+        running = open_engine(engine, file, precision, BATCH_SIZE)
+        try:
+            logits = run_batches(running, self._held_out, BATCH_SIZE)[LOGITS]
+            outputs = run_batches(running, self.vectors.images, BATCH_SIZE)
+            info = running.info
+        finally:
+            running.close()
+        recorded = min(ratio(self.vectors.outputs[name], outputs[name]) for name in OUTPUT_NAMES)
+        return ratio(self._fp32(engine)[LOGITS], logits), recorded, logits, info
+
+    def _fp32(self, engine: str) -> Mapping[str, Array]:
+        if engine not in self._expected:
+            running = create_engine(engine, self._fp32_file)
+            try:
+                self._expected[engine] = run_batches(running, self._held_out, BATCH_SIZE)
+            finally:
+                running.close()
+        return self._expected[engine]
+
+
+def ratio(expected: Array, actual: Array) -> float:
+    """The signal-to-noise ratio in dB (see `validators.figures.snr_db`); minus infinity for outputs not finite."""
+    wanted, got = expected.astype(np.float64), actual.astype(np.float64)
+    return snr_db(wanted, np.abs(got - wanted)) if np.isfinite(got).all() else float("-inf")

@@ -1,0 +1,154 @@
+"""ONNX Runtime's static quantiser, set up for files that are right on every CPU and in every engine.
+
+QDQ, which is standard ONNX: activations in uint8, weights in symmetric int8 per channel, of MatMul, Gemm and Conv with
+constant weights only. Weights use 7 of their 8 bits: two products of uint8 and int8 saturate in the 16 bits in which
+CPUs without VNNI add them. Products are not quantised again where they leave a layer: what follows (norm, GELU, sum)
+is in fp32 anyway. Measured on the shipped models that is 2.7 and 3.3 dB less noise, and the engines agree to 47 dB
+instead of 35.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifact.folder import INPUT_NAME
+from ..engines.onnxruntime_session import import_onnxruntime
+from ..errors import MissingDependencyError, QuantizationError, one_line
+from ..results import Array
+from .layers import OPERATORS, Grafts, Layer, quantizable_layers
+
+INSTALL = "pip install 'onnxzoo[quantize]'"
+FULL_BITS = 8
+WEIGHT_BITS = (7, FULL_BITS)
+# What the quantiser looks for in a model that was made ready for it, as ours are: it warns of others.
+PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
+DEQUANTIZED = "_DequantizeLinear_Output"
+BITS_NOTE, CALIBRATION_NOTE, FP32_NOTE = "weights_bits", "calibration", "fp32_layers"
+"""Keys of the metadata in the ONNX file."""
+
+
+def import_onnx() -> Any:
+    """The package onnx. Raises MissingDependencyError, in one line, without it."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError(f"quantising needs onnx, not installed here; {INSTALL}") from error
+    return onnx
+
+
+class StaticQuantizer:
+    """Quantises one model, any number of times, with ranges that are found once."""
+
+    def __init__(self, model_file: Path, images: Array, weights_bits: int, work: Path) -> None:
+        """`images`: float32 [N, 3, S, S] for the ranges. `work`: an empty folder for what lies between.
+
+        Raises InputError for a model that cannot be quantised, MissingDependencyError, EngineUnavailableError.
+        """
+        self._onnx = import_onnx()
+        import_onnxruntime(INSTALL)
+        self._images = images
+        self._bits = weights_bits
+        self._ranges = work / "ranges.json"
+        self._prepared = work / "prepared.onnx"
+        self._exact = self._onnx.load(str(model_file))
+        for number, node in enumerate(self._exact.graph.node):
+            node.name = node.name or f"{node.op_type}_{number}"  # layers are told apart by name
+        self.layers = quantizable_layers(self._exact, model_file)
+        self._notes = {prop.key: prop.value for prop in self._exact.metadata_props}
+        prepared = self._onnx.ModelProto()
+        prepared.CopyFrom(self._exact)
+        _set_metadata(prepared, {**self._notes, **PREPARED})
+        self._onnx.save(prepared, str(self._prepared))
+
+    def write(self, target: Path, fp32_layers: Collection[str], origin: str = "") -> None:
+        """Write the model with all layers quantised but those named. `origin`: of the images, for the file's metadata.
+
+        Raises QuantizationError when the quantiser fails, OSError when the file cannot be written.
+        """
+        from onnxruntime import quantization
+
+        try:
+            quantization.quantize_static(
+                str(self._prepared),
+                str(target),
+                None if self._ranges.exists() else _reader(quantization.CalibrationDataReader, self._images),
+                calibration_cache_path=self._ranges,
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=list(OPERATORS),
+                nodes_to_quantize=[layer.name for layer in self.layers if layer.name not in fp32_layers],
+                per_channel=True,
+                reduce_range=self._bits < FULL_BITS,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                extra_options={
+                    "ActivationSymmetric": False,
+                    "WeightSymmetric": True,
+                    "MatMulConstBOnly": True,
+                    "OpTypesToExcludeOutputQuantization": list(OPERATORS),
+                },
+            )
+            model = self._onnx.load(str(target))
+        except OSError:
+            raise
+        except Exception as error:
+            raise QuantizationError(f"ONNX Runtime cannot quantise the model: {one_line(error)}") from error
+        restore_outputs(model)
+        notes = {BITS_NOTE: str(self._bits), CALIBRATION_NOTE: origin, FP32_NOTE: " ".join(sorted(fp32_layers))}
+        _set_metadata(model, {**self._notes, **notes})
+        model.producer_name, model.producer_version = self._exact.producer_name, self._exact.producer_version
+        self._onnx.save(model, str(target))
+
+    def grafts(self, quantized: Path) -> Grafts:
+        """The graphs with one layer quantised each; `quantized`: what `write` made with no layer in fp32."""
+        return Grafts(self._exact, self._onnx.load(str(quantized)))
+
+
+def restore_outputs(model: Any) -> None:
+    """Let outputs of the model that a layer reads as well be what was computed, not what the layer's input became.
+
+    The quantiser gives the dequantised value the output's name, in place of the one from before.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    for value in model.graph.output:
+        dequantize = made_by[value.name]
+        if dequantize.op_type == "DequantizeLinear":
+            computed = made_by[dequantize.input[0]].input[0]
+            _rename(model.graph, value.name, value.name + DEQUANTIZED)
+            _rename(model.graph, computed, value.name)
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+
+
+def _set_metadata(model: Any, values: Mapping[str, str]) -> None:
+    del model.metadata_props[:]
+    for key, value in values.items():
+        if value:
+            model.metadata_props.add(key=key, value=value)
+
+
+def _reader(base: Any, images: Array) -> Any:
+    """What the quantiser takes its images from, one by one."""
+
+    class Reader(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self._left, None)
+            return None if image is None else {INPUT_NAME: np.ascontiguousarray(image[None])}
+
+    return Reader()
+
+
+def layer_parameters(layers: Collection[Layer], names: Collection[str]) -> int:
+    """How many weights the named layers have together."""
+    return sum(layer.parameters for layer in layers if layer.name in names)

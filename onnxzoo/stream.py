@@ -1,0 +1,236 @@
+"""Many images through an engine: a pool reads ahead of it, batch by batch, and errors are values.
+
+An image is read once, by a thread of the pool, straight into its row of a batch; the row of one that cannot be read is
+left out of the run. A bounded number of batches is in the pool's hands while one runs, so that memory does not depend
+on how many images there are: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as
+much again for images that come as bytes, file objects, arrays or PIL images instead of paths.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from .cpu import worker_threads
+from .errors import ImageError
+from .image import ImageInput, describe, preprocess_into
+from .image_memory import BUDGET_BYTES, RGB_BYTES
+from .image_reading import ENCODED, settled
+from .registry import Preprocess
+from .results import Array, Prediction
+
+Answer = TypeVar("Answer")
+
+BATCHES_AHEAD = 2
+"""Batches that are read while one runs; more where they are so small that the pool's threads would be idle."""
+
+MAX_AHEAD_BYTES = 256 * 2**20
+"""Of batches that are read ahead, of which there is always one: eight images take 4.8 MB at 224 pixels, 14 at 384."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one image of a stream; true when it could be read.
+
+    `index`: its place among the images, from 0. `image`: what was given for it. `prediction`: its best classes, None
+    where there is an error. `embedding`: float32 [features] where it was asked for. `error`: why it cannot be read.
+    """
+
+    index: int
+    image: ImageInput | ImageError
+    prediction: Prediction | None = None
+    embedding: Array | None = field(default=None, compare=False)
+    error: ImageError | None = None
+
+    def __bool__(self) -> bool:
+        return self.error is None
+
+
+def stream(
+    images: Iterable[ImageInput | ImageError],
+    spec: Preprocess,
+    run: Callable[[Array], Sequence[Answer]],
+    *,
+    batch_size: int,
+    max_pixels: int | None = None,
+    ordered: bool = True,
+) -> Generator[tuple[int, ImageInput | ImageError, Answer | ImageError], None, None]:
+    """For each of `images`, as they come: its index from 0, itself, and what `run` says of it or why it cannot be read.
+
+    `run` gets batches as `preprocess_batch` makes them, float32 [N, 3, crop_size, crop_size] with N from 1 to
+    `batch_size`, and gives an answer for each row; the array is its own until it returns. `images` is read on the
+    thread that asks for results: one batch before the first result, then a few ahead. What a source could not read may
+    stand among them as an ImageError, which comes back in its place. `ordered`: in the order of the images; otherwise a
+    batch that was read goes before an earlier one that was not.
+
+    What `run` raises is raised, and what `images` raises, after the results of what came before it.
+    """
+    with closing(_Reader(images, spec, batch_size, max_pixels)) as reader:
+        reading: deque[_Batch] = deque()
+        while first := _taken(reading, ordered=ordered) or reader.next_batch():
+            first.wait()
+            # What is known needs no engine; a caller who ends at the first error has taken no more than one batch.
+            errors = first.leading_errors()
+            yield from errors
+            while len(reading) < reader.ahead and (following := reader.next_batch(first, *reading)):
+                reading.append(following)
+            yield from first.answers(run, skip=len(errors))
+            reader.reuse(first)
+        if reader.failure is not None:
+            raise reader.failure
+
+
+def _taken(reading: deque[_Batch], *, ordered: bool) -> _Batch | None:
+    """The batch that is next, taken out: the first, or of those in any order one that is ready, waiting for it."""
+    if not reading:
+        return None
+    while not ordered:
+        for place, batch in enumerate(reading):
+            if batch.ready:
+                del reading[place]
+                return batch
+        wait([job for batch in reading for job in batch.jobs if not job.done()], return_when=FIRST_COMPLETED)
+    return reading.popleft()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Images that are being read: `rows[i]` is the i-th of them once `jobs[i]` is done. `bytes`: held by the images."""
+
+    start: int
+    images: list[ImageInput | ImageError]
+    rows: Array
+    jobs: list[Future[None]]
+    bytes: int
+
+    @property
+    def ready(self) -> bool:
+        return all(job.done() for job in self.jobs)
+
+    def wait(self) -> None:
+        wait(self.jobs)
+
+    def leading_errors(self) -> list[tuple[int, ImageInput | ImageError, ImageError]]:
+        """The images before the first that could be read, and why they cannot be."""
+        found = []
+        for index, image, job in zip(
+            range(self.start, self.start + len(self.jobs)), self.images, self.jobs, strict=True
+        ):
+            if (error := _unreadable(job)) is None:
+                break
+            found.append((index, image, error))
+        return found
+
+    def answers(
+        self, run: Callable[[Array], Sequence[Answer]], *, skip: int
+    ) -> Iterator[tuple[int, ImageInput | ImageError, Answer | ImageError]]:
+        """Run what could be read, and give all but the first `skip` images their answer or error."""
+        errors = [_unreadable(job) for job in self.jobs]
+        good = [row for row, error in enumerate(errors) if error is None]
+        if not good:
+            return
+        # Without a gap the rows are a view, with one they are copied.
+        answers = iter(run(self.rows if len(good) == len(errors) else self.rows[good]))
+        for row in range(skip, len(errors)):
+            error = errors[row]
+            yield self.start + row, self.images[row], next(answers) if error is None else error
+
+
+def _unreadable(job: Future[None]) -> ImageError | None:
+    """Why an image cannot be read. Raises what else went wrong."""
+    error = job.exception()
+    if error is not None and not isinstance(error, ImageError):
+        raise error
+    return error
+
+
+class _Reader:
+    """Takes images from their source and has a pool read them. `failure`: what the source raised in the end."""
+
+    def __init__(
+        self,
+        images: Iterable[ImageInput | ImageError],
+        spec: Preprocess,
+        batch_size: int,
+        max_pixels: int | None,
+    ) -> None:
+        self.failure: Exception | None = None
+        self._images: Iterator[ImageInput | ImageError] = iter(images)
+        self._spec, self._batch_size, self._max_pixels = spec, batch_size, max_pixels
+        self._taken = 0
+        self._spare: list[Array] = []
+        threads = worker_threads()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnxzoo-image")
+        wanted = max(BATCHES_AHEAD, -(-2 * threads // batch_size))
+        self.ahead = max(1, min(wanted, MAX_AHEAD_BYTES // (12 * batch_size * spec.crop_size**2)))
+
+    def next_batch(self, *held: _Batch) -> _Batch | None:
+        """The next images, given to the pool; None without any.
+
+        With batches `held`, no more images than fit beside theirs into BUDGET_BYTES, perhaps none for now.
+        """
+        room = BUDGET_BYTES - sum(batch.bytes for batch in held)
+        names: list[str] = []
+        images: list[ImageInput | ImageError] = []
+        contents: list[ImageInput | ImageError] = []
+        used = 0
+        while len(images) < self._batch_size and (used < room or not (images or held)):
+            try:
+                image = next(self._images)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - raised by `stream` in its turn
+                self.failure, self._images = error, iter(())
+                break
+            names.append(describe(image))
+            images.append(image)
+            contents.append(_settled(image))
+            used += _bytes_of(contents[-1])
+        if not images:
+            return None
+        size = self._spec.crop_size
+        spare = self._spare.pop() if self._spare else np.empty((len(images), 3, size, size), dtype=np.float32)
+        rows = spare[: len(images)]
+        jobs = [self._job(*each) for each in zip(rows, contents, names, strict=True)]
+        self._taken += len(images)
+        return _Batch(self._taken - len(images), images, rows, jobs, used)
+
+    def reuse(self, batch: _Batch) -> None:
+        """Take back the memory of a batch that has run, if it serves for any other."""
+        if len(batch.rows) == self._batch_size:
+            self._spare.append(batch.rows)
+
+    def close(self) -> None:
+        """Let go of what has not been read; threads end with the image that they are at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _job(self, row: Array, image: ImageInput | ImageError, name: str) -> Future[None]:
+        if not isinstance(image, ImageError):
+            return self._pool.submit(preprocess_into, row, image, name, self._spec, self._max_pixels)
+        failed: Future[None] = Future()
+        failed.set_exception(image)
+        return failed
+
+
+def _settled(image: ImageInput | ImageError) -> ImageInput | ImageError:
+    """What the pool may read later: PIL images and file objects change while they are read, and may come twice."""
+    try:
+        return image if isinstance(image, ImageError) else settled(image)
+    except ImageError as error:
+        return error
+
+
+def _bytes_of(image: object) -> int:
+    """The memory that an image takes while it waits for the pool."""
+    if isinstance(image, ENCODED):
+        return len(image)
+    if isinstance(image, np.ndarray):
+        return image.nbytes
+    width, height = getattr(image, "size", (0, 0)) if hasattr(image, "convert") else (0, 0)
+    return int(width * height * RGB_BYTES)
