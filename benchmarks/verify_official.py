@@ -41,7 +41,7 @@ from onnxzoo.official import official_artifact
 from onnxzoo.reference.exact.engine import ExactEngine
 from onnxzoo.registry import ModelEntry, Preprocess, find, models
 from onnxzoo.weights.checkpoint import read_checkpoint, spec_of
-from onnxzoo.weights.download import download
+from onnxzoo.weights.checkpoint_download import download
 
 HERE = Path(__file__).resolve().parent
 EXPECTATIONS = HERE / "official_expectations.json"

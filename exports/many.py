@@ -23,7 +23,7 @@ from ..errors import ExportError, InputError, OnnxzooError, one_line
 from ..files import sha256_of
 from ..registry import ModelEntry, find, models
 from ..signals import end_with_parent, raise_when_terminated, signal_name
-from ..weights.download import file_name
+from ..weights.checkpoint_download import file_name
 from .pipeline import export_model, target_folder
 
 # ru_maxrss is in KiB on Linux and in bytes on macOS.

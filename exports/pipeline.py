@@ -19,7 +19,7 @@ from ..hub.card import model_card
 from ..precisions import FP32
 from ..registry import ModelEntry, default_labels
 from ..weights.checkpoint import Checkpoint, read_checkpoint
-from ..weights.download import Progress, checkpoint_path
+from ..weights.checkpoint_download import Progress, checkpoint_path
 from .child import require_export_tools
 from .conversion import TITLES, convert
 

@@ -18,7 +18,7 @@ from .assemble import STEPS, assemble, can_assemble
 from .errors import ArtifactError, InputError, ModelNotFoundError
 from .files import CACHE_VARIABLE, models_dir
 from .registry import ModelEntry, find
-from .weights.download import Progress, checkpoint_path
+from .weights.checkpoint_download import Progress, checkpoint_path
 
 log = logging.getLogger("onnxzoo")
 

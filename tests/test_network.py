@@ -20,8 +20,8 @@ from onnxzoo.errors import DownloadError, HubError
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.hub.publish import publish
 from onnxzoo.network import environment_fault, through_proxy, without_login
-from onnxzoo.weights import download as downloads
-from onnxzoo.weights.download import download
+from onnxzoo.weights import checkpoint_download as downloads
+from onnxzoo.weights.checkpoint_download import download
 
 REPO = "someone/tiny"
 CERTIFICATE = Path(__file__).parent / "data" / "loopback_certificate.pem"

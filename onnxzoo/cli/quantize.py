@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 SHOWN_LAYERS = 12
 
 
-@click.command("quantize", short_help="Make a smaller ONNX file of a model: int8.")
+@click.command("quantize", short_help="Make a smaller ONNX file of a model: int8 or fp16.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "fp16"]),
+    default="int8",
+    show_default=True,
+    help="int8 is for CPUs; fp16 for GPUs, right on CPUs, too.",
+)
 @click.option(
     "--images",
     type=FILE_OR_FOLDER,
@@ -35,15 +42,16 @@ SHOWN_LAYERS = 12
 @click.option("--samples", type=Whole(1), help="Images that ranges are taken from; 64 without it.")
 @click.option("--data", type=FILE_OR_FOLDER, help="Labelled images, as for eval: Top-1 is measured before and after.")
 @click.option(
-    "--min-snr", type=float, metavar="DB", help="Signal-to-noise ratio of the logits on held-out images; 30 without it."
+    "--min-snr",
+    type=float,
+    metavar="DB",
+    help="Signal-to-noise ratio of the logits on held-out images; without it 30, for fp16 50.",
 )
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of Top-1, with --data; 0.1 without it.")
 @click.option(
     "--weights-bits",
     type=click.Choice(["7", "8"]),
-    default="7",
-    show_default=True,
-    help="8 is right only on CPUs with VNNI, AMX or dot-product instructions.",
+    help="Of int8; 7 without it. 8 is right only on CPUs with VNNI, AMX or dot-product instructions.",
 )
 @click.option("--out", type=OUTPUT, help="Put a copy of the artifact there, not the file into it.")
 @max_pixels_option
@@ -53,17 +61,18 @@ SHOWN_LAYERS = 12
 def command(
     context: click.Context,
     model: str,
+    precision: str,
     images: Path | None,
     samples: int | None,
     data: Path | None,
     min_snr: float | None,
     max_drop: float | None,
-    weights_bits: str,
+    weights_bits: str | None,
     out: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make an int8 file of a model's fp32 ONNX file, which runs on every CPU, and say what it costs.
+    """Make an int8 or fp16 file of a model's fp32 ONNX file, and say what it costs.
 
     Layers whose rounding shows most stay in fp32 until the limits hold. The file takes its place in the artifact when
     it has passed its validation; until then the artifact stays as it was. Needs the extra quantize.
@@ -73,7 +82,10 @@ def command(
 
     if max_drop is not None and data is None:
         raise click.UsageError("--max-drop is about labelled images: name them (--data)")
-    limits = Limits(MIN_SNR_DB if min_snr is None else min_snr, MAX_DROP if max_drop is None else max_drop / 100)
+    if weights_bits is not None and precision != "int8":
+        raise click.UsageError("--weights-bits is about int8")
+    snr_db = MIN_SNR_DB[precision] if min_snr is None else min_snr
+    limits = Limits(snr_db, MAX_DROP if max_drop is None else max_drop / 100)
     unreadable: list[str] = []
     with progress(f"loading {model}", "candidates", quiet=quiet) as line:
         artifact = resolve(model, files=None).artifact
@@ -84,7 +96,8 @@ def command(
             artifact,
             chosen,
             limits=limits,
-            weights_bits=int(weights_bits),
+            precision=precision,
+            weights_bits=int(weights_bits or 7),
             data=labelled,
             out=target,
             step=line.begin,

@@ -89,7 +89,7 @@ class OpenVINOEngine:
         self._info = EngineInfo(
             name=NAME,
             device=",".join(devices),
-            precision=INT8 if model.precision == INT8 else PRECISIONS.get(arithmetic, arithmetic),
+            precision=model.precision if model.precision != FP32 else PRECISIONS.get(arithmetic, arithmetic),
             version=compiler.version,
             reason=choice.reason,
             nodes=_nodes(first, devices),

@@ -211,7 +211,7 @@ class Compiler:
     def _chosen_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": self._options.hint.upper()}
         if self._options.precision != AUTO_PRECISION:
-            settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[self._options.precision]
+            settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[FP32 if self._widens() else self._options.precision]
         if self._base == CPU or self._combined:
             settings["INFERENCE_NUM_THREADS"] = self._options.cpu_threads
         if self._base == CPU and self._options.cpu_threads < available_cores():
@@ -226,11 +226,19 @@ class Compiler:
             settings["ENABLE_RUNTIME_FALLBACK"] = False
         return settings
 
+    def _widens(self) -> bool:
+        """Whether an fp16 file is computed in fp32, as ONNX Runtime does: a CPU without arithmetic of 16 bits."""
+        return (
+            self._options.precision == self._file.precision == FP16
+            and self._base == CPU
+            and CAPABILITIES[FP16] not in self._capabilities()
+        )
+
     def _check_precision(self) -> None:
         """Refuse what the device would replace by something else: a CPU takes the hint f16 and computes in bf16."""
         needed = CAPABILITIES.get(self._options.precision)
         have = self._capabilities()
-        if needed is None or self._combined or not have or needed in have:
+        if needed is None or self._widens() or self._combined or not have or needed in have:
             return
         offered = [name for name, capability in CAPABILITIES.items() if capability in have]
         raise EngineUnavailableError(

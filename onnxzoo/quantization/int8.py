@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from math import log10
 from pathlib import Path
 
 import numpy as np
 
-from ..validators.tolerances import TOLERANCES
+from ..precisions import FP32, INT8, PRECISIONS
 from .images import Images
-from .measure import Bench, power
+from .measure import Bench, decibels, power
 from .report import LayerEffect
 from .search import Noise, search
 from .static import StaticQuantizer
 
-MARGIN_DB = 1.0
+MARGIN_DB = 2.0
 """Recorded inputs must be so far from the limit of a validation: other engines and CPUs round differently."""
-INT8 = "int8"
 
 
 def quantize_to_int8(
@@ -62,7 +60,7 @@ def quantize_to_int8(
         single.write_bytes(grafts.alone(layer))
         alone[layer.name] = bench.noise(single, INT8)
 
-    limit = TOLERANCES[INT8].snr_db or 0.0
+    limit = PRECISIONS[INT8].snr_db or 0.0
     found = search(
         {layer.name: layer.parameters for layer in quantizer.layers},
         alone,
@@ -76,14 +74,10 @@ def quantize_to_int8(
             layer.name,
             layer.operator,
             layer.parameters,
-            _decibels(alone[layer.name][0]),
-            _decibels(alone[layer.name][1]),
-            "fp32" if layer.name in found.fp32_layers else INT8,
+            decibels(alone[layer.name][0]),
+            decibels(alone[layer.name][1]),
+            FP32 if layer.name in found.fp32_layers else INT8,
         )
         for layer in quantizer.layers
     ]
     return tuple(sorted(effects, key=lambda effect: effect.held_out_db)), found.candidates
-
-
-def _decibels(share: float) -> float:
-    return -10 * log10(share) if share > 0 else float("inf")

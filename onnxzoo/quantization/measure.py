@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log10
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,17 @@ def power(decibels: float) -> float:
     return float(10 ** (-decibels / 10))
 
 
+def decibels(share: float) -> float:
+    """The ratio of the signal's power to noise of this share of it."""
+    return -10 * log10(share) if share > 0 else float("inf")
+
+
 class Bench:
     """Measures candidates of one artifact against its fp32 file, on held-out images, and against recorded outputs."""
 
     def __init__(self, artifact: Artifact, held_out: Array) -> None:
         """Run the fp32 file once. `held_out`: float32 [N, 3, S, S]. Raises ArtifactError, EngineError."""
-        self._held_out = held_out
+        self.held_out = held_out
         self.vectors: Vectors = read_vectors(artifact)
         self._fp32_file = artifact.model_file("fp32")
         self._expected: dict[str, Mapping[str, Array]] = {}
@@ -49,7 +55,7 @@ class Bench:
         """
         running = open_engine(engine, file, precision, BATCH_SIZE)
         try:
-            logits = run_batches(running, self._held_out, BATCH_SIZE)[LOGITS]
+            logits = run_batches(running, self.held_out, BATCH_SIZE)[LOGITS]
             outputs = run_batches(running, self.vectors.images, BATCH_SIZE)
             info = running.info
         finally:
@@ -57,11 +63,15 @@ class Bench:
         recorded = min(ratio(self.vectors.outputs[name], outputs[name]) for name in OUTPUT_NAMES)
         return ratio(self._fp32(engine)[LOGITS], logits), recorded, logits, info
 
+    def expected(self) -> Array:
+        """The logits of the fp32 file in ENGINE for the held-out images."""
+        return self._fp32(ENGINE)[LOGITS]
+
     def _fp32(self, engine: str) -> Mapping[str, Array]:
         if engine not in self._expected:
             running = create_engine(engine, self._fp32_file)
             try:
-                self._expected[engine] = run_batches(running, self._held_out, BATCH_SIZE)
+                self._expected[engine] = run_batches(running, self.held_out, BATCH_SIZE)
             finally:
                 running.close()
         return self._expected[engine]

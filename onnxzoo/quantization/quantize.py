@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..artifact.folder import CARD_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
@@ -30,16 +31,18 @@ from ..files import atomic_folder, atomic_write
 from ..hub import require_own
 from ..hub.card import model_card
 from ..model import load
+from ..precisions import FP16, FP32, INT8
 from ..temporary import scratch_folder
 from ..validators.record import record
 from ..validators.validate import Validation
+from .fp16 import convert_to_fp16
 from .images import Images
 from .int8 import quantize_to_int8
 from .measure import ENGINE, Bench, ratio
 from .report import EngineResult, Report
 
-MIN_SNR_DB = 30.0
-"""What is asked of the held-out images unless told otherwise."""
+MIN_SNR_DB = {INT8: 30.0, FP16: 50.0}
+"""What is asked of the held-out images unless told otherwise, by the precisions that files are made in."""
 MAX_DROP = 0.001
 """Of Top-1, as a fraction: 0.1 percentage points."""
 ENGINES = ("openvino", "onnxruntime")
@@ -73,24 +76,26 @@ def quantize(
     images: Images,
     *,
     limits: Limits,
+    precision: str = INT8,
     weights_bits: int = 7,
     data: Dataset | None = None,
     out: Path | None = None,
     step: Step = lambda _title, _total: None,
 ) -> Report:
-    """Make an int8 file of an artifact's fp32 file and put it into the artifact, or into a copy of it at `out`.
+    """Make an int8 or fp16 file of an artifact's fp32 file and put it into the artifact, or into a copy of it at `out`.
 
-    `images`: for the ranges, and to measure on. `weights_bits`: 8 for CPUs with VNNI, AMX or dot-product instructions
-    only. `data`: labelled images, on which Top-1 may drop by `limits.max_drop`. Layers stay in fp32 as far as the
-    limits ask for it (`search`).
+    `images`: for the ranges, and to measure on. `weights_bits`: of int8; 8 for CPUs with VNNI, AMX or dot-product
+    instructions only. `data`: labelled images, on which Top-1 may drop by `limits.max_drop`. Layers stay in fp32
+    as far as the limits ask for it (`search`).
 
     The artifact is replaced whole at the end or stays as it was. Raises ArtifactError for one that is not the user's,
     InputError for one that cannot be quantised and for `data` too small to show such a drop, QuantizationError when the
     limits cannot be kept, the validation fails or the disk refuses; MissingDependencyError without the extra.
     """
-    precision = "int8"
+    if precision not in MIN_SNR_DB:
+        raise InputError(f"files are made in {' or '.join(MIN_SNR_DB)}, got {precision!r}")
     target = _target(artifact, out)
-    if "fp32" not in artifact.precisions:
+    if FP32 not in artifact.precisions:
         raise InputError(
             f"{artifact.folder} has no fp32 ONNX file, only {', '.join(artifact.precisions)}; quantise the artifact "
             "that it was made from"
@@ -101,6 +106,7 @@ def quantize(
             f"{1 / len(data):.3%}; give more images (--data), or allow more (--max-drop)"
         )
     file = MODEL_FILES[precision]
+    bits = weights_bits if precision == INT8 else None
     with _as_quantization_error(target), scratch_folder("quantize") as work, atomic_folder(target) as building:
         _copy(artifact.folder, building, link=target == artifact.folder.resolve())
         step("running the fp32 file", None)
@@ -112,15 +118,15 @@ def quantize(
             return drop is None or drop.drop <= limits.max_drop
 
         def written() -> None:
-            add_model(building, precision, weights_bits=weights_bits)
+            add_model(building, precision, weights_bits=bits)
 
-        layers, candidates = quantize_to_int8(
-            artifact.model_file("fp32"),
+        make = partial(quantize_to_int8, weights_bits=weights_bits) if precision == INT8 else convert_to_fp16
+        layers, candidates = make(
+            artifact.model_file(FP32),
             building / file,
             bench,
             images,
             min_snr_db=limits.min_snr_db,
-            weights_bits=weights_bits,
             work=work,
             written=written,
             accepted=accepted,
@@ -131,7 +137,7 @@ def quantize(
         engines, agreement = _in_engines(bench, building / file, precision, accuracy)
         _renew_card(artifact, building)
         read_artifact(building).verify()
-        sizes = (building / file).stat().st_size, (building / MODEL_FILES["fp32"]).stat().st_size
+        sizes = (building / file).stat().st_size, (building / MODEL_FILES[FP32]).stat().st_size
     return Report(
         model=artifact.name,
         precision=precision,
@@ -139,7 +145,7 @@ def quantize(
         file=file,
         bytes=sizes[0],
         fp32_bytes=sizes[1],
-        weights_bits=weights_bits,
+        weights_bits=bits,
         calibration=images.origin,
         calibrated=len(images.calibration),
         held_out=len(images.held_out),
@@ -164,7 +170,7 @@ class _Accuracy:
         if self._data is None:
             return None
         if engine not in self._before:
-            self._before[engine] = self._right(self._data, engine, "fp32")
+            self._before[engine] = self._right(self._data, engine, FP32)
         return paired_drop(self._before[engine], self._right(self._data, engine, self._precision))
 
     def _right(self, data: Dataset, engine: str, precision: str) -> Right:

@@ -61,7 +61,7 @@ class StaticQuantizer:
         self._notes = {prop.key: prop.value for prop in self._exact.metadata_props}
         prepared = self._onnx.ModelProto()
         prepared.CopyFrom(self._exact)
-        _set_metadata(prepared, {**self._notes, **PREPARED})
+        set_metadata(prepared, {**self._notes, **PREPARED})
         self._onnx.save(prepared, str(self._prepared))
 
     def write(self, target: Path, fp32_layers: Collection[str], origin: str = "") -> None:
@@ -99,7 +99,7 @@ class StaticQuantizer:
             raise QuantizationError(f"ONNX Runtime cannot quantise the model: {one_line(error)}") from error
         restore_outputs(model)
         notes = {BITS_NOTE: str(self._bits), CALIBRATION_NOTE: origin, FP32_NOTE: " ".join(sorted(fp32_layers))}
-        _set_metadata(model, {**self._notes, **notes})
+        set_metadata(model, {**self._notes, **notes})
         model.producer_name, model.producer_version = self._exact.producer_name, self._exact.producer_version
         self._onnx.save(model, str(target))
 
@@ -128,7 +128,7 @@ def _rename(graph: Any, old: str, new: str) -> None:
             names[:] = [new if name == old else name for name in names]
 
 
-def _set_metadata(model: Any, values: Mapping[str, str]) -> None:
+def set_metadata(model: Any, values: Mapping[str, str]) -> None:
     del model.metadata_props[:]
     for key, value in values.items():
         if value:

@@ -1,10 +1,10 @@
 """Trained weights, without any framework: checkpoints of every kind under PaddleClas's names, and where they come from.
 
-checkpoint.py        a file of any kind as a Checkpoint
-pdparams.py          .pdparams: pickles, read by safe_pickle.py and pickled_arrays.py, which run nothing in them
-safetensors_file.py  .safetensors
-naming.py            the names of timm and transformers
-state.py             whether a state has every parameter in its shape
-download.py          PaddleClas's checkpoints
-seeded.py            random weights that behave like trained ones
+checkpoint.py           a file of any kind as a Checkpoint
+pdparams.py             .pdparams: pickles, read by safe_pickle.py and pickled_arrays.py, which run nothing in them
+safetensors_file.py     .safetensors
+naming.py               the names of timm and transformers
+state.py                whether a state has every parameter in its shape
+checkpoint_download.py  PaddleClas's checkpoints
+seeded.py               random weights that behave like trained ones
 """

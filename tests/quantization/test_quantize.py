@@ -76,7 +76,7 @@ def test_the_artifact_has_the_file_and_says_what_it_is(quantized: Report) -> Non
 
 def test_the_report_is_what_the_file_does(quantized: Report) -> None:
     assert all(result.held_out_db >= 38.9 for result in quantized.engines)
-    assert all(result.recorded_db >= 24 for result in quantized.engines)
+    assert all(result.recorded_db >= 25 for result in quantized.engines)
     assert quantized.agreement_db is None or quantized.agreement_db > 40
     assert "patch_embed.proj/Conv" in quantized.fp32_layers, "the noisiest, which has 0.3 % of the weights"
     assert quantized.layers == tuple(sorted(quantized.layers, key=lambda layer: layer.held_out_db))

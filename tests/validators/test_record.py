@@ -109,7 +109,7 @@ def test_other_tolerances_beside_paddles_numbers_do_not_count(copy: Path) -> Non
     alter(copy, rename_producer)
     artifact = read_artifact(copy)
     validation = validated(copy, against=artifact, against_precision="int8", precisions=["fp32"])
-    assert {check.tolerance.value for check in validation.checks} == {1e-4, 0.85}
+    assert {check.tolerance.value for check in validation.checks} == {1e-4, 0.54}
     assert [entry.precision for entry in record(validation)] == ["fp32"]
     refuse_to_record(artifact, 0.5, ["int8"])
     with pytest.raises(InputError, match=r"0\.5 is more than 0\.0001 \(fp32\)"):

@@ -18,8 +18,8 @@ import pytest
 from onnxzoo import files
 from onnxzoo.errors import CheckpointError, DownloadError
 from onnxzoo.registry import ModelEntry, models
-from onnxzoo.weights import download as module
-from onnxzoo.weights.download import checkpoint_path, download
+from onnxzoo.weights import checkpoint_download as module
+from onnxzoo.weights.checkpoint_download import checkpoint_path, download
 
 CONTENT = bytes(range(256)) * 12_000
 """3 MB: more than one chunk, and more than the sockets' buffers."""
