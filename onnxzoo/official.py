@@ -97,10 +97,13 @@ def _make(
     download_progress: Progress | None,
 ) -> None:
     """Get the weights and assemble; the caller holds the lock."""
+    from .hub.snapshot import is_offline  # imports huggingface_hub
+
     total = len(STEPS) + 1
-    begin(1, total, DOWNLOAD)
+    if not is_offline(offline):
+        begin(1, total, DOWNLOAD)
     if source == TIMM:
-        from .hub.official import official_weights  # imports huggingface_hub
+        from .hub.official import official_weights
 
         weights = official_weights(entry, offline=offline)
         path, origin, license_id = weights.path, weights.origin, weights.license_id

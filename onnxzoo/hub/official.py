@@ -114,7 +114,7 @@ def _from_cache(name: HubName, entry: ModelEntry, why: str) -> OfficialWeights:
     if path is None:
         raise ModelNotFoundError(
             f"{entry.name} is not on this machine, nor are its weights ({name.repo_id}), and {why}; when online: "
-            f"onnxzoo download {entry.name}"
+            f"onnxzoo download {entry.name}; or {name.otherwise}"
         )
     pinned = entry.source.timm_sha256
     wrong = blob_problem(path) if pinned is None else _other_than(pinned)(path)
