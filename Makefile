@@ -9,14 +9,19 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo dev test test-large test-gpu-wheels graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
+.PHONY: demo dev fast test test-large test-gpu-wheels graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
 
 # Two processes halve the time; more hold as many times the gigabyte of a Paddle model.
 test: check
-	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile
+	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+
+# For daily work: what needs neither Paddle nor much time, some 160 s of processor time.
+fast: install
+	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder \
+		-m "not paddle and not slow and not large and not gpu and not gpu_wheels"
 
 # All models at their real sizes: 25 minutes, 24 GB of memory, 5 GB of disk.
 test-large: install

@@ -35,7 +35,7 @@ MOST_RUNS, SECONDS = 8, 20
 
 def exact(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Outputs in float64; seconds for one image, the state's bytes, and the largest memory beyond what was held."""
-    engine = ExactEngine(spec, seeded_state(exact_model(spec).shapes, SEED))
+    engine = ExactEngine.open(spec, seeded_state(exact_model(spec).shapes, SEED))
     before = resident_mib("VmRSS")
     reset_peak()
     seconds: list[float] = []
@@ -50,7 +50,7 @@ def exact(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], d
 def paddle(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Outputs of the Paddle reference, image by image."""
     state = seeded_state(parameter_shapes(build_model(spec)), SEED)
-    return PaddleEngine(spec, state).run_each(images), {}
+    return PaddleEngine.open(spec, state).run_each(images), {}
 
 
 def artifact(engine: str, folder: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -90,7 +90,7 @@ def tests(engine: str) -> Found:
         "-m",
         "gpu",
         "-rs",
-        str(HERE.parent / "tests" / "test_engines_gpu.py"),
+        str(HERE.parent / "tests" / "engines" / "test_engines_gpu.py"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parent)
     lines = done.stdout.strip().splitlines()

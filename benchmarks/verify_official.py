@@ -83,7 +83,7 @@ def whole_photo(photo: bytes, size: int, interpolation: str, spec: Preprocess) -
 def engines_of(artifact: Artifact) -> Iterator[Engine]:
     """The exact reference, then every engine that works here."""
     checkpoint = read_checkpoint(cached_weights(artifact), find(artifact.name))
-    yield ExactEngine(spec_of(artifact, checkpoint), checkpoint.state)
+    yield ExactEngine.open(spec_of(artifact, checkpoint), checkpoint.state)
     for name in ENGINES:
         try:
             engine = create_engine(name, artifact.model_file())

@@ -27,10 +27,10 @@ def require_export_tools() -> None:
         return
     version = ".".join(map(str, sys.version_info[:2]))
     if sys.version_info >= (3, 13):
-        cure = f"the export tools have wheels for Python 3.11 and 3.12 only, this is {version}: use one of those"
+        fix = f"the export tools have wheels for Python 3.11 and 3.12 only, this is {version}: use one of those"
     else:
-        cure = "install them with: pip install 'onnxzoo[export]'"
-    raise MissingDependencyError(f"exporting needs {', '.join(missing)}, not installed here; {cure}")
+        fix = "install them with: pip install 'onnxzoo[export]'"
+    raise MissingDependencyError(f"exporting needs {', '.join(missing)}, not installed here; {fix}")
 
 
 def run_step(module: str, title: str, arguments: Sequence[str | Path], product: Path) -> None:

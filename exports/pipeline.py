@@ -76,7 +76,7 @@ def export_model(
     id2label = _labels(entry, spec, labels_file)
     preprocess = entry.preprocess.at_image_size(spec.image_size)
     with checkpoint.named():
-        reference = PaddleEngine(spec, checkpoint.state)
+        reference = PaddleEngine.open(spec, checkpoint.state)
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()

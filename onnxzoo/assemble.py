@@ -84,7 +84,7 @@ def assemble(
         tools = tools_of(graph)
         digest = fill_graph(graph, spec, checkpoint.state, _metadata(entry, checkpoint.sha256, tools), model_file)
         begin(STEPS[2])
-        reference = ExactEngine(spec, checkpoint.state)
+        reference = ExactEngine.open(spec, checkpoint.state)
         expected = record_conformance(reference, entry.preprocess, building / CONFORMANCE_FILE, INPUTS)
         reference.close()
         del checkpoint  # the engine is to have the memory
@@ -167,7 +167,7 @@ def _fitting_checkpoint(entry: ModelEntry, spec: ModelSpec, weights: Path) -> Ch
     try:
         checkpoint = read_checkpoint(weights, entry)
         found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
-        ExactEngine(found, checkpoint.state)
+        ExactEngine.open(found, checkpoint.state)
     except CheckpointError as error:
         others = [name for name in fitting_models(weights) if name != entry.name]
         hint = f"; they are weights of {' or '.join(others)}" if others else ""

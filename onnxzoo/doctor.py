@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, with the cure: `onnxzoo doctor`.
+"""What works on this machine and what does not, with the fix: `onnxzoo doctor`.
 
 Everything that could take the process with it, or hang, happens in a child process with a time limit
 (`onnxzoo.doctor_probe`, run by `onnxzoo.doctor_children`): importing a library, loading a driver, running a model. A
@@ -117,7 +117,7 @@ class EngineCheck:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All of it. `faults`: what is wrong with the installation as a whole, with the command that cures it.
+    """All of it. `faults`: what is wrong with the installation as a whole, with the command that fixes it.
 
     `precisions`: arithmetic that the processor does faster than fp32. `auto`: the engine that `auto` takes.
     `hub`: whether the Hugging Face Hub was reached, or why not; None: not asked.
@@ -293,6 +293,6 @@ def _hub() -> str:
         if fault:
             return f"{endpoint} cannot be reached: {fault}"
         through = through_proxy(endpoint)
-        cure = "check the proxy" if through else "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
-        return f"{endpoint} cannot be reached{through}: {one_line(reason)}; {cure}"
+        fix = "check the proxy" if through else "behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT"
+        return f"{endpoint} cannot be reached{through}: {one_line(reason)}; {fix}"
     return f"{endpoint} answers ({status}, {time.monotonic() - started:.1f} s)"

@@ -27,9 +27,9 @@ def openvino() -> dict[str, Any]:
 def nvidia() -> dict[str, Any]:
     """Driver, GPUs, and which libraries load."""
     from .engines import nvidia as found
-    from .engines import nvidia_libraries as libraries
+    from .engines import nvidia_loading as libraries
     from .engines.onnxruntime_cuda import DEFAULT_CUDA, cuda_version
-    from .engines.onnxruntime_session import import_onnxruntime
+    from .engines.onnxruntime_library import import_onnxruntime
     from .engines.onnxruntime_tensorrt import DEFAULT_MAJOR, needed_major
 
     answer: dict[str, Any] = {"driver": found.driver_version(), "fault": found.driver_fault(), "gpus": []}

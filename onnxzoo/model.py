@@ -139,7 +139,7 @@ class Model:
         """Tie an artifact to the engine that runs it; `load` does both. `batch_size`: images of one run for a list.
         `max_pixels`: as `load` takes it.
 
-        Raises ArtifactError, and closes the engine, when its input is not the one that the artifact describes.
+        Raises ArtifactError, and closes the engine, when its input or outputs are not the artifact's.
         """
         self._artifact = artifact
         self._engine = engine
@@ -148,7 +148,7 @@ class Model:
         # No more than the engine takes at a time, or each batch of a list would be cut in two.
         self._batch_size = min(batch_size, engine.max_batch or batch_size)
         try:
-            _check_input(artifact, engine)
+            _check_interface(artifact, engine)
         except ArtifactError:
             engine.close()
             raise
@@ -464,23 +464,40 @@ def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: b
         if engine == PADDLE:
             from .reference.paddle.engine import PaddleEngine
 
-            return PaddleEngine(spec, checkpoint.state)
+            return PaddleEngine.open(spec, checkpoint.state)
         from .reference.exact.engine import ExactEngine
 
-        return ExactEngine(spec, checkpoint.state)
+        return ExactEngine.open(spec, checkpoint.state)
 
 
-def _check_input(artifact: Artifact, engine: Engine) -> None:
+def _check_interface(artifact: Artifact, engine: Engine) -> None:
     """A wrong graph is found when it is loaded, not at the first image or the first batch of two."""
-    expected = (None, 3, artifact.image_size, artifact.image_size)
-    spec = engine.inputs.get(INPUT_NAME)
-    if spec is None or len(engine.inputs) != 1:
+    expected = artifact.interface
+    if engine.inputs.keys() != expected.inputs.keys():
         raise ArtifactError(
             f"{artifact.folder}: expected one input {INPUT_NAME!r}, the model has {list(engine.inputs)}"
         )
-    fits = len(spec.shape) == 4 and all(size in (None, want) for size, want in zip(spec.shape, expected, strict=True))
-    if spec.dtype != "float32" or not fits:
-        raise ArtifactError(
-            f"{artifact.folder}: the input must be float32 {expected} with a free batch size, "
-            f"the model has {spec.dtype} {spec.shape}; export it again"
-        )
+    for name, shape in expected.inputs.items():
+        spec = engine.inputs[name]
+        if spec.dtype != "float32" or not _fits(spec.shape, shape):
+            raise ArtifactError(
+                f"{artifact.folder}: the input must be float32 {shape} with a free batch size, "
+                f"the model has {spec.dtype} {spec.shape}; export it again"
+            )
+    if LOGITS not in engine.outputs:
+        raise ArtifactError(f"{artifact.folder}: expected an output {LOGITS!r}, the model has {list(engine.outputs)}")
+    for name, shape in expected.outputs.items():
+        found = engine.outputs.get(name)
+        # Of an output, the engine's library may not know the shape before it runs.
+        if found and (not found.dtype.startswith("float") or (found.shape and not _fits(found.shape, shape))):
+            raise ArtifactError(
+                f"{artifact.folder}: the output {name!r} must be float32 {shape} with a free batch size, "
+                f"the model has {found.dtype} {found.shape}; export it again"
+            )
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape may be the expected one: as long, and each size the same or left open."""
+    return len(shape) == len(expected) and all(
+        size in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
+    )

@@ -13,7 +13,10 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input of a model: `shape` has None where a size is free, as in (None, 3, 224, 224)."""
+    """An input or output of a model: `shape` has None where a size is free, as in (None, 3, 224, 224).
+
+    Of outputs, a size may also be None, and the whole shape (), where the engine's library does not say it.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -62,7 +65,7 @@ class EngineInfo:
     `precision`: arithmetic in use, such as `fp32`. `version`: of the engine's library.
     `reason`: why this engine was chosen, in a sentence.
     `nodes`: nodes of the graph per provider, as the library assigned them; empty where it does not say.
-    `considered`: (engine, why it was passed over) for those that `auto` would have preferred.
+    `considered`: (engine, why it was skipped) for those that `auto` would have preferred.
     """
 
     name: str

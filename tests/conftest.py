@@ -22,7 +22,7 @@ from PIL import Image
 from tiny import COLOURS, write_artifact
 
 from onnxzoo.cpu import cpu
-from onnxzoo.engines import nvidia, nvidia_libraries, onnxruntime_session
+from onnxzoo.engines import nvidia, nvidia_loading, onnxruntime_library
 
 # No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
 # huggingface_hub reads these when it is imported.
@@ -35,6 +35,12 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 def pytest_report_header() -> list[str]:
     """What the tests run on: engines choose other kernels on other processors."""
     return [f"CPU: {cpu()}"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: of several processes none begins one when the others have nothing left."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("paddle")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +80,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a driver, a GPU and all libraries."""
     monkeypatch.setattr(nvidia, "driver_fault", lambda: None)
     monkeypatch.setattr(nvidia, "gpu", lambda index=0: replace(L40S, index=index))
-    monkeypatch.setattr(nvidia_libraries, "missing", lambda names: {})
-    monkeypatch.setattr(nvidia_libraries, "load_all", lambda package, major: None)
-    monkeypatch.setattr(nvidia_libraries, "tensorrt_version", lambda name: "10.13.2")
-    monkeypatch.setattr(nvidia_libraries, "runtime_version", lambda major: "13.0")
+    monkeypatch.setattr(nvidia_loading, "missing", lambda names: {})
+    monkeypatch.setattr(nvidia_loading, "load_all", lambda package, major: None)
+    monkeypatch.setattr(nvidia_loading, "tensorrt_version", lambda name: "10.13.2")
+    monkeypatch.setattr(nvidia_loading, "runtime_version", lambda major: "13.0")
     monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: None)
     monkeypatch.setenv(nvidia.TF32_VARIABLE, "")  # so that it is put back after the test
-    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime-gpu": "1.31.1"})
+    monkeypatch.setattr(onnxruntime_library, "installed_packages", lambda: {"onnxruntime-gpu": "1.31.1"})
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def ort(gpu: None, monkeypatch: pytest.MonkeyPatch) -> FakeOnnxRuntime:
     plugin = types.ModuleType("onnxruntime_ep_nv_tensorrt_rtx")
     plugin.__version__ = "0.5.0"  # type: ignore[attr-defined]
     plugin.get_library_path = lambda: "/somewhere/libonnxruntime_providers_nv_tensorrt_rtx.so"  # type: ignore[attr-defined]
-    monkeypatch.setattr(nvidia_libraries, "load_carried", lambda library, name: fake.carried.append(name))
+    monkeypatch.setattr(nvidia_loading, "load_carried", lambda library, name: fake.carried.append(name))
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
     return fake

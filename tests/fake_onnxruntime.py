@@ -17,7 +17,7 @@ from provider_parsers import OPTIONS, parse
 from tiny import SIZE, tiny_outputs
 
 from onnxzoo.artifact.folder import INPUT_NAME
-from onnxzoo.engines import nvidia, nvidia_libraries
+from onnxzoo.engines import nvidia, nvidia_loading
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -172,7 +172,10 @@ class FakeSession:
         return [SimpleNamespace(name=INPUT_NAME, shape=["batch", 3, SIZE, SIZE], type="tensor(float)")]
 
     def get_outputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="logits"), SimpleNamespace(name="embedding")]
+        return [
+            SimpleNamespace(name=name, shape=["batch", size], type="tensor(float)")
+            for name, size in (("logits", 4), ("embedding", 3))
+        ]
 
     def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
         assert self.opened.options.entries["session.record_ep_graph_assignment_info"] == "1"
@@ -200,7 +203,10 @@ class FakeSession:
 
     def _identity(self) -> str:
         """What the providers name their files after."""
-        tensorrt, cuda = nvidia_libraries.tensorrt_version("libnvinfer.so.10"), nvidia_libraries.runtime_version(13)
+        tensorrt, cuda = (
+            nvidia_loading.tensorrt_version("libnvinfer.so.10"),
+            nvidia_loading.runtime_version(13),
+        )
         text = f"{self.opened.model} {self.module.__version__} {tensorrt} {cuda}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

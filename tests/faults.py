@@ -88,7 +88,7 @@ def make_zoo(
     paddle.save(model.state_dict(), str(weights))
     artifact = export_model(entry, weights=weights, out=folder / name)
     spec = ModelSpec(entry.architecture, entry.image_size, CLASSES)
-    return Zoo(name, weights, artifact.folder, PaddleEngine(spec, read_checkpoint(weights, entry).state))
+    return Zoo(name, weights, artifact.folder, PaddleEngine.open(spec, read_checkpoint(weights, entry).state))
 
 
 def initializer(graph: Any, name: str) -> Any:

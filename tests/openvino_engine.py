@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxzoo.engines.openvino import OpenVINOEngine
 from onnxzoo.engines.options import EngineOptions
-from onnxzoo.engines.protocol import Choice, ModelFile
+from onnxzoo.engines.protocol import ModelFile, Selection
 from onnxzoo.hub import SHIPPED_DIR
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion" / "onnx" / "model.onnx"
@@ -20,4 +20,4 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 
 def engine_for(file: Path, device: str | None = None, **options: Any) -> OpenVINOEngine:
-    return OpenVINOEngine(ModelFile(file), options=EngineOptions(**options), device=device, choice=Choice())
+    return OpenVINOEngine.open(ModelFile(file), options=EngineOptions(**options), device=device, selection=Selection())

@@ -30,4 +30,4 @@ SPECS = {
 
 def seeded_engine(spec: ModelSpec) -> ExactEngine:
     """The exact reference with seeded weights."""
-    return ExactEngine(spec, seeded_state(exact_model(spec).shapes, 5))
+    return ExactEngine.open(spec, seeded_state(exact_model(spec).shapes, 5))

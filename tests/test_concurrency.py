@@ -35,6 +35,7 @@ def images(count: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 def test_2000_predictions_of_16_threads_equal_those_of_one(model):
     pictures = images(250)
     alone = [model.predict(picture, top_k=10) for picture in pictures]
@@ -99,6 +100,7 @@ def test_a_batch_beyond_the_engines_limit_is_cut_and_keeps_its_order(tiny, batch
     assert engine.batches == [4, 4, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RSS.exists(), reason="memory is read from /proc")
 def test_memory_is_flat(model):
     """A leak of one input per prediction would be 12 MiB here; benchmarks/memory.py has the figures of 10,000."""

@@ -49,6 +49,7 @@ def fake_package(folder: Path, name: str, version: str | None) -> None:
     (info / "METADATA").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_working_machine():
     for name in ("openvino", "onnxruntime"):
         pytest.importorskip(name)
@@ -265,6 +266,7 @@ def test_folders_are_counted(cache):
     assert (checkpoints.exists, engines.exists) == (False, False)
 
 
+@pytest.mark.slow
 def test_no_place_for_a_cache_is_the_folders_fault():
     done = run_doctor("--json", ONNXZOO_CACHE="~no such user/x")
     assert done.returncode == 0, done.stderr

@@ -148,6 +148,7 @@ def test_a_replayed_mutant_is_kept_with_its_token(tmp_path: Path) -> None:
     assert (tmp_path / "npz-0-1.bin").read_bytes() == fuzz.mutant(FORMATS, "npz", 0, 1)
 
 
+@pytest.mark.slow
 def test_what_comes_from_outside_is_read_or_refused() -> None:
     """A small run: the reader of every format, a few hundred mutants in all."""
     results = fuzz.run(400, seed=1, jobs=2)

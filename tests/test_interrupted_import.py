@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from onnxzoo.engines.onnxruntime_session import import_onnxruntime
+from onnxzoo.engines.onnxruntime_library import import_onnxruntime
 from onnxzoo.engines.openvino_module import import_openvino
 from onnxzoo.errors import EngineUnavailableError, MissingDependencyError
 from onnxzoo.reference.paddle.importing import require_paddle

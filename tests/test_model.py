@@ -314,6 +314,43 @@ def test_an_engine_that_says_it_takes_something_else_is_refused_and_closed(tiny,
     assert engine.closed
 
 
+FITTING = {"logits": TensorSpec((None, 4), "float32"), "embedding": TensorSpec((None, 3), "float32")}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"embedding": FITTING["embedding"]}, r"expected an output 'logits', the model has \['embedding'\]"),
+        ({}, r"expected an output 'logits', the model has \[\]"),
+        (FITTING | {"logits": TensorSpec((None, 5), "float32")}, r"'logits' must be float32 \(None, 4\) .*\(None, 5\)"),
+        (FITTING | {"logits": TensorSpec((None, 4, 1), "float32")}, r"the model has float32 \(None, 4, 1\)"),
+        (FITTING | {"logits": TensorSpec((None, 4), "int64")}, r"the model has int64 \(None, 4\); export it again"),
+        (FITTING | {"embedding": TensorSpec((None, 2), "float32")}, r"'embedding' must be float32 \(None, 3\)"),
+    ],
+)
+def test_an_engine_whose_outputs_are_not_the_artifacts_is_refused_and_closed(tiny, batch, outputs, message):
+    engine = FakeEngine(tiny_outputs, outputs=outputs)
+    with pytest.raises(ArtifactError, match=message):
+        Model(read_artifact(tiny), engine)
+    with pytest.raises(EngineError, match="closed"):
+        engine.run({INPUT_NAME: batch})
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        FITTING,
+        FITTING | {"more": TensorSpec((None,), "int64")},
+        {"logits": FITTING["logits"]},
+        # What the library does not say before a run, and another precision, which the results are converted from.
+        {"logits": TensorSpec((), "float32"), "embedding": TensorSpec((None, None), "float16")},
+    ],
+)
+def test_outputs_that_may_be_the_artifacts_are_taken(tiny, batch, outputs):
+    model = Model(read_artifact(tiny), FakeEngine(tiny_outputs, outputs=outputs))
+    np.testing.assert_array_equal(model.logits(batch), tiny_outputs(batch)["logits"])
+
+
 def test_an_altered_model_file_is_never_loaded(tiny):
     file = tiny / "onnx" / "model.onnx"
     data = bytearray(file.read_bytes())

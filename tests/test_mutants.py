@@ -67,6 +67,7 @@ def test_what_is_noticed_passes_and_the_project_stays_as_it_was(
     assert files_of(project) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "outcome"),
     [

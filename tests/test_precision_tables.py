@@ -21,7 +21,7 @@ from onnxzoo.cpu import INSTRUCTION_SETS, implied_precisions
 from onnxzoo.engines import ENGINES, engine_class
 from onnxzoo.engines.onnxruntime_tensorrt import PRECISION_FLAGS
 from onnxzoo.engines.openvino import PRECISIONS as NAMED_BY_OPENVINO
-from onnxzoo.engines.openvino_compile import ARITHMETIC, CAPABILITIES
+from onnxzoo.engines.openvino_device import ARITHMETIC, CAPABILITIES
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.provider_options import TENSORRT, TYPES
 from onnxzoo.hub.inventory import LAYOUT

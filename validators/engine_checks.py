@@ -86,7 +86,7 @@ class Sizes:
     """
 
     def __init__(self, target: Target, largest: int) -> None:
-        """Raises EngineUnavailableError and InputError where the engine cannot be had, EngineError where it rejects
+        """Raises EngineUnavailableError and InputError where the engine is not available, EngineError where it rejects
         the model.
         """
         self._target = target
@@ -97,7 +97,7 @@ class Sizes:
             self.rejected = str(error)
             # Engines that compile for a batch size reject a baked batch only now: does the model run at all?
             self._engine, self._size = target.open(1), 1
-        # TensorRT's plans are for a range of sizes, and take minutes: one is enough.
+        # TensorRT engines are for a range of sizes, and take minutes to build: one is enough.
         self._compiles_each = isinstance(self._engine, CachedEngine) and self._engine.max_batch is None
 
     @property
@@ -128,7 +128,7 @@ def check_engine(
 ) -> Iterator[Check]:
     """The checks of one engine, each reference with what has to be met; a model that it rejects has failed.
 
-    Raises EngineUnavailableError and InputError, before the first check, where the engine cannot be had.
+    Raises EngineUnavailableError and InputError, before the first check, where the engine is not available.
     """
     try:
         model = Sizes(target, max(batch_sizes))

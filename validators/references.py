@@ -106,7 +106,7 @@ class LiveModel:
         self.state = checkpoint.state
         spec = spec_of(artifact, checkpoint)
         with checkpoint.named():
-            self._engine = _live_engine(name)(spec, checkpoint.state)
+            self._engine = _live_engine(name).open(spec, checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from serve import serve
 
-from onnxzoo.engines.onnxruntime_session import import_onnxruntime
+from onnxzoo.engines.onnxruntime_library import import_onnxruntime
 from onnxzoo.engines.openvino_module import import_openvino
 
 

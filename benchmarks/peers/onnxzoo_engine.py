@@ -20,7 +20,7 @@ from serve import serve
 
 from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
 from onnxzoo.engines import create_engine
-from onnxzoo.engines.cache import MANIFEST
+from onnxzoo.engines.compiled_models import MANIFEST
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, Engine, ModelFile
 from onnxzoo.errors import EngineError

@@ -23,7 +23,7 @@ from paddle import nn
 
 from ...families import Constants, ModelSpec
 from ...families.pvt_v2.constants import BLOCK_EPSILON, EMBED_EPSILON, Stage, stages
-from .layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, grid_of, tokens_of
+from .form_layers import Convolution, Form, LayerNorm, Linear, PatchEmbed, grid_of, tokens_of
 
 
 class Attention(Form):

@@ -32,7 +32,7 @@ from paddle import nn
 
 from ...families import Constants, ModelSpec
 from ...families.swinv2.constants import COSINE_EPSILON, NORM_EPSILON, Stage, architecture_of, stages
-from .layers import Form, LayerNorm, Linear, PatchEmbed
+from .form_layers import Form, LayerNorm, Linear, PatchEmbed
 
 
 class Attention(Form):

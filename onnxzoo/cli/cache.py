@@ -57,7 +57,7 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 
     A damaged model from the Hub is fetched again when it is next loaded; remove anything else and make it again.
     """
-    from ..engines.cache import faults
+    from ..engines.compiled_models import faults
     from ..hub.inventory import ENGINES, chosen, entries, verify
 
     results = [

@@ -40,7 +40,7 @@ def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> Non
 
 
 def _lines(found: Diagnosis) -> Iterator[str]:
-    from ..engines.openvino_compile import CAPABILITIES
+    from ..engines.openvino_device import CAPABILITIES
 
     yield f"onnxzoo {found.onnxzoo}, Python {found.python} ({found.executable}), {found.platform}"
     for fault in found.faults:

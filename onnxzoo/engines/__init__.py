@@ -1,6 +1,6 @@
 """Engines: inference libraries behind one small protocol (see `onnxzoo.engines.protocol`).
 
-A library is imported when its engine is created, not before. A new engine is a module with a class like
+A library is imported when its engine is opened, not before. A new engine is a module with a class like
 `protocol.EngineClass`, and an entry in ENGINES.
 """
 
@@ -19,7 +19,7 @@ from .options import EngineOptions
 from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
 
 if TYPE_CHECKING:
-    from .protocol import Choice, Engine, EngineClass, ModelFile, ModelFiles
+    from .protocol import Engine, EngineClass, ModelFile, ModelFiles, Selection
 
 __all__ = [
     "AUTO",
@@ -59,19 +59,19 @@ def create_engine(
 
     `name`: of ENGINES, with a device after a colon where one is wanted (`openvino:GPU`, `cuda:1`,
     `onnxruntime:CoreMLExecutionProvider`). A named engine is strict: nothing else is tried. With `auto`, the order is
-    AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was passed over and why.
+    AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was skipped and why.
     `model`: an fp32 ONNX file, or a described one, or those of an artifact, of which the engine takes the one that
     gives the precision asked for. `options`: by default exact fp32, see EngineOptions.
 
     Raises InputError for an unknown name, for one of REFERENCES, and for a precision that the engine or the model does
-    not have; EngineUnavailableError when the engine cannot be used here, with cause and cure; EngineError when it
+    not have; EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it
     rejects the model.
     """
-    from .protocol import Choice, ModelFiles
+    from .protocol import ModelFiles, Selection
 
     options = EngineOptions() if options is None else options
     if name != AUTO:
-        return _create(name, model, options, Choice())
+        return _create(name, model, options, Selection())
     order = chosen_order(ENGINES)
 
     if order is None:
@@ -82,16 +82,16 @@ def create_engine(
         # Engines of the order that want the same file get it verified once.
         model = replace(model, open=functools.cache(model.open))
 
-    def passed_over(engine: str) -> str | None:
+    def skip_reason(engine: str) -> str | None:
         if order is not None:
             return None
         kind = engine_class(engine)
-        return kind.passed_over(lambda: _file(engine, kind, model, options), options)
+        return kind.skip_reason(lambda: _file(engine, kind, model, options), options)
 
     return first_that_works(
         order or AUTO_ORDER,
-        lambda engine, choice: _create(engine, model, options, choice),
-        passed_over,
+        lambda engine, selection: _create(engine, model, options, selection),
+        skip_reason,
         what=_described(model),
         source=f"{VARIABLE}=" if order else "",
     )
@@ -127,10 +127,10 @@ def require_possible(name: str, options: EngineOptions) -> None:
         _usable(name, engine_class(name), options)
 
 
-def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, choice: Choice) -> Engine:
+def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, selection: Selection) -> Engine:
     kind = engine_class(name)
     _, _, device = name.partition(":")
-    return kind(_file(name, kind, model, options), options=options, device=device or None, choice=choice)
+    return kind.open(_file(name, kind, model, options), options=options, device=device or None, selection=selection)
 
 
 def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions) -> ModelFile:

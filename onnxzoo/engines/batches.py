@@ -3,8 +3,8 @@
 Measured on 2 cores with OpenVINO: an image costs the same at every batch size from 1 to 32 (PVT_V2_B0 3.8 to 5.0 ms,
 SwinV2-S w16 65 to 80; only models of a fraction of a millisecond gain) and gives the same numbers to the bit, while
 compiling for a further size takes as long as 8 (SwinV2-S w16) to 500 images and holds the weights once more. So a few
-sizes serve all: batches are cut into them, which costs nothing. What comes for the first time, as the rest at the end
-of a folder, is cut into smaller pieces or filled up instead of compiling for it; what comes again is compiled for.
+sizes serve all: batches are split into them, which costs nothing. What comes for the first time, as the rest at the end
+of a folder, is split into smaller pieces or filled up instead of compiling for it; what comes again is compiled for.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def batch_sizes(largest: int, *, few: bool = False) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-class Cutter:
-    """Cuts batches into the sizes at hand. Safe to use from many threads."""
+class BatchSplitter:
+    """Splits batches into the sizes at hand. Safe to use from many threads."""
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         """`sizes`: descending, the last one divides every batch that comes."""
@@ -49,7 +49,7 @@ class Cutter:
         self._wanted: set[int] = set()  # sizes that a batch or its rest would have needed before
         self._lock = threading.Lock()
 
-    def cut(self, count: int, ready: Collection[int]) -> Iterator[Piece]:
+    def split(self, count: int, ready: Collection[int]) -> Iterator[Piece]:
         """The pieces of a batch of `count` images, in order. `ready`: sizes that are compiled already."""
         start = 0
         left = count  # what there would be for this size if all larger ones were compiled

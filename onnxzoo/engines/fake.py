@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..artifact.folder import INPUT_NAME
+from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
 from ..precisions import FP32
 from ..results import EngineInfo
-from .libraries import checked_feeds, closed, failure
+from .feeds import checked_feeds
+from .library_failures import closed, failure
 from .protocol import Array, TensorSpec
 
 Compute = Callable[[Array], Mapping[str, Array]]
+OUTPUTS: Mapping[str, TensorSpec] = {name: TensorSpec((None, None), "float32") for name in OUTPUT_NAMES}
 
 
 class FakeEngine:
@@ -19,15 +21,22 @@ class FakeEngine:
     `compute` takes the image batch, float32 [N, 3, H, W], and returns the outputs by name, such as
     `logits` [N, classes] and `embedding` [N, features]. An exception that it raises arrives as an
     EngineError, as with a real engine. `batches` records the batch size of every run; more than `max_batch` images
-    in one run are refused.
+    in one run are refused. `outputs`: what it says about its outputs, by default no more than that there are both.
     """
 
     def __init__(
-        self, compute: Compute, *, input_name: str = INPUT_NAME, reason: str = "a test", max_batch: int | None = None
+        self,
+        compute: Compute,
+        *,
+        input_name: str = INPUT_NAME,
+        outputs: Mapping[str, TensorSpec] = OUTPUTS,
+        reason: str = "a test",
+        max_batch: int | None = None,
     ) -> None:
         self._compute: Compute | None = compute
         self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
         self._input_name = input_name
+        self._outputs = dict(outputs)
         self._info = EngineInfo("fake", "CPU", FP32, "0", reason)
         self._max_batch = max_batch
         self.batches: list[int] = []
@@ -41,6 +50,11 @@ class FakeEngine:
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The model's inputs by name."""
         return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name."""
+        return self._outputs
 
     @property
     def max_batch(self) -> int | None:

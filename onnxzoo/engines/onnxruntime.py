@@ -7,23 +7,19 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
-from .onnxruntime_session import (
-    CPU_PROVIDER,
-    SessionEngine,
-    import_onnxruntime,
-    open_session,
-    reinstall,
-    session_options,
-)
+from .onnxruntime_engine import SessionEngine
+from .onnxruntime_library import import_onnxruntime, reinstall, session_options
+from .onnxruntime_session import CPU_PROVIDER, open_session
 from .options import EngineOptions
-from .protocol import Choice, ModelFile
+from .protocol import ModelFile, Selection
 from .provider_options import COREML, written
 
+NAME = "onnxruntime"
 INSTALL = "pip install 'onnxzoo[cpu]'"
 
 # Providers with an engine of their own, which knows how to make them exact.
@@ -44,7 +40,8 @@ EXACT: Mapping[str, Mapping[str, str]] = {
     "XnnpackExecutionProvider": {},
 }
 
-PACKAGES: Mapping[str, str] = {
+# The packages that bring providers which other packages lack.
+PROVIDER_PACKAGES: Mapping[str, str] = {
     "DmlExecutionProvider": "onnxruntime-directml",
     "OpenVINOExecutionProvider": "onnxruntime-openvino",
     "QNNExecutionProvider": "onnxruntime-qnn",
@@ -67,11 +64,12 @@ class OnnxRuntimeEngine(SessionEngine):
         INT8: (INT8,),
     }
 
-    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+    @classmethod
+    def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the ONNX file; `device` is a provider's name (`CoreMLExecutionProvider`, or `coreml`), None the CPU.
 
-        Raises EngineUnavailableError when onnxruntime cannot be imported or the provider is not had, takes no part of
-        the graph, or not the whole of it with `options.strict`; InputError for a name that is no provider, or a
+        Raises EngineUnavailableError when onnxruntime cannot be imported or the provider is not installed, takes no
+        part of the graph, or not the whole of it with `options.strict`; InputError for a name that is no provider, or a
         precision that it cannot promise; EngineError when ONNX Runtime rejects the model.
         """
         module = import_onnxruntime(INSTALL)
@@ -95,22 +93,17 @@ class OnnxRuntimeEngine(SessionEngine):
                 f"{AUTO_PRECISION!r} to have what it does"
             )
         exact = {} if options.precision == AUTO_PRECISION else EXACT[provider]
-        session = open_session(module, model, chosen, provider, written(provider, exact))
-        super().__init__(
-            session,
-            name="onnxruntime",
-            provider=provider,
-            device="CPU" if on_cpu else provider,
-            precision=precision,
-            version=module.__version__,
-            options=options,
-            choice=choice,
-            # Larger runs are no faster, and their memory stays until the session is closed.
-            max_batch=options.largest_batch,
+        session = open_session(
+            module, model, chosen, provider, written(provider, exact), engine=NAME, strict=options.strict
         )
+        info = session.info(
+            device="CPU" if on_cpu else provider, precision=precision, version=module.__version__, selection=selection
+        )
+        # Larger runs are no faster, and their memory stays until the session is closed.
+        return cls(session, info, max_batch=options.largest_batch)
 
     @staticmethod
-    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+    def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """It can run on any machine: `auto` tries it."""
         return None
 
@@ -122,7 +115,7 @@ def arm_bf16() -> bool:
 
 
 def _provider(module: ModuleType, device: str) -> str:
-    """The full name of a provider that is installed. Raises as OnnxRuntimeEngine does."""
+    """The full name of a provider that is installed. Raises as OnnxRuntimeEngine.open does."""
     everywhere: list[str] = module.get_all_providers()
     names = {name.casefold(): name for name in everywhere}
     names |= {name.removesuffix("ExecutionProvider").casefold(): name for name in everywhere}
@@ -135,9 +128,9 @@ def _provider(module: ModuleType, device: str) -> str:
         raise InputError(f"{provider} is the engine {OWN_ENGINES[provider]!r}: ask for that")
     here = module.get_available_providers()
     if provider not in here:
-        package = PACKAGES.get(provider)
-        cure = reinstall(f"pip install {package}") if package else "it comes with builds for other platforms"
+        package = PROVIDER_PACKAGES.get(provider)
+        fix = reinstall(f"pip install {package}") if package else "it comes with builds for other platforms"
         raise EngineUnavailableError(
-            f"onnxruntime {module.__version__} has no {provider} here (it has {', '.join(here)}); {cure}"
+            f"onnxruntime {module.__version__} has no {provider} here (it has {', '.join(here)}); {fix}"
         )
     return provider

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, InputError
 from ..precisions import AUTO_PRECISION, FP16, FP32
-from . import nvidia, nvidia_libraries
-from .onnxruntime_session import (
-    GpuSessionEngine,
-    import_onnxruntime,
-    open_session,
-    session_options,
-    wrong_package,
-)
+from . import nvidia, nvidia_loading
+from .onnxruntime_engine import SessionEngine
+from .onnxruntime_library import import_onnxruntime, session_options, wrong_package
+from .onnxruntime_session import open_session
 from .options import EngineOptions
-from .protocol import Choice, ModelFile
+from .protocol import ModelFile, Selection
 from .provider_options import CUDA, written
 
 INSTALL = "pip install 'onnxzoo[gpu]'"
+ENGINE = "cuda"
 PROVIDER = CUDA
 TF32 = "tf32"
 TF32_CAPABILITY = (8, 0)
 DEFAULT_CUDA = "13.0"
 
 
-class CudaEngine(GpuSessionEngine):
+class CudaEngine(SessionEngine):
     """A model in an ONNX Runtime session on CUDA.
 
-    fp32 has TF32 off. From its source, not from a run: where cuDNN can build no plan for a convolution in fp32, ONNX
+    fp32 has TF32 off. From its source, not from a run: where cuDNN finds no way to compute a convolution in fp32, ONNX
     Runtime asks again with TF32 allowed; NVIDIA_TF32_OVERRIDE=0, set before Python starts, rules that out. `auto` takes
     an fp16 file where there is one, else fp32 with TF32 where the GPU has it.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
 
-    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+    @classmethod
+    def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the ONNX file onto the GPU of number `device` (0 for None) and run it once, to see it work.
 
         Raises EngineUnavailableError when the driver, the right onnxruntime package or a library of CUDA's is missing
         or the GPU fails; InputError for a device that is no number; EngineError when ONNX Runtime rejects the model.
         """
-        index = gpu_index("cuda", device)
+        index = gpu_index(ENGINE, device)
         module = require_cuda(PROVIDER)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, cuda_version(module)[0])
@@ -54,24 +52,23 @@ class CudaEngine(GpuSessionEngine):
             and not nvidia.tf32_is_off()
         )
         session = open_session(
-            module, model, session_options(module, options), PROVIDER, provider_options(index, tf32=tf32)
+            module,
+            model,
+            session_options(module, options),
+            PROVIDER,
+            provider_options(index, tf32=tf32),
+            engine=ENGINE,
+            strict=options.strict,
+            on_gpu=True,
         )
-        super().__init__(
-            session,
-            name="cuda",
-            provider=PROVIDER,
-            device=found.device,
-            precision=TF32 if tf32 else model.precision,
-            version=module.__version__,
-            options=options,
-            choice=choice,
-            # Larger runs are no faster, and their memory stays until the session is closed.
-            max_batch=options.largest_batch,
-        )
-        self.probe(1)
+        session.probe(1)
+        precision = TF32 if tf32 else model.precision
+        info = session.info(device=found.device, precision=precision, version=module.__version__, selection=selection)
+        # Larger runs are no faster, and their memory stays until the session is closed.
+        return cls(session, info, max_batch=options.largest_batch)
 
     @staticmethod
-    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+    def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
         return nvidia.driver_fault()
 
@@ -98,20 +95,20 @@ def require_cuda(provider: str) -> ModuleType:
 
     Raises EngineUnavailableError naming the first thing that is missing, from the driver upwards.
     """
-    nvidia.require_driver("cuda")
+    nvidia.require_driver(ENGINE)
     module = import_onnxruntime(INSTALL)
     if provider not in module.get_available_providers():
         raise wrong_package(module, provider, INSTALL)
     if nvidia.WINDOWS:
         return module  # the installer or onnxruntime itself puts the libraries on the search path
     major, minor = cuda_version(module)
-    missing = nvidia_libraries.missing(nvidia_libraries.cuda_libraries(major))
+    missing = nvidia_loading.missing(nvidia_loading.cuda_libraries(major))
     if missing:
         raise EngineUnavailableError(
             f"libraries of CUDA {major}.{minor} and cuDNN 9 did not load ({'; '.join(missing.values())}): {INSTALL}, "
             f"or pip install 'onnxruntime-gpu[cuda,cudnn]=={module.__version__}'"
         )
-    nvidia_libraries.missing(nvidia_libraries.optional_libraries(major))
+    nvidia_loading.missing(nvidia_loading.optional_libraries(major))
     return module
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import EngineError, EngineUnavailableError, one_line
-from .libraries import failure
+from .library_failures import failure
 from .provider_options import READ_FROM
 
 NO_TENSORRT = "Please install TensorRT libraries"

@@ -1,6 +1,6 @@
-"""TensorRT: a plan built for one model, one GPU and a range of batch sizes, by ONNX Runtime's TensorRT provider.
+"""TensorRT, by ONNX Runtime's TensorRT provider: an engine built for one model, one GPU and a range of batch sizes.
 
-Building takes minutes, so the plan is cached (see `cache`) under all that it depends on.
+Building takes minutes, so what was built is kept (see `compiled_models`) under all that it depends on.
 """
 
 from __future__ import annotations
@@ -10,28 +10,26 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, one_line
 from ..files import atomic_write
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..temporary import scratch_folder
-from . import nvidia, nvidia_libraries
-from .cache import has_entries
+from . import nvidia, nvidia_loading
+from .compiled_models import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
 from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
-from .onnxruntime_plan import PlanEngine, facts, kept_profile, not_built, plan_entry
-from .onnxruntime_session import (
-    GpuSessionEngine,
-    open_session,
-    session_options,
-)
+from .onnxruntime_library import session_options
+from .onnxruntime_session import Session, open_session
 from .options import EngineOptions
 from .progress import announced
-from .protocol import Choice, ModelFile
+from .protocol import ModelFile, Selection
 from .provider_options import TENSORRT, Value, written
+from .tensorrt_cache import KeptEngine, Place, cache_key, kept_profile, not_built, place_of
 
 ENGINE = "tensorrt"
 PROVIDER = TENSORRT
@@ -46,10 +44,10 @@ logger = logging.getLogger(__name__)
 PRECISION_FLAGS: Mapping[str, str] = {FP16: "trt_fp16_enable", BF16: "trt_bf16_enable", INT8: "trt_int8_enable"}
 
 
-class TensorRTEngine(PlanEngine):
-    """A model as a TensorRT plan for batches of 1 to `max_batch`; larger ones are refused.
+class TensorRTEngine(KeptEngine):
+    """A model as a TensorRT engine for batches of 1 to `max_batch`; larger ones are refused.
 
-    That is `options.largest_batch`, or more where only a plan that was built before will do (see `plan_entry`).
+    That is `options.largest_batch`, or more where only one that was built before will do (see `place_of`).
 
     fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). `auto` is fp16.
     """
@@ -62,20 +60,53 @@ class TensorRTEngine(PlanEngine):
         INT8: (INT8,),
     }
 
-    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
-        """Load the plan for the GPU of number `device` (0 for None) from the cache, or build it, which is logged.
+    @classmethod
+    def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
+        """Load what was built for the GPU of number `device` (0 for None) from the cache, or build it, which is logged.
 
         Raises EngineUnavailableError when the driver, the right onnxruntime package, a library of CUDA's or
-        TensorRT's right version is missing, or exact fp32 cannot be had any more; InputError for a device that is no
-        number or a named cache folder that cannot be written; EngineError when TensorRT rejects the model.
+        TensorRT's right version is missing, or exact fp32 is not possible any more; InputError for a device that is
+        no number or a named cache folder that cannot be written; EngineError when TensorRT rejects the model.
         """
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
         precision = FP16 if options.precision == AUTO_PRECISION else options.precision
         with nvidia.without_tf32(ENGINE, lasting=options.build) if precision == FP32 else contextlib.nullcontext():
-            self._open(model, options, index, precision, choice)
+            builder = Builder.on_gpu(index, model, options, precision)
+            session, built = builder.place.session(options, builder.build, builder.start)
+        info = session.info(
+            device=builder.gpu.device, precision=precision, version=builder.version, selection=selection
+        )
+        return cls(session, info, max_batch=builder.place.largest, built=built)
 
-    def _open(self, model: ModelFile, options: EngineOptions, index: int, precision: str, choice: Choice) -> None:
+    @staticmethod
+    def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+        """`auto` takes TensorRT where its engine was built before, so that nobody waits minutes unasked."""
+        fault = nvidia.driver_fault()
+        if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
+            return fault
+        return not_built(ENGINE, options.largest_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Opens sessions on TensorRT for one model, and has TensorRT build what it runs.
+
+    `place`: where that is kept. `timing`: the folder of the kernels' measured times, which further builds use.
+    """
+
+    module: ModuleType
+    tensorrt: str
+    gpu: nvidia.Gpu
+    model: ModelFile
+    options: EngineOptions
+    precision: str
+    place: Place
+    timing: Path
+
+    @classmethod
+    def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions, precision: str) -> Self:
+        """Load the libraries and find the GPU and the place in the cache. Raises as TensorRTEngine.open does."""
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)
@@ -83,62 +114,55 @@ class TensorRTEngine(PlanEngine):
         nvidia.check_driver(found, cuda)
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
-        entry, largest = plan_entry(
+        place = place_of(
             options,
             ENGINE,
             model,
-            lambda largest: facts(found, f"TensorRT {tensorrt}", cuda, module, precision, largest),
+            lambda largest: cache_key(found, f"TensorRT {tensorrt}", cuda, module, precision, largest),
         )
         timing = options.cache_folder / ENGINE / TIMING_FOLDER / timing_key(found, tensorrt)
+        return cls(module, tensorrt, found, model, options, precision, place, timing)
 
-        def start(folder: Path | None, timing: Path | None = None) -> None:
-            settings: dict[str, Value] = {"device_id": index}
-            settings |= {flag: precision == name for name, flag in PRECISION_FLAGS.items()}
-            settings |= kept_profile(folder, "trt_profile", module, model, largest)
-            if folder is not None:
-                settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": folder}
-            if timing is not None:
-                settings |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": timing}
+    @property
+    def version(self) -> str:
+        """TensorRT's version and ONNX Runtime's."""
+        return f"{self.tensorrt} (onnxruntime {self.module.__version__})"
+
+    def build(self, folder: Path | None) -> Session:
+        """A session whose TensorRT engine is built now, into `folder` if there is one."""
+        what = (
+            f"building the TensorRT engine of {self.model.path.name} in {self.precision} for batches of 1 to "
+            f"{self.place.largest} on {self.gpu.device}"
+        )
+        with announced(what), private_copy(None if folder is None else self.timing) as timing:
+            session = self.start(folder, timing)
+            # What was built is on disk at the latest when both ends of its range have run.
+            session.probe(self.place.largest, 1)
+        return session
+
+    def start(self, folder: Path | None, timing: Path | None = None) -> Session:
+        """A session on the TensorRT engine in `folder`; TensorRT builds what it does not find there."""
+        largest = self.place.largest
+        settings: dict[str, Value] = {"device_id": self.gpu.index}
+        settings |= {flag: self.precision == name for name, flag in PRECISION_FLAGS.items()}
+        settings |= kept_profile(folder, ENGINE, "trt_profile", self.module, self.model, largest)
+        if folder is not None:
+            settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": folder}
+        if timing is not None:
+            settings |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": timing}
+        return open_session(
+            self.module,
+            self.model,
+            session_options(self.module, self.options),
+            PROVIDER,
+            written(PROVIDER, settings),
+            engine=ENGINE,
+            strict=self.options.strict,
             # What TensorRT cannot do is CUDA's to do before it is the CPU's.
-            then = [(CUDA_PROVIDER, provider_options(index))]
-            session = open_session(
-                module,
-                model,
-                session_options(module, options),
-                PROVIDER,
-                written(PROVIDER, settings),
-                then=then,
-                nameless=True,
-            )
-            GpuSessionEngine.__init__(
-                self,
-                session,
-                name=ENGINE,
-                provider=PROVIDER,
-                device=found.device,
-                precision=precision,
-                version=f"{tensorrt} (onnxruntime {module.__version__})",
-                options=options,
-                choice=choice,
-                max_batch=largest,
-            )
-
-        def build(folder: Path | None) -> None:
-            what = f"building the TensorRT engine of {model.path.name} in {precision} for batches of 1 to {largest}"
-            with announced(f"{what} on {found.device}"), private_copy(None if folder is None else timing) as own_timing:
-                start(folder, own_timing)
-                # The plan is on disk at the latest when both ends of its range have run.
-                self.probe(largest, 1)
-
-        self._keep(entry, options, build, load=start)
-
-    @staticmethod
-    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
-        """`auto` takes TensorRT where its engine was built before, so that nobody waits minutes unasked."""
-        fault = nvidia.driver_fault()
-        if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
-            return fault
-        return not_built(ENGINE, options.largest_batch)
+            then=[(CUDA_PROVIDER, provider_options(self.gpu.index))],
+            nameless=True,
+            on_gpu=True,
+        )
 
 
 def timing_key(found: nvidia.Gpu, tensorrt: str) -> str:
@@ -178,17 +202,17 @@ def require_tensorrt(module: ModuleType) -> str:
     major = needed_major(module)
     stems = ("nvinfer", "nvonnxparser")
     names = [f"{stem}_{major}.dll" if nvidia.WINDOWS else f"lib{stem}.so.{major}" for stem in stems]
-    missing = nvidia_libraries.missing(names)
+    missing = nvidia_loading.missing(names)
     if missing:
         cuda = cuda_version(module)[0]
-        others = [name for name in nvidia_libraries.other_versions("libnvinfer") if name not in names]
+        others = [name for name in nvidia_loading.other_versions("libnvinfer") if name not in names]
         only = f"; only {', '.join(others)} is here" if others else ""
         raise EngineUnavailableError(
             f"TensorRT {major} is needed and did not load ({'; '.join(missing.values())}){only}: "
             f"pip install 'tensorrt-cu{cuda}-libs>={major},<{major + 1}' ({FETCHED})"
         )
-    nvidia_libraries.load_all(nvidia_libraries.TENSORRT_PACKAGE, major)
-    return nvidia_libraries.tensorrt_version(names[0])
+    nvidia_loading.load_all(nvidia_loading.TENSORRT_PACKAGE, major)
+    return nvidia_loading.tensorrt_version(names[0])
 
 
 def needed_major(module: ModuleType) -> int:

@@ -9,24 +9,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ..errors import EngineUnavailableError, one_line
 from ..precisions import AUTO_PRECISION, FP16, FP32
-from . import nvidia, nvidia_libraries
-from .libraries import unavailable
+from ..temporary import scratch_folder
+from . import nvidia, nvidia_loading
+from .library_failures import unavailable
 from .onnxruntime_cuda import gpu_index
-from .onnxruntime_plan import PlanEngine, facts, kept_profile, plan_entry
-from .onnxruntime_session import GpuSessionEngine, import_onnxruntime, open_session, quiet, reinstall, session_options
+from .onnxruntime_library import import_onnxruntime, quiet, reinstall, session_options
+from .onnxruntime_session import Session, open_session
 from .options import EngineOptions
 from .progress import announced
-from .protocol import Choice, ModelFile
+from .protocol import ModelFile, Selection
 from .provider_options import TENSORRT_RTX, Value, written
+from .tensorrt_cache import KeptEngine, Place, cache_key, kept_profile, place_of
 
 ENGINE = "tensorrt-rtx"
 PROVIDER = TENSORRT_RTX
@@ -41,7 +43,7 @@ logger = logging.getLogger(__name__)
 _registering = threading.Lock()
 
 
-class TensorRTRTXEngine(PlanEngine):
+class TensorRTRTXEngine(KeptEngine):
     """A model in a session on TensorRT-RTX, for batches of 1 to `options.largest_batch`; larger ones are refused.
 
     It computes in the types of the ONNX file: fp16 needs an fp16 file, which `auto` prefers. fp32 is exact: TF32 is
@@ -50,21 +52,49 @@ class TensorRTRTXEngine(PlanEngine):
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
 
-    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
+    @classmethod
+    def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
 
         Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is not supported or
         exact fp32 is not possible any more; InputError for a device that is no number or a named cache folder that
         cannot be written; EngineError when TensorRT-RTX rejects the model.
         """
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
         fp32 = model.precision == FP32
         with nvidia.without_tf32(ENGINE, lasting=options.build) if fp32 else contextlib.nullcontext():
-            self._open(model, options, index, choice)
+            compiler = Compiler.on_gpu(index, model, options)
+            session, built = compiler.place.session(options, compiler.build, compiler.load)
+        info = session.info(
+            device=compiler.gpu.device, precision=model.precision, version=compiler.version, selection=selection
+        )
+        return cls(session, info, max_batch=compiler.place.largest, built=built)
 
-    def _open(self, model: ModelFile, options: EngineOptions, index: int, choice: Choice) -> None:
+    @staticmethod
+    def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
+        return nvidia.driver_fault()
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """Opens sessions on TensorRT-RTX for one model, and has it compile what it runs; `place`: where that is kept.
+
+    `device`: the plugin's device for the GPU.
+    """
+
+    module: ModuleType
+    plugin: str
+    gpu: nvidia.Gpu
+    device: Any
+    model: ModelFile
+    options: EngineOptions
+    place: Place
+
+    @classmethod
+    def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions) -> Self:
+        """Load the libraries and find the GPU and the place in the cache. Raises as TensorRTRTXEngine.open does."""
         module = import_onnxruntime(INSTALL)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, CUDA_MAJOR)
@@ -76,66 +106,67 @@ class TensorRTRTXEngine(PlanEngine):
         plugin = _plugin(module)  # which loads TensorRT-RTX
         device = _device(_devices(module, plugin), found)
         version = str(plugin.__version__)
-        entry, largest = plan_entry(
+        place = place_of(
             options,
             ENGINE,
             model,
-            lambda largest: facts(found, f"{PLUGIN} {version}", CUDA_MAJOR, module, model.precision, largest),
+            lambda largest: cache_key(found, f"{PLUGIN} {version}", CUDA_MAJOR, module, model.precision, largest),
         )
+        return cls(module, version, found, device, model, options, place)
 
-        def start(kept: Path | None, runtime_cache: Path | None) -> None:
-            settings: dict[str, Value] = {**kept_profile(kept, "nv_profile", module, model, largest)}
-            if runtime_cache is not None:
-                settings["nv_runtime_cache_path"] = runtime_cache
-            chosen = session_options(module, options)
-            chosen.add_provider_for_devices([device], written(PROVIDER, settings))
-            GpuSessionEngine.__init__(
-                self,
-                open_session(module, model, chosen, PROVIDER, plugin=True, nameless=True),
-                name=ENGINE,
-                provider=PROVIDER,
-                device=found.device,
-                precision=model.precision,
-                version=f"{version} (onnxruntime {module.__version__})",
-                options=options,
-                choice=choice,
-                max_batch=largest,
-            )
+    @property
+    def version(self) -> str:
+        """The plugin's version and ONNX Runtime's."""
+        return f"{self.plugin} (onnxruntime {self.module.__version__})"
 
-        def build(folder: Path | None) -> None:
-            what = f"compiling {model.path.name} for batches of 1 to {largest} on {found.device}"
-            with announced(what):
-                start(folder, folder)
-                self.probe(largest, 1)
-                if folder is not None:
-                    self.close()  # writes the cache
-            if folder is not None:
-                load(folder)  # and goes on with a copy, as every later session does
-                self.probe(1)
+    def build(self, folder: Path | None) -> Session:
+        """A session that compiles its model; with `folder`, one on a copy of what was compiled and is kept there."""
+        with announced(
+            f"compiling {self.model.path.name} for batches of 1 to {self.place.largest} on {self.gpu.device}"
+        ):
+            session = self._start(folder, folder)
+            session.probe(self.place.largest, 1)
+        if folder is None:
+            return session
+        session.close()  # writes the cache
+        session = self.load(folder)
+        session.probe(1)
+        return session
 
-        def load(folder: Path) -> None:
+    def load(self, folder: Path) -> Session:
+        """A session on a copy of the cache in `folder`, which is removed when the session is closed."""
+        with contextlib.ExitStack() as resources:
+            copy: Path | None = None
             try:
-                self._scratch = tempfile.TemporaryDirectory(prefix="onnxzoo-", ignore_cleanup_errors=True)
-                copy: Path | None = Path(self._scratch.name) / "cache"
-                shutil.copytree(folder, Path(self._scratch.name) / "cache")
+                copy = resources.enter_context(scratch_folder("rtx")) / "cache"
+                shutil.copytree(folder, copy)
             except OSError as error:
                 logger.warning("%s runs without its cache, which cannot be copied (%s)", ENGINE, one_line(error))
                 copy = None
-            start(folder, copy)
+            session = self._start(folder, copy)
+            session.when_closed(resources.pop_all().close)
+        return session
 
-        self._keep(entry, options, build, load)
-
-    def close(self) -> None:
-        """Free the session and its copy of the cache; calling it twice is allowed."""
-        super().close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
-
-    @staticmethod
-    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
-        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
-        return nvidia.driver_fault()
+    def _start(self, kept: Path | None, runtime_cache: Path | None) -> Session:
+        """A session with the profile that is in `kept`, and the kernels of `runtime_cache`, to which it writes."""
+        settings: dict[str, Value] = {
+            **kept_profile(kept, ENGINE, "nv_profile", self.module, self.model, self.place.largest)
+        }
+        if runtime_cache is not None:
+            settings["nv_runtime_cache_path"] = runtime_cache
+        chosen = session_options(self.module, self.options)
+        chosen.add_provider_for_devices([self.device], written(PROVIDER, settings))
+        return open_session(
+            self.module,
+            self.model,
+            chosen,
+            PROVIDER,
+            engine=ENGINE,
+            strict=self.options.strict,
+            plugin=True,
+            nameless=True,
+            on_gpu=True,
+        )
 
 
 def _plugin(module: ModuleType) -> ModuleType:
@@ -171,7 +202,7 @@ def _register(module: ModuleType, plugin: ModuleType) -> None:
     library = Path(plugin.get_library_path())
     # It is linked with CUDA's runtime library, which lies beside it, and nothing tells the system to look there.
     name = f"libcudart.so.{CUDA_MAJOR}"
-    missing = None if nvidia.WINDOWS else nvidia_libraries.load_carried(library, name)
+    missing = None if nvidia.WINDOWS else nvidia_loading.load_carried(library, name)
     try:
         with quiet(module):
             module.register_execution_provider_library(PROVIDER, str(library))

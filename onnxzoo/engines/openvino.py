@@ -10,19 +10,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
-from .batches import Cutter, Piece, batch_sizes
-from .libraries import checked_feeds, closed, failure
-from .openvino_compile import ARITHMETIC, CPU, NAME, CompiledModel, Compiler, arithmetic_of, message_of
+from .batches import BatchSplitter, Piece, batch_sizes
+from .feeds import checked_feeds
+from .library_failures import closed, failure
+from .openvino_compile import NAME, CompiledModel, Compiler, arithmetic_of, message_of
+from .openvino_device import ARITHMETIC, CPU
 from .openvino_module import import_openvino
 from .options import EngineOptions
-from .protocol import Array, Built, Choice, ModelFile, TensorSpec
+from .protocol import Array, Built, ModelFile, Selection, TensorSpec
 
 # What OpenVINO calls the parts of a compiled graph that hold values instead of computing them.
 NOT_COMPUTED = ("Const", "Input", "Parameter", "Output", "Result")
@@ -47,57 +49,55 @@ class OpenVINOEngine:
         INT8: (INT8,),
     }
 
-    def __init__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> None:
-        """Load and compile the ONNX file; `choice` is passed on to `info`.
+    def __init__(
+        self,
+        compiler: Compiler,
+        models: dict[int, _Compiled],
+        *,
+        sizes: tuple[int, ...],
+        inputs: Mapping[str, TensorSpec],
+        outputs: Mapping[str, TensorSpec],
+        info: EngineInfo,
+    ) -> None:
+        """`models`: what is compiled already, by batch size. `sizes`: those that may be compiled, descending."""
+        self._compiler = compiler
+        self._compiling = threading.Lock()
+        self._models: dict[int, _Compiled] | None = models  # None once closed
+        self._sizes = sizes
+        self._splitter = BatchSplitter(sizes)
+        self._inputs = inputs
+        self._outputs = outputs
+        self._info = info
+
+    @classmethod
+    def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
+        """Load the ONNX file and compile it for the first batch size.
 
         Raises EngineUnavailableError when openvino cannot be imported or the device is not there or lacks the
         precision, EngineError when OpenVINO rejects the model.
         """
-        compiler = Compiler(import_openvino(), model, options, device or CPU)
-        self._compiler = compiler
-        self._compiling = threading.Lock()
-        # Batch size -> compiled model; None once closed.
-        self._models: dict[int, _Compiled] | None = {}
-        if compiler.fixed_batch is None:
-            # In throughput mode, a batch runs in several pieces at a time.
-            largest = -(-options.largest_batch // compiler.parallel)
-            self._sizes = batch_sizes(largest, few=model.path.stat().st_size > LARGE_BYTES)
-        else:
-            self._sizes = (compiler.fixed_batch,)
-        self._cutter = Cutter(self._sizes)
-        # Without a word about batches, the first run is likely to be of one image.
-        first = self._compiled(self._sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]).model
-        free = compiler.fixed_batch is None
-        self._inputs = {
-            node.any_name: TensorSpec(
-                shape=tuple(
-                    None if size.is_dynamic or (free and axis == 0) else size.get_length()
-                    for axis, size in enumerate(node.partial_shape)
-                ),
-                dtype=np.dtype(node.element_type.to_dtype()).name,
+        compiler = Compiler.open(import_openvino(), model, options, device or CPU)
+        try:
+            sizes = _sizes(compiler, model, options)
+            # Without a word about batches, the first run is likely to be of one image.
+            first = sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]
+            models = {first: _Compiled(compiler.compile(first), compiler.parallel)}
+            compiled = models[first].model
+            free = compiler.fixed_batch is None
+            return cls(
+                compiler,
+                models,
+                sizes=sizes,
+                inputs={node.any_name: _spec(node, free=free) for node in compiled.inputs},
+                outputs={_output_name(node): _spec(node, free=free) for node in compiled.outputs},
+                info=_described(compiled, compiler, model, options, selection),
             )
-            for node in first.inputs
-        }
-        self._outputs = tuple(_output_name(node) for node in first.outputs)
-        devices = [str(name) for name in first.get_property("EXECUTION_DEVICES")]
-        if options.strict and CPU in devices and len(devices) > 1:
-            raise EngineUnavailableError(
-                f"openvino would run the model on {', '.join(devices)}, and strict allows no part of it on the CPU; "
-                "name one device, or leave strict out"
-            )
-        arithmetic = arithmetic_of(first)
-        self._info = EngineInfo(
-            name=NAME,
-            device=",".join(devices),
-            precision=model.precision if model.precision != FP32 else PRECISIONS.get(arithmetic, arithmetic),
-            version=compiler.version,
-            reason=choice.reason,
-            nodes=_nodes(first, devices),
-            considered=choice.considered,
-        )
+        except BaseException:
+            compiler.close()
+            raise
 
     @staticmethod
-    def passed_over(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
+    def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """It can run on any machine: `auto` tries it."""
         return None
 
@@ -110,6 +110,11 @@ class OpenVINOEngine:
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The model's inputs by name."""
         return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name."""
+        return self._outputs
 
     @property
     def max_batch(self) -> int | None:
@@ -131,7 +136,7 @@ class OpenVINOEngine:
         outputs: dict[str, Array] = {}
         running: deque[_Run] = deque()
         try:
-            for piece in self._cutter.cut(count, tuple(models)):
+            for piece in self._splitter.split(count, tuple(models)):
                 compiled = self._compiled(piece.size)
                 if len(running) == compiled.parallel:
                     self._collect(running.popleft(), count, outputs)
@@ -228,6 +233,46 @@ def _filled(images: Array, piece: Piece) -> Array:
     """The images with as many zeros behind them as the batch size needs."""
     missing = piece.size - len(images)
     return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
+
+
+def _sizes(compiler: Compiler, model: ModelFile, options: EngineOptions) -> tuple[int, ...]:
+    """The batch sizes to compile for."""
+    if compiler.fixed_batch is not None:
+        return (compiler.fixed_batch,)
+    # In throughput mode, a batch runs in several pieces at a time.
+    largest = -(-options.largest_batch // compiler.parallel)
+    return batch_sizes(largest, few=model.path.stat().st_size > LARGE_BYTES)
+
+
+def _spec(node: Any, *, free: bool) -> TensorSpec:
+    """What an input or output is; `free`: any batch size fits, whichever the model is compiled for."""
+    shape = node.partial_shape
+    sides = () if shape.rank.is_dynamic else tuple(None if side.is_dynamic else side.get_length() for side in shape)
+    return TensorSpec(
+        shape=(None, *sides[1:]) if free and sides else sides, dtype=np.dtype(node.element_type.to_dtype()).name
+    )
+
+
+def _described(
+    compiled: Any, compiler: Compiler, model: ModelFile, options: EngineOptions, selection: Selection
+) -> EngineInfo:
+    """What runs a compiled model, and how. Raises EngineUnavailableError where `options.strict` does not allow it."""
+    devices = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
+    if options.strict and CPU in devices and len(devices) > 1:
+        raise EngineUnavailableError(
+            f"openvino would run the model on {', '.join(devices)}, and strict allows no part of it on the CPU; "
+            "name one device, or leave strict out"
+        )
+    arithmetic = arithmetic_of(compiled)
+    return EngineInfo(
+        name=NAME,
+        device=",".join(devices),
+        precision=model.precision if model.precision != FP32 else PRECISIONS.get(arithmetic, arithmetic),
+        version=compiler.version,
+        reason=selection.reason,
+        nodes=_nodes(compiled, devices),
+        considered=selection.considered,
+    )
 
 
 def _nodes(model: Any, devices: Sequence[str]) -> dict[str, int]:

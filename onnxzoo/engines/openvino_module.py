@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .libraries import unavailable
+from .library_failures import unavailable
 from .telemetry import without_telemetry
 
 NAME = "openvino"

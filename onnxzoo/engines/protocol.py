@@ -17,13 +17,13 @@ __all__ = [
     "Array",
     "Built",
     "CachedEngine",
-    "Choice",
     "Engine",
     "EngineClass",
     "EngineInfo",
     "ModelFile",
     "ModelFiles",
     "NotBuiltError",
+    "Selection",
     "TensorSpec",
 ]
 
@@ -54,8 +54,8 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Why this engine: a sentence, and `considered`: (engine, why it was passed over), in the order of trying."""
+class Selection:
+    """Why this engine: a sentence, and `considered`: (engine, why it was skipped), in the order of trying."""
 
     reason: str = "requested"
     considered: tuple[tuple[str, str], ...] = ()
@@ -72,6 +72,11 @@ class Engine(Protocol):
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The model's inputs by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The model's outputs by name, in the order of the graph; `run` gives arrays that fit them."""
         ...
 
     @property
@@ -121,7 +126,7 @@ class NotBuiltError(EngineUnavailableError):
 
 
 class EngineClass(Protocol):
-    """What an entry of the registry names: a class of engines.
+    """What an entry of the registry names: a class of engines. Its constructor takes what `open` has made ready.
 
     `FILES`: for each precision that may be asked for, the precisions of the ONNX files that give it, best first;
     one that is missing here is refused. The class still checks what the device can do.
@@ -129,16 +134,17 @@ class EngineClass(Protocol):
 
     FILES: Mapping[str, tuple[str, ...]]
 
-    def __call__(self, model: ModelFile, *, options: EngineOptions, device: str | None, choice: Choice) -> Engine:
-        """Load the model. `device`: what follows the colon in the engine's name (`openvino:GPU`), None without one.
+    def open(self, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Engine:
+        """Load the model; a class method. `device`: what follows the colon in the engine's name (`openvino:GPU`), None
+        without one. When it raises, nothing that it opened stays open.
 
-        Raises EngineUnavailableError with cause and cure when the library or device cannot be used here, InputError
+        Raises EngineUnavailableError with cause and fix when the library or device cannot be used here, InputError
         for a device or precision that this engine never has, EngineError when the library rejects the model.
         """
         ...
 
     @staticmethod
-    def passed_over(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
+    def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
         """Why `auto` need not try this engine, found without importing its library; None: try it.
 
         `model` verifies and gives the file: not to be called before it is needed.

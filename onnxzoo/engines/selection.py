@@ -1,4 +1,4 @@
-"""`auto`: the first engine of an order that works here, with the reasons for passing over the ones before it."""
+"""`auto`: the first engine of an order that works here, with the reasons for skipping the ones before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
-from .protocol import Choice, Engine, NotBuiltError
+from .protocol import Engine, NotBuiltError, Selection
 
 AUTO = "auto"
 
@@ -20,7 +20,7 @@ AUTO_ORDER = ("tensorrt", "cuda", "openvino", "onnxruntime")
 # One engine, or several with commas in between, to be tried in the place of AUTO_ORDER.
 VARIABLE = "ONNXZOO_ENGINE"
 
-# Who has such a GPU wants it used: it is not left without a word.
+# Where such a GPU is left unused, that is warned about.
 NEED_NVIDIA = ("tensorrt", "tensorrt-rtx", "cuda")
 
 logger = logging.getLogger(__name__)
@@ -47,36 +47,42 @@ def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
 
 def first_that_works(
     order: Sequence[str],
-    create: Callable[[str, Choice], Engine],
-    passed_over: Callable[[str], str | None],
+    create: Callable[[str, Selection], Engine],
+    skip_reason: Callable[[str], str | None],
     *,
     what: str,
     source: str = "",
 ) -> Engine:
-    """The first engine of `order` that `create` can make; its `info` says what was passed over before it, and why.
+    """The first engine of `order` that `create` can make; its `info` says what was skipped before it, and why.
 
-    `passed_over` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
+    `skip_reason` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
     before the order in the reason. A GPU that is here and was tried in vain is warned about.
     Raises InputError, EngineUnavailableError or EngineError when none works, with every cause.
     """
     considered: list[tuple[str, str]] = []
     errors: dict[str, Exception] = {}
     for name in order:
-        causes = f"; passed over {_causes(considered)}" if considered else ""
+        causes = f"; skipped {_causes(considered)}" if considered else ""
         reason = f"auto: the first of {source}{', '.join(order)} that works here{causes}"
         try:
-            why = passed_over(name)
+            why = skip_reason(name)
             if why is None:
-                engine = create(name, Choice(reason, tuple(considered)))
+                engine = create(name, Selection(reason, tuple(considered)))
                 _warn_of_unused_gpu(errors, name)
                 return engine
             considered.append((name, why))
         except (EngineError, EngineUnavailableError, InputError) as error:
             considered.append((name, str(error)))
-            errors[name] = error
+            errors[name] = _without_frames(error)
     raise _worst(list(errors.values()))(
         f"no engine of {source}{', '.join(order)} can run {what}: {_causes(considered)}"
     )
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error without its tracebacks, whose frames hold what the engine had opened while the next one is tried."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _warn_of_unused_gpu(errors: Mapping[str, Exception], taken: str) -> None:

@@ -87,7 +87,7 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
 
 
 def verify(entry: CacheEntry) -> list[str]:
-    """What is wrong with an entry, every byte of it read; compiled engines are for `engines.cache.faults`."""
+    """What is wrong with an entry, every byte of it read; compiled engines are for `engines.compiled_models.faults`."""
     if entry.kind == LEFTOVER:
         return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.onnxruntime_session import import_onnxruntime
+from ..engines.onnxruntime_library import import_onnxruntime
 from ..errors import QuantizationError, one_line
 from ..results import Array
 from .layers import QUANTIZERS

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..artifact.folder import INPUT_NAME
-from ..engines.onnxruntime_session import import_onnxruntime
+from ..engines.onnxruntime_library import import_onnxruntime
 from ..errors import MissingDependencyError, QuantizationError, one_line
 from ..results import Array
 from .layers import OPERATORS, Grafts, Layer, quantizable_layers

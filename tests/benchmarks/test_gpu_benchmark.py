@@ -71,6 +71,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_finished_rows_stay_and_unfinished_ones_keep_their_first_start(bench: Bench) -> None:
     assert bench.run() == 0
     # OpenVINO keeps compiled models: it is started with nothing kept, and again.
@@ -120,6 +121,7 @@ def test_wrong_numbers_and_what_does_not_start_are_rows_that_can_be_tried_again(
     assert bench.started == ["onnxruntime:qnn"]
 
 
+@pytest.mark.slow
 def test_a_contender_that_dies_while_timed_does_not_take_the_others_along(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parent, timeout=300)
 
 
+@pytest.mark.slow
 def test_steps_that_need_no_gpu_run_and_the_others_say_why_not(tmp_path):
     pytest.importorskip("openvino")
     done = run("proof", "threads", "tf32", "build", "--engine", "openvino", "--out", str(tmp_path))

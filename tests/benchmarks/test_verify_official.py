@@ -41,7 +41,7 @@ def first(photo: bytes) -> list[float]:
     entry = find(NAME)
     image = np.asarray(Image.open(io.BytesIO(photo)).resize((224, 224), Image.Resampling.BILINEAR)) / 255
     image = (image - entry.preprocess.mean) / entry.preprocess.std
-    engine = ExactEngine(ModelSpec(entry.architecture, 224, len(labels(entry.labels))), STATE)
+    engine = ExactEngine.open(ModelSpec(entry.architecture, 224, len(labels(entry.labels))), STATE)
     outputs = engine.run({INPUT_NAME: image.transpose(2, 0, 1)[None].astype(np.float32)})
     return [round(float(value), 4) for value in outputs["logits"][0, :3]]
 

@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from tiny import write_artifact
 
 from onnxzoo.cli import main
-from onnxzoo.engines.cache import compiled, entry_for
+from onnxzoo.engines.compiled_models import compiled, entry_for
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.files import atomic_folder, sha256_of
 from onnxzoo.hub import SHIPPED_DIR

@@ -111,7 +111,7 @@ def test_what_was_trained_at_another_image_size_is_exported_as_that_model(
     description = json.loads((out / "train.json").read_text())
     assert description["image_size"] == size
     trained = ModelSpec(architecture_from_dict(find(name).family, description["architecture"]), size, 2)
-    engine = PaddleEngine(trained, read_checkpoint(out / "best.pdparams", find(name)).state)
+    engine = PaddleEngine.open(trained, read_checkpoint(out / "best.pdparams", find(name)).state)
     images = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
     with load(out / "artifact") as model:
         assert model.image_size == size

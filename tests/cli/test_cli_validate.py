@@ -204,6 +204,7 @@ def test_a_pipeline_that_moves_pixels_fails_the_model(monkeypatch: pytest.Monkey
 # --all
 
 
+@pytest.mark.slow
 def test_all_goes_on_after_failures_and_sums_up(cache: Path, broken: Path) -> None:
     models = cache / "models"
     shutil.copytree(broken, models / "broken_one")

@@ -51,6 +51,7 @@ def arguments(request: pytest.FixtureRequest, tiny: Path, image: Path) -> list[s
     return ["validate", "pvt_v2_nano_fashion", "--engine", "openvino", "--batch-size", "1"]
 
 
+@pytest.mark.slow
 def test_progress_is_on_a_terminals_stderr_unless_quiet(arguments):
     printed, shown = on_a_terminal(*arguments)
     assert "\r" in shown

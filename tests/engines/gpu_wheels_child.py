@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
-from onnxzoo.engines.onnxruntime_session import quiet
+from onnxzoo.engines import create_engine, nvidia, nvidia_loading
+from onnxzoo.engines.onnxruntime_library import quiet
 from onnxzoo.errors import OnnxzooError
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -25,7 +25,7 @@ def parse(details: dict[str, Any]) -> list[str]:
     """What the real parsers say to each of `options`, pairs of provider and settings, in sessions that cannot run."""
     import onnxruntime
 
-    nvidia_libraries.missing(nvidia_libraries.cuda_libraries(13))
+    nvidia_loading.missing(nvidia_loading.cuda_libraries(13))
     said = []
     for provider, settings in details["options"]:
         try:
@@ -56,7 +56,7 @@ def plugin(details: dict[str, Any]) -> dict[str, Any]:
 
     package = rtx._plugin(onnxruntime)
     if not details["carried"]:
-        nvidia_libraries.load_carried = lambda library, name: None  # type: ignore[assignment]
+        nvidia_loading.load_carried = lambda library, name: None  # type: ignore[assignment]
     try:
         rtx._register(onnxruntime, package)
         fault = None
@@ -69,17 +69,17 @@ def plugin(details: dict[str, Any]) -> dict[str, Any]:
         "libraries": sorted(name for name in loaded if "cudart" in name or "rtx" in name),
         "devices": devices,
         "in use": nvidia.cuda_is_loaded(),
-        "runtime": nvidia_libraries.runtime_version(13),
+        "runtime": nvidia_loading.runtime_version(13),
     }
 
 
 def libraries(details: dict[str, Any]) -> dict[str, Any]:
     """Which of CUDA's libraries load from the packages."""
-    names = nvidia_libraries.cuda_libraries(13)
+    names = nvidia_loading.cuda_libraries(13)
     return {
-        "missing": nvidia_libraries.missing(names),
-        "optional": nvidia_libraries.missing(nvidia_libraries.optional_libraries(13)),
-        "runtime": nvidia_libraries.runtime_version(13),
+        "missing": nvidia_loading.missing(names),
+        "optional": nvidia_loading.missing(nvidia_loading.optional_libraries(13)),
+        "runtime": nvidia_loading.runtime_version(13),
     }
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxzoo.engines import cache
-from onnxzoo.engines.cache import MANIFEST, Entry, compiled, entry_for, has_entries
+from onnxzoo.engines import compiled_models
+from onnxzoo.engines.compiled_models import MANIFEST, Entry, compiled, entry_for, has_entries
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.errors import EngineError, InputError
 
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_after_the_build_does_not_lose_it(entry, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_write_manifest", full)
+    monkeypatch.setattr(compiled_models, "_write_manifest", full)
     library = Library()
     assert library.get(entry) == "built"
     assert len(library.builds) == 1
@@ -266,7 +266,7 @@ def test_threads_build_once(entry):
 CHILD = """
 import sys, time
 from pathlib import Path
-from onnxzoo.engines.cache import compiled, entry_for
+from onnxzoo.engines.compiled_models import compiled, entry_for
 from onnxzoo.engines.options import EngineOptions
 
 def build(folder):
@@ -308,7 +308,7 @@ def test_a_killed_build_does_not_count_and_leaves_no_lock(tmp_path):
 
 
 def test_waiting_for_another_process_is_told(entry, monkeypatch, caplog):
-    monkeypatch.setattr(cache, "WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(compiled_models, "WAITING_SECONDS", 0.05)
     library = Library()
 
     def build(folder: Path | None) -> str:

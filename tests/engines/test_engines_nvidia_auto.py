@@ -15,7 +15,7 @@ from filelock import FileLock
 from tiny import tiny_outputs
 
 from onnxzoo.artifact.folder import INPUT_NAME
-from onnxzoo.engines import create_engine, nvidia, onnxruntime_session
+from onnxzoo.engines import create_engine, nvidia, onnxruntime_library
 from onnxzoo.engines.options import EngineOptions
 
 
@@ -123,7 +123,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_auto_says_that_it_leaves_a_gpu_that_is_here(ort, model_file, monkeypatch, caplog):
     pytest.importorskip("openvino")
     ort.providers = [CPU]
-    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
+    monkeypatch.setattr(onnxruntime_library, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
     assert create_engine("auto", model_file).info.name == "openvino"
     (warning,) = warnings_of(caplog)
     assert warning.startswith("a GPU is here but cuda cannot be used: onnxruntime 1.31.1 has no CUDAExecutionProvider")

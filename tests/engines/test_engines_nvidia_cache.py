@@ -13,7 +13,7 @@ import pytest
 from fake_onnxruntime import L40S, PROVIDERS, RTX, TENSORRT
 
 from onnxzoo.artifact.folder import INPUT_NAME
-from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
+from onnxzoo.engines import create_engine, nvidia, nvidia_loading
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, ModelFile
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
@@ -91,7 +91,7 @@ def test_a_plan_never_serves_anything_that_it_was_not_built_for(ort, model_file,
     if isinstance(change, dict):
         monkeypatch.setattr(nvidia, "gpu", lambda index: replace(L40S, **change))
     elif change == "tensorrt":
-        monkeypatch.setattr(nvidia_libraries, "tensorrt_version", lambda name: "10.14.0")
+        monkeypatch.setattr(nvidia_loading, "tensorrt_version", lambda name: "10.14.0")
     elif change == "onnxruntime":
         ort.__version__ = "1.32.0"
     elif change == "model":

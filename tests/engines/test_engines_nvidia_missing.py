@@ -9,14 +9,14 @@ from types import ModuleType
 import pytest
 from fake_onnxruntime import CPU, GPU_ENGINES, L40S, FakeOnnxRuntime
 
-from onnxzoo.engines import create_engine, nvidia, nvidia_libraries, onnxruntime_session
+from onnxzoo.engines import create_engine, nvidia, nvidia_loading, onnxruntime_library
 from onnxzoo.engines.onnxruntime_tensorrt import needed_major
 from onnxzoo.errors import EngineUnavailableError, InputError
 
 
 def test_onnxruntime_without_cuda_is_named_as_the_wrong_package(ort, model_file, monkeypatch):
     ort.providers = [CPU]
-    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
+    monkeypatch.setattr(onnxruntime_library, "installed_packages", lambda: {"onnxruntime": "1.31.1"})
     with pytest.raises(
         EngineUnavailableError,
         match=r"onnxruntime 1\.31\.1 has no CUDAExecutionProvider \(it has CPUExecutionProvider\); "
@@ -28,7 +28,7 @@ def test_onnxruntime_without_cuda_is_named_as_the_wrong_package(ort, model_file,
 def test_both_packages_at_once_are_named_as_the_fault_that_they_are(ort, model_file, monkeypatch):
     ort.providers = [CPU]
     both = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.0"}
-    monkeypatch.setattr(onnxruntime_session, "installed_packages", lambda: both)
+    monkeypatch.setattr(onnxruntime_library, "installed_packages", lambda: both)
     with pytest.raises(
         EngineUnavailableError,
         match=r"onnxruntime 1\.31\.1 and onnxruntime-gpu 1\.31\.0 are both installed and overwrite each other's files"
@@ -40,7 +40,7 @@ def test_both_packages_at_once_are_named_as_the_fault_that_they_are(ort, model_f
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
 def test_a_missing_library_is_named_with_the_systems_message(ort, model_file, monkeypatch, name):
     message = "libcudnn.so.9: cannot open shared object file: No such file or directory"
-    monkeypatch.setattr(nvidia_libraries, "missing", lambda names: {n: message for n in names if "cudnn" in n})
+    monkeypatch.setattr(nvidia_loading, "missing", lambda names: {n: message for n in names if "cudnn" in n})
     with pytest.raises(
         EngineUnavailableError, match=rf"CUDA 13\.0 and cuDNN 9 did not load \({message}\): pip install"
     ):
@@ -62,10 +62,8 @@ def test_an_old_driver_is_named_with_the_one_that_is_needed(ort, model_file, mon
 @pytest.mark.parametrize("others", [[], ["libnvinfer.so.11"]])
 def test_the_wrong_tensorrt_is_named(ort, model_file, monkeypatch, others):
     message = "libnvinfer.so.10: cannot open shared object file"
-    monkeypatch.setattr(
-        nvidia_libraries, "missing", lambda names: {n: message for n in names if n == "libnvinfer.so.10"}
-    )
-    monkeypatch.setattr(nvidia_libraries, "other_versions", lambda stem: others)
+    monkeypatch.setattr(nvidia_loading, "missing", lambda names: {n: message for n in names if n == "libnvinfer.so.10"})
+    monkeypatch.setattr(nvidia_loading, "other_versions", lambda stem: others)
     only = "; only libnvinfer.so.11 is here" if others else ""
     with pytest.raises(EngineUnavailableError) as caught:
         create_engine("tensorrt", model_file)
@@ -98,7 +96,7 @@ def test_the_version_of_tensorrt_is_read_from_the_provider(tmp_path):
             "too old for plugins",
         ),
         (
-            lambda ort, patch: patch.setattr(nvidia_libraries, "load_carried", lambda library, name: f"{name}: gone"),
+            lambda ort, patch: patch.setattr(nvidia_loading, "load_carried", lambda library, name: f"{name}: gone"),
             r"did not load: .*libcudart\.so\.13: cannot open shared object file; libcudart\.so\.13: gone; reinstall",
         ),
     ],

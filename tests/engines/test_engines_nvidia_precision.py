@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_onnxruntime import CPU, CUDA, L40S, TENSORRT
 
-from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
+from onnxzoo.engines import create_engine, nvidia, nvidia_loading
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import ModelFile, ModelFiles
 from onnxzoo.errors import EngineUnavailableError, InputError
@@ -91,7 +91,7 @@ def test_fp32_turns_tf32_off_before_cuda_starts_or_refuses(ort, model_file, monk
 
 REFUSALS = {
     "a missing library": (
-        lambda patch: patch.setattr(nvidia_libraries, "missing", lambda names: dict.fromkeys(names, "gone"))
+        lambda patch: patch.setattr(nvidia_loading, "missing", lambda names: dict.fromkeys(names, "gone"))
     ),
     "the wrong package": lambda patch: patch.setattr(sys.modules["onnxruntime"], "providers", [CPU]),
     "an old driver": lambda patch: patch.setattr(nvidia, "gpu", lambda index: replace(L40S, cuda=(11, 0))),
@@ -127,7 +127,7 @@ def test_a_tensorrt_that_auto_passes_over_leaves_the_process_as_it_was(ort, mode
     create_engine("tensorrt", model_file)
     monkeypatch.setenv(nvidia.TF32_VARIABLE, "")
     loaded: list[str] = []
-    monkeypatch.setattr(nvidia_libraries, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia_loading, "missing", lambda names: loaded.extend(names) or {})
     monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
     monkeypatch.setattr(nvidia, "gpu", lambda index: replace(L40S, driver="590.1"))
     info = create_engine("auto", model_file, EngineOptions()).info
@@ -137,7 +137,7 @@ def test_a_tensorrt_that_auto_passes_over_leaves_the_process_as_it_was(ort, mode
 
 def test_a_refused_tensorrt_can_be_asked_for_again_when_its_libraries_are_loaded(ort, model_file, monkeypatch):
     loaded: list[str] = []
-    monkeypatch.setattr(nvidia_libraries, "missing", lambda names: loaded.extend(names) or {})
+    monkeypatch.setattr(nvidia_loading, "missing", lambda names: loaded.extend(names) or {})
     monkeypatch.setattr(nvidia, "cuda_is_loaded", lambda: loaded[0] if loaded else None)
     ort.fails = "CUDA failure 2: out of memory"
     with pytest.raises(EngineUnavailableError, match="out of memory"):

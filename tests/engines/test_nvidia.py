@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stub_libraries import compiled, stub_driver
 
-from onnxzoo.engines import nvidia, nvidia_libraries
+from onnxzoo.engines import nvidia, nvidia_loading
 from onnxzoo.errors import EngineUnavailableError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shared libraries of Linux")
@@ -121,7 +121,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_libraries_of_python_packages_are_loaded_and_the_rest_is_named_with_the_systems_message(packages):
-    missing = nvidia_libraries.missing(["libonnxzootest.so.13", "libonnxzooabsent.so.1", "libonnxzoobroken.so.10"])
+    missing = nvidia_loading.missing(["libonnxzootest.so.13", "libonnxzooabsent.so.1", "libonnxzoobroken.so.10"])
     assert list(missing) == ["libonnxzooabsent.so.1", "libonnxzoobroken.so.10"]
     assert "libonnxzooabsent.so.1: cannot open shared object file" in missing["libonnxzooabsent.so.1"]
     assert "libonnxzoobroken.so.10: file too short" in missing["libonnxzoobroken.so.10"]
@@ -129,15 +129,15 @@ def test_libraries_of_python_packages_are_loaded_and_the_rest_is_named_with_the_
 
 
 def test_another_major_version_is_seen_and_a_version_is_read(packages):
-    assert nvidia_libraries.other_versions("libonnxzooinfer") == ["libonnxzooinfer.so.11"]
-    assert nvidia_libraries.tensorrt_version(str(packages / "tensorrt_libs" / "libonnxzooinfer.so.11")) == "10.13.2"
+    assert nvidia_loading.other_versions("libonnxzooinfer") == ["libonnxzooinfer.so.11"]
+    assert nvidia_loading.tensorrt_version(str(packages / "tensorrt_libs" / "libonnxzooinfer.so.11")) == "10.13.2"
 
 
 def test_libraries_of_cuda_follow_its_major_version():
-    assert nvidia_libraries.cuda_libraries(12)[0] == "libcudart.so.12"
-    assert nvidia_libraries.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
+    assert nvidia_loading.cuda_libraries(12)[0] == "libcudart.so.12"
+    assert nvidia_loading.optional_libraries(13) == ("libnvJitLink.so.13", "libnvrtc.so.13", "libcufft.so.12")
     assert {"libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"} < set(
-        nvidia_libraries.cuda_libraries(13)
+        nvidia_loading.cuda_libraries(13)
     )
 
 
@@ -189,14 +189,14 @@ def test_a_library_that_a_package_carries_is_loaded_once(tmp_path):
     first, second = (tmp_path / side / f"{name}.4.36" for side in ("first", "second"))
     for path in (first, second):
         compiled("int here(void) { return 1; }", path, flags=soname)
-    assert nvidia_libraries.load_carried(first.parent / "libplugin.so", name) is None
+    assert nvidia_loading.load_carried(first.parent / "libplugin.so", name) is None
     assert loaded(first.parent) == {first.name}
-    assert nvidia_libraries.load_carried(second.parent / "libplugin.so", name) is None
+    assert nvidia_loading.load_carried(second.parent / "libplugin.so", name) is None
     assert loaded(second.parent) == set(), "one of that name is in the process"
-    message = nvidia_libraries.load_carried(tmp_path / "libplugin.so", "libonnxzoogone.so.13")
+    message = nvidia_loading.load_carried(tmp_path / "libplugin.so", "libonnxzoogone.so.13")
     assert message == "libonnxzoogone.so.13: cannot open shared object file: No such file or directory"
     (tmp_path / "libonnxzoocut.so.13.1").write_bytes(b"no library")
-    message = nvidia_libraries.load_carried(tmp_path / "libplugin.so", "libonnxzoocut.so.13")
+    message = nvidia_loading.load_carried(tmp_path / "libplugin.so", "libonnxzoocut.so.13")
     assert message is not None
     assert message.endswith("libonnxzoocut.so.13.1: file too short")
 
@@ -208,17 +208,17 @@ def test_every_library_of_tensorrts_package_is_loaded(tmp_path, monkeypatch):
         compiled("int here(void) { return 1; }", folder / name)
     (folder / "libnvinfer_broken.so.10").write_bytes(b"no library")
     monkeypatch.syspath_prepend(tmp_path)
-    nvidia_libraries.load_all("onnxzoo_test_libs", 10)
+    nvidia_loading.load_all("onnxzoo_test_libs", 10)
     assert loaded(folder) == {"libnvinfer.so.10", "libnvinfer_builder_resource.so.10.13.2"}
-    nvidia_libraries.load_all("onnxzoo_no_such_package", 10)
+    nvidia_loading.load_all("onnxzoo_no_such_package", 10)
 
 
 def test_the_version_of_cudas_runtime_is_asked_for(tmp_path, monkeypatch):
-    assert nvidia_libraries.runtime_version(99) is None
+    assert nvidia_loading.runtime_version(99) is None
     source = "int cudaRuntimeGetVersion(int *version) { *version = 98040; return 0; }"
     library = compiled(source, tmp_path / "libcudart.so.98", flags=["-Wl,-soname,libcudart.so.98"])
     ctypes.CDLL(str(library))
-    assert nvidia_libraries.runtime_version(98) == "98.4"
+    assert nvidia_loading.runtime_version(98) == "98.4"
 
 
 def test_it_looks_at_this_machine_without_failing():

@@ -13,12 +13,12 @@ import test_engines_gpu
 from fake_onnxruntime import CUDA, L40S, NO_TENSORRT, RTX, SIGNATURE, TENSORRT, FakeOnnxRuntime
 from written_options import ENGINES, written_options
 
-from onnxzoo.engines import create_engine, nvidia, nvidia_libraries
+from onnxzoo.engines import create_engine, nvidia, nvidia_loading
 from onnxzoo.engines.onnxruntime_failures import rejected
-from onnxzoo.engines.onnxruntime_plan import profile
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import NotBuiltError, TensorSpec
 from onnxzoo.engines.provider_options import READ_FROM, TYPES, written
+from onnxzoo.engines.tensorrt_cache import profile
 from onnxzoo.errors import EngineError, EngineUnavailableError
 
 PLANS = ["tensorrt", "tensorrt-rtx"]
@@ -143,7 +143,7 @@ def test_the_same_model_under_another_name_is_found_and_its_entry_left_as_it_was
 @pytest.mark.parametrize("name", PLANS)
 def test_another_version_of_cudas_runtime_is_another_entry(ort, model_file, monkeypatch, name):
     create_engine(name, model_file)
-    monkeypatch.setattr(nvidia_libraries, "runtime_version", lambda major: "13.4")
+    monkeypatch.setattr(nvidia_loading, "runtime_version", lambda major: "13.4")
     with pytest.raises(NotBuiltError):
         create_engine(name, model_file, EngineOptions(build=False))
 
@@ -200,7 +200,7 @@ def test_a_device_without_a_place_on_the_bus_is_taken_where_there_is_one_gpu(
 def test_all_libraries_of_tensorrts_package_are_loaded_before_a_session_is_opened(ort, model_file, monkeypatch):
     loaded = []
     monkeypatch.setattr(
-        nvidia_libraries, "load_all", lambda package, major: loaded.append((package, major, len(ort.sessions)))
+        nvidia_loading, "load_all", lambda package, major: loaded.append((package, major, len(ort.sessions)))
     )
     create_engine("tensorrt", model_file)
     assert loaded == [("tensorrt_libs", 10, 0)]
@@ -225,7 +225,7 @@ def _no_plugin(patch: pytest.MonkeyPatch) -> None:
 
 def _no_tensorrt(patch: pytest.MonkeyPatch) -> None:
     gone = "{}: cannot open shared object file: No such file or directory"
-    patch.setattr(nvidia_libraries, "missing", lambda names: {n: gone.format(n) for n in names if "libnv" in n})
+    patch.setattr(nvidia_loading, "missing", lambda names: {n: gone.format(n) for n in names if "libnv" in n})
 
 
 def _h100(patch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def _h100(patch: pytest.MonkeyPatch) -> None:
 
 
 def _broken_tensorrt(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(nvidia_libraries, "missing", lambda names: {n: f"{n}: file too short" for n in names if "libnv" in n})
+    patch.setattr(nvidia_loading, "missing", lambda names: {n: f"{n}: file too short" for n in names if "libnv" in n})
 
 
 def _old_driver(patch: pytest.MonkeyPatch) -> None:

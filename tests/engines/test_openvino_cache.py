@@ -25,7 +25,7 @@ from onnxzoo.engines import openvino_compile
 from onnxzoo.engines.openvino import OpenVINOEngine
 from onnxzoo.engines.openvino_compile import BLOB
 from onnxzoo.engines.options import EngineOptions
-from onnxzoo.engines.protocol import CachedEngine, Choice, ModelFile
+from onnxzoo.engines.protocol import CachedEngine, ModelFile, Selection
 from onnxzoo.errors import EngineError, InputError
 from onnxzoo.model import load
 
@@ -53,7 +53,9 @@ def test_what_warming_kept_is_used_without_the_onnx_file(tmp_path, cache, compil
     expected = engine.run({INPUT_NAME: images(9)})
 
     file.write_bytes(b"no longer a model")
-    again = OpenVINOEngine(ModelFile(file, sha256), options=EngineOptions(batch_size=8), device=None, choice=Choice())
+    again = OpenVINOEngine.open(
+        ModelFile(file, sha256), options=EngineOptions(batch_size=8), device=None, selection=Selection()
+    )
     assert again.inputs == engine.inputs
     assert again.info == engine.info
     outputs = again.run({INPUT_NAME: images(9)})
@@ -115,6 +117,7 @@ def truncate(path: Path, at: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * at)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "at"), [(flip, 0.5), (flip, 0.01), (flip, 0.999), (truncate, 0.5), (truncate, 0)])
 def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, at):
     expected = engine_for(NANO, batch_size=1).run({INPUT_NAME: images(1)})["logits"]
@@ -168,7 +171,7 @@ def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
     with load("pvt_v2_nano_fashion", engine="openvino") as model:
         assert model.logits(np.zeros((1, 3, model.image_size, model.image_size), np.float32)).shape == (1, 10)
     assert not caplog.records
-    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    monkeypatch.setattr("onnxzoo.engines.openvino_device.SLOW_TO_COMPILE", ("CPU",))
     with caplog.at_level("WARNING"):
         engine_for(NANO).run({INPUT_NAME: images(1)})
     assert "cannot be written" in caplog.text
@@ -178,7 +181,7 @@ def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
 
 
 def test_a_device_that_is_slow_to_compile_for_keeps_by_itself_and_warns_once(model_file, cache, caplog, monkeypatch):
-    monkeypatch.setattr("onnxzoo.engines.openvino_compile.SLOW_TO_COMPILE", ("CPU",))
+    monkeypatch.setattr("onnxzoo.engines.openvino_device.SLOW_TO_COMPILE", ("CPU",))
     engine = engine_for(model_file, batch_size=2)
     for _ in range(2):
         engine.run({INPUT_NAME: images(3)})

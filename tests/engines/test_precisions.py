@@ -113,6 +113,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "avx2" not in (cpu().instruction_sets or ()) or platform.machine().lower() not in ("x86_64", "amd64"),
     reason="the switch is of x86",
@@ -131,6 +132,7 @@ def test_a_processor_with_avx2_only_is_right_with_7_bits_and_fails_with_8(quanti
     assert float(saturated_db) < limit - 3 < limit + 3 < float(snr_db)
 
 
+@pytest.mark.slow
 def test_every_precision_is_checked_with_its_own_tolerance(quantised: Path) -> None:
     checks = run(quantised)
     assert {check.precision for check in checks} == {"fp32", "int8"}

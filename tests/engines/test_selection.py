@@ -1,4 +1,4 @@
-"""`auto`: the order, what overrides it, what was passed over, and that looking costs nothing."""
+"""`auto`: the order, what overrides it, what was skipped, and that looking costs nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_entry_is_a_class_like_the_others(name):
     assert "fp32" in kind.FILES
     assert set(kind.FILES) <= set(REQUESTS)
     assert set().union(*kind.FILES.values()) <= MODEL_FILES.keys()
-    assert kind.passed_over(lambda: pytest.fail("the file is not needed here"), EngineOptions()) in (
+    assert kind.skip_reason(lambda: pytest.fail("the file is not needed here"), EngineOptions()) in (
         None,
         "no NVIDIA driver (a test)",
     )
@@ -52,7 +52,7 @@ def test_without_a_gpu_it_is_openvino_and_says_why_in_json(model_file):
     info = create_engine("auto", model_file).info
     assert info.name == "openvino"
     assert info.reason == (
-        "auto: the first of tensorrt, cuda, openvino, onnxruntime that works here; passed over tensorrt and cuda: "
+        "auto: the first of tensorrt, cuda, openvino, onnxruntime that works here; skipped tensorrt and cuda: "
         "no NVIDIA driver (a test)"
     )
     document = json.loads(json.dumps(asdict(info)))
@@ -90,7 +90,7 @@ def test_an_order_may_be_named_in_the_environment(monkeypatch, model_file):
     info = create_engine("auto", model_file).info
     assert info.name == "onnxruntime"
     assert [name for name, _ in info.considered] == ["cuda"]
-    assert "passed over cuda: cuda cannot run here: no NVIDIA driver (a test); install NVIDIA's driver" in info.reason
+    assert "skipped cuda: cuda cannot run here: no NVIDIA driver (a test); install NVIDIA's driver" in info.reason
 
 
 @pytest.mark.parametrize("value", ["", " ", "auto"])
@@ -335,9 +335,9 @@ def test_a_model_that_onnxruntime_rejects_is_the_models_fault(tmp_path):
 def test_the_command_line_shows_what_the_engines_log():
     """A cache folder that cannot be written, progress of a build: lines on stderr, results alone on stdout."""
     script = (
-        "import logging, sys; from onnxzoo import cli; from onnxzoo.engines import cache, progress\n"
+        "import logging, sys; from onnxzoo import cli; from onnxzoo.engines import compiled_models, progress\n"
         "def command(self, ctx):\n"
-        "    with progress.announced('building x'): cache.logger.warning('no\\nspace')\n"
+        "    with progress.announced('building x'): compiled_models.logger.warning('no\\nspace')\n"
         "cli.LazyGroup.invoke = command; cli.main(['list'])"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)

@@ -160,7 +160,7 @@ def test_the_users_child_processes_send_nothing_either(proxy: Proxy, tmp_path: P
         pytest.param(["-c", PREDICT, "spawn", "onnxruntime"], id="onnxruntime"),
         pytest.param(["-c", "import onnxzoo, onnxzoo.hub, huggingface_hub.file_download"], id="hub"),
         pytest.param(["-c", "import paddle"], id="paddle", marks=pytest.mark.paddle),
-        pytest.param(["-m", "onnxzoo", "doctor"], id="doctor"),
+        pytest.param(["-m", "onnxzoo", "doctor"], id="doctor", marks=pytest.mark.slow),
         pytest.param(["-m", "onnxzoo", "info", MODEL], id="info"),
     ],
 )

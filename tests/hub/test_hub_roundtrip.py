@@ -21,6 +21,7 @@ PHOTO = Path(__file__).parents[1] / "data/fashion_mnist_sample/Sneaker/0009.png"
 MODEL_DATA = r"GET /objects/"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_published_then_loaded_by_name_elsewhere(
     name: str, tmp_path: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch

@@ -158,6 +158,7 @@ def test_offline(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.Monkey
     assert "HF_HUB_OFFLINE is set" in error_line(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "secret", [WRITE_TOKEN, "hf_unknownunknown", "hf_with\x01control", "hf_ünicode", "no-prefix-token"]
 )

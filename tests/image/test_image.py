@@ -59,6 +59,7 @@ def test_channels_are_red_green_blue() -> None:
         np.testing.assert_allclose(out[channel], (value - mean) / std, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1)], ids=str)
 def test_a_strip_of_1_by_5000_is_exact(size: tuple[int, int]) -> None:
     spec = SPECS["256->224"]
@@ -66,6 +67,7 @@ def test_a_strip_of_1_by_5000_is_exact(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(preprocess(noise, spec), expected_input(Image.fromarray(noise), spec), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 1), (3, 700), (500, 375), (375, 500), (10, 10), (900, 7), (1, 300)], ids=str)
 def test_resizing_a_few_columns_at_a_time_changes_no_pixel(
     size: tuple[int, int], spec: Preprocess, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ from onnxzoo.reference.exact.engine import ExactEngine, exact_model
 from onnxzoo.weights.seeded import seeded_images, seeded_state
 
 GOLDEN = sorted((Path(__file__).parents[1] / "oracle" / "golden").glob("*.npz"))
+QUICK = ("pvt_v2_b0",)
 SMALL = {name: spec for name, spec in SPECS.items() if spec.num_classes < 1000}
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 
@@ -40,7 +41,7 @@ def beyond_rounding(name: str, count: int = 2) -> float:
     """How far the exact outputs for the first images are from the recorded ones, less the rounding of the recording."""
     spec, state, golden = golden_state(name)
     images = seeded_images(spec.image_size, 2, int(golden["image_seed"]))[:count]
-    outputs = ExactEngine(spec, state).run_float64({INPUT_NAME: images})
+    outputs = ExactEngine.open(spec, state).run_float64({INPUT_NAME: images})
     errors = [
         np.abs(outputs[output] - golden[output][:count]) - np.spacing(np.abs(golden[output][:count])) / 2
         for output in ("logits", "embedding")
@@ -59,7 +60,7 @@ def transformers_coordinates(window: int, pretrained_window: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(p.stem, marks=[pytest.mark.slow] * (p.stem == "swinv2_base_w24")) for p in GOLDEN]
+    "name", [pytest.param(p.stem, marks=[pytest.mark.slow] * (p.stem not in QUICK)) for p in GOLDEN]
 )
 def test_outputs_are_those_of_another_implementation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swinv2, "relative_coordinates", transformers_coordinates)
@@ -70,6 +71,7 @@ def test_all_golden_files_are_there() -> None:
     assert len(GOLDEN) == 7
 
 
+@pytest.mark.slow
 def test_float32_in_the_oracles_coordinates_is_all_that_it_differs_by() -> None:
     """The coordinates are 4.6e-8 off there, and that is what is seen; ours are exact."""
     assert FLOAT64 < beyond_rounding("swinv2_tiny_w8") < 5e-8
@@ -150,6 +152,7 @@ def blocks_of(grid: np.ndarray) -> np.ndarray:
     return grid.reshape(1, grid.shape[1], 7, side // 7, 7, side // 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FAULTS)
 def test_faults_show_against_the_golden_files(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, module, attribute, wrong = FAULTS[case]
@@ -157,6 +160,7 @@ def test_faults_show_against_the_golden_files(case: str, monkeypatch: pytest.Mon
     assert beyond_rounding(name, count=1) > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["linear", "convolution"])
 def test_the_relu_of_the_linear_variant_shows(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left out of the one, put into the other."""
@@ -198,7 +202,7 @@ def test_every_layer_gives_what_paddles_gives(spec: ModelSpec) -> None:
     from onnxzoo.reference.paddle.engine import PaddleEngine
 
     state = seeded_state(exact_model(spec).shapes, 5)
-    exact, paddle = ExactEngine(spec, state), PaddleEngine(spec, state)
+    exact, paddle = ExactEngine.open(spec, state), PaddleEngine.open(spec, state)
     kinds = {name: type(layer).__name__ for name, layer in build_model(spec).named_sublayers()}
     wanted = [key for name in kinds for key in (name, f"{name}:input")]
     images = seeded_images(spec.image_size, 2, 1)

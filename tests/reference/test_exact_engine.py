@@ -29,6 +29,7 @@ from onnxzoo.weights.seeded import seeded_images, seeded_state
 SWIN, PVT, LINEAR = SPECS["swinv2 pre-trained windows"], SPECS["pvt_v2"], SPECS["pvt_v2 linear, overlapping bins"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [SWIN, PVT, LINEAR], ids=["swinv2", "pvt_v2", "linear"])
 def test_an_engine_like_the_others(spec: ModelSpec) -> None:
     engine = seeded_engine(spec)
@@ -114,7 +115,7 @@ def test_weights_that_do_not_fit_are_named(change: Callable[[dict[str, Any]], No
     state = dict(seeded_state(exact_model(PVT).shapes, 5))
     change(state)
     with pytest.raises(CheckpointError, match=message):
-        ExactEngine(PVT, state)
+        ExactEngine.open(PVT, state)
 
 
 def test_an_image_of_nan_or_infinity_spoils_its_own_outputs_only() -> None:
@@ -130,6 +131,7 @@ def test_an_image_of_nan_or_infinity_spoils_its_own_outputs_only() -> None:
         assert np.isnan(logits[1:]).all()
 
 
+@pytest.mark.slow
 def test_many_threads_get_the_same_numbers() -> None:
     engine, images = seeded_engine(SWIN), seeded_images(SWIN.image_size, 4, 1)
     expected = engine.run_float64({INPUT_NAME: images})["logits"]
@@ -152,13 +154,14 @@ import os, sys
 for name in ("paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino", "torch", "scipy", "safetensors"):
     sys.modules[name] = None
 import numpy as np
+from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.exact.engine import ExactEngine, exact_model
 from onnxzoo.weights.seeded import seeded_images, seeded_state
 from onnxzoo.registry import find
 for name in ("swinv2_nano_fashion", "pvt_v2_nano_fashion"):
     spec = ModelSpec(find(name).architecture, find(name).image_size, 10)
-    engine = ExactEngine(spec, seeded_state(exact_model(spec).shapes, 1))
+    engine = ExactEngine.open(spec, seeded_state(exact_model(spec).shapes, 1))
     images = {INPUT_NAME: seeded_images(spec.image_size, 1, 1)}
     logits = engine.run(images)["logits"]
     child = os.fork() if hasattr(os, "fork") else 0
@@ -180,7 +183,7 @@ def test_it_runs_with_numpy_alone_and_after_a_fork() -> None:
 MAY_IMPORT = {
     "onnxzoo.artifact.folder", "onnxzoo.errors", "onnxzoo.families", "onnxzoo.families.pvt_v2.architecture",
     "onnxzoo.families.swinv2.architecture", "onnxzoo.results",
-    "onnxzoo.reference.feeds", "onnxzoo.weights.state",
+    "onnxzoo.reference.interface", "onnxzoo.weights.state",
 }  # fmt: skip
 
 
@@ -222,7 +225,7 @@ def test_weights_are_not_copied_and_converted_layer_by_layer() -> None:
     state = seeded_state(exact_model(spec).shapes, 5)
     total = sum(value.nbytes for value in state.values())
     held: list[ExactEngine] = []
-    assert traced_peak(lambda: held.append(ExactEngine(spec, state))) < total / 4
+    assert traced_peak(lambda: held.append(ExactEngine.open(spec, state))) < total / 4
     largest = max(value.nbytes for value in state.values())
     image = {INPUT_NAME: seeded_images(32, 1, 1)}
     # The largest in float64, and an image of 32 pixels that needs little.

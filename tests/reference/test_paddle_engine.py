@@ -53,7 +53,9 @@ def test_the_reference_runs_the_checkpoint_with_the_artifacts_labels(tiny, entry
         assert model.labels == LABELS
         assert {one.label for one in model.predict(photos / "red.png").top} == set(LABELS)
         logits = model.logits(batch)
-    reference = PaddleEngine(ModelSpec(entry.architecture, SIZE, len(LABELS)), read_checkpoint(weights, entry).state)
+    reference = PaddleEngine.open(
+        ModelSpec(entry.architecture, SIZE, len(LABELS)), read_checkpoint(weights, entry).state
+    )
     np.testing.assert_array_equal(logits, reference.run({INPUT_NAME: batch})["logits"])
 
 

@@ -76,7 +76,7 @@ def test_outputs_equal_those_of_another_implementation(path: Path) -> None:
     entry = models()[path.stem]
     spec = ModelSpec(entry.architecture, entry.image_size, expected.shape[1])
     state = seeded_state(parameter_shapes(build_model(spec)), int(golden["weight_seed"]))
-    engine = PaddleEngine(spec, state)
+    engine = PaddleEngine.open(spec, state)
     images = seeded_images(entry.image_size, len(expected), int(golden["image_seed"]))
     outputs = engine.run({INPUT_NAME: images})
     np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-5)
@@ -243,7 +243,7 @@ def test_other_float_precisions_are_converted_and_integers_rejected() -> None:
 @pytest.mark.paddle
 def test_engine_gives_logits_and_the_features_they_come_from(spec: ModelSpec) -> None:
     state = seeded_state(parameter_shapes(build_model(spec)), seed=5)
-    engine = PaddleEngine(spec, state)
+    engine = PaddleEngine.open(spec, state)
     assert (engine.info.name, engine.info.device, engine.info.precision) == ("paddle", "CPU", "fp32")
     assert engine.inputs[INPUT_NAME].shape == (None, 3, spec.image_size, spec.image_size)
     outputs = engine.run({INPUT_NAME: seeded_images(spec.image_size, 2, seed=1)})
@@ -258,7 +258,7 @@ def test_engine_gives_logits_and_the_features_they_come_from(spec: ModelSpec) ->
 @pytest.mark.paddle
 def test_engine_can_be_used_from_many_threads() -> None:
     spec = TINY["swinv2"]
-    engine = PaddleEngine(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
+    engine = PaddleEngine.open(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
     images = seeded_images(spec.image_size, 2, seed=1)
     expected = engine.run({INPUT_NAME: images})["logits"]
     results: list[np.ndarray] = []
@@ -277,7 +277,7 @@ def test_engine_can_be_used_from_many_threads() -> None:
 @pytest.mark.paddle
 def test_engine_rejects_wrong_inputs_and_use_after_close() -> None:
     spec = TINY["pvt_v2"]
-    engine = PaddleEngine(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
+    engine = PaddleEngine.open(spec, seeded_state(parameter_shapes(build_model(spec)), seed=5))
     with pytest.raises(InputError, match=r"named \['pixel_values'\], got \['x'\]"):
         engine.run({"x": np.zeros((1, 3, 32, 32), np.float32)})
     with pytest.raises(InputError, match=r"float32 \[N, 3, 32, 32\], got float32 \[1, 3, 64, 64\]"):

@@ -51,7 +51,7 @@ def test_what_a_training_leaves_behind(data: Path, tmp_path: Path) -> None:
     entry = toy_entry("swinv2")
     checkpoint = read_checkpoint(outcome.best, entry)
     assert checkpoint.num_classes == 2
-    engine = PaddleEngine(spec("swinv2"), checkpoint.state)
+    engine = PaddleEngine.open(spec("swinv2"), checkpoint.state)
     assert engine.run({INPUT_NAME: np.zeros((1, 3, SIDE, SIDE), np.float32)})["logits"].shape == (1, 2)
     assert (tmp_path / "labels.txt").read_text().splitlines() == ["0 class 0", "1 class 1"]
     description = json.loads((tmp_path / "train.json").read_text())
@@ -67,7 +67,7 @@ def test_what_a_training_leaves_behind(data: Path, tmp_path: Path) -> None:
 def test_the_recorded_accuracy_is_that_of_the_saved_weights(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path, epochs=2)
     entry = toy_entry("pvt_v2")
-    engine = PaddleEngine(spec("pvt_v2"), read_checkpoint(tmp_path / "last.pdparams", entry).state)
+    engine = PaddleEngine.open(spec("pvt_v2"), read_checkpoint(tmp_path / "last.pdparams", entry).state)
     val = open_dataset(data, "val")
     from onnxzoo.image import preprocess_batch
 

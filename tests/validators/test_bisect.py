@@ -118,7 +118,7 @@ def test_in_a_right_model_every_layer_is_compared_and_none_is_named(name: str, e
 def test_the_exact_reference_finds_the_same_places(name: str, zoo: Zoos, tmp_path: Path) -> None:
     entry, images = find(name), images_for(name)
     spec = ModelSpec(entry.architecture, entry.image_size, faults.CLASSES)
-    exact = ExactEngine(spec, read_checkpoint(zoo(name).weights, entry).state)
+    exact = ExactEngine.open(spec, read_checkpoint(zoo(name).weights, entry).state)
     for number, (part, fault) in enumerate(PLACES[name][::3]):
         found = bisect(zoo(name).with_fault(tmp_path / str(number), fault), "onnxruntime", images, exact)
         assert found.part == part, found.message
@@ -307,7 +307,9 @@ def test_the_reference_gives_its_layers_and_is_left_as_it_was(zoo: Zoos) -> None
     assert zoo(PVT).reference.epsilons["norm3"] == 1e-6
     with pytest.raises(InputError, match="image must be float32"):
         reference.run_layers(images[:, :2], ["head"])
-    closed = faults.PaddleEngine(reference_spec(SWIN), {n: p.numpy() for n, p in reference._model.named_parameters()})
+    closed = faults.PaddleEngine.open(
+        reference_spec(SWIN), {n: p.numpy() for n, p in reference._model.named_parameters()}
+    )
     closed.close()
     with pytest.raises(EngineError, match="closed"):
         closed.run_layers(images, ["head"])

@@ -32,7 +32,7 @@ from onnxzoo.validators.validate import Validation
 from onnxzoo import image
 from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
 from onnxzoo.cli import main
-from onnxzoo.engines import onnxruntime, openvino, openvino_compile
+from onnxzoo.engines import onnxruntime, openvino, openvino_device
 from onnxzoo.reference.paddle.swinv2 import MAX_LOGIT_SCALE
 from onnxzoo.registry import find
 from onnxzoo.results import Array
@@ -283,7 +283,7 @@ def test_openvino_left_in_bf16(
     name: str, part: str, admitted: bool, zoo: Zoos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without the hint OpenVINO chooses.
-    monkeypatch.setattr(openvino_compile.Compiler, "_chosen_settings", lambda _: {"PERFORMANCE_HINT": "LATENCY"})
+    monkeypatch.setattr(openvino_device.Device, "settings", lambda *_: {"PERFORMANCE_HINT": "LATENCY"})
     if not admitted:
         # An engine that does not notice: the numbers have to tell.
         monkeypatch.setattr(openvino, "PRECISIONS", {"bf16": "fp32"})

@@ -300,6 +300,7 @@ def test_a_validation_that_was_not_carried_out_to_its_end_has_not_passed() -> No
     assert not validation
 
 
+@pytest.mark.slow
 def test_the_device_that_was_asked_for_is_kept() -> None:
     validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=["openvino:CPU", "openvino", "auto"])
     checks = list(validation.run())

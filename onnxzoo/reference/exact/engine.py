@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ...artifact.folder import INPUT_NAME
 from ...errors import EngineError
 from ...families import ModelSpec, family_of
-from ...results import Array, EngineInfo, TensorSpec
+from ...results import Array, EngineInfo
 from ...weights.state import checked_state
-from ..feeds import checked_image, input_specs
+from ..interface import ReferenceEngine
 from .erf import Float64
 from .layers import Pass, Place, linear
 from .pvt_v2 import PvtV2
@@ -28,38 +28,24 @@ def exact_model(spec: ModelSpec) -> SwinV2 | PvtV2:
     return model
 
 
-class ExactEngine:
+class ExactEngine(ReferenceEngine):
     """Runs a model in float64, one image after the other; needs NumPy and the checkpoint's weights, nothing else.
 
     Safe to use from many threads, and after a fork. Weights stay float32 and are not copied; what is computed with is
     converted layer by layer.
     """
 
-    def __init__(self, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(self, spec: ModelSpec, model: SwinV2 | PvtV2, state: Mapping[str, Array]) -> None:
+        """`model`: of `exact_model`. `state`: what its `shapes` say."""
+        super().__init__(spec, EngineInfo("exact", "CPU", "fp64", np.__version__, "the reference in NumPy"))
+        self._model = model
+        self._state: Mapping[str, Array] | None = state
+
+    @classmethod
+    def open(cls, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """`state`: names and layouts of PaddleClas. Raises CheckpointError where it does not fit (`checked_state`)."""
-        self._model = exact_model(spec)
-        self._state: Mapping[str, Array] | None = checked_state(self._model.shapes, state)
-        self._side, self._features, self._classes = (
-            spec.image_size,
-            spec.architecture.num_features,
-            spec.num_classes,
-        )
-        self._info = EngineInfo("exact", "CPU", "fp64", np.__version__, "the reference in NumPy")
-
-    @property
-    def info(self) -> EngineInfo:
-        """What runs the model, and how."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The one input: `pixel_values`, float32 [N, 3, S, S], RGB, normalised."""
-        return input_specs(self._side)
-
-    @property
-    def max_batch(self) -> int | None:
-        """Any batch fits: images run one after the other."""
-        return None
+        model = exact_model(spec)
+        return cls(spec, model, checked_state(model.shapes, state))
 
     @property
     def epsilons(self) -> dict[str, float]:
@@ -76,8 +62,8 @@ class ExactEngine:
 
     def run_float64(self, feeds: Mapping[str, Array]) -> dict[str, Float64]:
         """`run` without the last rounding: what the errors of fp32 engines are measured against. Raises as `run`."""
-        image = checked_image(feeds, self._side)
-        outputs = {"logits": np.empty((len(image), self._classes)), "embedding": np.empty((len(image), self._features))}
+        image = self._checked_image(feeds)
+        outputs = {name: np.empty((len(image), spec.shape[1] or 0)) for name, spec in self.outputs.items()}
         for index in range(len(image)):
             outputs["logits"][index], outputs["embedding"][index], _ = self._pass(image[index : index + 1], ())
         return outputs
@@ -93,7 +79,7 @@ class ExactEngine:
         layers, of which it has all but dropout, stochastic depth and the MLP of the position bias, which sees no image.
         Others are left out. Images: float32 [N, 3, S, S]. Raises as `run`.
         """
-        image = checked_image({INPUT_NAME: images}, self._side)
+        image = self._checked_image({INPUT_NAME: images})
         wanted = frozenset(names)
         passes = [self._pass(image[index : index + 1], wanted)[2] for index in range(len(image))]
         return {name: np.concatenate([values[name] for values in passes]) for name in (passes[0] if passes else ())}

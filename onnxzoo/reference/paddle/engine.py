@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,43 +12,35 @@ from ...artifact.folder import INPUT_NAME
 from ...errors import EngineError
 from ...families import ModelSpec
 from ...precisions import FP32
-from ...results import Array, EngineInfo, TensorSpec
-from ..feeds import checked_image, input_specs
+from ...results import Array, EngineInfo
+from ..interface import ReferenceEngine
 from .build import build_model, load_state
 from .importing import require_paddle
 
 
-class PaddleEngine:
+class PaddleEngine(ReferenceEngine):
     """Runs a reference model in fp32; needs PaddlePaddle and the checkpoint's weights (see `load_state`).
 
     Safe to use from many threads: runs follow one another.
     """
 
-    def __init__(self, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Raises MissingDependencyError without PaddlePaddle, CheckpointError where the weights do not fit."""
+    def __init__(self, spec: ModelSpec, model: Any, version: str) -> None:
+        """`model`: of `build_model`, with its weights. `version`: of Paddle."""
+        super().__init__(spec, EngineInfo("paddle", "CPU", FP32, version, "the reference model"))
+        self._lock = threading.Lock()
+        self._model: Any = model
+
+    @classmethod
+    def open(cls, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Build the model. Raises MissingDependencyError without PaddlePaddle, CheckpointError where the weights do not
+        fit.
+        """
         require_paddle()
         import paddle
 
-        self._lock = threading.Lock()
-        self._side = spec.image_size
-        self._model: Any = build_model(spec)
-        load_state(self._model, state)
-        self._info = EngineInfo("paddle", "CPU", FP32, paddle.__version__, "the reference model")
-
-    @property
-    def info(self) -> EngineInfo:
-        """What runs the model, and how."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The one input: `pixel_values`, float32 [N, 3, S, S], RGB, normalised."""
-        return input_specs(self._side)
-
-    @property
-    def max_batch(self) -> int | None:
-        """Any batch fits."""
-        return None
+        model = build_model(spec)
+        load_state(model, state)
+        return cls(spec, model, paddle.__version__)
 
     @property
     def epsilons(self) -> dict[str, float]:
@@ -61,7 +53,7 @@ class PaddleEngine:
 
         Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
         """
-        image = checked_image(feeds, self._side)
+        image = self._checked_image(feeds)
         with self._lock:
             return self._forward(image)
 
@@ -79,7 +71,7 @@ class PaddleEngine:
         `NAME:input` is what goes into a layer (its first argument). Layers that the model does not have, or does not
         call, are left out. Images: float32 [N, 3, S, S]. Raises as `run` does.
         """
-        image = checked_image({INPUT_NAME: images}, self._side)
+        image = self._checked_image({INPUT_NAME: images})
         values: dict[str, Array] = {}
         with self._lock:
             layers = dict(self._model.named_sublayers()) if self._model is not None else {}

@@ -1,4 +1,4 @@
-"""What every engine says in the same words: a missing library, a failure inside one, wrong inputs."""
+"""What an engine is given for a run, checked before the library sees it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..errors import EngineError, EngineUnavailableError, InputError, one_line, raise_if_interrupted
+from ..errors import InputError
 from .protocol import Array, TensorSpec
-
-
-def unavailable(package: str, error: Exception, install: str) -> EngineUnavailableError:
-    """The error for a library that cannot be imported: absent, or installed but broken.
-
-    Raises KeyboardInterrupt where that is what ended the import.
-    """
-    raise_if_interrupted(error)
-    if isinstance(error, ModuleNotFoundError) and error.name == package:
-        return EngineUnavailableError(f"{package} is not installed: {install}")
-    return EngineUnavailableError(
-        f"{package} is installed but cannot be imported ({one_line(error)}); reinstall it: {install}"
-    )
-
-
-def failure(doing: str, error: object) -> EngineError:
-    """The error for a library that failed while `doing` something, with its message on one line."""
-    return EngineError(f"{doing}: {one_line(error)}")
-
-
-def closed(name: str) -> EngineError:
-    """The error for a run after `close()`."""
-    return EngineError(f"the {name} engine is closed; load the model again")
 
 
 def checked_feeds(

@@ -4,9 +4,10 @@
     <cache>/<engine>/<model>/<key>.lock           held while the folder is being built
     <cache>/<engine>/<model>/.<key>.<random>.tmp  a build in progress, or what a killed one left
 
-The key is a hash of everything that the compiled model depends on (the facts). The manifest repeats the facts and
-has the size and SHA-256 of every file; it is written last and the folder renamed into place after that, so that a
-build that was killed never counts. Libraries crash on damaged files: they get none that does not fit its manifest.
+The folder is named by a hash of the cache key, which is everything that the compiled model depends on. The manifest
+has the key, and the size and SHA-256 of every file; it is written last and the folder renamed into place after that,
+so that a build that was killed never counts. Libraries crash on damaged files: they get none that does not fit its
+manifest.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ MAX_MANIFEST_BYTES = 2**20
 WAITING_SECONDS = 10.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
-Fact = str | int | float | bool | None | list[int]
+# The key's name in the manifest. It is older than the word, and stays: another would have everything compiled anew.
+KEY = "facts"
+
+KeyValue = str | int | float | bool | None | list[int]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -44,10 +48,10 @@ _warned_about: set[Path] = set()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A compiled model's place in the cache; it need not exist. `facts`: all that its content depends on."""
+    """A compiled model's place in the cache; it need not exist. `key`: all that its content depends on."""
 
     folder: Path
-    facts: Mapping[str, Fact]
+    key: Mapping[str, KeyValue]
 
     def manifest(self) -> dict[str, Any] | None:
         """What the manifest says; None where there is none. Raises ValueError when it is damaged."""
@@ -69,12 +73,12 @@ class Entry:
         return (self.folder / MANIFEST).is_file()
 
     def fault(self) -> str | None:
-        """Why the folder cannot be used as it is; None: it is whole and belongs to these facts, "": it is absent."""
+        """Why the folder cannot be used as it is; None: it is whole and has this key, "": it is absent."""
         try:
             manifest = self.manifest()
             if manifest is None:
                 return "it has no manifest" if self.folder.is_dir() else ""
-            if manifest.get("facts") != dict(self.facts):
+            if manifest.get(KEY) != dict(self.key):
                 return f"{MANIFEST} belongs to another model or machine"
             found = {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
             if found - {MANIFEST} != manifest["files"].keys():
@@ -121,52 +125,57 @@ def faults(cache: Path) -> list[str]:
             continue  # a build in progress
         entry = Entry(manifest.parent, {})
         try:
-            facts = (entry.manifest() or {}).get("facts")
+            key = (entry.manifest() or {}).get(KEY)
         except ValueError as error:
             found.append(f"{manifest.parent}: {error}")
             continue
-        wrong = Entry(manifest.parent, facts if isinstance(facts, dict) else {}).fault()
+        wrong = Entry(manifest.parent, key if isinstance(key, dict) else {}).fault()
         if wrong:
             found.append(f"{manifest.parent}: {wrong}")
     return found
 
 
-def entry_for(cache: Path, engine: str, model_sha256: str, facts: Mapping[str, Fact]) -> Entry:
-    """The entry of a model under these facts, to which the names of engine and model are added."""
-    everything: dict[str, Fact] = {"engine": engine, "model_sha256": model_sha256, **facts}
-    key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-    return Entry(_model_folder(cache, engine, model_sha256) / key[:32], everything)
+def entry_for(cache: Path, engine: str, model_sha256: str, key: Mapping[str, KeyValue]) -> Entry:
+    """The entry of a model under this key, to which the names of engine and model are added."""
+    whole: dict[str, KeyValue] = {"engine": engine, "model_sha256": model_sha256, **key}
+    name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    return Entry(_model_folder(cache, engine, model_sha256) / name[:32], whole)
 
 
 def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
-    """Whether this engine compiled this model before, under whatever facts: a cheap look without reading anything."""
+    """Whether this engine compiled this model before, under whatever key: a cheap look without reading anything."""
     try:
         return any(_model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}"))
     except OSError:
         return False
 
 
-def kept_facts(cache: Path, engine: str, model_sha256: str) -> list[Mapping[str, object]]:
-    """The facts of all that this engine compiled of this model, as the manifests have them: nothing is sure of them."""
+def kept_keys(cache: Path, engine: str, model_sha256: str) -> list[Mapping[str, object]]:
+    """The keys of all that this engine compiled of this model, as the manifests have them: nothing is sure of them."""
     found: list[Mapping[str, object]] = []
     with contextlib.suppress(OSError):
         for folder in sorted(path.parent for path in _model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}")):
             with contextlib.suppress(ValueError):
-                facts = (Entry(folder, {}).manifest() or {}).get("facts")
-                if isinstance(facts, dict):
-                    found.append(facts)
+                key = (Entry(folder, {}).manifest() or {}).get(KEY)
+                if isinstance(key, dict):
+                    found.append(key)
     return found
 
 
 def compiled(
-    entry: Entry, options: EngineOptions, *, build: Callable[[Path | None], T], load: Callable[[Path], T]
+    entry: Entry,
+    options: EngineOptions,
+    *,
+    build: Callable[[Path | None], T],
+    load: Callable[[Path], T],
+    close: Callable[[T], None] = lambda _: None,
 ) -> T:
     """The compiled model: `load` it from the entry's folder if that is whole, else `build` it there, once for all.
 
     `build` gets an empty folder to write into, or None where the cache cannot be written: it then does without. Of
     several processes one builds, the others wait and load. A damaged entry is thrown away with a warning, and one that
     `load` rejects with EngineError once another is built. So `load` shall do no more than have the library read it:
-    a failure to run it says nothing about what is on disk.
+    a failure to run it says nothing about what is on disk. `close` frees what was built where that is not returned.
 
     Raises InputError when the cache folder that the options name cannot be written (for the default one it is a
     warning), and whatever `build` raises.
@@ -191,25 +200,35 @@ def compiled(
             logger.warning("the compiled model in %s is thrown away and built again: %s", entry.folder, rejected)
         # What is whole stays until another takes its place: the library may have lacked memory, and build no better.
         entry.discard(whole=damaged is None)
-        return _build(entry, options, build)
+        return _build(entry, options, build, close)
 
 
-def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], T]) -> T:
-    started = time.monotonic()
+def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], T], close: Callable[[T], None]) -> T:
     done: list[T] = []
     try:
-        with atomic_folder(entry.folder) as folder:
-            try:
-                done.append(build(folder))
-            except OSError as error:
-                if not _is_about(folder, error):
-                    raise EngineError(f"the model cannot be compiled: {one_line(error)}") from error
-                raise
-            _write_manifest(folder, entry.facts, time.monotonic() - started)
-    except OSError as error:
-        _refuse(options, error)
+        try:
+            _fill(entry, build, done)
+        except OSError as error:
+            _refuse(options, error)
+    except BaseException:
+        for one in done:
+            close(one)
+        raise
     # What was built is good even where it could not be kept.
     return done[0] if done else build(None)
+
+
+def _fill(entry: Entry, build: Callable[[Path | None], T], done: list[T]) -> None:
+    """Build in the entry's folder; what was built is in `done` even where it cannot be kept, which is an OSError."""
+    started = time.monotonic()
+    with atomic_folder(entry.folder) as folder:
+        try:
+            done.append(build(folder))
+        except OSError as error:
+            if not _is_about(folder, error):
+                raise EngineError(f"the model cannot be compiled: {one_line(error)}") from error
+            raise
+        _write_manifest(folder, entry.key, time.monotonic() - started)
 
 
 def _is_about(folder: Path, error: OSError) -> bool:
@@ -219,14 +238,14 @@ def _is_about(folder: Path, error: OSError) -> bool:
     return Path(os.fsdecode(error.filename)).is_relative_to(folder)
 
 
-def _write_manifest(folder: Path, facts: Mapping[str, Fact], seconds: float) -> None:
+def _write_manifest(folder: Path, key: Mapping[str, KeyValue], seconds: float) -> None:
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     manifest = {
-        "facts": dict(facts),
+        KEY: dict(key),
         "files": files,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),

@@ -1,4 +1,4 @@
-"""What TensorRT and TensorRT-RTX share: a compiled model for a range of batch sizes that is kept in the cache."""
+"""What TensorRT and TensorRT-RTX share: engines, compiled for a range of batch sizes, that are kept in the cache."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
 from ..files import CACHE_VARIABLE
+from ..results import EngineInfo
 from ..strict_json import parse_json
-from . import nvidia, nvidia_libraries
-from .cache import Entry, Fact, compiled, entry_for, kept_facts
-from .onnxruntime_session import CPU_PROVIDER, GpuSessionEngine, open_session, session_inputs, session_options
+from . import nvidia, nvidia_loading
+from .compiled_models import Entry, KeyValue, compiled, entry_for, kept_keys
+from .onnxruntime_engine import SessionEngine
+from .onnxruntime_library import session_options
+from .onnxruntime_session import CPU_PROVIDER, Session, open_session
 from .options import EngineOptions
 from .protocol import Built, ModelFile, NotBuiltError, TensorSpec
 
@@ -22,10 +26,13 @@ PROFILE_FILE = "profile.json"
 SEPARATORS = {"trt_profile": ",", "nv_profile": ";"}
 
 
-class PlanEngine(GpuSessionEngine):
-    """A session whose compiled model is kept in the cache."""
+class KeptEngine(SessionEngine):
+    """An engine whose session came from the cache of compiled models, or was built into it."""
 
-    _built: Built | None = None
+    def __init__(self, session: Session, info: EngineInfo, *, max_batch: int, built: Built | None) -> None:
+        """`built`: what is in the cache now; None where nothing could be kept."""
+        super().__init__(session, info, max_batch=max_batch)
+        self._built = built
 
     def warm(self) -> Sequence[Built]:
         """The compiled model for batches of 1 to `max_batch`, which opening the session built or found.
@@ -36,38 +43,49 @@ class PlanEngine(GpuSessionEngine):
             raise InputError(f"the compiled model could not be kept in the cache folder; set {CACHE_VARIABLE} to yours")
         return (self._built,)
 
-    def _keep(
-        self, entry: Entry, options: EngineOptions, build: Callable[[Path | None], None], load: Callable[[Path], None]
-    ) -> None:
-        """Open the session by `load` or `build` (see `cache.compiled`), and see a loaded one run.
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a compiled engine for batches of 1 to `largest` is in the cache, or is to be."""
+
+    entry: Entry
+    largest: int
+
+    def session(
+        self, options: EngineOptions, build: Callable[[Path | None], Session], load: Callable[[Path], Session]
+    ) -> tuple[Session, Built | None]:
+        """The session that `load` or `build` opens (see `compiled`), and what is kept of it. A loaded one is run once.
 
         Without `options.build`, the cache is read and nothing in it is changed. Raises NotBuiltError when there is no
         whole entry then.
         """
         started = time.monotonic()
-        found = False
+        loaded: set[Session] = set()
 
-        def noticed(folder: Path) -> None:
-            nonlocal found
-            load(folder)
-            found = True
+        def noted(folder: Path) -> Session:
+            session = load(folder)
+            loaded.add(session)
+            return session
 
         if options.build:
-            compiled(entry, options, build=build, load=noticed)
+            session = compiled(self.entry, options, build=build, load=noted, close=Session.close)
         else:
-            fault = entry.fault()
-            if fault is not None:
-                damaged = f"the compiled model in {entry.folder} is damaged ({fault}), and " if fault else ""
-                what = not_built(str(entry.facts["engine"]), options.largest_batch)
-                raise (EngineUnavailableError if fault else NotBuiltError)(f"{damaged}{what}")
-            noticed(entry.folder)
-        if found:
+            self._require_whole(options)
+            session = noted(self.entry.folder)
+        if session in loaded:
             # Not in `load`: a GPU that is out of memory for a moment is no fault of what is on disk.
-            self.probe(1)
-        if entry.exists():
-            self._built = Built(
-                self._max_batch or options.largest_batch, entry.folder, time.monotonic() - started, found
-            )
+            session.probe(1)
+        if not self.entry.exists():
+            return session, None
+        seconds = time.monotonic() - started
+        return session, Built(self.largest, self.entry.folder, seconds, found=session in loaded)
+
+    def _require_whole(self, options: EngineOptions) -> None:
+        fault = self.entry.fault()
+        if fault is not None:
+            damaged = f"the compiled model in {self.entry.folder} is damaged ({fault}), and " if fault else ""
+            what = not_built(str(self.entry.key["engine"]), options.largest_batch)
+            raise (EngineUnavailableError if fault else NotBuiltError)(f"{damaged}{what}")
 
 
 def not_built(engine: str, largest: int) -> str:
@@ -78,34 +96,34 @@ def not_built(engine: str, largest: int) -> str:
     )
 
 
-def plan_entry(
-    options: EngineOptions, engine: str, model: ModelFile, known: Callable[[int], Mapping[str, Fact]]
-) -> tuple[Entry, int]:
-    """The place of the plan for `options.largest_batch`, and the largest batch that the plan takes.
+def place_of(
+    options: EngineOptions, engine: str, model: ModelFile, key: Callable[[int], Mapping[str, KeyValue]]
+) -> Place:
+    """The place of the compiled engine for `options.largest_batch`.
 
     Without `options.build`, where there is none, it is the one of the next larger batch that was built: that serves
-    smaller batches as well. `known`: all facts of a plan by its largest batch.
+    smaller batches as well. `key`: the cache key by the largest batch.
     """
     sha256 = model.digest()
 
     def entry(largest: int) -> Entry:
-        return entry_for(options.cache_folder, engine, sha256, known(largest))
+        return entry_for(options.cache_folder, engine, sha256, key(largest))
 
     wanted = options.largest_batch
     if not options.build and not entry(wanted).exists():
-        profiles = [facts.get("profile") for facts in kept_facts(options.cache_folder, engine, sha256)]
+        profiles = [kept.get("profile") for kept in kept_keys(options.cache_folder, engine, sha256)]
         ends = {ends[-1] for ends in profiles if isinstance(ends, list) and ends and type(ends[-1]) is int}
-        # With any other fact different, the key is another one, and the entry does not exist.
+        # Where anything else in the key differs, the entry does not exist.
         for largest in sorted(end for end in ends if end > wanted):
             if entry(largest).exists():
-                return entry(largest), largest
-    return entry(wanted), wanted
+                return Place(entry(largest), largest)
+    return Place(entry(wanted), wanted)
 
 
-def facts(
+def cache_key(
     found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str, largest: int
-) -> dict[str, Fact]:
-    """All that a plan depends on besides its model.
+) -> dict[str, KeyValue]:
+    """All that a compiled engine depends on besides its model.
 
     The providers name the files in their cache after the model's file, the versions of ONNX Runtime, TensorRT and
     CUDA's runtime library, and the GPU; what they do not find under its name they build. Sessions are opened without
@@ -116,7 +134,7 @@ def facts(
         "compute_capability": list(found.capability),
         "driver": found.driver,
         "library": library,
-        "cuda_runtime": nvidia_libraries.runtime_version(cuda_major),
+        "cuda_runtime": nvidia_loading.runtime_version(cuda_major),
         "onnxruntime": str(module.__version__),
         "precision": precision,
         "profile": [1, largest, largest],
@@ -140,7 +158,7 @@ def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict
 
 
 def kept_profile(
-    folder: Path | None, prefix: str, module: ModuleType, model: ModelFile, largest: int
+    folder: Path | None, engine: str, prefix: str, module: ModuleType, model: ModelFile, largest: int
 ) -> dict[str, str]:
     """The profile settings, read from the cache entry where they were kept, else made from the model and kept there."""
     file = None if folder is None else folder / PROFILE_FILE
@@ -155,7 +173,9 @@ def kept_profile(
     # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
     chosen = session_options(module, EngineOptions(threads=1))
     chosen.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
-    made = profile(prefix, session_inputs(open_session(module, model, chosen, CPU_PROVIDER)), largest)
+    session = open_session(module, model, chosen, CPU_PROVIDER, engine=engine)
+    made = profile(prefix, session.inputs, largest)
+    session.close()
     if file is not None:
         file.write_text(json.dumps(made, indent=2), encoding="utf-8")
     return made

@@ -1,4 +1,4 @@
-"""NVIDIA's shared libraries on this machine: those of its Python packages and the system's. CUDA is not started."""
+"""Loading NVIDIA's shared libraries: those of its Python packages and the system's. CUDA is not started."""
 
 from __future__ import annotations
 

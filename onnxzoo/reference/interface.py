@@ -1,0 +1,57 @@
+"""What both reference engines say about themselves, in the same words; how they compute is their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
+from ..errors import InputError
+from ..families import ModelSpec
+from ..results import Array, EngineInfo, TensorSpec
+
+
+class ReferenceEngine:
+    """The part of an engine's interface that follows from the model: one input, two outputs, any batch size."""
+
+    def __init__(self, spec: ModelSpec, info: EngineInfo) -> None:
+        side = spec.image_size
+        logits, embedding = OUTPUT_NAMES
+        self._info = info
+        self._inputs = {INPUT_NAME: TensorSpec((None, 3, side, side), "float32")}
+        self._outputs = {
+            logits: TensorSpec((None, spec.num_classes), "float32"),
+            embedding: TensorSpec((None, spec.architecture.num_features), "float32"),
+        }
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs the model, and how."""
+        return self._info
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The one input: float32 [N, 3, S, S], RGB, normalised."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """`logits` float32 [N, classes], `embedding` float32 [N, features]."""
+        return self._outputs
+
+    @property
+    def max_batch(self) -> int | None:
+        """Any batch fits."""
+        return None
+
+    def _checked_image(self, feeds: Mapping[str, Array]) -> Array:
+        """The images of `feeds`; raises InputError for another name, dtype or shape than `inputs` says."""
+        if set(feeds) != {INPUT_NAME}:
+            raise InputError(f"the inputs must be named {[INPUT_NAME]}, got {sorted(feeds)}")
+        image = feeds[INPUT_NAME]
+        sides = self._inputs[INPUT_NAME].shape[1:]
+        if image.dtype != np.float32 or image.ndim != 4 or image.shape[1:] != sides:
+            wanted = ", ".join(map(str, ("N", *sides)))
+            raise InputError(f"{INPUT_NAME} must be float32 [{wanted}], got {image.dtype} {list(image.shape)}")
+        return image
