@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 import sys
 import tokenize
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from typing import Any
 from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
 from ..artifact.writing import tool_versions
 from ..errors import ExportError
-from ..families import ModelSpec, constants
+from ..families import FAMILIES, ModelSpec, constants
 from ..families.family import State
 from ..files import atomic_write
 from ..graphs import INDEX_FILE, Graph, constant_name, file_name, graphs, spec_of
@@ -42,31 +43,26 @@ CONVERTERS = ("paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsi
 SEEDS = (1, 2)
 """Of the weights that graphs are made with: what is equal for both follows from no checkpoint."""
 
+_OWN_MODULE = re.compile(r"^from \.[\w.]* import")
+
 PACKAGE = Path(__file__).resolve().parent
-FAMILIES = Path(sys.modules[ModelSpec.__module__].__file__ or "").resolve().parent
+FAMILIES_FOLDER = Path(sys.modules[ModelSpec.__module__].__file__ or "").resolve().parent
 
 
 def made_from(entry: ModelEntry) -> str:
     """The fingerprint, a SHA-256, of all that decides what the graph of `entry` is.
 
-    Of sources it sees the code and neither comments, docstrings nor blank lines.
+    Of sources it sees the code and neither comments, docstrings nor blank lines, nor what files are called.
     """
+    others = {f"{family}.py" for family in FAMILIES if family != entry.family}
     sources = [
-        *(
-            PACKAGE / part
-            for part in (
-                "conversion.py",
-                "finish.py",
-                "forms/__init__.py",
-                "forms/layers.py",
-                f"forms/{entry.family}.py",
-            )
-        ),
-        *sorted([*(PACKAGE / "steps").glob("*.py"), *(PACKAGE / "passes").glob("*.py")]),
-        *(FAMILIES / entry.family / part for part in ("architecture.py", "constants.py")),
+        PACKAGE / "conversion.py",
+        PACKAGE / "finish.py",
+        *(path for folder in ("forms", "passes", "steps") for path in (PACKAGE / folder).glob("*.py")),
+        *(FAMILIES_FOLDER / entry.family / part for part in ("architecture.py", "constants.py")),
     ]
     document = {
-        "sources": {f"{path.parent.name}/{path.name}": code_of(path.read_text(encoding="utf-8")) for path in sources},
+        "sources": sorted(code_of(path.read_text(encoding="utf-8")) for path in sources if path.name not in others),
         "interface": [INPUT_NAME, *OUTPUT_NAMES],
         "tools": converter_versions(),
         "model": [entry.family, entry.architecture.to_dict(), entry.image_size, spec_of(entry).num_classes],
@@ -75,7 +71,7 @@ def made_from(entry: ModelEntry) -> str:
 
 
 def code_of(source: str) -> str:
-    """Python source without comments, docstrings, blank lines and spaces at the end of lines.
+    """Python source without comments, docstrings, blank lines, spaces at the end of lines and names of own modules.
 
     Cut out of the text rather than printed from the syntax tree, whose printing differs between versions of Python.
     """
@@ -90,7 +86,7 @@ def code_of(source: str) -> str:
         if token.type == tokenize.COMMENT:
             line = token.start[0] - 1
             lines[line] = lines[line][: token.start[1]]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    return "\n".join(_OWN_MODULE.sub("from . import", line.rstrip()) for line in lines if line.strip())
 
 
 def converter_versions() -> dict[str, str]:

@@ -57,15 +57,15 @@ def test_a_graph_takes_every_number_that_a_checkpoint_decides(name: str) -> None
 def small_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the code that graphs are made from, which the fingerprint is taken of."""
     shutil.copytree(making.PACKAGE, tmp_path / "exports")
-    shutil.copytree(making.FAMILIES, tmp_path / "families")
+    shutil.copytree(making.FAMILIES_FOLDER, tmp_path / "families")
     monkeypatch.setattr(making, "PACKAGE", tmp_path / "exports")
-    monkeypatch.setattr(making, "FAMILIES", tmp_path / "families")
+    monkeypatch.setattr(making, "FAMILIES_FOLDER", tmp_path / "families")
     return tmp_path
 
 
 @pytest.mark.parametrize(
     "path",
-    ["exports/forms/layers.py", "exports/passes/l2_norm.py", "exports/steps/simplify.py", "exports/finish.py"],
+    ["exports/forms/form_layers.py", "exports/passes/l2_norm.py", "exports/steps/simplify.py", "exports/finish.py"],
 )
 def test_a_changed_form_step_or_pass_makes_every_graph_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
@@ -74,6 +74,14 @@ def test_a_changed_form_step_or_pass_makes_every_graph_stale(
     assert list(stale(official_models())) == []
     (source / path).write_text((source / path).read_text() + "\nCHANGED = True\n")
     assert list(stale(official_models())) == official_models()
+
+
+def test_a_file_that_is_only_called_otherwise_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = small_source(tmp_path, monkeypatch)
+    (source / "exports/forms/form_layers.py").rename(source / "exports/forms/pieces.py")
+    form = source / "exports/forms/swinv2.py"
+    form.write_text(form.read_text().replace("from .form_layers import", "from .pieces import"))
+    assert list(stale(official_models())) == []
 
 
 @pytest.mark.parametrize("path", ["exports/forms/swinv2.py", "families/swinv2/constants.py"])
@@ -100,6 +108,7 @@ def test_the_fingerprint_sees_code_and_neither_comments_nor_docstrings() -> None
     commented = f'"""What it is."""\n\nX = "#"  # a comment\n\n\ndef f(a):\n{docstring}    return a\n'
     assert code_of(plain) == code_of(commented)
     assert code_of(plain) != code_of(plain.replace("return a", "return a + 1"))
+    assert code_of("from .a.b import f") == code_of("from ..c import f") != code_of("from ..c import g")
     assert code_of(plain) != code_of(plain.replace('"#"', '"# a"'))
 
 
