@@ -5,7 +5,7 @@
     model = onnxzoo.load("swinv2_small_w16")
     print(model.predict("cat.jpg").label)
 
-Importing the package loads nothing but the errors: every other name, and numpy with it, on first use.
+Importing the package loads only the errors; every other name, and numpy with it, is loaded on first use.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ __all__ = [
     "load",
 ]
 
-# Public name -> the module and the name in it. The imports above tell type checkers the same.
+# Public name -> its module and its name there. The imports above tell type checkers the same.
 _LAZY = {
     "ClassScore": ("results", "ClassScore"),
     "EngineInfo": ("results", "EngineInfo"),

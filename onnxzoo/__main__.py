@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 if importlib.util.find_spec("onnxzoo.validators") is None:
-    # The folder onnxzoo/ of a checkout lacks what is installed into the package from the folders beside it.
+    # In a checkout, the folder onnxzoo/ lacks the subpackages that are installed from the folders next to it.
     sys.exit(
         "onnxzoo: error: this is the source folder onnxzoo/ and not the installed package, because python -m looks in "
         "the working directory first; run 'make install', then .venv/bin/onnxzoo, or 'make dev', after which this "

@@ -1,8 +1,8 @@
-"""The processor: its name, the instruction sets that decide which arithmetic is fast on it, how many threads to use.
+"""The processor: its name, the instruction sets that decide which arithmetic is fast, and how many threads to use.
 
 The number of threads is decided here for the engines, the workers that read images, training and the benchmarks. The
-libraries' own defaults follow the cores of the host; in a container with a CPU quota they start more threads than the
-quota feeds, and each call waits until the kernel lets the group run again.
+libraries' own defaults follow the cores of the host. In a container with a CPU quota they start more threads than the
+quota can serve, and each call waits until the kernel lets the group run again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .precisions import PRECISIONS
 
 CPUINFO = Path("/proc/cpuinfo")
 TOPOLOGY = Path("/sys/devices/system/cpu")
-# Of this process: the control groups that it is in, where their file systems are mounted, what it was started with.
+# This process's control groups, the mounts of their file systems, and its initial environment.
 CGROUP, MOUNTINFO, ENVIRON = Path("/proc/self/cgroup"), Path("/proc/self/mountinfo"), Path("/proc/self/environ")
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
 
-# Instruction sets worth knowing of -> the flags that announce them: of Linux on x86 and ARM, and of macOS's sysctl.
+# Instruction sets that matter here -> the flags that announce them, of Linux on x86 and ARM and of macOS's sysctl.
 INSTRUCTION_SETS = {
     "sse4.2": {"sse4_2", "sse4.2"},
     "avx2": {"avx2"},
@@ -56,8 +56,7 @@ class Cpu:
 
     `cores`: the logical processors that this process may use (its affinity). `quota`: the CPUs that its control groups
     grant it, 0.5 being half of one; None without a quota. `threads`: how many an engine starts (see `engine_threads`).
-    `instruction_sets`: of INSTRUCTION_SETS; None where the system does not say, which is another thing than having
-    none.
+    `instruction_sets`: of INSTRUCTION_SETS; None if the system does not report them, as opposed to an empty tuple.
     """
 
     name: str
@@ -77,7 +76,7 @@ class Cpu:
 
 
 def cpu() -> Cpu:
-    """What can be learnt about the processor without any library; never raises."""
+    """What is known about the processor without any library; never raises."""
     name, sets = _description()
     architecture = platform.machine() or "unknown"
     name = name or platform.processor() or architecture
@@ -99,21 +98,21 @@ def worker_threads() -> int:
     """Threads for work on independent items, such as decoding images, at least 1.
 
     The smallest of: the logical processors of the affinity; the CPU quota, rounded up (with 1.5 CPUs two threads do
-    half as much again as one, half a CPU is one thread); OMP_NUM_THREADS, which can lower the number but not raise it.
+    1.5 times the work of one, half a CPU is one thread); OMP_NUM_THREADS, which can lower the number but not raise it.
     """
     return _limited(len(_affinity()))
 
 
 def engine_threads() -> int:
-    """Threads for one matrix product, at least 1: as `worker_threads`, and no more than physical cores.
+    """Threads for one matrix product, at least 1: as `worker_threads`, but no more than there are physical cores.
 
-    Two threads on the two halves of a core share its arithmetic units.
+    The two hardware threads of a core share its arithmetic units.
     """
     return _limited(available_cores())
 
 
 def available_cores() -> int:
-    """The physical cores of the affinity: what `engine_threads` is without any other limit."""
+    """The physical cores of the affinity, which is `engine_threads` without any other limit."""
     return physical_cores(_affinity(), TOPOLOGY)
 
 
@@ -130,7 +129,7 @@ def _affinity() -> frozenset[int]:
 
 
 def physical_cores(processors: Iterable[int], topology: Path) -> int:
-    """How many cores these logical processors are on; each counts as one where Linux's `topology` does not say."""
+    """How many cores these logical processors are on; each counts as one if Linux's `topology` does not say."""
     cores = set()
     for processor in processors:
         try:
@@ -141,15 +140,15 @@ def physical_cores(processors: Iterable[int], topology: Path) -> int:
 
 
 def asked_threads(value: str | None) -> int | None:
-    """The number in OMP_NUM_THREADS: of a list, for nested regions, the first; None for what OpenMP ignores as well."""
+    """The number in OMP_NUM_THREADS, the first of a list (nested regions); None for values that OpenMP ignores too."""
     first = (value or "").partition(",")[0].strip()
-    # Python refuses to read numbers of thousands of digits; so many threads are no limit.
+    # Python refuses to parse numbers of thousands of digits, which would not limit anything.
     return int(first) or None if first.isascii() and first.isdigit() and len(first) < 10 else None
 
 
 def _omp_num_threads() -> str | None:
     value = os.environ.get(OMP_NUM_THREADS)
-    # Paddle sets it to 1 when it is imported, where the user did not.
+    # Paddle sets it to 1 when it is imported, unless the user has set it.
     if value == "1" and "paddle" in sys.modules:
         with contextlib.suppress(OSError):
             started_with = ENVIRON.read_bytes().split(b"\0")
@@ -168,15 +167,15 @@ def cpu_quota() -> float | None:
 def quota_of(cgroup: str, mountinfo: str) -> float | None:
     """The CPU quota of a process from the texts of its /proc/self/cgroup and /proc/self/mountinfo; None without one.
 
-    Of cgroup v1 and v2, and the smallest along the way from the process's group to the root of what is mounted: each of
-    them limits all that is below it. In a container the mount shows a part of the tree only (proc(5), cgroups(7)).
+    Handles cgroup v1 and v2. It is the smallest quota on the path from the process's group to the root of the mount, as
+    each limits everything below it. In a container the mount shows only a part of the tree (proc(5), cgroups(7)).
     """
     found = [quota for folder, read in _groups(cgroup, mountinfo) if (quota := read(folder)) is not None]
     return min(found, default=None)
 
 
 def _groups(cgroup: str, mountinfo: str) -> Iterator[tuple[Path, Callable[[Path], float | None]]]:
-    """Every folder that may hold a quota for this process, with what reads it."""
+    """Every folder that may hold a quota for this process, with the function that reads it."""
     for line in cgroup.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -190,7 +189,7 @@ def _groups(cgroup: str, mountinfo: str) -> Iterator[tuple[Path, Callable[[Path]
                     for folder in (mount / below, *(mount / parent for parent in below.parents)):
                         yield folder, _quota_v2 if unified else _quota_v1
                     continue
-            # The group lies outside what is mounted: then the mount's root is what a container sees of it.
+            # The group is outside the mounted tree; then the mount's root is what the container sees of it.
             yield mount, _quota_v2 if unified else _quota_v1
 
 
@@ -225,7 +224,7 @@ def _words(file: Path) -> Iterator[str]:
 
 
 def _share(quota: str, period: str) -> float | None:
-    """Microseconds per period as CPUs; None for `max`, -1 and whatever else is not a quota."""
+    """Microseconds per period as CPUs; None for `max`, -1 and anything else that is not a quota."""
     try:
         microseconds, per = int(quota), int(period)
     except ValueError:
@@ -264,6 +263,6 @@ def _sysctl(*arguments: str) -> str:
 
 
 def implied_precisions(sets: Iterable[str]) -> tuple[str, ...]:
-    """The arithmetic that these instruction sets make faster than fp32, fastest last."""
+    """The precisions that these instruction sets make faster than fp32, fastest last."""
     have = set(sets)
     return tuple(name for name, precision in PRECISIONS.items() if have & precision.instruction_sets)

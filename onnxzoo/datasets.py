@@ -1,6 +1,6 @@
-"""The data sets that accuracies are measured on, as data: one record each. Costs no import.
+"""The data sets that accuracies are measured on, as data: one record each. Importing this module loads nothing else.
 
-How folders, lists and IDX files of images are read is for `onnxzoo.data`; the class names are in `labels/NAME.txt`.
+`onnxzoo.data` reads folders, lists and IDX files of images; the class names are in `labels/NAME.txt`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class KnownDataset:
-    """Labelled images that everybody means by the same name.
+    """A well-known set of labelled images.
 
-    `name`: in `eval --record` and in the registry, and of its file of class names. `title`: as people write it.
-    `images`, `split`: how many and which of its images accuracies are about. `hub_id`: its repo on the Hugging Face
-    Hub. `published_by`: (name, address) of the project whose published accuracies the registry states; None: this one,
-    when it trained the models.
+    `name`: in `eval --record`, in the registry, and of its file of class names. `title`: its usual spelling.
+    `images`, `split`: how many and which of its images accuracies are measured on. `hub_id`: its repo on the Hugging
+    Face Hub. `published_by`: (name, URL) of the project that published the accuracies in the registry; None if this
+    project trained the models and measured them.
     """
 
     name: str
@@ -28,7 +28,7 @@ class KnownDataset:
 
     @property
     def description(self) -> str:
-        """What accuracies are measured on, in words: `ImageNet-1k, 50,000 validation images`."""
+        """Human-readable description of the images: `ImageNet-1k, 50,000 validation images`."""
         return f"{self.title}, {self.images:,} {self.split} images"
 
 
@@ -55,5 +55,5 @@ DATASETS: Mapping[str, KnownDataset] = {one.name: one for one in _RECORDS}
 
 
 def dataset_described(words: str) -> KnownDataset | None:
-    """The data set whose description these words are; None for images that only their user knows."""
+    """The data set with this description; None for a user's own images."""
     return next((one for one in DATASETS.values() if one.description == words), None)

@@ -9,17 +9,17 @@
     ├── InputError                 (ValueError)       an array or argument of the wrong shape, dtype or value
     ├── DatasetError               (ValueError)       training or evaluation data that is missing or inconsistent
     ├── CheckpointError            (ValueError)       a checkpoint that cannot be read, is unsafe or does not fit
-    ├── DownloadError              (ConnectionError)  a download that did not arrive whole
-    ├── HubError                   (ConnectionError)  the Hugging Face Hub cannot be reached, or refuses
+    ├── DownloadError              (ConnectionError)  a download that failed or is incomplete
+    ├── HubError                   (ConnectionError)  the Hugging Face Hub is unreachable or refuses
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
-    ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made, or is not right
-    ├── TrainingError              (RuntimeError)     a training diverged or cannot go on
+    ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made or is wrong
+    ├── TrainingError              (RuntimeError)     a training run diverged or cannot continue
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
-A message says what happened, what was expected, what was found and how to put it right. `str` gives it as one line of
+A message says what happened, what was expected, what was found and how to fix it. `str` gives it as one line of
 at most 500 printable characters.
 `exit_code` is what the command line returns for the error: 1 a file or model was rejected,
 2 wrong usage, 3 something needed is missing.
@@ -49,11 +49,11 @@ class UnknownModelError(OnnxzooError, LookupError):
 
 
 class RegistryError(OnnxzooError, ValueError):
-    """`models.json` or a label file contradicts itself or lacks something."""
+    """`models.json` or a label file is inconsistent or incomplete."""
 
 
 class ModelNotFoundError(OnnxzooError, FileNotFoundError):
-    """The model is known but no artifact of it is at hand."""
+    """The model is known, but there is no artifact of it on this machine."""
 
     exit_code = 3
 
@@ -81,13 +81,13 @@ class CheckpointError(OnnxzooError, ValueError):
 
 
 class DownloadError(OnnxzooError, ConnectionError):
-    """A download failed or did not arrive whole."""
+    """A download failed or is incomplete."""
 
     exit_code = 3
 
 
 class HubError(OnnxzooError, ConnectionError):
-    """The Hugging Face Hub cannot be reached, or refuses what was asked of it."""
+    """The Hugging Face Hub cannot be reached or refuses the request."""
 
     exit_code = 3
 
@@ -111,7 +111,7 @@ class MissingDependencyError(OnnxzooError, ImportError):
 class ExportError(OnnxzooError, RuntimeError):
     """A step of the export failed; the message names the step.
 
-    `log` is what the tool of that step printed: long, and worth showing only now.
+    `log` is the output of that step's tool; it is long and only shown when the step fails.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
@@ -124,7 +124,7 @@ class QuantizationError(OnnxzooError, RuntimeError):
 
 
 class TrainingError(OnnxzooError, RuntimeError):
-    """A training diverged, cannot be written or cannot be continued."""
+    """A training run diverged, cannot be written or cannot be continued."""
 
 
 class ValidationError(OnnxzooError, RuntimeError):
@@ -132,7 +132,7 @@ class ValidationError(OnnxzooError, RuntimeError):
 
 
 def raise_if_interrupted(error: BaseException) -> None:
-    """Raise KeyboardInterrupt where that is what made an import fail: C++ modules turn it into an ImportError."""
+    """Raise KeyboardInterrupt if that is what made an import fail; C++ modules turn it into an ImportError."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

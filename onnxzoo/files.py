@@ -1,4 +1,4 @@
-"""Files on this machine: the cache folder, hashes, and writing that leaves nothing half-written."""
+"""Files on this machine: the cache folder, hashes, and atomic writing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import temporary
 from .errors import InputError, one_line
 
 CACHE_VARIABLE = "ONNXZOO_CACHE"
-# Of the SHA-256 of a model, so many digits name the folder of what an engine compiled of it.
+# The folder of a model's compiled files is named after this many digits of its SHA-256.
 COMPILED_DIGITS = 16
 
 
@@ -25,13 +25,13 @@ def cache_dir() -> Path:
     `ONNXZOO_CACHE` if set, else the platform's user cache folder with `onnxzoo` appended:
     `$XDG_CACHE_HOME` or `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
 
-    Raises InputError where that takes a home folder and the user has none.
+    Raises InputError if that needs a home folder and the user has none.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     try:
         return Path(chosen).expanduser() if chosen else _users_cache() / "onnxzoo"
     except RuntimeError as error:
-        where = f"{CACHE_VARIABLE}={chosen!r} names no folder" if chosen else "there is no place for the cache folder"
+        where = f"{CACHE_VARIABLE}={chosen!r} is not a usable folder" if chosen else "there is no cache folder"
         raise InputError(f"{where} ({one_line(error)}); set {CACHE_VARIABLE} to a folder of yours") from None
 
 
@@ -60,12 +60,12 @@ def _users_cache() -> Path:
 
 
 def models_dir() -> Path:
-    """Where artifacts live that were exported without `--out`: one folder per model."""
+    """The folder of artifacts exported without `--out`, one folder per model."""
     return cache_dir() / "models"
 
 
 def checkpoints_dir() -> Path:
-    """Where downloaded checkpoints live."""
+    """The folder of downloaded checkpoints."""
     return cache_dir() / "checkpoints"
 
 
@@ -76,16 +76,16 @@ def sha256_of(path: Path) -> str:
 
 
 def git_blob_id(content: bytes) -> str:
-    """The SHA-1 by which git, and the Hugging Face Hub for files that are not large, know a content."""
+    """The SHA-1 by which git, and the Hugging Face Hub for files not in LFS, identify a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` for writing bytes; rename it to `path` when the block succeeds.
+    """Open a temporary file next to `path` for writing bytes; rename it to `path` when the block succeeds.
 
-    When the block raises, the temporary file is removed and an earlier `path` stays as it was. What killed processes
-    left of earlier writes of `path` is removed first.
+    When the block raises, the temporary file is removed and an existing `path` is unchanged. Leftovers of killed
+    processes that were writing `path` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
@@ -103,13 +103,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `folder`; put it in the place of `folder` when the block succeeds.
+    """Yield an empty temporary folder next to `folder` and replace `folder` by it when the block succeeds.
 
-    An earlier `folder` is replaced whole, on Linux in one step: whoever looks finds the earlier or the new one. Of
-    several threads or processes that write one `folder`, the last one wins. One that is empty is filled instead, as it
-    may be the working directory or a mount point. A symbolic link stays, what it points to is replaced. When the block
-    raises, the temporary folder is removed and an earlier `folder` stays as it was. What killed processes left of
-    earlier writes of `folder` is removed first. Raises NotADirectoryError when `folder` is a file.
+    An existing `folder` is replaced as a whole, on Linux in one step, so that readers see either the old or the new
+    one. If several threads or processes write the same `folder`, the last one wins. An empty folder is filled instead
+    of replaced, as it may be the working directory or a mount point. The target of a symbolic link is replaced, the
+    link is kept. When the block raises, the temporary folder is removed and an existing `folder` is unchanged.
+    Leftovers of killed processes that were writing `folder` are removed first. Raises NotADirectoryError if `folder` is
+    a file.
     """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
@@ -129,13 +130,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed processes left of what was to become `path`."""
+    """Remove what killed processes that were writing `path` left behind."""
     for leftover in temporary.abandoned(path.parent, path.name):
         temporary.remove(leftover)
 
 
 def _put(building: Path, folder: Path) -> Path | None:
-    """Let `building` take the place of `folder`; returns where the earlier one is now, if there was one."""
+    """Move `building` to `folder`; returns where the previous folder is now, if there was one."""
     if not folder.exists():
         os.replace(building, folder)
         return None

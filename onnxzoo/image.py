@@ -1,6 +1,6 @@
-"""Images in, model inputs out: the evaluation preprocessing of PaddleClas.
+"""The evaluation preprocessing of PaddleClas: images to model inputs.
 
-`image_reading` says what pixels an image stands for, `image_memory` how large one may be.
+`image_reading` decodes images to RGB pixels, `image_memory` limits their size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PIXELS", "ImageInput", "describe", "load_rgb", "preprocess", "preprocess_batch"]
 
 MAX_WHOLE_RESIZE_PIXELS = 2**24
-"""Width times height up to which an image is resized in one go, then cropped; beyond, a few columns at a time."""
+"""Width times height up to which an image is resized as a whole, then cropped; larger ones in strips of columns."""
 
 MAX_RESIZED_PIXELS = 2**30
 """Width times height, after resizing, of the narrowest strip that is accepted: about 1 : 7000 at 384 pixels."""
@@ -37,7 +37,7 @@ def preprocess(image: ImageInput, spec: Preprocess, *, max_pixels: int | None = 
     RGB; the short side resized to `spec.resize_size`, the long one to the rounded share (`ResizeImage` of PaddleClas,
     ppcls/data/preprocess/ops/operators.py, backend pil); the centre square of `spec.crop_size` with floored offsets;
     then (value / 255 - mean) / std. With ImageNet's mean and std, values lie in [-2.12, 2.64]; they equal a float64
-    computation to 1e-6. `max_pixels`: another limit in the place of MAX_PIXELS (see `load_rgb`).
+    computation to 1e-6. `max_pixels` overrides MAX_PIXELS (see `load_rgb`).
 
     Raises ImageError as `load_rgb` does.
     """
@@ -58,13 +58,13 @@ def preprocess_into(out: Array, image: ImageInput, name: str, spec: Preprocess, 
 def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixels: int | None = None) -> Array:
     """Turn images into one input: float32 [N, 3, crop_size, crop_size], C-contiguous; each as `preprocess` does.
 
-    Several images are worked on in `worker_threads`: Pillow decodes and resizes without holding the
-    interpreter's lock. Images that take much memory wait for one another. No images give an array with N = 0.
+    Several images are processed in `worker_threads` threads, as Pillow decodes and resizes without holding the
+    interpreter's lock. Images that need much memory wait for each other. Without images N is 0.
 
     Raises ImageError as `load_rgb` does.
     """
     batch = np.empty((len(images), 3, spec.crop_size, spec.crop_size), dtype=np.float32)
-    # For one image, the system need not be asked for its limits.
+    # For a single image, there is no need to query the system's limits.
     threads = min(len(images), worker_threads()) if len(images) > 1 else 1
     if threads < 2:
         for image, out in zip(images, batch, strict=True):
@@ -75,7 +75,7 @@ def preprocess_batch(images: Sequence[ImageInput], spec: Preprocess, *, max_pixe
             jobs = []
             for image, out in zip(images, batch, strict=True):
                 name = describe(image)
-                # PIL images and file objects change while they are read, and may stand in the list twice.
+                # PIL images and file objects change while they are read, and may occur twice in the list.
                 jobs.append(pool.submit(preprocess_into, out, settled(image), name, spec, max_pixels))
             for job in jobs:
                 job.result()
@@ -114,10 +114,10 @@ def _resize_strip(
     size: int,
     resample: PIL.Image.Resampling,
 ) -> npt.NDArray[np.uint8]:
-    """The same crop, pixel for pixel, without ever holding the whole of a huge resized image.
+    """The same crop, pixel for pixel, without ever holding all of a huge resized image in memory.
 
-    Pillow resizes rows first, then columns, rounding to bytes in between; so the two can be done apart, the
-    columns a few at a time. Its `box` argument is no way to get the crop: it is kept in float32, and rounding shows.
+    Pillow resizes rows first, then columns, rounding to bytes in between, so the two passes can be run separately and
+    the columns a few at a time. Its `box` argument cannot give the same crop, as it is kept in float32.
     """
     (width, height), (left, top) = resized, offset
     rows = image.resize((width, image.height), resample).crop((left, 0, left + size, image.height))
@@ -131,9 +131,9 @@ def _resize_strip(
 
 
 def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> None:
-    """Write (pixels / 255 - mean) / std of an image that `load_rgb` gave to `out`, float32 [3, S, S].
+    """Write (pixels / 255 - mean) / std of an image from `load_rgb` into `out`, float32 [3, S, S].
 
-    In one scale and shift per channel; `name` is for messages.
+    Uses one scale and one shift per channel; `name` is for messages.
     """
     pixels = _resize_and_crop(image, spec, name).transpose(2, 0, 1)
     mean, std = np.array(spec.mean), np.array(spec.std)

@@ -1,4 +1,4 @@
-"""How large an image may be, and how many are decoded at a time: memory decides, not the number of pixels alone."""
+"""Limits on the size of an image and on how many are decoded at a time, by the memory that they take."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     import PIL.Image
 
 MAX_PIXELS = 89_478_485
-"""Width times height of the largest RGB image that is decoded: 256 MiB of bytes, where Pillow begins to suspect a bomb.
+"""Width times height of the largest RGB image that is decoded: 256 MiB, where Pillow begins to suspect a bomb.
 
-A PIL image or an array is in the caller's hands already and may be larger.
+A PIL image or an array is in memory already and may be larger.
 """
 
 MAX_PIXELS_VARIABLE = "ONNXZOO_MAX_PIXELS"
-"""Environment variable with another number in the place of MAX_PIXELS."""
+"""Environment variable that overrides MAX_PIXELS."""
 
 MAX_ENCODED_BYTES = 2**28
-"""Of an image that comes from a pipe, a device or a file object, all of which is read before it is decoded."""
+"""Maximum size of an image from a pipe, a device or a file object, which is read completely before it is decoded."""
 
 RGB_BYTES = 4.5
-"""Most memory per pixel of an RGB image while it is read and resized; Pillow keeps RGB in 4 bytes."""
+"""Peak memory per pixel of an RGB image while it is read and resized; Pillow stores RGB in 4 bytes."""
 
-# Bytes per pixel at the peak of reading and converting to RGB, measured with Pillow 13 on images of 8000 x 5000 pixels.
+# Peak bytes per pixel while reading and converting to RGB, measured with Pillow 13 on images of 8000 x 5000 pixels.
 FORMAT_BYTES: Mapping[str, float] = {"WEBP": 16.5, "JPEG2000": 20.0, "AVIF": 9.5, "HEIF": 9.5, "QOI": 7.0, "MPO": 7.0}
-"""Decoders that keep copies of the whole image, by Pillow's name of the format."""
+"""Decoders that keep copies of the whole image, by Pillow's format name."""
 MODE_BYTES: Mapping[str, float] = {
     "1": 5.0,
     "L": 5.0,
@@ -51,16 +51,16 @@ MODE_BYTES: Mapping[str, float] = {
 }
 OTHER_MODE_BYTES = 16.0
 PROGRESSIVE_BYTES = 3.0
-"""What a progressive JPEG's coefficients add."""
+"""Additional bytes per pixel for the coefficients of a progressive JPEG."""
 UPRIGHT_BYTES = 4.0
-"""What turning an image as its EXIF orientation says adds."""
+"""Additional bytes per pixel for rotating an image by its EXIF orientation."""
 
 BUDGET_BYTES = 512 * 2**20
-"""Of all images that are being decoded at a time in this process; one that needs more waits until it is alone."""
+"""Memory for all images being decoded in this process; an image that needs more is decoded alone."""
 
 
 def max_pixels(asked: int | None = None) -> int:
-    """The limit in force, in pixels of an RGB image: the one asked for, else the environment's, else MAX_PIXELS.
+    """The effective limit in pixels of an RGB image: `asked`, else the environment variable, else MAX_PIXELS.
 
     Raises InputError for a value that is not a whole number from 1.
     """
@@ -77,19 +77,19 @@ def max_pixels(asked: int | None = None) -> int:
 
 
 def bytes_per_pixel(image: PIL.Image.Image) -> float:
-    """What reading an image and converting it to RGB takes at its peak; `image` need not be decoded yet."""
+    """Peak memory per pixel of reading an image and converting it to RGB; `image` need not be decoded yet."""
     cost = MODE_BYTES.get(image.mode, OTHER_MODE_BYTES)
     cost = max(cost, FORMAT_BYTES.get(image.format or "", 0.0))
     return cost + (PROGRESSIVE_BYTES if image.info.get("progressive") else 0.0)
 
 
 def pixel_limit(image: PIL.Image.Image, limit: int) -> int:
-    """How many pixels an image of this format and mode may have where an RGB image may have `limit`."""
+    """How many pixels an image of this format and mode may have if an RGB image may have `limit`."""
     return int(limit * min(1.0, RGB_BYTES / bytes_per_pixel(image)))
 
 
 class MemoryBudget:
-    """Bytes that may be in use at a time, shared by threads. A share larger than all of it is granted to one alone."""
+    """A number of bytes shared by threads. A share larger than the whole budget is granted to one thread alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -98,7 +98,7 @@ class MemoryBudget:
 
     @contextmanager
     def share(self, wanted: float) -> Iterator[None]:
-        """Wait until `wanted` bytes are free, or all are, and hold them."""
+        """Wait until `wanted` bytes, or the whole budget, are free, and hold them."""
         taken = min(max(0, int(wanted)), self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._used + taken <= self._total)

@@ -1,19 +1,19 @@
-"""Images of every kind to RGB pixels.
+"""Reading images of every kind into RGB pixels.
 
-What pixels an image stands for follows what the models were trained and evaluated with (PaddleClas reads with
-`cv2.imdecode(..., 1)`, torchvision with Pillow's `convert("RGB")`), so that accuracies carry over:
+Conversion follows what the models were trained and evaluated with (PaddleClas reads with `cv2.imdecode(..., 1)`,
+torchvision with Pillow's `convert("RGB")`), so that published accuracies apply:
 
 - EXIF orientation is applied.
-- Alpha is dropped, not composited over a background; a palette's transparency likewise.
+- Alpha and a palette's transparency are dropped, not composited over a background.
 - Colour profiles are ignored. CMYK, YCbCr, HSV and LAB convert as Pillow converts them.
 - 16-bit grey (Pillow's modes `I;16*` and `I`) is scaled to 8 bits, round(value / 257); Pillow would clip it at 255.
   16-bit colour is cut to its high byte by Pillow itself.
 - Float pixels (mode `F`) are taken as 0..255 and rounded; other ranges are refused.
-- Of an animation or a multi-page file the first frame counts; of a PIL image the frame that it stands at.
+- The first frame of an animation or a multi-page file is used; of a PIL image, its current frame.
 
-JPEGs are decoded at their full size: from the reduced sizes that libjpeg offers, half of the resized pixels come out
-different, by up to 25 levels in a trial. Pillow is imported on first use. Its global settings are never touched:
-truncated files fail, and every size is checked from the file's header before its pixels are decoded.
+JPEGs are decoded at their full size; with the reduced sizes that libjpeg offers, half of the resized pixels differ, by
+up to 25 levels in a trial. Pillow is imported on first use. Its global settings are never changed: truncated files
+fail, and every size is checked from the file's header before its pixels are decoded.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 
 def load_rgb(image: ImageInput, *, pixels: int | None = None) -> PIL.Image.Image:
-    """Read an image of any kind into a PIL image of mode RGB, upright (see the module's rules).
+    """Read an image of any kind into an upright PIL image of mode RGB, by the rules of this module.
 
     A file object is read from its current position to its end and stays open. Files given by path are closed.
-    An RGB PIL image without an orientation tag is returned as it is, not as a copy. `pixels`: another limit in the
-    place of `MAX_PIXELS`; formats that take more memory per pixel than RGB may have fewer (`image_memory`).
+    An RGB PIL image without an orientation tag is returned as it is, not as a copy. `pixels` overrides `MAX_PIXELS`;
+    the limit is lower for formats that take more memory per pixel than RGB (`image_memory`).
 
     Raises ImageError, one line that names the image, when it is missing, empty, truncated, damaged, not an image,
     larger than the limit, or an array other than uint8 [H, W, 3] or [H, W]; InputError for a limit below 1.
@@ -72,9 +72,9 @@ def load_rgb(image: ImageInput, *, pixels: int | None = None) -> PIL.Image.Image
 
 @contextmanager
 def reading(image: ImageInput, pixels: int | None = None, *, name: str | None = None) -> Iterator[PIL.Image.Image]:
-    """What `load_rgb` returns, in a share of the memory that images may take at a time, held to the end of the block.
+    """Like `load_rgb`, holding a share of the memory budget for images until the block ends.
 
-    `name`: what messages call the image, where `describe` would not say it.
+    `name`: how messages refer to the image, by default as `describe` does.
     """
     import PIL.Image
 
@@ -101,7 +101,7 @@ def reading(image: ImageInput, pixels: int | None = None, *, name: str | None = 
 
 
 def settled(image: ImageInput) -> ImageInput:
-    """The same image as something that another thread may read later: a file object's bytes, a PIL image's pixels.
+    """The same image in a form that another thread can read later: a file object's bytes, a PIL image's pixels.
 
     Raises ImageError as `load_rgb` does.
     """
@@ -115,7 +115,7 @@ def settled(image: ImageInput) -> ImageInput:
 
 
 def describe(image: object) -> str:
-    """Name an image in a message, in one line: its path, or its kind and size."""
+    """How a message refers to an image, in one line: its path, or its kind and size."""
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         return path if isinstance(path, str) and path and path.isprintable() else repr(path)
@@ -135,13 +135,13 @@ def describe(image: object) -> str:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """The file as a stream that can be searched through, which Pillow needs; a pipe or device is read to its end."""
+    """The file as a seekable stream, which Pillow needs; a pipe or device is read to its end."""
     name = describe(path)
     try:
         file = open(path, "rb")  # noqa: PTH123, SIM115 - Path("") would silently be the current folder
     except FileNotFoundError:
         hint = "download it first" if "://" in name else "check the path"
-        raise ImageError(f"{name}: there is no such file; {hint}") from None
+        raise ImageError(f"{name} does not exist; {hint}") from None
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder, not an image; give the images in it one by one") from None
     except (OSError, ValueError) as error:
@@ -158,7 +158,7 @@ def _read_bytes(file: IO[bytes], name: str) -> bytes:
     except (OSError, ValueError) as error:
         raise ImageError(f"{name} cannot be read: {one_line(error)}; open it in mode 'rb'") from error
     if not isinstance(data, bytes):
-        raise ImageError(f"{name} gives {type(data).__name__} instead of bytes; open it in mode 'rb'")
+        raise ImageError(f"{name} returns {type(data).__name__} instead of bytes; open it in mode 'rb'")
     if len(data) > MAX_ENCODED_BYTES:
         raise ImageError(
             f"{name} has more than {MAX_ENCODED_BYTES} bytes, the limit for pipes, devices and file objects; "
@@ -169,7 +169,7 @@ def _read_bytes(file: IO[bytes], name: str) -> bytes:
 
 @contextmanager
 def _decoded(stream: IO[bytes], name: str, limit: int) -> Iterator[PIL.Image.Image]:
-    """The image in a stream as `load_rgb` gives it, its memory counted until the block ends."""
+    """The image in a stream as `load_rgb` returns it; its memory is counted until the block ends."""
     with _identified(stream, name, limit) as image:
         width, height = image.size
         allowed = pixel_limit(image, limit)
@@ -179,7 +179,7 @@ def _decoded(stream: IO[bytes], name: str, limit: int) -> Iterator[PIL.Image.Ima
                 f"{name} is too large: {width} x {height} pixels, the limit is {allowed} in all{kind}; make it smaller "
                 f"first, or raise the limit: max_pixels=, --max-pixels or {MAX_PIXELS_VARIABLE}"
             )
-        if image.format == "EPS":  # decoding it would run Ghostscript on a file that nobody vouches for
+        if image.format == "EPS":  # decoding it would run Ghostscript on an untrusted file
             raise ImageError(f"{name} is PostScript, a program rather than pixels; convert it to PNG first")
         turning = UPRIGHT_BYTES if image.format in ("JPEG", "MPO", "TIFF", "WEBP", "PNG") else 0.0
         with BUDGET.share(width * height * (bytes_per_pixel(image) + turning)):
@@ -194,31 +194,31 @@ def _identified(stream: IO[bytes], name: str, limit: int) -> PIL.Image.Image:
     except OSError as error:
         raise ImageError(f"{name} cannot be read: {one_line(error)}; check the file and its disk") from error
     if not head:
-        raise ImageError(f"{name} is empty: no bytes to read an image from; give it whole, or from its start")
+        raise ImageError(f"{name} is empty: no bytes to read an image from; give the whole file, from its start")
     stream.seek(0)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _enable_heif(name)
     try:
         return PIL.Image.open(stream)
     except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image of a format that Pillow knows; save it as PNG or JPEG") from None
+        raise ImageError(f"{name} is not an image in a format that Pillow supports; save it as PNG or JPEG") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{name} is too large: {_pixels_of(error)}, the limit is {limit} in all; make it smaller first, or raise "
-            f"the limit: --max-pixels, or {MAX_PIXELS_VARIABLE} and in Python PIL.Image.MAX_IMAGE_PIXELS, too"
+            f"the limit: --max-pixels, or {MAX_PIXELS_VARIABLE} and also PIL.Image.MAX_IMAGE_PIXELS in Python"
         ) from None
     except Exception as error:  # what a decoder raises for a damaged file is not documented
-        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it anew") from error
+        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it again") from error
 
 
 def _pixels_of(error: Exception) -> str:
-    """How many pixels an image has that Pillow refuses by itself, which only its message tells."""
+    """The number of pixels of an image that Pillow itself refuses, which is only in its message."""
     found = re.search(r"\((\d+) pixels\)", str(error))
     return f"{found[1]} pixels" if found else "more pixels than Pillow opens"
 
 
 def _enable_heif(name: str) -> None:
-    """Have Pillow know HEIC; the plug-in adds a format, and changes no other."""
+    """Register the HEIC plug-in with Pillow; it adds a format and changes no other."""
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
     except ImportError:
@@ -232,7 +232,7 @@ def _decode(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     except ImageError:
         raise
     except Exception as error:  # what a decoder raises for a damaged file is not documented
-        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it anew") from error
+        raise ImageError(f"{name} is damaged or incomplete: {one_line(error)}; get or save it again") from error
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> PIL.Image.Image:
@@ -255,7 +255,7 @@ def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     if image.mode == "F":
         return _grey_to_rgb(_rounded_float(np.asarray(image), name))
     if image.mode in ("P", "PA", "La"):
-        # Straight to RGB, Pillow warns about a palette's transparency and keeps grey multiplied by alpha.
+        # Converting these directly to RGB, Pillow warns about a palette's transparency and keeps premultiplied grey.
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     return image.convert("RGB")
 
@@ -265,12 +265,12 @@ def _eight_bits(values: npt.NDArray[np.integer], name: str) -> npt.NDArray[np.ui
     if lowest < 0 or highest > 0xFFFF:
         raise ImageError(f"{name} has grey values {lowest}..{highest}, expected 16 bits, 0..65535; scale them first")
     scaled: npt.NDArray[np.uint8] = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return scaled  # exact: 257 is odd, so that no value lies halfway
+    return scaled  # exact: 257 is odd, so no value is halfway between two levels
 
 
 def _rounded_float(values: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.uint8]:
     lowest, highest = float(values.min()), float(values.max())
-    # All in 0..1 is another convention, not a black image; the comparisons are false for NaN, too.
+    # Values all in 0..1 are another convention, not a black image; the comparisons are also false for NaN.
     if not (lowest >= 0 and (highest == 0 or 1 < highest <= 255)):
         raise ImageError(f"{name} has float values {lowest:g}..{highest:g}, expected 0..255; scale them first")
     rounded: npt.NDArray[np.uint8] = np.rint(values).astype(np.uint8)
@@ -284,7 +284,7 @@ def _grey_to_rgb(values: npt.NDArray[np.uint8]) -> PIL.Image.Image:
 
 
 def _orientation(image: PIL.Image.Image) -> object:
-    """The EXIF orientation 1..8; None without one, and where the metadata is damaged (the pixels are not)."""
+    """The EXIF orientation 1..8; None without one or if the metadata is damaged (the pixels may still be fine)."""
     try:
         return image.getexif().get(_ORIENTATION_TAG)
     except Exception:  # noqa: BLE001 - damaged metadata raises anything, from SyntaxError to struct.error
@@ -292,7 +292,7 @@ def _orientation(image: PIL.Image.Image) -> object:
 
 
 def _upright(image: PIL.Image.Image, orientation: object) -> PIL.Image.Image:
-    """Undo an EXIF orientation, as `ImageOps.exif_transpose` does, but without rewriting the metadata."""
+    """Apply an EXIF orientation as `ImageOps.exif_transpose` does, but without rewriting the metadata."""
     from PIL.Image import Transpose
 
     methods = {
@@ -308,6 +308,6 @@ def _upright(image: PIL.Image.Image, orientation: object) -> PIL.Image.Image:
     if method is None:
         return image
     upright = image.transpose(method)
-    # Pillow copies the metadata: whoever read the orientation again would turn the image twice.
+    # Pillow copies the metadata; reading the orientation again would rotate the image twice.
     upright.info.pop("exif", None)
     return upright

@@ -1,4 +1,4 @@
-"""A model that is ready to run: its artifact, an engine and the image preprocessing, tied together."""
+"""A model that is ready to run: an artifact, an engine and the image preprocessing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]
 Answer = TypeVar("Answer")
 
-# Images of one run of the engine when a list is given. Enough to keep the cores that read images busy;
+# Default batch size for several images. Enough to keep the cores that read images busy;
 # for swinv2_large_w24, eight images have 1 GB of attention scores per block (8 x 16 windows x 6 heads x 576 x 576).
 BATCH_SIZE = DEFAULT_BATCH_SIZE
 
@@ -57,34 +57,34 @@ def load(
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
-    A name is looked for among the models that ship with the package, then those in the cache folder. If it is neither,
-    the model is assembled there, once, from its official weights, which come from the Hub, and compared with the exact
-    reference (`onnxzoo.official`); with ONNXZOO_NAMESPACE it is the repo of that user instead. The Hub is asked for
-    what its cache lacks only. `revision`: a branch, tag or commit of the Hub repo. `offline`: True makes no request,
-    None does as HF_HUB_OFFLINE says. More about both at `onnxzoo.source.resolve`.
+    A name is looked up among the models that ship with the package, then in the cache folder. If it is in neither, the
+    model is assembled there, once, from its official weights, which come from the Hub, and compared with the exact
+    reference (`onnxzoo.official`); with ONNXZOO_NAMESPACE it is that user's repo instead. The Hub is only asked for
+    files that its cache lacks. `revision`: a branch, tag or commit of the Hub repo. `offline`: True makes no request,
+    None follows HF_HUB_OFFLINE. `onnxzoo.source.resolve` documents both.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
-    the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: of the arithmetic,
-    `fp32` being exact; `auto` is the fastest that the engine and the artifact's files offer. `threads`: of the CPU, by
-    default as many as affinity, CPU quota and OMP_NUM_THREADS allow (`onnxzoo.cpu.engine_threads`). `batch_size`: the
-    largest batch expected, and the size in which lists are run (BATCH_SIZE without it); larger ones are cut. `hint`:
-    `latency` for one image after another, `throughput` for batches. `strict`: refuse an engine that would run a part
-    of the model on the CPU where a GPU was asked for.
+    the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: `fp32` is exact;
+    `auto` is the fastest that the engine and the artifact's files offer. `threads`: CPU threads, by default as many as
+    affinity, CPU quota and OMP_NUM_THREADS allow (`onnxzoo.cpu.engine_threads`). `batch_size`: the largest batch
+    expected, and the batch size for lists (default BATCH_SIZE); larger batches are split. `hint`: `latency` for single
+    images, `throughput` for batches. `strict`: refuse an engine that would run a part of the model on the CPU when a
+    GPU was requested.
     `max_pixels`: the largest RGB image that is decoded, in pixels, by default ONNXZOO_MAX_PIXELS or
-    `onnxzoo.image.MAX_PIXELS`; formats that take more memory per pixel may have fewer.
-    The ONNX file's SHA-256 is checked before anything reads it. `trust`: `known` takes only graphs of the operators
-    that onnxzoo's own artifacts have, and of bounded size; `any` takes whatever the engine runs, which can keep the
-    machine busy for ever or fill its memory: for files whose author you trust.
+    `onnxzoo.image.MAX_PIXELS`; the limit is lower for formats that take more memory per pixel.
+    The ONNX file's SHA-256 is checked before anything reads it. `trust`: `known` accepts only graphs of bounded size
+    with the operators of onnxzoo's own artifacts; `any` accepts whatever the engine runs, which can keep the machine
+    busy forever or exhaust its memory, so use it only for files whose author you trust.
 
-    The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more an image) are the reference itself: the
-    artifact gives labels and preprocessing, the checkpoint `weights` the numbers. Without `weights` it is the file that
-    the artifact was made from, if it was assembled, or the registry's checkpoint, which must be that file; either is
-    downloaded if need be.
+    The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more per image) run the reference itself:
+    labels and preprocessing come from the artifact, the numbers from the checkpoint `weights`. The default is the file
+    that the artifact was assembled from, or for an exported one the registry's checkpoint, which must be the file that
+    it was made from; either is downloaded if necessary.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, InputError for another `trust`, an unknown engine, a
-    precision that engine or artifact do not have or `weights` with another engine than `paddle` and `exact`,
-    EngineUnavailableError, EngineError;
-    for `paddle` and `exact` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, EngineUnavailableError, EngineError; InputError for
+    another `trust`, an unknown engine, a precision that the engine or the artifact does not provide, or `weights` with
+    another engine than `paddle` and `exact`;
+    for these two also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
     DownloadError; for models that come from the Hub also HubError.
     """
     options = EngineOptions(precision, threads, batch_size, strict, hint)
@@ -99,7 +99,7 @@ def load(
     if weights is not None:
         raise InputError(
             f"weights are for the engine {PADDLE!r} or {EXACT!r}, which runs the checkpoint; {engine!r} runs the "
-            f"artifact's ONNX file: leave them out, or make an artifact: onnxzoo export NAME --weights {weights}"
+            f"artifact's ONNX file; leave them out, or export them: onnxzoo export NAME --weights {weights}"
         )
     source = source_for(model, engine, options, revision=revision, offline=offline, trust=trust)
     running = create_engine(engine, source.model_files(precision), options)
@@ -115,10 +115,10 @@ def source_for(
     offline: bool | None = None,
     trust: str = KNOWN,
 ) -> Source:
-    """The model's source for this engine. A request that no model can serve is refused before one is looked for.
+    """The model's source for this engine. Invalid requests are refused before the model is looked up.
 
-    Of a Hub model the file of the precision asked for is here then; `auto` and bf16 leave the choice to the engine,
-    and a file comes when it is opened. Raises as `load` does for all but the engine itself.
+    For a Hub model the file of the requested precision is downloaded; with `auto` and bf16 the engine chooses, and a
+    file is downloaded when it is opened. Raises as `load` does, except for the engine itself.
     """
     require_possible(engine, options)
     first = options.precision if options.precision in MODEL_FILES else None
@@ -128,16 +128,16 @@ def source_for(
 class Model:
     """An image classifier. Safe to use from many threads; close it, or use it in a `with` block, to free memory.
 
-    It belongs to the process that loaded it. A process forked from that one has the memory but not the engine's
-    threads: running the model there is an EngineError. Load it in the child, or start children with
-    `multiprocessing`'s method `spawn`, which is the only way once CUDA was started. Models cannot be pickled.
+    It belongs to the process that loaded it. A forked process inherits the memory but not the engine's threads, so
+    running the model there raises EngineError. Load it in the child, or start children with `multiprocessing`'s method
+    `spawn`, which is the only way once CUDA has been initialised. Models cannot be pickled.
     """
 
     def __init__(
         self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE, max_pixels: int | None = None
     ) -> None:
-        """Tie an artifact to the engine that runs it; `load` does both. `batch_size`: images of one run for a list.
-        `max_pixels`: as `load` takes it.
+        """Combine an artifact with the engine that runs it; `load` finds both. `batch_size`: images per run for lists.
+        `max_pixels`: as in `load`.
 
         Raises ArtifactError, and closes the engine, when its input or outputs are not the artifact's.
         """
@@ -155,7 +155,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The model's name as its artifact has it."""
+        """The model's name, from its artifact."""
         return self._artifact.name
 
     @property
@@ -199,10 +199,10 @@ class Model:
         """The `top_k` best classes of one image, or of every image of an iterable, in its order.
 
         An image is a path, bytes, a binary file object, a PIL image, or a uint8 array [H, W, 3] in RGB order or [H, W].
-        Images come in a list, a tuple, a generator or another iterable, or as a uint8 array [N, H, W, 3]. They run in
-        batches of the size that the model was loaded for; none give []. `top_k` beyond the number of classes gives
-        all of them. `on_error`: `raise` ends at the first image that cannot be read; with `skip` a warning is logged
-        that names it, and None stands in its place. For results as they come, and the errors beside them, see `stream`.
+        Several images are a list, a tuple, a generator or another iterable, or a uint8 array [N, H, W, 3]. They run in
+        batches of the size that the model was loaded for; no images give []. `top_k` beyond the number of classes gives
+        all of them. `on_error`: `raise` stops at the first image that cannot be read; `skip` logs a warning that names
+        it and returns None in its place. `stream` yields results as they are ready, with their errors.
 
         Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1 or another `on_error`,
         EngineError.
@@ -245,17 +245,17 @@ class Model:
         ordered: bool = True,
         batch_size: int | None = None,
     ) -> Iterator[Result]:
-        """A `Result` for every image of an iterable of any length, as they come: classes, or why it cannot be read.
+        """Yield a `Result` for every image of an iterable of any length: its classes, or why it cannot be read.
 
-        Threads read images ahead of the engine, each of them once; how far is bounded by memory, not by the number of
-        images. One batch of `images` is taken before the first result comes, then a few more than have come: for a
-        camera, load with `batch_size=1`. `images` may hold an ImageError where its source could not read an image;
-        it comes back in its place. `embed`: with the features before the head, too, from the same run. `ordered`:
-        results in the order of the images; without, what is read first comes first, a batch at a time. `batch_size`:
-        images of one run of the engine, by default what the model was loaded for.
+        Threads read images ahead of the engine, each image once; how far ahead is bounded by memory, not by the number
+        of images. One batch of `images` is consumed before the first result, and a few batches ahead of the results
+        from then on; for a camera, load with `batch_size=1`. `images` may contain an ImageError in place of an image
+        that its source could not read; it is returned in its place. `embed`: also return the features before the head,
+        from the same run. `ordered`: results in the order of the images, otherwise in the order in which batches are
+        read. `batch_size`: images per run of the engine, by default the one that the model was loaded for.
 
-        Raises InputError for a single image, a `top_k` or a `batch_size` below 1; then, where it happens, EngineError
-        and what `images` raises.
+        Raises InputError for a single image, or a `top_k` or `batch_size` below 1; while iterating, EngineError and
+        what `images` raises.
         """
         count = _whole("top_k", top_k)
         size = self._batch_size if batch_size is None else _whole("batch_size", batch_size)
@@ -279,11 +279,11 @@ class Model:
         """The head's outputs for a preprocessed batch: float32 [N, 3, S, S] -> float32 [N, classes].
 
         S is `image_size`; channels are R, G, B, values normalised as `artifact.preprocess` says
-        (`onnxzoo.image.preprocess_batch` does it). N may be anything from 0: the engine, or this method for it, cuts
-        what is larger than it can run at a time.
+        (`onnxzoo.image.preprocess_batch` does it). N may be any number from 0; a batch that is too large for the engine
+        is split.
 
         Raises InputError for another type, dtype or shape, EngineError when the engine fails or
-        computes something that is not finite.
+        returns values that are not finite.
         """
         self._check_batch(batch)
         if not len(batch):
@@ -291,11 +291,11 @@ class Model:
         return self._run(batch, LOGITS)[0]
 
     def close(self) -> None:
-        """Free the engine's memory. Calling it twice is allowed; running the model afterwards is an EngineError.
+        """Free the engine's memory. Calling it twice is allowed; running the model afterwards raises EngineError.
 
-        Runs in progress in other threads come to their end, or raise EngineError.
+        Runs in progress in other threads finish, or raise EngineError.
         """
-        # A forked child frees nothing: it would wait for threads that it does not have.
+        # A forked child must not free anything: it would wait for threads that it does not have.
         if self._process == os.getpid():
             self._engine.close()
 
@@ -308,7 +308,7 @@ class Model:
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"the model {self.name!r} cannot be pickled: load it in the process that is to use it")
+        raise TypeError(f"the model {self.name!r} cannot be pickled; load it in the process that uses it")
 
     def __repr__(self) -> str:
         info = self.engine
@@ -326,7 +326,7 @@ class Model:
         return stream(images, spec, run, batch_size=size, max_pixels=self._max_pixels, ordered=ordered)
 
     def _batch_of(self, image: ImageInput) -> Array:
-        """One image as a batch, read on this thread: a pool would cost more than it saves."""
+        """One image as a batch, read on this thread, as a pool would cost more than it saves."""
         return preprocess_batch([image], self._artifact.preprocess, max_pixels=self._max_pixels)
 
     def _one(self, image: ImageInput, run: Callable[[Array], Sequence[Answer]], on_error: OnError) -> Answer | None:
@@ -339,7 +339,7 @@ class Model:
     def _each(
         self, images: Iterable[ImageInput], run: Callable[[Array], Sequence[Answer]], on_error: OnError
     ) -> list[Answer | None]:
-        """The answers to all images, with None in the place of those that are skipped."""
+        """The answers for all images, with None for those that are skipped."""
         found: list[Answer | None] = []
         with contextlib.closing(self._stream(images, run, self._batch_size)) as results:
             for _, _, answer in results:
@@ -373,7 +373,7 @@ class Model:
         if self._process != os.getpid():
             raise EngineError(
                 f"{self.name} was loaded by process {self._process}, and this one ({os.getpid()}) was forked from it, "
-                "without the engine's threads: load the model in the child, or, which CUDA needs, start processes with "
+                "without the engine's threads; load the model in the child, or, as CUDA needs, start processes with "
                 "the method 'spawn'"
             )
         limit = self._engine.max_batch
@@ -384,17 +384,17 @@ class Model:
         return [self._checked(found, output, batch) for output in outputs]
 
     def _checked(self, outputs: Mapping[str, object], output: str, batch: Array) -> Array:
-        """One of the engine's outputs; it hands on what a foreign graph makes of them."""
+        """One of the engine's outputs, checked, because a foreign graph may return anything."""
         if output not in outputs:
-            raise EngineError(f"{self.name} has no output {output!r}; it has {', '.join(outputs) or 'none'}")
+            raise EngineError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs) or 'none'}")
         width = len(self.labels) if output == LOGITS else self._artifact.architecture.num_features
         found = outputs[output]
         if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
             kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
-            raise EngineError(f"{self.name}: {output} are of type {kind}, expected float32")
+            raise EngineError(f"{self.name}: {output} has the type {kind}, expected float32")
         values: Array = np.asarray(found, dtype=np.float32)
         if values.shape != (len(batch), width):
-            raise EngineError(f"{self.name}: {output} have shape {values.shape}, expected {(len(batch), width)}")
+            raise EngineError(f"{self.name}: {output} has shape {values.shape}, expected {(len(batch), width)}")
         bad = values.size - int(np.isfinite(values).sum())
         if bad:
             finite_input = bool(np.isfinite(batch).all())
@@ -417,10 +417,10 @@ def top_classes(logits: Array, labels: Sequence[str], top_k: int) -> list[Predic
 
 
 def _as_many(image: ImageInput | Iterable[ImageInput | ImageError]) -> Iterable[ImageInput] | None:
-    """The images of an iterable; None for a single image, whatever it is, and for what is neither."""
+    """The images of an iterable; None for a single image of any kind and for anything else."""
     if isinstance(image, np.ndarray):
         return image if image.ndim == 4 else None
-    # Strings, bytes, file objects and mappings can be iterated over, too, but not image by image.
+    # Strings, bytes, file objects and mappings are iterable as well, but not image by image.
     single = isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | Mapping) or hasattr(image, "read")
     return None if single or not isinstance(image, Iterable) else image  # type: ignore[return-value]
 
@@ -442,7 +442,7 @@ def _whole(name: str, value: int) -> int:
 
 
 def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: bool | None) -> Engine:
-    """The reference model as an engine, with the weights of a checkpoint that is found to be this artifact's."""
+    """The reference model as an engine, with a checkpoint that is verified to be this artifact's."""
     from .official import weights_of
     from .weights.checkpoint import read_checkpoint, spec_of
 
@@ -453,7 +453,7 @@ def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: b
     entry = registry.find(artifact.name)
     checkpoint = read_checkpoint(weights_of(artifact, offline=offline) if weights is None else weights, entry)
     origin = artifact.source.get("sha256")
-    # A file that the user names may hold the same weights in another format; the registry's is a guess of ours.
+    # A file that the user names may hold the same weights in another format; the registry's is only our guess.
     if weights is None and checkpoint.sha256 != origin:
         raise CheckpointError(
             f"{artifact.folder} was not made from the registry's checkpoint {checkpoint.path}: expected sha256 "
@@ -471,7 +471,7 @@ def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: b
 
 
 def _check_interface(artifact: Artifact, engine: Engine) -> None:
-    """A wrong graph is found when it is loaded, not at the first image or the first batch of two."""
+    """Refuse a wrong graph when it is loaded, not at the first image or the first batch of two."""
     expected = artifact.interface
     if engine.inputs.keys() != expected.inputs.keys():
         raise ArtifactError(

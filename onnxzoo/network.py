@@ -1,4 +1,4 @@
-"""The variables that say how to reach the network (proxies, certificates), and which of them is at fault."""
+"""The environment variables for network access (proxies, certificates), and which of them is wrong."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from urllib.request import BaseHandler, OpenerDirector
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
-"""In lower or upper case; the last one for all that the others do not name."""
+"""In lower or upper case; the last one applies to every scheme without its own variable."""
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Of huggingface_hub, which takes the second one where the first is not set."""
+"""Read by huggingface_hub, which uses the second one if the first is not set."""
 
 
 def without_login(text: str) -> str:
-    """The text without user and password in the addresses that it holds."""
+    """The text with user name and password removed from every URL in it."""
     return re.sub(r"(\w+://)[^/\s'\"]*@", r"\1", text)
 
 
 def offline_variable() -> str | None:
-    """The variable that forbids requests, as huggingface_hub reads it; None where they are allowed."""
+    """The variable that forbids requests, as huggingface_hub reads it; None if they are allowed."""
     name = next((one for one in OFFLINE_VARIABLES if os.environ.get(one)), None)
     return name if name and os.environ[name].upper() in ("1", "ON", "YES", "TRUE") else None
 
 
 def opener(*handlers: BaseHandler | type[BaseHandler]) -> OpenerDirector:
-    """An opener of urllib that also takes ALL_PROXY, as huggingface_hub's client and curl do."""
+    """A urllib opener that also supports ALL_PROXY, as huggingface_hub's client and curl do."""
     from urllib.request import ProxyHandler, build_opener, getproxies
 
     proxies = getproxies()
@@ -45,21 +45,21 @@ def opener(*handlers: BaseHandler | type[BaseHandler]) -> OpenerDirector:
 
 
 def through_proxy(url: str) -> str:
-    """` through the proxy ADDRESS (VARIABLE)` for messages about a request to `url`; empty where none is used."""
+    """` through the proxy ADDRESS (VARIABLE)` for messages about a request to `url`; empty if no proxy is used."""
     named = next(_proxies_for(url, (urlsplit(url).scheme,)), None)
     return "" if named is None else f" through the proxy {without_login(named[1])} ({named[0]})"
 
 
 def environment_fault(error: BaseException, *, url: str | None = None) -> str | None:
-    """What is wrong with a variable of the network, and what to do, where that can be why a request failed.
+    """What is wrong with a network variable and how to fix it, if that may be why a request failed.
 
-    `error`: what the request raised. `url`: what urllib was asked for: only the variables for it count, and SOCKS
-    proxies cannot be used. None: it was huggingface_hub's client, which reads all variables and takes SOCKS5 proxies by
-    the package socksio. None is returned where the variables are fine, or the error is about something else.
+    `error`: what the request raised. `url`: the URL requested with urllib, for which only its own variables count and
+    SOCKS proxies are not supported; None for huggingface_hub's client, which reads all variables and supports SOCKS5
+    proxies by the package socksio. Returns None if the variables are valid or the error has another cause.
     """
     reason = getattr(error, "reason", error)
     if isinstance(reason, OSError) and reason.filename is not None:
-        return None  # of a file on this machine
+        return None  # about a file on this machine
     return _proxy_fault(url) or (_certificate_fault(reason) if _may_be_certificates(reason) else None)
 
 
@@ -71,7 +71,7 @@ def _proxy_fault(url: str | None) -> str | None:
     if url is None:
         named = _set(variable for one in PROXY_VARIABLES for variable in _cases(one))
     else:
-        # An http server may redirect to https, not the other way round.
+        # An http server may redirect to https, but not the other way round.
         named = _proxies_for(url, ("http", "https") if urlsplit(url).scheme == "http" else ("https",))
     for variable, value in named:
         wrong = _what_is_wrong(value, socks=url is None)
@@ -81,7 +81,7 @@ def _proxy_fault(url: str | None) -> str | None:
 
 
 def _proxies_for(url: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The variable and the proxy that it names, for requests to the host of `url` by each of these schemes."""
+    """Variable and proxy for requests to the host of `url`, for each of these schemes."""
     from urllib.request import proxy_bypass
 
     host = urlsplit(url).netloc.rpartition("@")[2]
@@ -110,13 +110,13 @@ def _what_is_wrong(proxy: str, *, socks: bool) -> str | None:
     except ValueError:
         usable = False
     if not usable:
-        return "which is not an address; set it to one like http://HOST:PORT"
+        return "which is not a valid URL; set it to one like http://HOST:PORT"
     if parts.scheme in ("http", "https"):
         return None
     if not socks:
-        return f"and a proxy of the kind {parts.scheme} cannot be used for this; set it to one like http://HOST:PORT"
+        return f"but {parts.scheme} proxies are not supported for this; set it to one like http://HOST:PORT"
     if parts.scheme not in ("socks5", "socks5h"):
-        return f"and a proxy of the kind {parts.scheme} cannot be used; set it to one of http, https, socks5 or socks5h"
+        return f"but {parts.scheme} proxies are not supported; set it to one of http, https, socks5 or socks5h"
     if importlib.util.find_spec("socksio") is None:
         return "which needs a package that is not installed; pip install socksio"
     return None
@@ -125,18 +125,18 @@ def _what_is_wrong(proxy: str, *, socks: bool) -> str | None:
 def _certificate_fault(reason: object) -> str | None:
     if file := os.environ.get("SSL_CERT_FILE"):
         if not Path(file).is_file():
-            return f"SSL_CERT_FILE is {file!r}, where there is no file; set it to a file of certificates, or unset it"
+            return f"SSL_CERT_FILE is {file!r}, which is not a file; set it to a file of certificates, or unset it"
         try:
             ssl.create_default_context(cafile=file)
         except OSError:
-            return f"SSL_CERT_FILE is {file!r}, which holds no certificates; set it to a file of some, or unset it"
+            return f"SSL_CERT_FILE is {file!r}, which holds no certificates; set it to a file that does, or unset it"
     if (folder := os.environ.get("SSL_CERT_DIR")) and not any(map(os.path.isdir, folder.split(os.pathsep))):
-        return f"SSL_CERT_DIR is {folder!r}, where there is no folder; set it to one of certificates, or unset it"
+        return f"SSL_CERT_DIR is {folder!r}, which is not a folder; set it to a folder of certificates, or unset it"
     if "CERTIFICATE_VERIFY_FAILED" not in str(reason):
         return None
     now = f" (now {file!r})" if file else ""
     why = getattr(reason, "verify_message", None) or one_line(reason)
     return (
-        f"the certificate that the server or a proxy shows is not trusted here ({why}); "
-        f"if it is your network's own, set SSL_CERT_FILE{now} to a file that has its authority"
+        f"the certificate of the server or a proxy is not trusted ({why}); "
+        f"if it is your network's own, set SSL_CERT_FILE{now} to a file with its certificate authority"
     )

@@ -1,4 +1,4 @@
-"""Which packages are installed, by their metadata; none is imported."""
+"""Which packages are installed, read from their metadata without importing them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ONNXRUNTIME_PACKAGES = (
     "onnxruntime-openvino",
     "onnxruntime-qnn",
 )
-"""They install the same folder, `onnxruntime`: each overwrites what another put there."""
+"""They install the same folder, `onnxruntime`, and overwrite each other's files."""
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """The versions of those of these packages that are installed, in the order of `names`."""
+    """The versions of the installed ones among these packages, in the order of `names`."""
     found = {}
     for name in names:
         try:

@@ -1,6 +1,6 @@
-"""The precisions, as data: one record each. What an engine can compute in stands with the engine (its `FILES`).
+"""The precisions, as data: one record each. Each engine lists the precisions that it supports (its `FILES`).
 
-Tables of other modules that need a value for every precision are derived from the records; costs no import.
+Other modules derive their tables of precisions from these records. Importing this module loads nothing else.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 FP32, FP16, BF16, INT8 = "fp32", "fp16", "bf16", "int8"
 
 AUTO_PRECISION = "auto"
-"""No precision: a request for the fastest that the engine and the artifact's files offer."""
+"""Not a precision: requests the fastest one that the engine and the artifact's files offer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """An arithmetic that engines compute in, and the ONNX file that holds a model in it.
+    """A precision that engines compute in, and the ONNX file that holds a model in it.
 
-    `file`: its path in an artifact; None for an arithmetic that engines compute in from another precision's file.
+    `file`: its path in an artifact; None for a precision that engines derive from another precision's file.
     `element_types`: the codes of its numbers in ONNX (TensorProto.DataType). `dtype`: their name in NumPy.
-    `rounding`: the largest relative error that rounding a number of an fp32 file to it makes, half a unit in the last
-    place; None for integers with a scale, whose error depends on the scale. `smallest`: what converters to it make of
-    smaller numbers other than 0 (absolute).
+    `rounding`: the largest relative error of rounding an fp32 number to it, half a unit in the last place; None for
+    integers with a scale, whose error depends on the scale. `smallest`: the magnitude to which converters raise smaller
+    numbers other than 0.
     `tolerance` and `snr_db`: what its outputs must meet, see `onnxzoo.validators.tolerances.Tolerance`.
-    `layer_noise`: the rms of a layer's rounding errors over the rms of its values, in order of magnitude.
-    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` of which each makes it faster than fp32.
+    `layer_noise`: order of magnitude of the rms of a layer's rounding errors, relative to the rms of its values.
+    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` that each make it faster than fp32.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Precision:
 # products give 2e-6 to 6e-6 on logits of a few units (measured, all sixteen models); 1e-4 leaves other orders of
 # summation a factor of 16, and is still 1/40 of what one bf16 rounding does.
 #
-# Below, single values say little: their errors are noise whose size follows the depth and the spread of the outputs.
-# What can be said from arithmetic is its power. Rounding to p bits errs by up to u = 2^-p, u / sqrt(3) rms: 71 dB below
+# Below fp32, single values say little: their errors are noise whose size follows the depth and the spread of the
+# outputs. Arithmetic predicts its power. Rounding to p bits errs by up to u = 2^-p, u / sqrt(3) rms: 71 dB below
 # the signal for fp16 (p = 11), 53 for bf16 (p = 8). int8 has 255 even steps over a range of about 8 deviations:
 # step / sqrt(12), 41 dB below. The noise of L independent roundings adds up in power, 10 log10(L) dB: 15 dB for the
 # 30 that matter in a small model (56, 38, 26; measured on the shipped models: fp16 58, bf16 39, int8 35 to 38 on real
@@ -61,10 +61,10 @@ class Precision:
 # above the worst that is wrong. It holds for inputs within the ranges of the calibration, which has the recorded ones
 # in it for that reason: of others, activations are clipped (14 dB).
 #
-# A model that answers the same to every image has 0 dB. But many single faults (a shift mask of zeros, a bias missing)
-# stay within the noise that is int8's own: such are found in the file, whose constants are compared with the fp32
-# file's (`validators/low_precision.py`). `tolerance` bounds any single value: 7.5 times the noise at the limit, which
-# is 5 deviations (one value in a million) where outputs spread by 1.5.
+# A model that gives the same answer for every image has 0 dB. But many single faults (a shift mask of zeros, a missing
+# bias) are smaller than the noise of int8 itself. Those are found by comparing the file's constants with those of the
+# fp32 file (`validators/low_precision.py`). `tolerance` bounds any single value: 7.5 times the noise at the limit,
+# which is 5 deviations (one value in a million) where outputs spread by 1.5.
 _RECORDS = (
     Precision(
         FP32,
@@ -118,4 +118,4 @@ PRECISIONS: Mapping[str, Precision] = {one.name: one for one in _RECORDS}
 LOW_PRECISIONS = tuple(name for name in PRECISIONS if name != FP32)
 
 REQUESTS = (FP32, AUTO_PRECISION, *LOW_PRECISIONS)
-"""What may be asked for, in the order in which messages list it."""
+"""The valid values of `precision`, in the order in which messages list them."""

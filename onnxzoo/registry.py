@@ -1,7 +1,7 @@
 """The models that onnxzoo knows: `models.json`, read into frozen dataclasses and checked.
 
-The registry names models and says what an export needs to build them. What a program needs to run
-a model stands in the model's artifact (see `onnxzoo.artifact.folder`).
+The registry names models and holds what an export needs to build them. What a program needs to run
+a model is in the model's artifact (see `onnxzoo.artifact.folder`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .text import beginning
 T = TypeVar("T")
 
 MAX_IMAGE_SIZE = 16384
-"""Characters of a name in an error."""
+"""Maximum length of a name in an error message."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -65,9 +65,9 @@ class Preprocess:
         require(len(self.std) == 3 and min(self.std) > 0, "std must have 3 positive values (R, G, B)", self.std)
 
     def at_image_size(self, size: int) -> Preprocess:
-        """The same for crops of `size` pixels a side: the short side keeps its share.
+        """The same preprocessing for crops of `size` pixels a side; `resize_size` scales with it.
 
-        Raises RegistryError for a size that is none.
+        Raises RegistryError for an invalid size.
         """
         if size == self.crop_size:
             return self
@@ -78,10 +78,10 @@ class Preprocess:
 class Source:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
-    Both are None for a model that this project trained itself: its weights ship with it. `sha256` of the `.pdparams`
-    is known for these only. `other_url`: where the `.pdparams` are if `url` has nothing, as PaddleClas's own documents
-    name both. `timm_license`: of the safetensors, as their repo on the Hub states it. `timm_commit`,
-    `timm_sha256`: the commit of that repo to take them from, and the file's hash, where they are pinned
+    Both are None for a model that this project trained itself, whose weights ship with it. Only for those is `sha256`,
+    of the `.pdparams`, known. `other_url`: where the `.pdparams` are if `url` has nothing, as PaddleClas's own
+    documents name both. `timm_license`: of the safetensors, as their repo on the Hub states it. `timm_commit`,
+    `timm_sha256`: the commit of that repo to take them from, and the file's hash, if they are pinned
     (`make pin-sources`); without them it is what `main` has.
     """
 
@@ -176,10 +176,10 @@ def models() -> Mapping[str, ModelEntry]:
 
 
 def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
-    """Read the registry document.
+    """Parse the registry document.
 
     Raises RegistryError, naming the entry, when a value is missing, unknown or inconsistent, or when
-    a name or alias stands for two models.
+    two models share a name or alias.
     """
     entries: dict[str, ModelEntry] = {}
     owners: dict[str, str] = {}
@@ -201,7 +201,7 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
         for key in (entry.name, *entry.aliases):
             owner = owners.setdefault(key.casefold(), entry.name)
             if owner != entry.name or entry.name in entries:
-                raise RegistryError(f"models.json: the name {key!r} stands for both {owner!r} and {entry.name!r}")
+                raise RegistryError(f"models.json: the name {key!r} is used by both {owner!r} and {entry.name!r}")
         entries[entry.name] = entry
     return entries
 
@@ -209,7 +209,7 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models whose name or alias matches a shell pattern, in the order of the registry.
 
-    Upper and lower case are the same; `*`, `?` and `[...]` are wildcards. Nothing matching gives [].
+    Matching ignores case; `*`, `?` and `[...]` are wildcards. Returns [] if nothing matches.
     """
     wanted = pattern.casefold()
     return [
@@ -220,7 +220,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> ModelEntry:
-    """The entry with this name or alias; exact, but upper and lower case are the same.
+    """The entry with exactly this name or alias, ignoring case.
 
     Raises UnknownModelError, which lists the closest names.
     """
@@ -238,12 +238,12 @@ def find(name: str) -> ModelEntry:
 def labels(label_set: str) -> tuple[str, ...]:
     """Class names by class id of the label set, a file `labels/<label_set>.txt` of lines `id names`."""
     text = resources.files(__package__).joinpath("labels").joinpath(f"{label_set}.txt").read_text(encoding="utf-8")
-    # Files of the package's own: ids in order, which a test asserts. Those of users are for `onnxzoo.data.labels`.
+    # The package's own files have their ids in order, which a test asserts; `onnxzoo.data.labels` reads users' files.
     return tuple(line.partition(" ")[2] for line in text.splitlines())
 
 
 def default_labels(entry: ModelEntry, num_classes: int) -> tuple[str, ...]:
-    """Class names where none are given: the model's own if there are as many classes, else `class 0`, `class 1`, ..."""
+    """Default class names: the model's own if the number of classes fits, else `class 0`, `class 1`, ..."""
     names = labels(entry.labels)
     return names if len(names) == num_classes else tuple(f"class {i}" for i in range(num_classes))
 

@@ -1,4 +1,4 @@
-"""What a model returns and what it takes: frozen values without behaviour beyond reading them."""
+"""Inputs and results of models, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output of a model: `shape` has None where a size is free, as in (None, 3, 224, 224).
+    """An input or output of a model; `shape` has None for a dynamic size, as in (None, 3, 224, 224).
 
-    Of outputs, a size may also be None, and the whole shape (), where the engine's library does not say it.
+    For an output, a size may also be None, and the whole shape (), if the engine's library does not report it.
     """
 
     shape: tuple[int | None, ...]
@@ -59,12 +59,12 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Which engine runs a model, and how; `dataclasses.asdict` of it is fit for JSON.
+    """Which engine runs a model, and how; `dataclasses.asdict` of it can be written as JSON.
 
     `name`: `openvino`, `onnxruntime`, `cuda`, ... `device`: what it runs on, such as `CPU`.
     `precision`: arithmetic in use, such as `fp32`. `version`: of the engine's library.
     `reason`: why this engine was chosen, in a sentence.
-    `nodes`: nodes of the graph per provider, as the library assigned them; empty where it does not say.
+    `nodes`: nodes of the graph per provider, as the library assigned them; empty if it does not report them.
     `considered`: (engine, why it was skipped) for those that `auto` would have preferred.
     """
 

@@ -1,4 +1,4 @@
-"""What ends a process from outside: cleaning up first, whatever libraries would do about it."""
+"""Termination signals: clean up before the process ends, whatever handlers libraries install."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 TERMINATING = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that ask a process to end; SIGHUP is that of a terminal that was closed."""
+"""Signals that ask a process to end; SIGHUP is sent when its terminal is closed."""
 
-# Of C's `struct sigaction`, more than any system's takes.
+# Size of C's `struct sigaction`, with room to spare on every system.
 _SIGACTION_BYTES = 512
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -25,7 +25,7 @@ class Terminated(SystemExit):
 
 
 def signal_name(number: int) -> str:
-    """The name of a signal, such as SIGKILL; `signal NUMBER` for one that has none here."""
+    """The name of a signal, such as SIGKILL; `signal NUMBER` for one without a name on this system."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -33,9 +33,9 @@ def signal_name(number: int) -> str:
 
 
 def raise_when_terminated() -> None:
-    """Let TERMINATING raise Terminated, so that temporary files go and children end, as they do on Ctrl-C.
+    """Let TERMINATING raise Terminated, so that temporary files are removed and children end, as they do on Ctrl-C.
 
-    A signal that is ignored stays so, as `nohup` wants it. To be called in the main thread; elsewhere it does nothing.
+    Ignored signals stay ignored, as `nohup` expects. Call it in the main thread; in others it does nothing.
     """
     with contextlib.suppress(ValueError):
         for number in TERMINATING:
@@ -52,7 +52,7 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Undo what the block, an import of C++ modules, does to the handlers of signals, in whatever thread it runs."""
+    """Restore the signal handlers after the block, an import of C++ modules, in whatever thread it runs."""
     if sys.platform == "win32":
         yield
         return
@@ -72,7 +72,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Let the system kill this process when the one that started it dies, by SIGKILL too; on Linux only."""
+    """Let Linux kill this process when its parent dies, even by SIGKILL; does nothing on other systems."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,6 +1,6 @@
-"""Where a model comes from: what a user names, resolved once into an artifact whose files are verified when opened.
+"""Where a model comes from: a name is resolved once into an artifact whose files are verified when they are opened.
 
-Whatever runs, checks or lists a model starts here and hands the `Source` on; nothing looks for a name again.
+Everything that runs, checks or lists a model starts here and passes the `Source` on, so no name is looked up twice.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SHIPPED, EXPORTED, ASSEMBLED, HUB, FOLDER = "shipped", "exported", "assembled", 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model that was found: its artifact, where that is from, and its ONNX files.
+    """A resolved model: its artifact, the artifact's origin, and its ONNX files.
 
     `kind`: SHIPPED with the package, EXPORTED or ASSEMBLED into the cache folder, from the HUB, or a FOLDER that the
     user named.
-    `snapshot`: of a Hub repo, the commit that was found; every file is of that commit.
+    `snapshot`: for a Hub repo, the resolved commit; all files come from it.
     """
 
     artifact: Artifact
@@ -45,7 +45,7 @@ class Source:
 
     @property
     def origin(self) -> str:
-        """Where the artifact is from, for people: USER/NAME of a Hub repo, or the kind of a folder."""
+        """Where the artifact is from, for display: USER/NAME of a Hub repo, or the kind of a folder."""
         return self.kind if self.snapshot is None else self.snapshot.name.repo_id
 
     @property
@@ -55,20 +55,20 @@ class Source:
 
     @property
     def here(self) -> tuple[str, ...]:
-        """The precisions whose ONNX files are on this machine; they have not been checked."""
+        """The precisions whose ONNX files are on this machine; the files are not verified."""
         artifact = self.artifact
         return tuple(
             one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
         )
 
     def open(self, precision: str = FP32) -> ModelFile:
-        """The ONNX file of this precision, verified; a file is read for that once, however often it is opened.
+        """The verified ONNX file of this precision; a file is verified only once, however often it is opened.
 
-        Of a Hub model it comes now if it is not here or damaged, from the commit that was found first.
+        A missing or damaged file of a Hub model is downloaded now, from the commit that was resolved first.
         Raises InputError when the artifact has no such precision, ArtifactError as `Artifact.model_file` does, and
         for a Hub model what `Snapshot.bring` raises.
         """
-        from .engines.protocol import ModelFile  # imports numpy, which whoever only lists models does not need
+        from .engines.protocol import ModelFile  # imports numpy, which listing models does not need
 
         if precision not in self._opened:
             announced = self.artifact.required_model(precision)
@@ -80,15 +80,15 @@ class Source:
         return self._opened[precision]
 
     def model_files(self, precision: str) -> ModelFiles:
-        """The ONNX files for an engine to choose from that is to compute in `precision`.
+        """The ONNX files that an engine can choose from to compute in `precision`.
 
-        Offline, `auto` chooses among the files that are here.
+        Offline, `auto` chooses among the files on this machine.
         """
         from .engines.protocol import ModelFiles
 
         precisions = self.artifact.precisions
         if precision == AUTO_PRECISION and self.snapshot is not None and self.snapshot.offline:
-            precisions = self.here or precisions  # without any, the error says how to get them
+            precisions = self.here or precisions  # if there are none, the error says how to get them
         return ModelFiles(precisions, self.open)
 
 
@@ -104,16 +104,16 @@ def resolve(
 ) -> Source:
     """Find a model by its registry name, an alias, `USER/NAME[@REVISION]` on the Hub, or the path of its folder.
 
-    `revision` pins a branch, a tag or a commit of a Hub repo. `offline`: True makes no request, None does as
-    HF_HUB_OFFLINE says. `precision`, `files`: what of a Hub repo is needed, see `onnxzoo.hub.snapshot.take`; the ONNX
-    file of another precision comes when it is opened. `trust`: which graphs the ONNX files may be, as `load` takes it.
+    `revision` pins a branch, a tag or a commit of a Hub repo. `offline`: True makes no request, None follows
+    HF_HUB_OFFLINE. `precision`, `files`: which files of a Hub repo are needed, see `onnxzoo.hub.snapshot.take`; the
+    ONNX file of another precision is downloaded when it is opened. `trust`: which graphs are accepted, as in `load`.
     `make`: whether a model of the registry that is not here may be assembled from its official weights, which takes
     seconds to a minute (`onnxzoo.official`).
 
-    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a model that is nowhere (offline:
-    not on this machine) or a path where nothing is, ArtifactError for a path that is not an artifact and for a file
-    from the Hub that is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached,
-    InputError for a malformed argument.
+    Raises UnknownModelError for a plain name that is not a model, ModelNotFoundError for a model that is not found
+    (offline: not on this machine) or a path that does not exist, ArtifactError for a path that is not an artifact and
+    for a file from the Hub that is still wrong after a second download, HubError when the Hub refuses or cannot be
+    reached, InputError for a malformed argument.
     """
     require_trust(trust)
     try:
@@ -124,7 +124,7 @@ def resolve(
     except ModelNotFoundError as error:
         if not isinstance(model, str) or "/" in model or not is_artifact(Path(model)):
             raise
-        raise ModelNotFoundError(f"{error}; to use the folder {model} that is here, write ./{model}") from None
+        raise ModelNotFoundError(f"{error}; to use the local folder {model}, write ./{model}") from None
 
 
 def source_at(
@@ -135,7 +135,7 @@ def source_at(
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
 ) -> Source:
-    """The model at a place that `onnxzoo.hub.locate` gave; see `resolve`."""
+    """The model at a place returned by `onnxzoo.hub.locate`; see `resolve`."""
     allowed = require_trust(trust)
     if isinstance(place, ModelEntry):
         if precision not in (None, FP32):

@@ -1,9 +1,9 @@
-"""Many images through an engine: a pool reads ahead of it, batch by batch, and errors are values.
+"""Running many images through an engine: a pool reads batches ahead of it, and errors are values.
 
-An image is read once, by a thread of the pool, straight into its row of a batch; the row of one that cannot be read is
-left out of the run. A bounded number of batches is in the pool's hands while one runs, so that memory does not depend
-on how many images there are: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as
-much again for images that come as bytes, file objects, arrays or PIL images instead of paths.
+An image is read once, by a thread of the pool, directly into its row of a batch; the rows of images that cannot be read
+are left out of the run. A bounded number of batches is read while one runs, so memory does not depend on the number of
+images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as much again for images
+given as bytes, file objects, arrays or PIL images instead of paths.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from .results import Array, Prediction
 Answer = TypeVar("Answer")
 
 BATCHES_AHEAD = 2
-"""Batches that are read while one runs; more where they are so small that the pool's threads would be idle."""
+"""Batches that are read while one runs; more if they are so small that threads of the pool would be idle."""
 
 MAX_AHEAD_BYTES = 256 * 2**20
-"""Of batches that are read ahead, of which there is always one: eight images take 4.8 MB at 224 pixels, 14 at 384."""
+"""Memory for batches that are read ahead, at least one. Eight images take 4.8 MB at 224 pixels, 14 MB at 384."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one image of a stream; true when it could be read.
+    """The result for one image of a stream; true if it could be read.
 
-    `index`: its place among the images, from 0. `image`: what was given for it. `prediction`: its best classes, None
-    where there is an error. `embedding`: float32 [features] where it was asked for. `error`: why it cannot be read.
+    `index`: its position among the images, from 0. `image`: the image as given. `prediction`: its best classes, None
+    if there is an error. `embedding`: float32 [features] if requested. `error`: why it cannot be read.
     """
 
     index: int
@@ -61,21 +61,21 @@ def stream(
     max_pixels: int | None = None,
     ordered: bool = True,
 ) -> Generator[tuple[int, ImageInput | ImageError, Answer | ImageError], None, None]:
-    """For each of `images`, as they come: its index from 0, itself, and what `run` says of it or why it cannot be read.
+    """Yield for each of `images` its index from 0, the image, and the answer of `run` or why it cannot be read.
 
-    `run` gets batches as `preprocess_batch` makes them, float32 [N, 3, crop_size, crop_size] with N from 1 to
-    `batch_size`, and gives an answer for each row; the array is its own until it returns. `images` is read on the
-    thread that asks for results: one batch before the first result, then a few ahead. What a source could not read may
-    stand among them as an ImageError, which comes back in its place. `ordered`: in the order of the images; otherwise a
-    batch that was read goes before an earlier one that was not.
+    `run` gets batches like those of `preprocess_batch`, float32 [N, 3, crop_size, crop_size] with N from 1 to
+    `batch_size`, and returns an answer for each row; the array may be reused after it returns. `images` is consumed on
+    the thread that asks for results: one batch before the first result, then a few ahead. An image that its source
+    could not read may be given as an ImageError, which is returned in its place. `ordered`: in the order of the images;
+    otherwise a batch that is ready is run before an earlier one that is not.
 
-    What `run` raises is raised, and what `images` raises, after the results of what came before it.
+    Raises what `run` and `images` raise, after the results of all earlier images.
     """
     with closing(_Reader(images, spec, batch_size, max_pixels)) as reader:
         reading: deque[_Batch] = deque()
         while first := _taken(reading, ordered=ordered) or reader.next_batch():
             first.wait()
-            # What is known needs no engine; a caller who ends at the first error has taken no more than one batch.
+            # These errors need no engine; a caller that stops at the first error has consumed no more than one batch.
             errors = first.leading_errors()
             yield from errors
             while len(reading) < reader.ahead and (following := reader.next_batch(first, *reading)):
@@ -87,7 +87,7 @@ def stream(
 
 
 def _taken(reading: deque[_Batch], *, ordered: bool) -> _Batch | None:
-    """The batch that is next, taken out: the first, or of those in any order one that is ready, waiting for it."""
+    """Remove and return the next batch: the first one, or if unordered any that is ready, waiting if none is."""
     if not reading:
         return None
     while not ordered:
@@ -101,7 +101,7 @@ def _taken(reading: deque[_Batch], *, ordered: bool) -> _Batch | None:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Images that are being read: `rows[i]` is the i-th of them once `jobs[i]` is done. `bytes`: held by the images."""
+    """Images being read; `rows[i]` is the i-th of them once `jobs[i]` is done. `bytes`: held by the images."""
 
     start: int
     images: list[ImageInput | ImageError]
@@ -117,7 +117,7 @@ class _Batch:
         wait(self.jobs)
 
     def leading_errors(self) -> list[tuple[int, ImageInput | ImageError, ImageError]]:
-        """The images before the first that could be read, and why they cannot be."""
+        """The images before the first one that could be read, with their errors."""
         found = []
         for index, image, job in zip(
             range(self.start, self.start + len(self.jobs)), self.images, self.jobs, strict=True
@@ -130,12 +130,12 @@ class _Batch:
     def answers(
         self, run: Callable[[Array], Sequence[Answer]], *, skip: int
     ) -> Iterator[tuple[int, ImageInput | ImageError, Answer | ImageError]]:
-        """Run what could be read, and give all but the first `skip` images their answer or error."""
+        """Run the images that could be read, and yield the answer or error of all but the first `skip` images."""
         errors = [_unreadable(job) for job in self.jobs]
         good = [row for row, error in enumerate(errors) if error is None]
         if not good:
             return
-        # Without a gap the rows are a view, with one they are copied.
+        # Contiguous rows are a view; otherwise they are copied.
         answers = iter(run(self.rows if len(good) == len(errors) else self.rows[good]))
         for row in range(skip, len(errors)):
             error = errors[row]
@@ -143,7 +143,7 @@ class _Batch:
 
 
 def _unreadable(job: Future[None]) -> ImageError | None:
-    """Why an image cannot be read. Raises what else went wrong."""
+    """Why an image cannot be read, None if it can. Raises any other error."""
     error = job.exception()
     if error is not None and not isinstance(error, ImageError):
         raise error
@@ -151,7 +151,7 @@ def _unreadable(job: Future[None]) -> ImageError | None:
 
 
 class _Reader:
-    """Takes images from their source and has a pool read them. `failure`: what the source raised in the end."""
+    """Takes images from their source and lets a pool read them. `failure`: the exception that ended the source."""
 
     def __init__(
         self,
@@ -171,9 +171,9 @@ class _Reader:
         self.ahead = max(1, min(wanted, MAX_AHEAD_BYTES // (12 * batch_size * spec.crop_size**2)))
 
     def next_batch(self, *held: _Batch) -> _Batch | None:
-        """The next images, given to the pool; None without any.
+        """Give the next images to the pool; None if there are none.
 
-        With batches `held`, no more images than fit beside theirs into BUDGET_BYTES, perhaps none for now.
+        With batches `held`, takes no more images than fit into BUDGET_BYTES together with theirs, perhaps none for now.
         """
         room = BUDGET_BYTES - sum(batch.bytes for batch in held)
         names: list[str] = []
@@ -202,12 +202,12 @@ class _Reader:
         return _Batch(self._taken - len(images), images, rows, jobs, used)
 
     def reuse(self, batch: _Batch) -> None:
-        """Take back the memory of a batch that has run, if it serves for any other."""
+        """Keep the memory of a finished batch for another one, if it can be reused."""
         if len(batch.rows) == self._batch_size:
             self._spare.append(batch.rows)
 
     def close(self) -> None:
-        """Let go of what has not been read; threads end with the image that they are at."""
+        """Drop what has not been read; threads end after their current image."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _job(self, row: Array, image: ImageInput | ImageError, name: str) -> Future[None]:
@@ -219,7 +219,7 @@ class _Reader:
 
 
 def _settled(image: ImageInput | ImageError) -> ImageInput | ImageError:
-    """What the pool may read later: PIL images and file objects change while they are read, and may come twice."""
+    """The image in a form for the pool: PIL images and file objects change while they are read, and may occur twice."""
     try:
         return image if isinstance(image, ImageError) else settled(image)
     except ImageError as error:
@@ -227,7 +227,7 @@ def _settled(image: ImageInput | ImageError) -> ImageInput | ImageError:
 
 
 def _bytes_of(image: object) -> int:
-    """The memory that an image takes while it waits for the pool."""
+    """The memory of an image while it waits for the pool."""
     if isinstance(image, ENCODED):
         return len(image)
     if isinstance(image, np.ndarray):

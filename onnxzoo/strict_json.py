@@ -1,6 +1,6 @@
-"""JSON as the standard has it: reading what others wrote, and results as values that may be written.
+"""Strict JSON: parsing untrusted documents, and converting results to JSON values.
 
-What is not plain JSON, or would be read differently elsewhere, is an error: Python's own reader lets through what
+What is not plain JSON, or would be read differently by other parsers, is an error: Python's own parser accepts what
 RFC 8259 forbids (NaN, Infinity), takes the last of two equal keys, and raises RecursionError for deep nesting.
 """
 
@@ -14,19 +14,19 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 MAX_DIGITS = 40
-"""Of a whole number: no count or size comes near."""
+"""Maximum length of a whole number, far beyond any count or size."""
 
 MAX_DEPTH = 100
-"""Of lists and objects in each other; the documents that are read here need five."""
+"""Maximum nesting of lists and objects; the documents that are read here need five levels."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(data: bytes) -> Any:
-    """The document in these bytes of UTF-8.
+    """Parse a JSON document encoded in UTF-8.
 
-    Raises ValueError, with a reason in one line, for what is not JSON, equal keys in one object, numbers that are not
-    finite or of more than MAX_DIGITS digits, text that is not Unicode, and nesting beyond MAX_DEPTH.
+    Raises ValueError, with a one-line reason, for invalid JSON, duplicate keys in an object, numbers that are not
+    finite or have more than MAX_DIGITS digits, text that is not Unicode, and nesting beyond MAX_DEPTH.
     """
     try:
         text = data.decode("utf-8")
@@ -45,7 +45,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Any result in JSON's values: dataclasses as objects, and null for NaN and infinity, which JSON does not have."""
+    """Any result as JSON values: dataclasses as objects, and null for NaN and infinity, which JSON does not have."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 
 
 def _require_shallow(text: str) -> None:
-    """Before anything recurses; the C scanner of some Python versions does not stop in time."""
+    """Check the nesting before anything recurses; the C scanner of some Python versions does not stop in time."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth, inside = 0, False
@@ -74,12 +74,12 @@ def _require_shallow(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two equal keys readers take one or the other: nobody knows what was checked."""
+    """Refuse duplicate keys: parsers disagree on which one counts, so the checked value may not be the used one."""
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:80]!r} is in one object twice")
+        raise ValueError(f"the key {twice[:80]!r} occurs twice in one object")
     return values
 
 

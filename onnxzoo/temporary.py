@@ -1,11 +1,11 @@
-"""Temporary files and folders: each is locked by the process that writes it, so that what a killed one left is known.
+"""Temporary files and folders, locked by the process that writes them so that leftovers of killed ones are recognised.
 
-    .NAME.<12 hex digits>.tmp   beside NAME: a file or folder that takes its place when it is whole
-    .NAME.<12 hex digits>.old   beside NAME: a folder that is being replaced, where names cannot be exchanged
-    onnxzoo-KIND-<12 hex digits> in the system's folder for temporary files: working folders
+    .NAME.<12 hex digits>.tmp   next to NAME: a file or folder that replaces NAME when it is complete
+    .NAME.<12 hex digits>.old   next to NAME: a folder that is being replaced, where names cannot be exchanged
+    onnxzoo-KIND-<12 hex digits> in the system's temporary folder: working folders
 
-The lock is the operating system's (`flock`) and goes with the process, however it ends. Where there is none (Windows,
-some network file systems) nothing is taken for abandoned, and nothing is removed.
+The lock is the operating system's (`flock`) and is released when the process ends, however it ends. Where locks are not
+available (Windows, some network file systems), nothing is considered abandoned and nothing is removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ except ImportError:  # Windows
 
 SCRATCH_PREFIX = "onnxzoo-"
 PATIENCE_S = 10.0
-"""For another process that renames in the same folder, which takes milliseconds, before it is done regardless."""
+"""How long to wait for another process that renames in the same folder (it takes milliseconds) before going ahead."""
 
 _DIGITS = r"[0-9a-f]{12}"
 _BESIDE = re.compile(rf"\.(.+)\.{_DIGITS}\.(tmp|old)")
@@ -39,19 +39,19 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """A new hidden name in the folder of `path`: the same file system, so that a rename is atomic.
+    """A new hidden name in the folder of `path`, and so on the same file system, where a rename is atomic.
 
-    Not `tempfile`: its files are private to the user, and the umask that the final file should get
-    can only be read by changing it for the whole process, all threads included.
+    `tempfile` is not used because its files are private to the user, and the umask that the final file should get
+    can only be read by changing it for the whole process, including all threads.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.{suffix}")
 
 
 @contextlib.contextmanager
 def held_file(path: Path) -> Iterator[Path]:
-    """Make an empty file under a new name beside `path`; its lock is held until the block ends, whatever it is called.
+    """Create an empty file under a new name next to `path`, locked until the block ends, even if it is renamed.
 
-    The block removes or renames it.
+    The block must remove or rename it.
     """
     with _held(lambda: _made(beside(path, "tmp"))) as temporary:
         yield temporary
@@ -59,16 +59,16 @@ def held_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def held_folder(path: Path) -> Iterator[Path]:
-    """The same with an empty folder."""
+    """Like `held_file`, for an empty folder."""
     with _held(lambda: _made(beside(path, "tmp"), folder=True)) as temporary:
         yield temporary
 
 
 @contextlib.contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
-    """A working folder that only this user may read, removed when the block ends; `kind`: lower-case letters.
+    """A working folder that only this user can read, removed when the block ends; `kind`: lower-case letters.
 
-    Removes first what killed processes of this user left of any kind.
+    First removes the working folders of any kind that killed processes of this user left behind.
     """
     for leftover in abandoned_scratch():
         remove(leftover)
@@ -85,7 +85,7 @@ def scratch_folder(kind: str) -> Iterator[Path]:
 
 
 def abandoned(folder: Path, name: str | None = None) -> list[Path]:
-    """What killed processes left in `folder` of what was to become `name`, or anything, sorted."""
+    """Leftovers of killed processes in `folder`, sorted: those for `name`, or all if it is None."""
     found = _matching(folder, _BESIDE)
     if name is not None:
         found = [path for path in found if _BESIDE.fullmatch(path.name)[1] == name]  # type: ignore[index]
@@ -93,12 +93,12 @@ def abandoned(folder: Path, name: str | None = None) -> list[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder has a name that only this module gives."""
+    """Whether a file or folder has a temporary name created by this module."""
     return _BESIDE.fullmatch(path.name) is not None
 
 
 def abandoned_scratch() -> list[Path]:
-    """The working folders that killed processes of this user left, sorted."""
+    """Working folders left behind by killed processes of this user, sorted."""
     try:
         found = _matching(Path(tempfile.gettempdir()), _SCRATCH)
     except OSError:  # there is no folder for temporary files
@@ -107,9 +107,9 @@ def abandoned_scratch() -> list[Path]:
 
 
 def remove(leftover: Path) -> None:
-    """Remove what `abandoned` found, unless somebody holds it now; a folder that lost its name gets it back instead.
+    """Remove a leftover found by `abandoned` unless it is locked; a folder that was moved away is moved back instead.
 
-    That is the state in which a process dies between two renames. What cannot be removed stays.
+    A process that dies between two renames leaves that state. What cannot be removed is left in place.
     """
     named = _BESIDE.fullmatch(leftover.name)
     with alone(leftover.parent) if named else contextlib.nullcontext(), _locked(leftover) as is_free:
@@ -126,10 +126,10 @@ def remove(leftover: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two existing paths swap names in one step; False where the system or the file system cannot."""
+    """Swap the names of two existing paths in one step; False if the system or the file system does not support it."""
     if sys.platform != "linux":
         return False
-    import ctypes  # not worth loading with the package
+    import ctypes  # rarely needed
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
@@ -144,7 +144,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One thread of one process at a time renames in `folder`; after PATIENCE_S, or without locks, it is not waited."""
+    """Let only one thread of one process rename in `folder`; goes ahead after PATIENCE_S, or if it cannot be locked."""
     descriptor = _open(folder)
     try:
         deadline = time.monotonic() + PATIENCE_S
@@ -166,7 +166,7 @@ def _made(path: Path, *, folder: bool = False, mode: int | None = None) -> Path:
 
 @contextlib.contextmanager
 def _held(make: Callable[[], Path]) -> Iterator[Path]:
-    """What `make` makes, locked; made again where a sweep removed it before the lock was there."""
+    """The path that `make` creates, locked; created again if a sweep removed it before it was locked."""
     while True:
         path = make()
         descriptor = _open(path)
@@ -185,7 +185,7 @@ def _held(make: Callable[[], Path]) -> Iterator[Path]:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder: True when it is ours now, False when another has it, None without locks."""
+    """Lock an open file or folder: True if locked now, False if another holds it, None if locks are not supported."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -196,11 +196,11 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _open(path: Path) -> int | None:
-    """A descriptor to lock; None where there is none to be had."""
+    """A descriptor to lock; None if the path cannot be opened or locks are not supported."""
     if fcntl is None:
         return None
     try:
-        # Over NFS only what is open for writing can be locked, which a folder cannot be.
+        # NFS only locks files that are open for writing, so folders cannot be locked there.
         return os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:
         return None
@@ -215,7 +215,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether nobody holds `path`, which is locked for as long as the block runs."""
+    """Whether nobody else holds `path`; it is locked while the block runs."""
     descriptor = None if path.is_symlink() else _open(path)
     try:
         yield descriptor is not None and _lock(descriptor) is True and _is_still(path, descriptor)

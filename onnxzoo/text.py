@@ -1,25 +1,25 @@
-"""Text from outside (file names, labels, messages of libraries) made fit for one line that a person reads."""
+"""Make untrusted text (file names, labels, messages of libraries) safe to print on one line."""
 
 from __future__ import annotations
 
 MAX_MESSAGE = 500
-"""Characters of a message at most. What is longer is cut in its middle: the end says how to fix it."""
+"""Maximum length of a message in characters. A longer one is cut in the middle, because its end says how to fix it."""
 
 MAX_SHOWN = 80
-"""Characters of a name or value that a message quotes; what is longer shows its beginning."""
+"""Maximum length of a name or value quoted in a message; only the beginning of a longer one is shown."""
 
-# Invisible, but letters of Persian and Indic words and of many emoji are joined or kept apart by them.
+# Invisible, but Persian and Indic words and many emoji need them to join or separate letters.
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
-# Of a message that is cut, this share of what is left is its beginning.
+# Share of a shortened message that is taken from its beginning; the rest comes from its end.
 HEAD_SHARE = 0.7
 
 
 def escaped(text: str) -> str:
-    r"""The text with every character that is not printable spelled as in a Python string: `\n`, `\x1b`, `\u202e`.
+    r"""The text with every non-printable character escaped as in a Python string: `\n`, `\x1b`, `\u202e`.
 
-    That is C0 and C1 control characters, bidirectional controls, line and paragraph separators and lone surrogates,
-    which could clear a screen, forge a line or cannot be written at all. Joiners within words stay.
+    These are C0 and C1 control characters, bidirectional controls, line and paragraph separators and lone surrogates,
+    which could clear the screen, forge a line or cannot be encoded at all. Joiners within words are kept.
     """
     if text.isprintable():
         return text
@@ -27,7 +27,7 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, limit: int = MAX_MESSAGE) -> str:
-    """The text in at most `limit` characters: of a longer one the beginning, how much is left out, and the end."""
+    """The text in at most `limit` characters; the middle of a longer text is replaced by a note of its length."""
     if len(text) <= limit:
         return text
     room = limit - len(gap := f" [... {len(text)} characters ...] ")
@@ -38,10 +38,10 @@ def shortened(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 def beginning(text: str, limit: int = MAX_SHOWN) -> str:
-    """The text, or its first `limit` characters and an ellipsis: for what a message quotes."""
+    """The text, or its first `limit` characters and an ellipsis; for values quoted in a message."""
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def one_line(error: object) -> str:
-    """The message of an exception as one short, printable line without its line breaks; its type where it has none."""
+    """The message of an exception as one short, printable line; its type if the message is empty."""
     return shortened(escaped(" ".join(str(error).split()))) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Having what engines compile ready in the cache folder before it is needed."""
+"""Compiling models into the cache folder before they are needed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .results import EngineInfo
 class Warmed:
     """What an engine keeps for batches of up to `batch_size`.
 
-    `kept`: compiled models that no earlier batch size had; none for engines that compile nothing worth keeping.
-    `seconds`: wall time, opening the engine included.
+    `kept`: compiled models not kept for an earlier batch size already; empty for engines that keep none.
+    `seconds`: wall time, including opening the engine.
     """
 
     model: str
@@ -45,10 +45,10 @@ def warm(
     hint: Hint | None = None,
     trust: str = KNOWN,
 ) -> Iterator[Warmed]:
-    """Compile a model for each of the batch sizes, and say what is kept for it as soon as it is.
+    """Compile a model for each of the batch sizes, and yield each result when it is ready.
 
-    `hint`: by default `latency` for batches of 1 and `throughput` for larger ones, as predictions run them. The rest
-    is as `onnxzoo.load` takes it; everything is checked, and the model found, before the first is compiled.
+    `hint`: by default `latency` for batches of 1 and `throughput` for larger ones, as predictions run them. The other
+    arguments are those of `onnxzoo.load`. Arguments are checked and the model is resolved before anything is compiled.
 
     Raises as `onnxzoo.load` does, and InputError or EngineError when nothing can be kept.
     """
@@ -71,7 +71,7 @@ def warm(
                 info = running.info
             finally:
                 running.close()
-            # Several batch sizes may share a compiled model.
+            # Batch sizes may share a compiled model.
             new = tuple(one for one in built if one.folder not in known)
             known.update(one.folder for one in new)
             yield Warmed(source.artifact.name, info, options.largest_batch, new, time.monotonic() - started)
@@ -80,12 +80,12 @@ def warm(
 
 
 def kept_bytes(one: Built) -> int:
-    """What a compiled model takes on disk."""
+    """Bytes of a compiled model on disk."""
     return sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
 
 
 def as_dict(results: Sequence[Warmed]) -> dict[str, Any]:
-    """All that was kept for one model, in JSON's values."""
+    """Everything kept for one model, as JSON values."""
     last = results[-1]
     kept = [
         {**dataclasses.asdict(one), "folder": str(one.folder), "bytes": kept_bytes(one)}

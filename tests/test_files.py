@@ -60,10 +60,12 @@ def test_without_a_home_the_variable_is_asked_for(monkeypatch):
     for variable in ("ONNXZOO_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(InputError, match=r"no place for the cache folder .*home directory.*; set ONNXZOO_CACHE to"):
+    with pytest.raises(InputError, match=r"there is no cache folder .*home directory.*; set ONNXZOO_CACHE to"):
         files.models_dir()
     monkeypatch.setenv("ONNXZOO_CACHE", "~no such user/x")
-    with pytest.raises(InputError, match=r"ONNXZOO_CACHE='~no such user/x' names no folder .*; set ONNXZOO_CACHE to"):
+    with pytest.raises(
+        InputError, match=r"ONNXZOO_CACHE='~no such user/x' is not a usable folder .*; set ONNXZOO_CACHE to"
+    ):
         files.cache_dir()
 
 

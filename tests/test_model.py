@@ -236,10 +236,10 @@ def test_a_failing_engine_is_not_swallowed(tiny, photos):
 
 
 def test_outputs_of_the_wrong_shape_or_name_are_an_error(tiny, batch):
-    with pytest.raises(EngineError, match=r"logits have shape \(3, 5\), expected \(3, 4\)"):
+    with pytest.raises(EngineError, match=r"logits has shape \(3, 5\), expected \(3, 4\)"):
         fake_model(tiny, logits=np.zeros((3, 5), np.float32)).logits(batch)
     nameless = Model(read_artifact(tiny), FakeEngine(lambda batch: {"embedding": tiny_embedding(batch)}))
-    with pytest.raises(EngineError, match="no output 'logits'; it has embedding"):
+    with pytest.raises(EngineError, match="no output 'logits'; its outputs are embedding"):
         nameless.logits(batch)
 
 

@@ -28,12 +28,12 @@ CERTIFICATE = Path(__file__).parent / "data" / "loopback_certificate.pem"
 """Of 127.0.0.1, signed by itself, with its key: openssl req -x509 ... -addext subjectAltName=IP:127.0.0.1"""
 VARIABLES = [
     ("ALL_PROXY", "socks5://user:secret@127.0.0.1:9", "needs a package that is not installed; pip install socksio, or"),
-    ("all_proxy", "socks4://127.0.0.1:9", "a proxy of the kind socks4 cannot be used; set it to one of http, https,"),
-    ("https_proxy", "ftp://127.0.0.1:9", "a proxy of the kind ftp cannot be used"),
-    ("http_proxy", "http://:::x", "which is not an address; set it to one like http://HOST:PORT, or unset http_proxy"),
-    ("HTTP_PROXY", "http://[::1", "which is not an address; set it to one like http://HOST:PORT, or unset HTTP_PROXY"),
-    ("SSL_CERT_FILE", "/nowhere/certificates.pem", "where there is no file; set it to a file of certificates, or"),
-    ("SSL_CERT_FILE", __file__, "which holds no certificates; set it to a file of some, or unset it"),
+    ("all_proxy", "socks4://127.0.0.1:9", "socks4 proxies are not supported; set it to one of http, https,"),
+    ("https_proxy", "ftp://127.0.0.1:9", "ftp proxies are not supported"),
+    ("http_proxy", "http://:::x", "which is not a valid URL; set it to one like http://HOST:PORT, or unset http_proxy"),
+    ("HTTP_PROXY", "http://[::1", "which is not a valid URL; set it to one like http://HOST:PORT, or unset HTTP_PROXY"),
+    ("SSL_CERT_FILE", "/nowhere/certificates.pem", "which is not a file; set it to a file of certificates, or"),
+    ("SSL_CERT_FILE", __file__, "which holds no certificates; set it to a file that does, or unset it"),
 ]
 
 
@@ -92,9 +92,14 @@ def test_publishing_names_the_variable_too(loopback: LoopbackHub, variable: tupl
 @pytest.mark.parametrize(
     ("url", "name", "value", "cure"),
     [
-        ("http://127.0.0.1:9/x", "http_proxy", "socks5://127.0.0.1:9", "socks5 cannot be used for this; set it to one"),
-        ("http://127.0.0.1:9/x", "HTTP_PROXY", "http://h:::x", "which is not an address"),
-        ("https://127.0.0.1:9/x", "https_proxy", "socks4://127.0.0.1:9", "socks4 cannot be used for this"),
+        (
+            "http://127.0.0.1:9/x",
+            "http_proxy",
+            "socks5://127.0.0.1:9",
+            "socks5 proxies are not supported for this; set it to one",
+        ),
+        ("http://127.0.0.1:9/x", "HTTP_PROXY", "http://h:::x", "which is not a valid URL"),
+        ("https://127.0.0.1:9/x", "https_proxy", "socks4://127.0.0.1:9", "socks4 proxies are not supported for this"),
     ],
 )
 def test_the_download_of_a_checkpoint_names_the_variable_at_once(
@@ -230,11 +235,12 @@ def test_a_certificate_that_is_not_trusted_is_explained_at_once(
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"https://127.0.0.1:{server.server_address[1]}/x"
     try:
-        with pytest.raises(
-            DownloadError, match=r"is not trusted here \(self-signed certificate\); if .* SSL_CERT_FILE to"
-        ):
+        with pytest.raises(DownloadError, match=r"is not trusted \(self-signed certificate\); if .* SSL_CERT_FILE to"):
             download(url, tmp_path / "x")
-        for value, message in (("/nowhere.pem", "where there is no file"), (__file__, "which holds no certificates")):
+        for value, message in (
+            ("/nowhere.pem", "which is not a file; set it to a file"),
+            (__file__, "which holds no certificates"),
+        ):
             monkeypatch.setenv("SSL_CERT_FILE", value)
             with pytest.raises(DownloadError, match=message):
                 download(url, tmp_path / "x")
@@ -249,4 +255,4 @@ def test_a_certificate_that_is_not_trusted_is_explained_at_once(
 def test_doctor_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
-    assert "http_proxy is 'socks5://127.0.0.1:9', and a proxy of the kind socks5 cannot be used" in doctor._hub()
+    assert "http_proxy is 'socks5://127.0.0.1:9', but socks5 proxies are not supported" in doctor._hub()

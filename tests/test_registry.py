@@ -181,13 +181,13 @@ def test_an_inconsistent_entry_is_named(document, path, value, message):
 @pytest.mark.parametrize("alias", ["pvt_v2_b1", "PVT_V2_b1"])
 def test_a_name_that_stands_for_two_models(document, alias):
     document["models"][0]["aliases"].append(alias)
-    with pytest.raises(RegistryError, match="stands for both 'pvt_v2_b0' and 'pvt_v2_b1'"):
+    with pytest.raises(RegistryError, match="is used by both 'pvt_v2_b0' and 'pvt_v2_b1'"):
         registry.parse_models(document)
 
 
 def test_a_model_listed_twice(document):
     document["models"].append(document["models"][0])
-    with pytest.raises(RegistryError, match="stands for both 'pvt_v2_b0' and 'pvt_v2_b0'"):
+    with pytest.raises(RegistryError, match="is used by both 'pvt_v2_b0' and 'pvt_v2_b0'"):
         registry.parse_models(document)
 
 

@@ -137,7 +137,7 @@ def test_engines_choose_offline_among_what_is_here(hub: LoopbackHub) -> None:
 
 def test_what_cannot_be_opened(hub: LoopbackHub, tiny: Path) -> None:
     found = resolve(REPO)
-    with pytest.raises(InputError, match="has no 'fp16' model; it has fp32, int8"):
+    with pytest.raises(InputError, match="has no 'fp16' model; available precisions: fp32, int8"):
         found.open("fp16")
     (tiny / MODEL).write_bytes(b"altered")
     folder = resolve(tiny)

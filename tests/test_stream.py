@@ -130,7 +130,7 @@ def test_an_image_that_cannot_be_read_is_a_result_beside_its_image(model, engine
     assert [bool(result) for result in results] == [True, False, True, False, True]
     assert results[1].image == bad
     assert str(bad) in str(results[1].error)
-    assert "there is no such file" in str(results[3].error)
+    assert "does not exist" in str(results[3].error)
     assert (results[3].prediction, results[3].embedding) == (None, None)
     assert engine.batches == [2, 1], "an unreadable image takes no place in a run"
 
@@ -365,12 +365,12 @@ def test_predict_leaves_out_what_cannot_be_read_when_it_is_told_to(model, engine
     first, second, third = model.predict(images, on_error="skip")
     assert (first.label, second, third.label) == ("red", None, "blue")
     assert [record.getMessage() for record in caplog.records] == [
-        f"{images[1]}: there is no such file; check the path; it is skipped"
+        f"{images[1]} does not exist; check the path; it is skipped"
     ]
     assert model.predict(images[1], on_error="skip") is None
     assert model.predict(images[0], on_error="skip").label == "red"
     for wanted in (images, images[1]):
-        with pytest.raises(ImageError, match="no such file"):
+        with pytest.raises(ImageError, match="does not exist"):
             model.predict(wanted, on_error="raise")
     with pytest.raises(InputError, match="on_error must be 'raise' or 'skip', got 'ignore'"):
         model.predict(images, on_error="ignore")

@@ -1,4 +1,4 @@
-"""The values of an artifact's config.json, each taken with its type and range and named in the error."""
+"""Reading the fields of an artifact's config.json with checks of their types and ranges."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ SHOWN = 60
 
 
 class Fields:
-    """An object of the document. Methods raise ValueError naming the field, what is expected and what is there."""
+    """An object of the document. Methods raise ValueError naming the field, the expected value and the actual one."""
 
     def __init__(self, values: object, path: str = "") -> None:
-        """`path`: where the object is in the document, "" for the whole."""
+        """`path`: location of the object in the document, "" for the document itself."""
         if not isinstance(values, dict):
             raise ValueError(f"{path} must be an object, got {shown(values)}")
         self.values: Mapping[str, Any] = values
         self._path = path
 
     def value(self, key: str) -> Any:
-        """Whatever is there."""
+        """Any value; raises if the field is missing."""
         if key not in self.values:
             raise ValueError(f"{self.named(key)!r} is missing")
         return self.values[key]
@@ -33,7 +33,7 @@ class Fields:
         return f"{self._path}.{key[:SHOWN]}" if self._path else key[:SHOWN]
 
     def whole(self, key: str, least: int, most: int) -> int:
-        """A whole number; true and 1.0 are none."""
+        """A whole number; true and 1.0 are refused."""
         value = self.value(key)
         if type(value) is not int or not least <= value <= most:
             expected = f"{least}" if least == most else f"a whole number from {least} to {most}"
@@ -60,7 +60,7 @@ class Fields:
         return Fields(self.value(key), self.named(key))
 
     def objects(self, key: str) -> Iterator[Fields]:
-        """The objects of a list, none where there is no such field."""
+        """The objects of a list; none if the field is missing."""
         values = self.values.get(key, [])
         if not isinstance(values, list):
             raise ValueError(f"{self.named(key)} must be a list, got {shown(values)}")
@@ -79,5 +79,5 @@ class Fields:
 
 
 def shown(value: object) -> str:
-    """The beginning of a value, for an error."""
+    """The beginning of a value, for an error message."""
     return beginning(repr(value), SHOWN)

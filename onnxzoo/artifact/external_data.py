@@ -1,7 +1,7 @@
-"""Finding references from an ONNX file to other files, wherever in it they are.
+"""Finding references from an ONNX file to other files, anywhere in it.
 
-An ONNX file may keep tensors in files beside it. Engines follow such references wherever they lead, unchecked, so
-artifacts may not have any. This walks the messages down to the tensors and looks at two fields of each.
+An ONNX file may store tensors in other files. Engines follow such references without checking where they lead, so
+artifacts may not contain any. This module walks the messages down to the tensors and checks two fields of each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_DEPTH = 64
 def has_external_data(data: Data, start: int, end: int, message: str = "Model", depth: int = 0) -> bool:
     """Whether a tensor of the message in data[start:end] refers to another file.
 
-    Raises ValueError or IndexError where the bytes are no such message.
+    Raises ValueError or IndexError if the bytes are not such a message.
     """
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
@@ -40,5 +40,5 @@ def has_external_data(data: Data, start: int, end: int, message: str = "Model", 
 
 
 def is_external(data: Data, field: int, first: int) -> bool:
-    """Whether this field of a tensor says that its data lie in another file."""
+    """Whether this field of a tensor says that its data is in another file."""
     return field == EXTERNAL_DATA or (field == DATA_LOCATION and varint(data, first)[0] != 0)

@@ -1,6 +1,6 @@
-"""One file of an artifact: what config.json announces of it, where it may lie, whether it is that file.
+"""One file of an artifact: its entry in config.json, where it may be, and whether it matches its entry.
 
-A path in config.json comes from whoever made the artifact, and is read on every system: it must be plain on all.
+Paths in config.json are untrusted and are read on every operating system, so they must be safe on all of them.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from ..files import sha256_of
 from .config_fields import Fields, shown
 
 MAX_FILE_BYTES = 2**31
-"""Of any file: an ONNX model that is one file is a Protocol Buffers message, which cannot be longer."""
+"""Maximum size of any file: an ONNX model in one file is a Protocol Buffers message, which cannot be larger."""
 
 MAX_PATH_BYTES = 255
-"""Of a path in config.json: what every file system takes as a single name."""
+"""Maximum length of a path in config.json, which every file system accepts for a single name."""
 
 MAX_WEIGHTS_BITS = 64
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# Later versions may have further precisions than this one: they are listed, and not run.
+# Later versions may have more precisions than this one; those are listed but cannot be run.
 _PRECISION = re.compile(r"[a-z][a-z0-9_]{0,15}")
-# Besides what leads elsewhere (\\ and : on Windows), what Windows has no names for.
+# \\ and : lead elsewhere on Windows; Windows does not allow the others in names.
 _NOT_IN_NAMES = frozenset('\\:*?"<>|')
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFile:
-    """A file as config.json announces it: path relative to the folder, SHA-256, size in bytes.
+    """A file's entry in config.json: path relative to the folder, SHA-256, size in bytes.
 
-    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`. `weights_bits`: how many of its bits an int8 file's
-    weights use; 8 are right only on CPUs with VNNI or the like, None where the file does not say.
+    `precision` is set for ONNX files: `fp32`, `fp16`, `int8`. `weights_bits`: how many bits the weights of an int8 file
+    use, None if not stated; with 8, results are correct only on CPUs with VNNI or the like.
     """
 
     path: str
@@ -43,7 +43,7 @@ class ArtifactFile:
     weights_bits: int | None = None
 
     def problem(self, found: Path) -> str | None:
-        """What is wrong with the file at `found`, size first, as that takes no reading; None: it is this one."""
+        """How the file at `found` differs from its entry, None if it does not; the size is checked first."""
         size = found.stat().st_size
         if size != self.bytes:
             return f"has {size} bytes, expected {self.bytes}"
@@ -54,10 +54,10 @@ class ArtifactFile:
 
 
 def parse_file(path: str, values: Fields) -> ArtifactFile:
-    """Read an entry of `files` in config.json.
+    """Parse an entry of `files` in config.json.
 
-    Raises ArtifactError for a path that leads outside the artifact's folder or is no plain name everywhere, ValueError
-    for a hash or size that cannot be one, and for an ONNX file that is not called so (engines know formats by name).
+    Raises ArtifactError for a path that leads outside the artifact's folder or is not a plain name on every system,
+    ValueError for an invalid hash or size, and for an ONNX file not named *.onnx (engines tell formats by name).
     """
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts) or _NOT_IN_NAMES & set(path):
@@ -79,10 +79,10 @@ def parse_file(path: str, values: Fields) -> ArtifactFile:
 
 
 def may_lie_at(found: Path, folder: Path) -> bool:
-    """Whether the file, all links followed, is one of the artifact folder's own.
+    """Whether the file, after following all links, belongs to the artifact folder.
 
-    A snapshot in huggingface_hub's cache, REPO/snapshots/COMMIT, is made of links: to blobs of that repo, and these to
-    blobs that repos share. They count as its own; a link to anywhere else does not.
+    A snapshot in huggingface_hub's cache, REPO/snapshots/COMMIT, consists of links to blobs of that repo, which may be
+    links to blobs shared by repos. Those belong to it; the target of any other link does not.
     """
     folder = folder.resolve()
     roots = [folder]

@@ -1,13 +1,13 @@
-"""The artifact: one folder that holds everything needed to run one model.
+"""The artifact: one folder with everything needed to run one model.
 
     config.json               what programs need: classes, architecture, image size, preprocessing, source, files
-    preprocessor_config.json  the preprocessing in the words of transformers' image processors
+    preprocessor_config.json  the preprocessing in the format of transformers' image processors
     onnx/model.onnx           fp32; further precisions as model_fp16.onnx, model_int8.onnx
     conformance.npz           a few inputs and the reference's outputs, recorded when the artifact was made
     README.md                 model card (not listed under `files`: it may be edited)
 
 This module reads such a folder and checks it; `onnxzoo.exports` writes it. Everything in the folder
-is untrusted: paths may not leave it, sizes and hashes must be those that config.json announces.
+is untrusted: paths may not leave it, sizes and hashes must match config.json.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ PREPROCESSOR_FILE = "preprocessor_config.json"
 CONFORMANCE_FILE = "conformance.npz"
 CARD_FILE = "README.md"
 MODEL_FILES: Mapping[str, str] = {name: one.file for name, one in PRECISIONS.items() if one.file is not None}
-"""Path of the ONNX file, by the precisions that have one."""
+"""Path of the ONNX file by precision, for precisions that have one."""
 INPUT_NAME = "pixel_values"
-"""Of the ONNX file's input and of the array in conformance.npz: transformers', optimum's and transformers.js's word."""
+"""Name of the ONNX file's input and of the array in conformance.npz, as in transformers, optimum, transformers.js."""
 OUTPUT_NAMES = ("logits", "embedding")
 MAX_CONFIG_BYTES = 2 * 2**20
 MAX_CLASSES = 100_000
 MAX_FILES = 256
 MAX_COUNT = 10**12
-"""Of images and the like."""
+"""Maximum count of images and the like."""
 MAX_NUMBER = 1e30
-"""Of differences between outputs."""
+"""Maximum difference between outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
-    """A validation that passed, as config.json keeps it under `validations`; `onnxzoo.validators` writes it.
+    """A passed validation, stored under `validations` in config.json; `onnxzoo.validators` writes it.
 
     `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`.
     `reference`: what it was compared with, `conformance` (recorded when the artifact was made), `paddle` or `exact`
@@ -82,16 +82,16 @@ class ValidationRecord:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What a later record must share with this one to replace it."""
+        """A later record with the same key replaces this one."""
         return "validation", self.engine, self.device, self.precision, self.reference
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecord:
-    """An accuracy that was measured, as config.json keeps it under `evaluations`; `onnxzoo eval --record` writes it.
+    """A measured accuracy, stored under `evaluations` in config.json; `onnxzoo eval --record` writes it.
 
-    `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`. `dataset`: what
-    it was measured on, in words; `images`: how many. `top1`, `top5`: fractions in [0, 1]. `date`: UTC, ISO 8601.
+    `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`. `dataset`:
+    description of the images; `images`: their number. `top1`, `top5`: fractions in [0, 1]. `date`: UTC, ISO 8601.
     """
 
     engine: str
@@ -107,7 +107,7 @@ class EvaluationRecord:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What a later record must share with this one to replace it."""
+        """A later record with the same key replaces this one."""
         return "evaluation", self.engine, self.device, self.precision, self.dataset
 
 
@@ -115,9 +115,9 @@ class EvaluationRecord:
 class Artifact:
     """An artifact folder whose config.json has been read and checked (the other files have not).
 
-    `id2label[i]` names class i. `source` and `tools` are the provenance as config.json holds it;
-    `config` is the whole document, with the keys that this version does not know. `trust`: which graphs its ONNX files
-    may be, see `onnxzoo.artifact.onnx_checks`.
+    `id2label[i]` names class i. `source` and `tools` are the provenance from config.json; `config` is the whole
+    document, including keys unknown to this version. `trust`: which graphs are accepted in its ONNX files, see
+    `onnxzoo.artifact.onnx_checks`.
     """
 
     folder: Path
@@ -159,15 +159,15 @@ class Artifact:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that there is an ONNX file for."""
+        """Precisions with an ONNX file."""
         return tuple(file.precision for file in self.files.values() if file.precision)
 
     def validated(self, precision: str) -> tuple[ValidationRecord, ...]:
-        """The validations that this precision's ONNX file passed as config.json lists it now."""
+        """The validations that the ONNX file now listed for this precision has passed."""
         return tuple(one for one in self.validations if self._is_current(one, precision))
 
     def evaluated(self, precision: str) -> tuple[EvaluationRecord, ...]:
-        """The accuracies measured with this precision's ONNX file as config.json lists it now."""
+        """The accuracies measured with the ONNX file now listed for this precision."""
         return tuple(one for one in self.evaluations if self._is_current(one, precision))
 
     def _is_current(self, record: ValidationRecord | EvaluationRecord, precision: str) -> bool:
@@ -176,25 +176,25 @@ class Artifact:
 
     @property
     def fetched_files(self) -> tuple[ArtifactFile, ...]:
-        """Of what config.json lists, the files that an artifact has by its format: no others leave or enter here."""
+        """The files listed in config.json that belong to the artifact format; only these are up- or downloaded."""
         known = (PREPROCESSOR_FILE, CONFORMANCE_FILE)
         return tuple(file for file in self.files.values() if file.precision or file.path in known)
 
     def announced_model(self, precision: str) -> ArtifactFile | None:
-        """The ONNX file of this precision as config.json announces it; None when the artifact has no such precision."""
+        """The entry of this precision's ONNX file in config.json; None if the artifact has no such precision."""
         return next((file for file in self.files.values() if file.precision == precision), None)
 
     def model_file(self, precision: str = FP32) -> Path:
         """The verified ONNX file of this precision.
 
-        Raises InputError when the artifact has no such precision, ArtifactError when the file is
-        missing, is not the one that config.json announces, refers to data in other files, has other inputs or outputs
-        than config.json implies, or, but for `trust` `any`, is not a graph of the known operators.
+        Raises InputError if the artifact has no such precision, ArtifactError if the file is missing, does not match
+        config.json, refers to data in other files, has other inputs or outputs than config.json implies, or, unless
+        `trust` is `any`, is not a graph of the known operators.
         """
         return self.checked_graph(self.verified(self.required_model(precision).path))
 
     def checked_graph(self, found: Path) -> Path:
-        """The artifact's ONNX file at `found`, which is known to have the announced bytes, when its graph may be run.
+        """Return `found`, an ONNX file with verified bytes, if its graph may be run.
 
         Raises ArtifactError as `model_file` does.
         """
@@ -217,20 +217,21 @@ class Artifact:
         )
 
     def required_model(self, precision: str) -> ArtifactFile:
-        """The ONNX file of this precision as config.json announces it; raises InputError where there is none."""
+        """The entry of this precision's ONNX file in config.json; raises InputError if there is none."""
         file = self.announced_model(precision)
         if file is None:
-            raise InputError(f"{self.name} has no {precision!r} model; it has {', '.join(self.precisions) or 'none'}")
+            others = ", ".join(self.precisions) or "none"
+            raise InputError(f"{self.name} has no {precision!r} model; available precisions: {others}")
         return file
 
     def verified(self, path: str) -> Path:
-        """The file at this relative path, once its size and SHA-256 are found to be as announced.
+        """The file at this relative path, after checking its size and SHA-256.
 
         Raises ArtifactError naming the file.
         """
         announced = self.files.get(path)
         if announced is None:
-            raise ArtifactError(f"{self.config_file} lists no file {path!r}; the artifact is incomplete")
+            raise ArtifactError(f"{self.config_file} does not list {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
         if not found.is_file():
             raise ArtifactError(
@@ -247,7 +248,7 @@ class Artifact:
         return found
 
     def verify(self) -> None:
-        """Check every file that config.json lists as if it were opened; raises ArtifactError naming the first bad."""
+        """Check every file listed in config.json as on opening it; raises ArtifactError naming the first bad one."""
         for path, file in self.files.items():
             if file.precision is not None and file.precision in MODEL_FILES:
                 self.model_file(file.precision)
@@ -256,26 +257,26 @@ class Artifact:
 
 
 def documented_entry(artifact: Artifact) -> ModelEntry | None:
-    """The registry's entry, if its accuracy is about this model's classes, as it is not after fine-tuning to others."""
+    """The registry's entry if its accuracy applies to this model's classes, which differ after fine-tuning."""
     entry = models().get(artifact.name)
     return entry if entry is not None and artifact.id2label == labels(entry.labels) else None
 
 
 def is_artifact(folder: Path) -> bool:
-    """Whether the folder looks like an artifact: it has a config.json."""
+    """Whether the folder looks like an artifact, which has a config.json."""
     return (folder / CONFIG_FILE).is_file()
 
 
 def read_artifact(folder: Path, trust: Trust = KNOWN) -> Artifact:
-    """Read and check the config.json of an artifact folder. `trust`: which graphs its ONNX files may be.
+    """Read and check the config.json of an artifact folder. `trust`: which graphs are accepted in its ONNX files.
 
-    Raises ArtifactError when there is none, or it is malformed, unsafe or of a newer schema.
+    Raises ArtifactError if config.json is missing, malformed, unsafe or of a newer schema.
     """
     return dataclasses.replace(parse_config(folder, config_bytes(folder)), trust=trust)
 
 
 def config_bytes(folder: Path) -> bytes:
-    """The config.json of an artifact folder as it is; raises ArtifactError when there is none of a sensible size."""
+    """The bytes of an artifact's config.json; raises ArtifactError if it is missing or too large."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
@@ -290,7 +291,7 @@ def config_bytes(folder: Path) -> bytes:
 
 
 def parse_config(folder: Path, data: bytes) -> Artifact:
-    """The artifact in `folder` as these bytes of its config.json describe it; raises as `read_artifact` does."""
+    """The artifact in `folder` described by these bytes of its config.json; raises as `read_artifact` does."""
     path = folder / CONFIG_FILE
     try:
         config = parse_json(data)
@@ -353,11 +354,11 @@ def _names(id2label: Fields) -> tuple[str, ...]:
 
 def _files(listed: Fields) -> dict[str, ArtifactFile]:
     if len(listed.values) > MAX_FILES:
-        raise ValueError(f"files must be up to {MAX_FILES}, got {len(listed.values)}")
+        raise ValueError(f"files must list up to {MAX_FILES} files, got {len(listed.values)}")
     files = {path: parse_file(path, listed.object(path)) for path in listed.values}
     precisions = [file.precision for file in files.values() if file.precision is not None]
     if len(set(precisions)) < len(precisions):
-        raise ValueError(f"files must hold one ONNX file a precision, got {', '.join(map(str, precisions))}")
+        raise ValueError(f"files must list one ONNX file per precision, got {', '.join(map(str, precisions))}")
     return files
 
 

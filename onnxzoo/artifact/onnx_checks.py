@@ -1,8 +1,8 @@
-"""What an artifact's ONNX file may be, checked when it is loaded and before an engine sees it.
+"""Checks of an artifact's ONNX file when it is loaded, before an engine opens it.
 
-Engines run whatever a file asks for: loops without end, tensors without bound, data from other files. The graphs that
-onnxzoo makes consist of a few operators, in none of which that can be said; anything else is refused unless the
-user says otherwise. Nothing but the structure is read: a file of 200 MB takes milliseconds.
+Engines run whatever a file asks for: infinite loops, unbounded tensors, data from other files. The graphs that onnxzoo
+makes consist of a few operators that cannot express any of these; other graphs are refused unless the user trusts them.
+Only the structure is read, so a file of 200 MB takes milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .onnx_graph import FLOAT, INT64, Graph, RefusedError, UnsafeError, Value, r
 from .onnx_shapes import check_sizes
 
 Trust: TypeAlias = Literal["known", "any"]
-"""`known`: only graphs of the operators of onnxzoo's own artifacts, of bounded size. `any`: whatever engines run."""
+"""`known`: only graphs of bounded size with the operators of onnxzoo's own artifacts. `any`: whatever engines run."""
 
 KNOWN: Trust = "known"
 ANY: Trust = "any"
@@ -30,10 +30,10 @@ HINT = "if you trust its author, load it with trust='any' (--trust any)"
 OPERATORS: Mapping[int, frozenset[str]] = {
     1: frozenset(
         {
-            # The two families as they are exported.
+            # The exported graphs of the two families.
             "Add", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Max", "Mul", "ReduceL2",
             "ReduceMean", "Relu", "Reshape", "Softmax", "Split", "Transpose",
-            # What converters to fp16 and quantisers (QDQ) add to them or turn them into.
+            # Operators that conversion to fp16 and quantisation (QDQ) add.
             "Cast", "Constant", "DequantizeLinear", "Gemm", "Identity", "QuantizeLinear",
         }
     )
@@ -41,19 +41,19 @@ OPERATORS: Mapping[int, frozenset[str]] = {
 """Operators of ai.onnx that an artifact's graph may have, by the schema version of its config.json."""
 
 CAST_TYPES = frozenset({6, INT64}).union(*(precision.element_types for precision in PRECISIONS.values()))
-"""int32, int64 and the types of the precisions: what Cast may make; text is not among them."""
+"""Types that Cast may convert to: int32, int64 and those of the precisions, but not strings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a model takes and gives; None in a shape is the batch size. All are float32."""
+    """Inputs and outputs of a model, all float32; None in a shape is the batch size."""
 
     inputs: Mapping[str, tuple[int | None, ...]]
     outputs: Mapping[str, tuple[int | None, ...]]
 
 
 def require_trust(trust: str) -> Trust:
-    """`trust` if it is one of the two words; raises InputError."""
+    """Return `trust` if it is valid, else raise InputError."""
     for one in get_args(Trust):
         if trust == one:
             return one  # type: ignore[no-any-return]
@@ -61,7 +61,7 @@ def require_trust(trust: str) -> Trust:
 
 
 class InputsError(UnsafeError):
-    """Internal: the graph has other inputs, whose `names` these are."""
+    """Internal: the graph has other inputs than expected; `names` are theirs."""
 
     def __init__(self, names: Collection[str], expected: Collection[str]) -> None:
         super().__init__(f"has the inputs {sorted(names)[:5]}, expected {sorted(expected)}")
@@ -76,10 +76,10 @@ def check_onnx(
     trust: Trust = KNOWN,
     advice: Callable[[Collection[str]], str] = lambda _names: "",
 ) -> None:
-    """Raise ArtifactError unless the ONNX file has this interface and, but for trust `any`, only what artifacts have.
+    """Raise ArtifactError unless the ONNX file has this interface and, except for trust `any`, only known operators.
 
-    Data in other files are refused in either case: they would be read from wherever the file says. `advice`: what ends
-    the error's message where the graph has inputs of other names, which it is given.
+    Data in other files is refused in either case, as it would be read from wherever the file says. `advice`: given the
+    names of the graph's inputs, returns the end of the error message for a graph with inputs of other names.
     """
     if file.stat().st_size == 0:
         raise ArtifactError(f"{file} is empty, expected an ONNX model")
@@ -87,7 +87,7 @@ def check_onnx(
         try:
             if trust == ANY:
                 if has_external_data(data, 0, len(data)):
-                    raise UnsafeError("keeps data in other files; an artifact's model must be one whole file")
+                    raise UnsafeError("stores data in other files; an artifact's model must be a single file")
                 _check_interface(read_interface(data), interface, exact=False)
             else:
                 graph = read_graph(data)
@@ -100,7 +100,7 @@ def check_onnx(
                 hint = advice(error.names)
             raise ArtifactError(f"{file} {error}{hint}") from None
         except (IndexError, ValueError, KeyError):
-            raise ArtifactError(f"{file} is not an ONNX model: its structure is damaged") from None
+            raise ArtifactError(f"{file} is not a valid ONNX model; its structure is damaged") from None
 
 
 def _check_operators(graph: Graph, allowed: frozenset[str]) -> None:
@@ -113,8 +113,8 @@ def _check_operators(graph: Graph, allowed: frozenset[str]) -> None:
 
 
 def _check_interface(graph: Graph, interface: Interface, *, exact: bool) -> None:
-    """`exact`: there may be no other outputs, and none may lack but the first."""
-    # Files of an IR version before 4 list their constants among the inputs.
+    """`exact`: no other outputs are allowed, and only the first may be missing."""
+    # Files of IR versions before 4 list their constants among the inputs.
     given = {name: value for name, value in graph.inputs.items() if name not in graph.constants}
     if given.keys() != interface.inputs.keys():
         raise InputsError(given.keys(), interface.inputs.keys())
@@ -129,7 +129,7 @@ def _check_interface(graph: Graph, interface: Interface, *, exact: bool) -> None
 
 
 def _fits(value: Value, expected: tuple[int | None, ...]) -> bool:
-    """Whether a value may be float32 of this shape; a batch size may be fixed, and lengths may be left open."""
+    """Whether a value can be float32 of this shape; the batch size may be fixed, and sizes may be unspecified."""
     if value.kind != FLOAT or value.shape is None:
         return value.kind == FLOAT
     return len(value.shape) == len(expected) and all(

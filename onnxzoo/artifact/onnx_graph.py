@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: inputs, outputs, nodes and constants, without the bytes of the weights."""
+"""Reading the inputs, outputs, nodes and constants of an ONNX file, without the bytes of the weights."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from .external_data import is_external
 from .onnx_wire import Data, fields, integers, signed, text, varint
 
 FLOAT, INT64 = 1, 7
-"""Element types as TensorProto numbers them."""
+"""Element types of TensorProto."""
 
 MAX_SHAPE_VALUES = 64
-"""Constants of so many integers may be shapes, sizes or axes, and are kept."""
+"""Integer constants of up to this many values may be shapes, sizes or axes, so their values are kept."""
 
 
 MAX_OPSET = 1000
-"""ONNX's operator sets are at 27. OpenVINO counts down, one by one, from the version that a file states."""
+"""The latest ONNX opset is 27. OpenVINO counts down one by one from the version that a file states."""
 
 
 class RefusedError(Exception):
-    """Internal: why a graph is not one of ours; a clause that goes on from the file's name."""
+    """Internal: why a graph is refused; the message follows the file's name."""
 
 
 class UnsafeError(RefusedError):
-    """Internal: what is refused whoever is trusted."""
+    """Internal: why a graph is refused even with trust `any`."""
 
 
 class Node(NamedTuple):
-    """An operator; `ints` has the attributes that are whole numbers or lists of them."""
+    """A node; `ints` has the attributes that are whole numbers or lists of them."""
 
     operator: str
     inputs: list[str]
@@ -39,7 +39,7 @@ class Node(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """An initializer: element type, shape, and its values when they are few whole numbers."""
+    """An initializer: element type, shape, and its values if they are a few whole numbers."""
 
     kind: int
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class Constant(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An input or output. `kind` is None when it is not a tensor, `shape` when it has none; None in it: any length."""
+    """An input or output. `kind` is None if it is not a tensor, `shape` if unspecified; None in it is any size."""
 
     kind: int | None
     shape: tuple[int | None, ...] | None
@@ -64,7 +64,7 @@ class Graph:
 
 
 def read_interface(data: Data) -> Graph:
-    """Only the inputs and outputs, and the constants' names, as older files list these among the inputs."""
+    """Read only the inputs, the outputs and the constants' names, which older files list among the inputs."""
     graph = Graph()
     for number, first, last in _graph_fields(data, others=True):
         if number == 5:
@@ -75,11 +75,11 @@ def read_interface(data: Data) -> Graph:
 
 
 def read_graph(data: Data) -> Graph:
-    """The whole graph.
+    """Read the whole graph.
 
-    Raises RefusedError for what hides nodes or data: local functions, training graphs, graphs and sparse tensors as
-    attributes, operators of other domains, data in other files, tensors that claim more values than they have bytes.
-    Raises ValueError or IndexError where the bytes are no such message.
+    Raises RefusedError for anything that can hide nodes or data: local functions, training graphs, graphs and sparse
+    tensors as attributes, operators of other domains, data in other files, tensors with more values than bytes.
+    Raises ValueError or IndexError if the bytes are not such a message.
     """
     graph = Graph()
     for number, first, last in _graph_fields(data, others=False):
@@ -96,7 +96,7 @@ def read_graph(data: Data) -> Graph:
 
 
 def _graph_fields(data: Data, *, others: bool) -> Iterator[tuple[int, int, int]]:
-    """The fields of the main graph. It may come in several pieces, which readers of Protocol Buffers join."""
+    """The fields of the main graph, which may come in several pieces that Protocol Buffers parsers join."""
     found = False
     for number, first, last in fields(data, 0, len(data)):
         if number == 7:
@@ -142,7 +142,7 @@ def _attribute(data: bytes, start: int, end: int, ints: dict[str, list[int]], ou
             numbers += integers(data, first, last)
         elif number in (5, 10):
             constant = _tensor(data, first, last)[1]
-            if outputs:  # the operator Constant; others of ours have no tensors as attributes
+            if outputs:  # the operator Constant; none of our other operators has tensors as attributes
                 graph.constants[outputs[0]] = constant
         elif number in (6, 11):
             raise RefusedError("has graphs within its operators (loops or branches)")
@@ -166,10 +166,10 @@ def _tensor(data: Data, start: int, end: int) -> tuple[str, Constant]:
         elif number == 9:
             raw = first, last
         elif number in (13, 14) and is_external(data, number, first):
-            raise UnsafeError("keeps data in other files; an artifact's model must be one whole file")
+            raise UnsafeError("stores data in other files; an artifact's model must be a single file")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count > end - start:
-        raise RefusedError(f"has a tensor {name!r} of shape {shape}, for which it has no data")
+        raise RefusedError(f"has a tensor {name!r} of shape {shape} with too little data")
     values = None
     if kind == INT64 and count <= MAX_SHAPE_VALUES:
         if raw is not None and raw[1] - raw[0] == 8 * count:
@@ -209,7 +209,7 @@ def _value(data: Data, start: int, end: int) -> tuple[str, Value]:
 
 
 def _single(data: Data, start: int, end: int) -> dict[int, tuple[int, int]]:
-    """The fields of a message that has each at most once; of two, readers join some and take the last of others."""
+    """The fields of a message, each at most once; parsers join some repeated fields and take the last of others."""
     found: dict[int, tuple[int, int]] = {}
     for number, first, last in fields(data, start, end):
         if number in found:

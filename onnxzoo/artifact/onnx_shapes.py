@@ -1,8 +1,7 @@
-"""How large everything becomes that a graph computes, from the shapes alone and before an engine sees the file.
+"""Bounds on the size of everything that a graph computes, inferred from shapes before an engine opens the file.
 
-A small file can ask for any amount of memory or time: an outer product of two vectors, a chain of them. The shapes of
-all results for one image are worked out here by the operators' definitions (onnx/docs/Operators.md, opset 17), and
-bounded.
+A small file can ask for any amount of memory or time, for example by a chain of outer products. The shapes of all
+results for one image are inferred here by the operators' definitions (onnx/docs/Operators.md, opset 17) and bounded.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from .onnx_graph import Constant, Graph, Node, RefusedError
 
 Shape: TypeAlias = tuple[int, ...]
 Result: TypeAlias = tuple[list[Shape], int]
-"""Shapes of a node's outputs, and its multiply-accumulates beyond one a result."""
+"""Shapes of a node's outputs, and its multiply-accumulates beyond one per output value."""
 
 MAX_VALUES = 2**28
-"""Numbers in one result for one image, 1 GiB in float32. swinv2_large_w24, the largest, has 32 million."""
+"""Maximum values of one result for one image, 1 GiB in float32. swinv2_large_w24, the largest, has 32 million."""
 
 MAX_OPERATIONS = 2**42
-"""Multiply-accumulates and results of one image. swinv2_large_w24 has 1.2e11; 4.4e12 take a minute on two cores."""
+"""Maximum multiply-accumulates plus values per image. swinv2_large_w24 has 1.2e11; 4.4e12 take a minute on 2 cores."""
 
 
 def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes of the graph's outputs for these shapes of its inputs.
 
-    Raises RefusedError when a result or the sum of all is too large, or shapes do not fit each other.
+    Raises RefusedError if a result or the sum of all is too large, or if shapes do not match.
     """
     shapes: dict[str, Shape] = {name: constant.shape for name, constant in graph.constants.items()} | dict(inputs)
     operations = 0
@@ -39,7 +38,7 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
             operations += values
             if values > MAX_VALUES:
                 raise RefusedError(
-                    f"computes {values} numbers at once for an image (operator {node.operator}); "
+                    f"computes {values} values at once for an image (operator {node.operator}); "
                     f"expected up to {MAX_VALUES}"
                 )
             if name in shapes:
@@ -53,9 +52,9 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
 
 
 def _in_order(nodes: Iterable[Node], known: Mapping[str, Shape]) -> Iterator[Node]:
-    """Each node once its inputs are among `known`, to which the caller adds the outputs of every node that it gets.
+    """Yield each node once its inputs are in `known`, to which the caller adds the outputs of every yielded node.
 
-    ONNX asks for this order in the file, but converters append nodes at its end, and engines take them.
+    ONNX requires topological order in the file, but converters append nodes at the end, and engines accept that.
     """
     waiting: dict[str, list[Node]] = {}
     for following in nodes:
@@ -66,7 +65,7 @@ def _in_order(nodes: Iterable[Node], known: Mapping[str, Shape]) -> Iterator[Nod
             if missing is not None:
                 waiting.setdefault(missing, []).append(node)
                 continue
-            if node.operator != "Constant":  # whose value is among the constants
+            if node.operator != "Constant":  # its value is among the constants
                 yield node
             if waiting:
                 ready += [one for name in node.outputs for one in waiting.pop(name, ())]
@@ -86,7 +85,7 @@ Rule: TypeAlias = Callable[[Node, list[Shape], Mapping[str, Constant]], Result]
 
 
 def _same(node: Node, given: list[Shape], _: Mapping[str, Constant]) -> Result:
-    # Scales and zero points: none may be larger than an axis, or engines would spread the first input over them.
+    # Scales and zero points must not exceed an axis, or engines would broadcast the first input to them.
     for shape in given[1:]:
         if len(shape) > 1 or (shape and shape[0] not in (1, *given[0])):
             raise ValueError("inputs that do not fit")
@@ -94,7 +93,7 @@ def _same(node: Node, given: list[Shape], _: Mapping[str, Constant]) -> Result:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The shape of an elementwise result (onnx/docs/Broadcasting.md); raises ValueError where there is none."""
+    """The shape of an elementwise result (onnx/docs/Broadcasting.md); raises ValueError if the shapes do not match."""
     if len(shapes) == 2 and (shapes[0] == shapes[1] or shapes[1] in ((), shapes[0][-1:])):  # nearly all
         return shapes[0]
     rank = max(map(len, shapes))
@@ -216,4 +215,4 @@ _RULES: Mapping[str, Rule] = {
     "Split": _split,
     "Conv": _conv,
 }
-"""The operators whose results have another shape than their first input."""
+"""The operators whose results differ in shape from their first input."""

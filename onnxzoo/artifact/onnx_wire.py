@@ -1,7 +1,7 @@
-"""The wire format of ONNX files, read and written without the onnx package and without reading the weights.
+"""Parsing and writing the wire format of ONNX files without the onnx package and without reading the weights.
 
 An ONNX file is one Protocol Buffers message (onnx/onnx.proto); the encoding is described at
-protobuf.dev/programming-guides/encoding. Whoever reads a message here gets its fields as places in the file.
+protobuf.dev/programming-guides/encoding. Fields are returned as positions in the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 def fields(data: Data, position: int, end: int) -> Iterator[Field]:
     """The fields of the message in data[position:end], in the file's order.
 
-    Raises ValueError or IndexError where the bytes are no such message.
+    Raises ValueError or IndexError if the bytes are not such a message.
     """
     while position < end:
         key = data[position]
@@ -30,7 +30,7 @@ def fields(data: Data, position: int, end: int) -> Iterator[Field]:
             key, position = varint(data, position)
         kind, number = key & 7, key >> 3
         if key >= 1 << 32 or not number:
-            # Engines' readers drop the bits beyond: what looks like another field here is one of theirs.
+            # Engines' parsers drop the upper bits, so they would read this as one of the valid fields.
             raise ValueError("a field number that cannot be")
         if kind == LENGTH:
             length = data[position]
@@ -67,13 +67,13 @@ def varint(data: Data, position: int) -> tuple[int, int]:
 
 
 def signed(data: Data, first: int) -> int:
-    """The int64 at `first`, which the format spells as the uint64 of the same bits."""
+    """The int64 at `first`, which the format encodes as the uint64 of the same bits."""
     value = varint(data, first)[0]
     return value - (1 << 64) if value >> 63 else value
 
 
 def integers(data: Data, first: int, last: int) -> list[int]:
-    """One int64, or several that are packed into one field."""
+    """One int64, or several packed into one field."""
     found = []
     while first < last:
         value, first = varint(data, first)
@@ -82,7 +82,7 @@ def integers(data: Data, first: int, last: int) -> list[int]:
 
 
 def text(data: Data, first: int, last: int) -> str:
-    """A name; raises UnicodeDecodeError (a ValueError) where it is not UTF-8."""
+    """A name; raises UnicodeDecodeError (a ValueError) if it is not UTF-8."""
     return data[first:last].decode("utf-8")
 
 

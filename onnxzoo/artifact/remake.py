@@ -1,4 +1,4 @@
-"""The command that makes an artifact, for weights that were just trained and for artifacts that are out of date."""
+"""The command that exports an artifact, for newly trained weights and for outdated artifacts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from .folder import Artifact
 
 OLD_INPUT_NAME = "image"
-"""What onnxzoo called the ONNX input at first. Nothing was published under this name."""
+"""Former name of the ONNX input; nothing was published with it."""
 
 
 def export_command(
     entry: ModelEntry, *, weights: str | Path | None, labels: Path | None, image_size: int, out: Path
 ) -> str:
-    """The `onnxzoo export` that makes the artifact `out`, for a shell.
+    """The `onnxzoo export` command, quoted for a shell, that makes the artifact `out`.
 
-    `weights`: None for the registry's checkpoint. `labels`: None for the names that an export gives by itself.
-    `image_size`: in pixels; said where it is not the model's.
+    `weights`: None for the registry's checkpoint. `labels`: None for the default names of an export.
+    `image_size`: in pixels; part of the command if it is not the model's own.
     """
     words: list[str | Path | int] = ["onnxzoo", "export", entry.name]
     if weights is not None:
@@ -35,7 +35,7 @@ def export_command(
 
 
 def hub_repo_of(folder: Path) -> str | None:
-    """USER/NAME of the Hub repo that this folder of huggingface_hub's cache is a copy of; None for other folders."""
+    """USER/NAME of the Hub repo if this folder is a snapshot in huggingface_hub's cache, else None."""
     resolved = folder.resolve()
     repo = resolved.parent.parent.name
     if resolved.parent.name != "snapshots" or not repo.startswith("models--"):
@@ -44,13 +44,13 @@ def hub_repo_of(folder: Path) -> str | None:
 
 
 def renewal(artifact: Artifact, inputs: Collection[str]) -> str:
-    """How to get an artifact anew whose ONNX file has these inputs, as the end of a sentence.
+    """How to renew an artifact whose ONNX file has these inputs, as the end of a sentence.
 
-    Empty unless it is only the name of the input that is out of date.
+    Empty unless the outdated name of the input is the only problem.
     """
     if set(inputs) != {OLD_INPUT_NAME}:
         return ""
-    outdated = ": an older onnxzoo made it"
+    outdated = ", because an older onnxzoo made it"
     if repo_id := hub_repo_of(artifact.folder):
         return f"{outdated}; when its author has published it again, run: onnxzoo download {repo_id}"
     entry = models().get(artifact.name)
@@ -66,4 +66,4 @@ def renewal(artifact: Artifact, inputs: Collection[str]) -> str:
         image_size=artifact.image_size,
         out=artifact.folder,
     )
-    return f"{outdated}; make it anew: {command}"
+    return f"{outdated}; make it again: {command}"

@@ -82,9 +82,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_preprocessor_config(folder: Path, preprocess: Preprocess) -> None:
-    """Write the preprocessing in the words of transformers' image processors.
+    """Write the preprocessing in the format of transformers' image processors.
 
-    BitImageProcessor is the one that resizes the short side and then crops the centre, as we do.
+    BitImageProcessor resizes the short side and then crops the centre, as we do.
     """
     document = {
         "image_processor_type": "BitImageProcessor",
@@ -104,7 +104,7 @@ def write_preprocessor_config(folder: Path, preprocess: Preprocess) -> None:
 
 
 def described_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """What config.json says of the files in `folder` that an artifact has: SHA-256, size, and precision of a model."""
+    """The entries for config.json of the artifact's files in `folder`: SHA-256, size, and precision of a model."""
     precisions = {path: precision for precision, path in MODEL_FILES.items()}
     files: dict[str, dict[str, Any]] = {}
     for path in (*MODEL_FILES.values(), PREPROCESSOR_FILE, CONFORMANCE_FILE):
@@ -117,9 +117,9 @@ def described_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def add_model(folder: Path, precision: str, *, weights_bits: int | None = None) -> Artifact:
-    """List the ONNX file of this precision, which is in its place in `folder`, in config.json; whatever else stays.
+    """Add the ONNX file of this precision, already in place in `folder`, to config.json; everything else is kept.
 
-    `weights_bits`: of an int8 file's weights. Raises ArtifactError when there is no artifact, no such file, or
+    `weights_bits`: of an int8 file's weights. Raises ArtifactError if there is no artifact, no such file, or
     config.json cannot be written.
     """
     current = read_artifact(folder)
@@ -135,9 +135,9 @@ def add_model(folder: Path, precision: str, *, weights_bits: int | None = None) 
 
 
 def forget_missing(folder: Path) -> None:
-    """Take the files that are not in `folder` out of config.json, as a copy of a part of a Hub repo needs it.
+    """Remove files that are not in `folder` from config.json, which a partial copy of a Hub repo needs.
 
-    Raises ArtifactError when there is no artifact, or config.json cannot be written.
+    Raises ArtifactError if there is no artifact, or config.json cannot be written.
     """
     current = read_artifact(folder)
     here = {path: entry for path, entry in current.config["files"].items() if (folder / path).is_file()}
@@ -146,12 +146,12 @@ def forget_missing(folder: Path) -> None:
 
 
 def add_records(artifact: Artifact, records: Sequence[ValidationRecord | EvaluationRecord], *, changed: str) -> None:
-    """Add records of one kind to config.json. Whatever else the file holds stays.
+    """Add records of one kind to config.json. Everything else in the file is kept.
 
-    A record replaces an earlier one with the same `key`; those of ONNX files that are no longer there go. `changed`
-    ends the error for an artifact whose files have changed since it was read, and says what to do.
+    A record replaces an earlier one with the same `key`; records of ONNX files that no longer exist are removed.
+    `changed` ends the error message for an artifact whose files have changed since it was read, and says what to do.
 
-    Raises ArtifactError when they have, or config.json cannot be written.
+    Raises ArtifactError if they have, or config.json cannot be written.
     """
     current = read_artifact(artifact.folder)
     if current.files != artifact.files:

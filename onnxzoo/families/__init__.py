@@ -1,4 +1,4 @@
-"""The model families. All that is particular to one stands in its file here; the rest dispatches by this table."""
+"""The model families. Everything specific to a family is in its folder here; other code dispatches by this table."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in (swinv2.FAMI
 
 
 def family_named(name: str) -> Family:
-    """The family of this name; raises RegistryError, which lists those that there are."""
+    """The family of this name; raises RegistryError, which lists the known ones."""
     if name not in FAMILIES:
         raise RegistryError(f"unknown model family {beginning(str(name))!r}; known are {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 def family_of(architecture: Architecture) -> Family:
-    """The family that an architecture is of; raises RegistryError for a class that none has."""
+    """The family of an architecture; raises RegistryError for a class of no known family."""
     for family in FAMILIES.values():
         if type(architecture) is family.architecture:
             return family
@@ -42,9 +42,9 @@ def family_of(architecture: Architecture) -> Family:
 
 
 def constants(spec: ModelSpec, state: State) -> dict[str, Any]:
-    """What stands in the exported graph of `spec`: initializers by name, float32 and int32.
+    """The initializers of the exported graph of `spec` by name, float32 and int32.
 
     `state`: the parameters of a checkpoint, float32, names and layouts as in PaddleClas. Raises KeyError for a
-    parameter that it lacks.
+    missing parameter.
     """
     return family_of(spec.architecture).constants(spec, state)

@@ -1,4 +1,4 @@
-"""What a model family is to the rest of the project: an architecture, what follows from it, and a record of facts."""
+"""The interface of a model family: its architecture, and a record of everything specific to it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Constants: TypeAlias = "dict[str, npt.NDArray[Any]]"
 Naming: TypeAlias = Literal["paddle", "timm", "transformers"]
 Shape: TypeAlias = tuple[int, ...]
 Rules: TypeAlias = tuple[tuple[str, Any], ...]
-"""Patterns of a part of a name and what takes its place, in order."""
+"""Patterns for a part of a name and their replacements, in order."""
 
 MAX_STAGES = 16
 MAX_WIDTH = 4096
 MAX_HEADS = 1024
 MAX_FEATURES = 65536
-"""Characters of a value in an error."""
+"""Maximum length of a value in an error message."""
 
 
 class Architecture(ABC):
@@ -49,10 +49,10 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def size_multiple(self) -> int:
-        """Image sides must be a multiple of this many pixels."""
+        """Image sides must be a multiple of this number of pixels."""
 
     def check_image_size(self, image_size: int) -> None:
-        """Raise InputError unless the model can have square inputs of `image_size` pixels a side."""
+        """Raise InputError unless the model can take square inputs of `image_size` pixels a side."""
         if image_size <= 0 or image_size % self.size_multiple:
             raise InputError(
                 f"image_size must be a positive multiple of {self.size_multiple} for this architecture, "
@@ -62,18 +62,18 @@ class Architecture(ABC):
     def at_image_size(self, trained: int, wanted: int) -> Self:  # noqa: ARG002
         """The architecture that runs the weights of image size `trained` at image size `wanted` (pixels a side).
 
-        The same one, unless something in it grows with the image. Raises InputError for an impossible size.
+        Unchanged, unless something in it grows with the image. Raises InputError for an impossible size.
         """
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The values by name, as config.json holds them."""
+        """The values by name, as in config.json."""
         return dataclasses.asdict(cast("Any", self))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What fixes a model's graph and parameter shapes.
+    """What determines a model's graph and parameter shapes.
 
     `image_size`: side of the square input in pixels. `num_classes`: length of the logits.
     Raises InputError for a size that the architecture cannot have.
@@ -91,12 +91,12 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How a family's parameters are called elsewhere, and what becomes of them in Paddle's naming.
+    """The names of a family's parameters in other libraries, and how they map to Paddle's.
 
-    `signatures`: a pattern for each naming, of names that no other naming and family has. `rules`: for each naming the
-    replacements, in order, that lead to Paddle's names. `joined`: Paddle's attention parameters and the parts of them
-    in transformers, joined along the output axis. `buffers`: last parts of the names of constants, which models compute
-    and never take from a file. `settled`: what no single name tells, given Paddle's names by those of the file.
+    `signatures`: for each naming, a pattern of names that no other naming or family has. `rules`: for each naming, the
+    replacements, in order, that give Paddle's names. `joined`: Paddle's attention parameters and their parts in
+    transformers, joined along the output axis. `buffers`: last parts of the names of constants, which models compute
+    and never read from a file. `settled`: decides what no single name tells, given Paddle's names by those of the file.
     """
 
     signatures: Mapping[Naming, str]
@@ -110,11 +110,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family, as the table in `onnxzoo.families` holds it.
+    """One family, an entry of the table in `onnxzoo.families`.
 
-    `name`: as in models.json and config.json. `title`: as people write it. `citation`: BibTeX of its paper.
-    `constants`: what stands in the exported graph of a model, computed from a checkpoint's parameters. `fitted`: the
-    architecture and image size that the shapes of a file's buffers show, given those of the registry.
+    `name`: as in models.json and config.json. `title`: its usual spelling. `citation`: BibTeX of its paper.
+    `constants`: the initializers of a model's exported graph, computed from a checkpoint's parameters. `fitted`: the
+    architecture and image size that the shapes of a file's buffers imply, given those of the registry.
     """
 
     name: str
@@ -129,9 +129,9 @@ class Family:
 
 
 def at_image_size(spec: ModelSpec, image_size: int) -> ModelSpec:
-    """The same model for images of another size, to run with the same weights.
+    """The same model for images of another size, with the same weights.
 
-    What grows with the image is for the family to say. Raises InputError for a size that the architecture cannot have.
+    The family decides what grows with the image. Raises InputError for a size that the architecture does not support.
     """
     architecture = spec.architecture
     if image_size != spec.image_size:
@@ -146,19 +146,19 @@ def require(condition: bool, expected: str, got: object) -> None:
 
 
 def require_whole(name: str, values: tuple[Any, ...], least: int, most: int) -> None:
-    """Raise RegistryError unless all values of a field are whole numbers in `least` to `most`; bool is none."""
+    """Raise RegistryError unless all values of a field are whole numbers from `least` to `most`; bool is refused."""
     fits = all(type(value) is int and least <= value <= most for value in values)
     require(fits, f"{name} must be whole numbers from {least} to {most}", values)
 
 
 def require_numbers(name: str, values: tuple[Any, ...], least: float, most: float) -> None:
-    """Raise RegistryError unless all values of a field are numbers in `least` to `most`."""
+    """Raise RegistryError unless all values of a field are numbers from `least` to `most`."""
     fits = all(type(value) in (int, float) and least <= value <= most for value in values)
     require(fits, f"{name} must be numbers from {least:g} to {most:g}", values)
 
 
 def require_lists(architecture: Architecture, names: tuple[str, ...]) -> None:
-    """Raise RegistryError unless these fields are lists; those that every family has are checked whole."""
+    """Raise RegistryError unless these fields are lists and the fields of every family are valid."""
     for name in names:
         require(type(getattr(architecture, name)) is tuple, f"{name} must be a list", getattr(architecture, name))
     require_whole("depths", architecture.depths, 1, 256)
@@ -169,10 +169,11 @@ def require_stages(architecture: Architecture, names: tuple[str, ...]) -> None:
     """Raise RegistryError unless these lists describe the same stages, 1 to MAX_STAGES of them."""
     lengths = {name: len(getattr(architecture, name)) for name in names}
     # Sizes double at every stage.
-    require(max(lengths.values()) <= MAX_STAGES, f"there may be up to {MAX_STAGES} stages", max(lengths.values()))
+    most = max(lengths.values())
+    require(most <= MAX_STAGES, f"the number of stages must be up to {MAX_STAGES}", most)
     require(len(set(lengths.values())) == 1 and min(lengths.values()) > 0, "all stages must be described", lengths)
 
 
 def parameters(state: State, name: str, *parts: str) -> Constants:
-    """The parameters `name.part` of `state` as they are, `weight` and `bias` unless other parts are named."""
+    """The parameters `name.part` of `state`, unchanged; the parts are `weight` and `bias` unless others are given."""
     return {f"{name}.{part}": state[f"{name}.{part}"] for part in parts or ("weight", "bias")}

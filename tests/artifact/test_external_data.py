@@ -50,9 +50,9 @@ def test_external_data_is_refused_wherever_it_is(place: str, tmp_path: Path) -> 
     file.write_bytes(model(place, external=False).SerializeToString())
     refuse_external_data(file)
     file.write_bytes(model(place, external=True).SerializeToString())
-    with pytest.raises(ArtifactError, match=r"model\.onnx keeps data in other files"):
+    with pytest.raises(ArtifactError, match=r"model\.onnx stores data in other files"):
         refuse_external_data(file)
-    with pytest.raises(ArtifactError, match=r"model\.onnx (keeps data in other files|has graphs within)"):
+    with pytest.raises(ArtifactError, match=r"model\.onnx (stores data in other files|has graphs within)"):
         refuse_external_data(file, "known")
 
 
@@ -61,7 +61,7 @@ def test_data_that_is_said_to_lie_elsewhere_is_refused_without_a_place_too(tmp_p
     built.graph.initializer[0].data_location = TensorProto.EXTERNAL
     file = tmp_path / "model.onnx"
     file.write_bytes(built.SerializeToString())
-    with pytest.raises(ArtifactError, match="keeps data in other files"):
+    with pytest.raises(ArtifactError, match="stores data in other files"):
         refuse_external_data(file)
 
 
@@ -91,7 +91,7 @@ def test_a_location_alone_is_refused_too(tmp_path: Path) -> None:
     built.graph.initializer[0].external_data.add(key="location", value="w.bin")
     file = tmp_path / "model.onnx"
     file.write_bytes(built.SerializeToString())
-    with pytest.raises(ArtifactError, match="keeps data in other files"):
+    with pytest.raises(ArtifactError, match="stores data in other files"):
         refuse_external_data(file)
 
 
@@ -112,7 +112,7 @@ def test_field_numbers_of_which_engines_drop_bits_are_refused(number: int, high_
     graph = field(5, weights)
     file = tmp_path / "model.onnx"
     file.write_bytes(field(7, graph))
-    with pytest.raises(ArtifactError, match=r"its structure is damaged|keeps data in other files"):
+    with pytest.raises(ArtifactError, match=r"its structure is damaged|stores data in other files"):
         refuse_external_data(file)
 
 
@@ -140,7 +140,7 @@ def test_functions_and_training_are_looked_into(place: str, external: bool, tmp_
     file = tmp_path / "model.onnx"
     file.write_bytes(built.SerializeToString())
     if external:
-        with pytest.raises(ArtifactError, match="keeps data in other files"):
+        with pytest.raises(ArtifactError, match="stores data in other files"):
             refuse_external_data(file)
     else:
         refuse_external_data(file)

@@ -181,25 +181,25 @@ def outer(model: Any, length: int) -> Any:
 HUGE: dict[str, tuple[Callable[[], Any], str]] = {
     "an outer product": (
         lambda: outer(with_logits(node("MatMul", ["column", "row"], ["big"])), 2**15),
-        "computes 1073741824 numbers at once",
+        "computes 1073741824 values at once",
     ),
     "a broadcast": (
         lambda: outer(with_logits(node("Add", ["column", "row"], ["big"])), 2**15),
-        "computes 1073741824 numbers at once",
+        "computes 1073741824 values at once",
     ),
     "gathers": (
         lambda: with_logits(
             node("Gather", ["l", "many"], ["a"], axis=1), node("Gather", ["a", "many"], ["b"], axis=0),
             constants={"many": np.zeros(2**15, np.int64)},
         ),
-        "computes 1073741824 numbers at once",
+        "computes 1073741824 values at once",
     ),
     "pads of a convolution": (
         lambda: with_logits(
             node("Conv", [INPUT_NAME, "k"], ["big"], pads=[2**14] * 4),
             constants={"k": np.ones((1, 3, 1, 1), np.float32)},
         ),
-        "numbers at once for an image (operator Conv)",
+        "values at once for an image (operator Conv)",
     ),
     "products without end": (
         lambda: outer(

@@ -25,7 +25,7 @@ from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.registry import find
 
 REPO = "someone/tiny"
-REASON = "has the inputs ['image'], expected ['pixel_values']: an older onnxzoo made it; "
+REASON = "has the inputs ['image'], expected ['pixel_values'], because an older onnxzoo made it; "
 
 
 def run(*arguments: str | Path) -> Result:
@@ -58,7 +58,7 @@ def test_it_is_not_loaded_and_the_error_says_what_to_run(tmp_path: Path, name: s
     folder = old_input(copy_shipped(tmp_path / "old", name))
     with pytest.raises(ArtifactError) as caught:
         onnxzoo.load(folder, trust=trust)
-    anew = f"make it anew: onnxzoo export {name} --weights {name}.pdparams --out {folder}"
+    anew = f"make it again: onnxzoo export {name} --weights {name}.pdparams --out {folder}"
     assert str(caught.value) == f"{folder}/onnx/model.onnx {REASON}{anew}"
 
 
@@ -86,7 +86,7 @@ def test_every_command_that_needs_the_model_refuses_it_in_one_line(
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-    assert f"{folder}/onnx/model.onnx {REASON}make it anew: onnxzoo export {PVT} " in result.stderr
+    assert f"{folder}/onnx/model.onnx {REASON}make it again: onnxzoo export {PVT} " in result.stderr
 
 
 def test_lists_show_it_as_before(cache: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_command_says_what_the_artifact_is_of(tmp_path: Path, source: dict[s
     usual["id2label"] = {str(i): f"class {i}" for i in range(4)}
     folder = write_artifact(tmp_path / "a", changes={**usual, "source": source})
     message = refusal(old_input(folder))
-    assert message == f"{folder}/onnx/model.onnx {REASON}make it anew: onnxzoo export {expected} --out {folder}"
+    assert message == f"{folder}/onnx/model.onnx {REASON}make it again: onnxzoo export {expected} --out {folder}"
 
 
 def test_class_names_and_image_size_of_its_own_are_in_the_command(tmp_path: Path) -> None:

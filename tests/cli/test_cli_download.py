@@ -133,7 +133,7 @@ def test_a_dry_run_brings_nothing(hub: LoopbackHub, tiny: Path) -> None:
     assert run("download", REPO, "pvt_v2_nano_fashion", "--dry-run").stdout.endswith("0.0 MB to download\n")
     for options in ((), ("--dry-run",)):
         result = run("download", REPO, *options, "--precision", "int8")
-        assert "FAILED: tiny has no 'int8' model; it has fp32" in result.stdout
+        assert "FAILED: tiny has no 'int8' model; available precisions: fp32" in result.stdout
         assert result.exit_code == 2
 
 
@@ -181,7 +181,7 @@ def test_download_offline_says_what_is_missing(hub: LoopbackHub, monkeypatch: py
     assert run("download", REPO).exit_code == 0
     result = run("download", REPO, "--precision", "fp16")
     assert result.exit_code == 2
-    assert "has no 'fp16' model; it has fp32" in result.stdout
+    assert "has no 'fp16' model; available precisions: fp32" in result.stdout
     assert run("download", "pvt_v2_b0").exit_code == 3
     assert run("download", "pvt_v2_b0", "--dry-run").exit_code == 3
     assert hub.log.all() == []

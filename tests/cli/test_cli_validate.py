@@ -50,7 +50,7 @@ def broken(tmp_path: Path) -> Path:
         ([PVT, "--tol", "inf"], 2, "the tolerance must be a positive number, got inf"),
         ([PVT, "--batch-size", "0"], 2, "expected a whole number from 1, got '0'"),
         ([PVT, "--precision", "fp4"], 2, "no tolerance for the precision 'fp4'"),
-        ([PVT, "--precision", "int8"], 2, "has no 'int8' model; it has fp32"),
+        ([PVT, "--precision", "int8"], 2, "has no 'int8' model; available precisions: fp32"),
         ([PVT, "--engine", "onnxruntme"], 2, "did you mean 'onnxruntime'"),
         ([PVT, "--against", SWIN], 2, "has 32 pixels a side"),
         ([PVT, "--against", PVT], 1, "a model always agrees with itself"),
@@ -266,7 +266,7 @@ def test_all_says_what_it_skipped_and_what_it_could_not_check(cache: Path, monke
     result = run("--all", "--precision", "int8", "--engine", "onnxruntime")
     assert result.exit_code == 3
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert "skipped: pvt_v2_nano_fashion has no 'int8' model; it has fp32" in rows[PVT]
+    assert "skipped: pvt_v2_nano_fashion has no 'int8' model; available precisions: fp32" in rows[PVT]
     assert rows["both"].endswith("  passed")
     assert result.stdout.splitlines()[-1] == "incomplete: 1 of 3 models passed, 2 skipped"
 

@@ -145,7 +145,7 @@ def test_every_precision_is_checked_with_its_own_tolerance(quantised: Path) -> N
     assert all(0.01 < check.comparison.max_abs < 1 for check in int8)
     assert not all(run(quantised, precisions=["int8"], tolerance=1e-4)), "named, and with fp32's tolerance"
     assert all(run(quantised, tolerance=1e-4)), "a tolerance is for fp32 unless the precision is named"
-    with pytest.raises(InputError, match="has no 'fp16' model; it has fp32, int8"):
+    with pytest.raises(InputError, match="has no 'fp16' model; available precisions: fp32, int8"):
         run(quantised, precisions=["fp16"])
 
 

@@ -226,7 +226,7 @@ def test_the_command_that_a_refused_artifact_names_makes_it_anew(
     old = old_input(export_model(find(NANO.stem), weights=NANO, out=tmp_path / "a model", **given).folder)
     with pytest.raises(ArtifactError) as caught:
         onnxzoo.load(old)
-    words = shlex.split(str(caught.value).rpartition("make it anew: ")[2])
+    words = shlex.split(str(caught.value).rpartition("make it again: ")[2])
     monkeypatch.chdir(NANO.parent)
     result = CliRunner().invoke(main, words[1:], prog_name="onnxzoo", catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -111,7 +111,7 @@ def test_empty_batch() -> None:
 def test_batch_names_the_bad_image_and_leaves_no_thread(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     photo().save(good)
-    with pytest.raises(ImageError, match=r"bad\.png: there is no such file"):
+    with pytest.raises(ImageError, match=r"bad\.png does not exist"):
         preprocess_batch([good, good, bad, good], SMALL)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("onnxzoo-image")]
 

@@ -84,11 +84,11 @@ def test_the_size_limit_holds_where_warnings_are_errors() -> None:
 
 
 def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
-    assert "there is no such file; check the path" in refused(tmp_path / "missing.jpg")
-    assert "there is no such file; download it first" in refused("https://example.org/cat.jpg")
+    assert "does not exist; check the path" in refused(tmp_path / "missing.jpg")
+    assert "does not exist; download it first" in refused("https://example.org/cat.jpg")
     assert "is a folder" in refused(tmp_path)
     assert "cannot be opened" in refused("a\0b.jpg")
-    assert "there is no such file" in refused("")
+    assert "does not exist" in refused("")
     assert "cannot be opened" in refused(f"{tmp_path}/{'x' * 5000}")
     assert refused("two\nlines.jpg").startswith("'two\\nlines.jpg'")
     unreadable = tmp_path / "file.jpg" / "beneath.jpg"
@@ -100,7 +100,7 @@ def test_other_objects_are_refused_by_name() -> None:
     assert "object of type NoneType is not an image; expected a path" in refused(None)
     assert "object of type int is not an image" in refused(3)
     assert "object of type list is not an image" in refused([[1, 2, 3]])
-    assert "file object StringIO gives str instead of bytes" in refused(io.StringIO("text"))
+    assert "file object StringIO returns str instead of bytes" in refused(io.StringIO("text"))
     closed = io.BytesIO()
     closed.close()
     assert "file object BytesIO cannot be read" in refused(closed)

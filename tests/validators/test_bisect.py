@@ -305,7 +305,7 @@ def test_the_reference_gives_its_layers_and_is_left_as_it_was(zoo: Zoos) -> None
     assert not any(layer._forward_pre_hooks or layer._forward_post_hooks for layer in reference._model.sublayers())
     assert reference.epsilons["norm"] == 1e-5
     assert zoo(PVT).reference.epsilons["norm3"] == 1e-6
-    with pytest.raises(InputError, match="image must be float32"):
+    with pytest.raises(InputError, match="pixel_values must be float32"):
         reference.run_layers(images[:, :2], ["head"])
     closed = faults.PaddleEngine.open(
         reference_spec(SWIN), {n: p.numpy() for n, p in reference._model.named_parameters()}

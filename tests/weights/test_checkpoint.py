@@ -199,7 +199,7 @@ class TestSafetensors:
             (b'{"a":NaN}', "NaN is not JSON"),
             (b'{"a":' + b"1" * 5000 + b"}", "a whole number has 5000 digits"),
             (b'{"a":1e999}', "too large"),
-            (b'{"a":1,"a":1}', "the key 'a' is in one object twice"),
+            (b'{"a":1,"a":1}', "the key 'a' occurs twice in one object"),
             (b'{"\ud800":1}', "half of a surrogate pair"),
             (b'{"\xff":1}', "not UTF-8"),
             (b"{}" + b" " * 9_000_000, "expected up to 8388608"),

@@ -16,7 +16,7 @@ from ..family import (
 )
 
 STAGE_FIELDS = ("embed_dims", "depths", "num_heads", "sr_ratios", "mlp_ratios")
-"""Lists with a value for each stage."""
+"""Lists with one value per stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,5 @@ class PvtV2Architecture(Architecture):
 
     @property
     def size_multiple(self) -> int:
-        """Image sides must be a multiple of this: stride 4 in the first stage, 2 in every later one."""
+        """Image sides must be a multiple of this; the stride is 4 in the first stage and 2 in every later one."""
         return int(4 * 2 ** (len(self.depths) - 1))

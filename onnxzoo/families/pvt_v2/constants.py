@@ -14,9 +14,9 @@ from ..family import Constants, ModelSpec, State, parameters
 from .architecture import PvtV2Architecture
 
 BLOCK_EPSILON = 1e-6
-"""Of the LayerNorms in blocks and at the end of stages."""
+"""Epsilon of the LayerNorms in blocks and at the end of stages."""
 EMBED_EPSILON = 1e-5
-"""Of the LayerNorms in patch embeddings and behind the reduction of keys and values."""
+"""Epsilon of the LayerNorms in patch embeddings and after the reduction of keys and values."""
 POOLED_SIDE = 7
 """Side of the map that the linear variant pools keys and values to (section 3.2)."""
 
@@ -25,8 +25,8 @@ POOLED_SIDE = 7
 class Stage:
     """One stage of a model at its image size.
 
-    `number`: from 1, as in the names of its layers. `side`: tokens along a side of its map. `reduction`: how many
-    times smaller the map of keys and values is a side; 1 leaves it, 0 pools it to POOLED_SIDE.
+    `number`: from 1, as in the names of its layers. `side`: tokens along a side of its map. `reduction`: factor by
+    which the side of the map of keys and values is reduced; 1 for no reduction, 0 for pooling to POOLED_SIDE.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Stage:
 
     @property
     def pools(self) -> bool:
-        """Whether keys and values come from a map that has to be pooled."""
+        """Whether keys and values come from a map that must be pooled."""
         return self.reduction == 0 and self.side != POOLED_SIDE
 
     @property
@@ -83,10 +83,10 @@ def stages(spec: ModelSpec) -> list[Stage]:
 def constants(spec: ModelSpec, state: State) -> Constants:
     """The constants of the exported graph of `spec`, computed from a checkpoint's parameters.
 
-    All keep their names. The queries' weights carry the scale of the scores, folded in float64 and rounded once;
-    linear layers that the graph runs as 1 x 1 convolutions have the layout [out, in, 1, 1]; `attn.pooling` is the
-    pooling of the linear variant, where the map is not of that size already. Raises KeyError for a parameter that
-    `state` lacks.
+    Parameters keep their names. The scale of the scores is folded into the weights of the queries, in float64 and
+    rounded once; linear layers that the graph runs as 1 x 1 convolutions have the layout [out, in, 1, 1];
+    `attn.pooling` is the pooling matrix of the linear variant, unless the map already has that size. Raises KeyError
+    for a parameter missing in `state`.
     """
     found: Constants = {}
     for stage in stages(spec):

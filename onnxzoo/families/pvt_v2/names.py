@@ -9,7 +9,7 @@ from ..family import Names, Rules
 
 
 def _next(template: str) -> Callable[[re.Match[str]], str]:
-    """A replacement that numbers stages from 1, as Paddle does, instead of from 0."""
+    """A replacement that numbers stages from 1 as Paddle does, not from 0."""
     return lambda match: template.format(int(match[1]) + 1)
 
 

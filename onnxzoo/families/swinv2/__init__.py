@@ -1,4 +1,4 @@
-"""Swin Transformer V2: all that is particular to the family, without any framework. Importing this loads no NumPy."""
+"""Swin Transformer V2: everything specific to the family, without any framework. Importing this does not load NumPy."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MAX_WINDOW = 256
 
 
 STAGE_FIELDS = ("depths", "num_heads", "pretrained_window_sizes")
-"""Lists with a value for each stage."""
+"""Lists with one value per stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SwinV2Architecture(Architecture):
     """Size of a Swin Transformer V2 (Liu et al., arXiv:2111.09883).
 
     `window_size` and `pretrained_window_sizes` are in tokens; a pre-trained window size of 0 means
-    that the model was trained with the window it runs with.
+    that the model was trained with the same window size.
     """
 
     patch_size: int
@@ -64,11 +64,11 @@ class SwinV2Architecture(Architecture):
 
     @property
     def size_multiple(self) -> int:
-        """Image sides must be a multiple of this: the patch size, halved resolution at every later stage."""
+        """Image sides must be a multiple of this: the patch size, times 2 for every later stage."""
         return int(self.patch_size * 2 ** (len(self.depths) - 1))
 
     def check_image_size(self, image_size: int) -> None:
-        """Raise InputError where windows would not divide the map of a stage that is larger than one window."""
+        """Raise InputError if windows would not divide the map of a stage that is larger than one window."""
         Architecture.check_image_size(self, image_size)
         for stage in range(len(self.depths)):
             side = self.side(image_size, stage)
@@ -82,7 +82,7 @@ class SwinV2Architecture(Architecture):
         """Windows grow with the image, and the position bias is recomputed from its MLP.
 
         Offsets are normalised by the window that the weights were trained with, so that the MLP extrapolates
-        (section 3.3). Raises InputError where the window would not be a whole number of tokens.
+        (section 3.3). Raises InputError if the window would not be a whole number of tokens.
         """
         scaled = self.window_size * wanted / trained
         window = int(scaled)

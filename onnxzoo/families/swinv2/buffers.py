@@ -1,4 +1,4 @@
-"""What the buffers in a file of weights tell about the window and the image size; their values are never used."""
+"""Infer the window and image size from the shapes of the buffers in a file of weights; their values are never used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .architecture import SwinV2Architecture
 
 
 def fitted(architecture: Architecture, image_size: int, buffers: Mapping[str, Shape]) -> tuple[Architecture, int]:
-    """The architecture and image size that the shapes of a file's buffers show; those given where they are silent.
+    """The architecture and image size implied by the shapes of a file's buffers; the given ones where they do not tell.
 
-    Stage i has a map of `image / (patch * 2**i)` tokens a side and windows of `min(window, map)`. The file tells
-    the windows by `relative_coords_table` [1, 2w-1, 2w-1, 2], the maps by `attn_mask` [windows, w*w, w*w] of
-    shifted blocks and by windows that are smaller than the first stage's, which are as large as their map.
+    Stage i has a map of `image / (patch * 2**i)` tokens a side and windows of `min(window, map)`. The windows follow
+    from `relative_coords_table` [1, 2w-1, 2w-1, 2], the maps from `attn_mask` [windows, w*w, w*w] of shifted blocks
+    and from windows that are smaller than those of the first stage, which are as large as their map.
 
-    Raises CheckpointError where they contradict each other or the model.
+    Raises CheckpointError if the buffers contradict each other or the model.
     """
     if not isinstance(architecture, SwinV2Architecture):
         raise TypeError(f"expected a Swin Transformer V2, got {type(architecture).__name__}")
@@ -27,7 +27,7 @@ def fitted(architecture: Architecture, image_size: int, buffers: Mapping[str, Sh
         return architecture, image_size
     window = windows.get(0)
     if window is None or window < 2:
-        raise CheckpointError("the buffers of the weights contradict the model, and the first stage has none")
+        raise CheckpointError("the buffers of the weights contradict the model; the first stage has none")
     for stage, smaller in windows.items():
         if smaller < window:
             maps.setdefault(stage, smaller)

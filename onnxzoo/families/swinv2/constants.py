@@ -15,9 +15,9 @@ from ..family import Constants, ModelSpec, State, parameters
 from .architecture import SwinV2Architecture
 
 NORM_EPSILON = 1e-5
-"""Of every LayerNorm."""
+"""Epsilon of every LayerNorm."""
 COSINE_EPSILON = 1e-12
-"""The least Euclidean norm that queries and keys are divided by."""
+"""Lower bound of the Euclidean norm that queries and keys are divided by."""
 MAX_LOGIT_SCALE = math.log(100.0)
 """Section 3.2: tau is kept above 0.01, so its reciprocal, the scale of the cosines, is at most 100."""
 BIAS_RANGE = 16.0
@@ -26,7 +26,7 @@ MASKED = -100.0
 """Added to the score of two tokens that only the cyclic shift brought into one window (arXiv:2103.14030, 3.2)."""
 
 Order = npt.NDArray[np.int64]
-"""A permutation of the tokens of a map: entry t is the row-major place in the map of token t of the stream."""
+"""A permutation of the tokens of a map: entry t is the row-major position in the map of token t of the sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Stage:
         return (self.side // self.window) ** 2
 
     def shift(self, block: int) -> int:
-        """By how many tokens a block's windows are shifted: odd ones by half a window, unless one covers the map."""
+        """Shift of a block's windows in tokens: half a window in odd blocks, unless one window covers the map."""
         return self.window // 2 if block % 2 == 1 and self.window < self.side else 0
 
     def order(self, block: int) -> Order:
@@ -73,7 +73,7 @@ def stages(spec: ModelSpec) -> list[Stage]:
 
 
 def architecture_of(spec: ModelSpec) -> SwinV2Architecture:
-    """The architecture of a model that is known to be of this family; raises TypeError for any other."""
+    """The architecture of a model of this family; raises TypeError for any other."""
     if not isinstance(spec.architecture, SwinV2Architecture):
         raise TypeError(f"expected a Swin Transformer V2, got {type(spec.architecture).__name__}")
     return spec.architecture
@@ -83,7 +83,7 @@ def architecture_of(spec: ModelSpec) -> SwinV2Architecture:
 
 
 def window_order(side: int, window: int, shift: int) -> Order:
-    """Row-major place in the map of every token in window order: int64 [side^2], windows and their tokens row-major."""
+    """Row-major map position of every token in window order: int64 [side^2], windows and their tokens row-major."""
     count = side // window
     places = np.roll(np.arange(side * side).reshape(side, side), (-shift, -shift), (0, 1))
     order: Order = places.reshape(count, window, count, window).transpose(0, 2, 1, 3).reshape(-1)
@@ -91,16 +91,16 @@ def window_order(side: int, window: int, shift: int) -> Order:
 
 
 def reorder_index(current: Order, wanted: Order) -> Order:
-    """The index that takes a stream from one order to another: stream[:, index] is in the order `wanted`."""
+    """The index that reorders a sequence from `current` to `wanted`: sequence[:, index] is in the order `wanted`."""
     index: Order = np.argsort(current)[wanted]
     return index
 
 
 def merging_index(side: int, current: Order, following: Order) -> Order:
-    """The index of patch merging: int64 [side^2], four tokens of the stream for each token of the halved map.
+    """The index of patch merging: int64 [side^2], four tokens of the sequence for each token of the halved map.
 
-    The stream is in the order `current`, the halved map in the order `following`; the four are those at the top left,
-    bottom left, top right, bottom right.
+    The sequence is in the order `current`, the halved map in the order `following`; the four tokens are at the top
+    left, bottom left, top right, bottom right.
     """
     row, column = np.divmod(following, side // 2)
     corners = [(2 * row + down) * side + 2 * column + right for right, down in ((0, 0), (0, 1), (1, 0), (1, 1))]
@@ -114,12 +114,12 @@ def merging_index(side: int, current: Order, following: Order) -> Order:
 def constants(spec: ModelSpec, state: State) -> Constants:
     """The constants of the exported graph of `spec`, computed from a checkpoint's parameters.
 
-    Weights keep their names; computed ones are called after the layer that they belong to: `attn.qkv.bias`,
-    `attn.qk_scale`, `attn.position_bias`, `attn.position_index`, `attn.shift_mask` with `attn.shift_mask_kind` where
-    windows share masks, `window_order` where a block's windows differ from those before it, `merging_order`.
+    Weights keep their names; computed constants are named after their layer: `attn.qkv.bias`, `attn.qk_scale`,
+    `attn.position_bias`, `attn.position_index`, `attn.shift_mask` with `attn.shift_mask_kind` if windows share masks,
+    `window_order` if a block's windows differ from those of the block before, `merging_order`.
 
-    Tables are computed in float64 and rounded once, to float32; indices are int32. Raises KeyError for a parameter that
-    `state` lacks.
+    Tables are computed in float64 and rounded once, to float32; indices are int32. Raises KeyError for a parameter
+    missing in `state`.
     """
     found = {**parameters(state, "patch_embed.proj"), **parameters(state, "patch_embed.norm")}
     every = stages(spec)
@@ -145,7 +145,7 @@ def _block(name: str, stage: Stage, shift: int, state: State) -> Constants:
     scale = np.exp(np.minimum(state[f"{attn}.logit_scale"].astype(np.float64), MAX_LOGIT_SCALE))
     found = {
         **parameters(state, f"{attn}.qkv", "weight"),
-        # Keys have no bias: softmax would not see it.
+        # Keys have no bias, as it would cancel in the softmax.
         f"{attn}.qkv.bias": np.concatenate([query, np.zeros_like(query), value]),
         f"{attn}.qk_scale": np.concatenate([scale, np.ones_like(scale)]).astype(np.float32),
         f"{attn}.position_bias": position_bias(stage, attn, state),
@@ -191,7 +191,7 @@ def position_bias(stage: Stage, attn: str, state: State) -> npt.NDArray[np.float
 
 
 def position_index(window: int) -> npt.NDArray[np.int32]:
-    """Which offset separates two tokens of a window: int32 [window^4], query-major, tokens row-major."""
+    """Index of the offset between two tokens of a window: int32 [window^4], query-major, tokens row-major."""
     row, column = np.divmod(np.arange(window * window), window)
     down, right = (axis[:, None] - axis[None, :] + window - 1 for axis in (row, column))
     index: npt.NDArray[np.int32] = (down * (2 * window - 1) + right).reshape(-1).astype(np.int32)
@@ -199,12 +199,12 @@ def position_index(window: int) -> npt.NDArray[np.int32]:
 
 
 def shift_masks(side: int, window: int, shift: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Score offsets of shifted windows (arXiv:2103.14030, section 3.2, figure 4), each different one once.
+    """Distinct attention masks of shifted windows (arXiv:2103.14030, section 3.2, figure 4).
 
     Returns the masks, float32 [kinds, 1, window^2, window^2], 0 where both tokens come from one region of the unshifted
     map and -100 elsewhere, and which of them each window has, int32 [windows]. The singleton axis stands for the heads.
     """
-    # Along an axis: tokens that stay with their window, those that the cut parts, those that came round.
+    # Regions along an axis: windows that the shift leaves whole, then the two parts of the last window.
     band = np.searchsorted([side - window, side - shift], np.arange(side), side="right")
     regions = (band[:, None] * 3 + band[None, :]).reshape(-1)[window_order(side, window, 0)].reshape(-1, window**2)
     differ = regions[:, :, None] != regions[:, None, :]

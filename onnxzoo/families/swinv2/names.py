@@ -37,11 +37,11 @@ _DOWNSAMPLE = re.compile(r"^layers\.(\d{1,3})\.downsample\.")
 
 
 def settled(names: Mapping[str, str], naming: Naming, architecture: Architecture) -> tuple[dict[str, str], Naming]:
-    """Tell timm's files from Paddle's, whose names they share but for two, and bring those to Paddle's."""
+    """Tell timm's files from Paddle's, which share all names but two, and map those two to Paddle's."""
     if naming != "paddle":
         return dict(names), naming
     if any(name.startswith(f"layers.{len(architecture.depths) - 1}.downsample.") for name in names):
-        # Paddle's last stage has no downsampling; timm counts it to the stage after it, so its first has none.
+        # In Paddle, downsampling belongs to the stage before it, so the last stage has none; in timm to the one after.
         def earlier(name: str) -> str:
             return _DOWNSAMPLE.sub(lambda match: f"layers.{int(match[1]) - 1}.downsample.", name)
 
