@@ -71,16 +71,15 @@ def made_from(entry: ModelEntry) -> str:
 
 
 def code_of(source: str) -> str:
-    """Python source without comments, docstrings, blank lines, spaces at the end of lines and names of own modules.
+    """Python source without comments, docstrings, errors, blank lines, spaces at the ends and names of own modules.
 
     Cut out of the text rather than printed from the syntax tree, whose printing differs between versions of Python.
     """
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            for number in range(first.lineno - 1, first.end_lineno or first.lineno):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Raise) or is_text:
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[number] = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -108,6 +108,8 @@ def test_the_fingerprint_sees_code_and_neither_comments_nor_docstrings() -> None
     commented = f'"""What it is."""\n\nX = "#"  # a comment\n\n\ndef f(a):\n{docstring}    return a\n'
     assert code_of(plain) == code_of(commented)
     assert code_of(plain) != code_of(plain.replace("return a", "return a + 1"))
+    assert code_of("X = 1\n'About X.'\n") == code_of("X = 1\n")
+    assert code_of("if X:\n    raise E('a')\n") == code_of("if X:\n    raise E('b')\n")
     assert code_of("from .a.b import f") == code_of("from ..c import f") != code_of("from ..c import g")
     assert code_of(plain) != code_of(plain.replace('"#"', '"# a"'))
 
