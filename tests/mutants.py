@@ -55,7 +55,7 @@ class Mutant:
 
 
 def read_mutants(file: Path) -> list[Mutant]:
-    """The changes of a TOML file of [[mutant]] tables. ValueError for one that changes nothing or is there twice."""
+    """The changes of a TOML file of [[mutant]] tables. ValueError for one that changes nothing or occurs twice."""
     found = [
         Mutant(one["what"], one["file"], one["old"], one["new"], tuple(one["tests"]))
         for one in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]

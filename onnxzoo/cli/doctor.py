@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOTHING_WORKS = 3
 
 
-@click.command("doctor", short_help="Say which engines work here, and how to cure the others.")
+@click.command("doctor", short_help="Show which engines work here, and how to fix the others.")
 @click.option("--hub", is_flag=True, help="Also try to reach the Hugging Face Hub.")
 @click.option("--timeout", default=60.0, show_default=True, type=Number(1), help="Seconds for each check.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -37,7 +37,7 @@ _PRECISION = click.option(
 _THREADS = click.option(
     "--threads",
     type=Whole(1),
-    help="Threads of the CPU; without it the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
+    help="CPU threads; by default the cores that affinity, CPU quota and OMP_NUM_THREADS allow.",
 )
 _STRICT = click.option("--strict", is_flag=True, help="Refuse an engine that would run a part of the model on the CPU.")
 _TRUST = click.option(
@@ -79,7 +79,7 @@ max_pixels_option = click.option(
     type=Whole(1, 2**48),
     expose_value=False,
     callback=_allow_pixels,
-    help="Largest image that is read, in pixels; 89478485 without it, or what ONNXZOO_MAX_PIXELS says.",
+    help="Largest image that is read, in pixels; by default ONNXZOO_MAX_PIXELS or 89478485.",
 )
 """--max-pixels, which takes effect by itself."""
 
@@ -98,4 +98,4 @@ def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[M
 
 def batch_size_option(command: Command) -> Command:
     """Add --batch-size, None without it."""
-    return click.option("--batch-size", type=Whole(1), help="Images of one run of the engine; 8 without it.")(command)
+    return click.option("--batch-size", type=Whole(1), help="Images per run of the engine; by default 8.")(command)

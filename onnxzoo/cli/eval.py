@@ -37,7 +37,7 @@ SHOWN_CLASSES = 20
 @click.option(
     "--weights",
     type=FILE,
-    help="With --engine paddle, the reference: its checkpoint; without it the registry's, downloaded if need be.",
+    help="Checkpoint for --engine paddle, the reference; by default the registry's, downloaded if necessary.",
 )
 @batch_size_option
 @max_pixels_option

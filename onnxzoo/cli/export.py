@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     type=FILE,
-    help="Checkpoint of one model, .pdparams or .safetensors; without it the registry's is downloaded.",
+    help="Checkpoint of one model, .pdparams or .safetensors; by default the registry's is downloaded.",
 )
 @click.option(
     "--weights-dir",

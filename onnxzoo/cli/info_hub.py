@@ -38,7 +38,7 @@ def _on_the_hub(model: str) -> HubName:
         if (name := names.parse(model)) is not None:
             return name
         if "/" in model:
-            raise InputError(f"{model!r} is no repository of the Hub; expected USER/NAME") from None
+            raise InputError(f"{model!r} is not a repository on the Hub; expected USER/NAME") from None
         raise
     name = names.of_known_model(known, revision if at else None)
     if name is None:

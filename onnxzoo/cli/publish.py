@@ -26,7 +26,7 @@ SHOWN_FILES = 5
 @click.option(
     "--repo-id",
     metavar="USER/NAME",
-    help=f"The model repository; it is made where there is none.  [default: NS/NAME with {NAMESPACE_VARIABLE}=NS]",
+    help=f"The model repository, created if it does not exist.  [default: NS/NAME with {NAMESPACE_VARIABLE}=NS]",
 )
 @click.option("--all", "every", is_flag=True, help="Publish every artifact that lies in DIR.")
 @click.option(
@@ -40,7 +40,7 @@ SHOWN_FILES = 5
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would go up, without changing anything.")
 @click.option("--message", metavar="M", help="The commit's message.")
 @click.option("--allow-unvalidated", is_flag=True, help="Publish what has not passed a validation; the card says so.")
-@click.option("--replace", is_flag=True, help="Overwrite files of a repository that has something else.")
+@click.option("--replace", is_flag=True, help="Overwrite files of a repository that holds something else.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(

@@ -37,21 +37,21 @@ SHOWN_LAYERS = 12
 @click.option(
     "--images",
     type=FILE_OR_FOLDER,
-    help="Folder of images of the kind that the model sees; without it, crops of the few photos that ship (ImageNet).",
+    help="Folder of typical images for the model; by default crops of the few photos that ship (ImageNet).",
 )
-@click.option("--samples", type=Whole(1), help="Images that ranges are taken from; 64 without it.")
+@click.option("--samples", type=Whole(1), help="Number of calibration images; by default 64.")
 @click.option("--data", type=FILE_OR_FOLDER, help="Labelled images, as for eval: Top-1 is measured before and after.")
 @click.option(
     "--min-snr",
     type=float,
     metavar="DB",
-    help="Signal-to-noise ratio of the logits on held-out images; without it 30, for fp16 50.",
+    help="Minimum signal-to-noise ratio of the logits on held-out images; by default 30, for fp16 50.",
 )
-@click.option("--max-drop", type=float, metavar="POINTS", help="Of Top-1, with --data; 0.1 without it.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Maximum drop of Top-1, with --data; by default 0.1.")
 @click.option(
     "--weights-bits",
     type=click.Choice(["7", "8"]),
-    help="Of int8; 7 without it. 8 is right only on CPUs with VNNI, AMX or dot-product instructions.",
+    help="Bits of int8 weights; by default 7. 8 is correct only on CPUs with VNNI, AMX or dot-product instructions.",
 )
 @click.option("--out", type=OUTPUT, help="Put a copy of the artifact there, not the file into it.")
 @max_pixels_option
@@ -135,7 +135,7 @@ def _images(artifact: Artifact, folder: Path | None, samples: int | None, unread
     if folder is None:
         return shipped_images(artifact, count)
     if not folder.exists():
-        raise InputError(f"there is no folder {folder}; --images names one with images in it")
+        raise InputError(f"{folder} is not a folder; give a folder with images to --images")
     skipped = Skipped()
     found = [one for one in find_images([str(folder)], skipped) if not isinstance(one, NoImages)]
     if skipped:

@@ -155,7 +155,7 @@ class Options:
         given = [name for name in for_one if getattr(self, name) not in (None, False)]
         flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
         if self.every_model and (self.model is not None or given):
-            raise click.UsageError(f"--all is for every model there is: leave out {flags or self.model}")
+            raise click.UsageError(f"--all validates every model; leave out {flags or self.model}")
         if self.every_model and self.trust != "known":
             raise click.UsageError("--all runs models of others too: --trust is for one at a time")
         if self.model is None and not self.every_model and not self.preprocess:

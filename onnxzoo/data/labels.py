@@ -77,7 +77,7 @@ def _by_id(rows: dict[int, tuple[int, str]], where: str) -> tuple[str, ...]:
     count = len(rows)
     for number, (class_id, name) in rows.items():
         if counts[class_id] > 1:
-            raise RegistryError(f"{where}, line {number}: the class id {class_id} ({name[:40]!r}) is there twice")
+            raise RegistryError(f"{where}, line {number}: the class id {class_id} ({name[:40]!r}) occurs twice")
     first = 1 if 0 not in counts else 0
     for number, (class_id, name) in rows.items():
         if not first <= class_id < first + count:

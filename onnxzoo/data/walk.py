@@ -1,4 +1,4 @@
-"""Which images the arguments of a command stand for: files, folders and patterns. The one walk over folders."""
+"""Find the images that a command's arguments refer to: files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SINGULARS = {LINKED_FOLDER: "link to a folder"}
 
 @dataclass(slots=True)
 class Skipped:
-    """What walks did not take: how many names by reason, and the first of each; false when there is none."""
+    """Counts of skipped names by reason, with the first of each; false if there are none."""
 
     counts: Counter[str] = field(default_factory=Counter)
     suffixes: Counter[str] = field(default_factory=Counter)
@@ -62,13 +62,13 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class NoImages:
-    """An argument, a folder or a pattern, in which there is no image."""
+    """An argument, a folder or a pattern, without any images."""
 
     argument: str
 
     def __str__(self) -> str:
         kind = "the folder" if Path(self.argument).is_dir() else "the pattern"
-        return f"{kind} {self.argument!r} has no image in it (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
+        return f"{kind} {self.argument!r} contains no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
 
 
 def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Iterator[str | NoImages]:

@@ -36,7 +36,7 @@ MAX_MANIFEST_BYTES = 2**20
 WAITING_SECONDS = 10.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
-# The key's name in the manifest. It is older than the word, and stays: another would have everything compiled anew.
+# Name of the cache key in the manifest. It is historical; renaming it would invalidate every compiled model.
 KEY = "facts"
 
 KeyValue = str | int | float | bool | None | list[int]

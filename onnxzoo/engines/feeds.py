@@ -32,5 +32,5 @@ def checked_feeds(
             shape = ", ".join("any" if size is None else str(size) for size in spec.shape)
             raise InputError(f"input {name!r} must have shape ({shape}), got {array.shape}")
         if max_batch is not None and len(array) > max_batch:
-            raise InputError(f"the engine was opened for batches of 1 to {max_batch}, got {len(array)}: split them")
+            raise InputError(f"the engine was opened for batches of 1 to {max_batch}, got {len(array)}; split them")
     return {name: np.ascontiguousarray(array) for name, array in feeds.items()}

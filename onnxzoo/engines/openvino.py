@@ -167,7 +167,7 @@ class OpenVINOEngine:
         self._compiler.close()
 
     def _compiled(self, size: int) -> _Compiled:
-        """The model for this batch size, compiled by whoever needs it first."""
+        """The model for this batch size, compiled on first use."""
         models = self._models
         if models is not None and size in models:
             return models[size]

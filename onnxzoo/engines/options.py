@@ -30,18 +30,18 @@ class EngineOptions:
     process may use.
 
     `precision`: the arithmetic. `fp32` is exact: neither TF32 nor bf16 anywhere. `auto` is the fastest that the engine
-    and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are had or refused.
+    and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are used or refused.
     `threads`: of the CPU, for one run; None takes what `cpu_threads` says, never the default of the engine's library.
     `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
     many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
-    `strict`: refuse a graph of which a part would run on the CPU, where a GPU was asked for.
+    `strict`: refuse a graph that would partly run on the CPU when a GPU was requested.
     `hint`: `latency` for one image at a time, `throughput` for many.
     `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
     writable; the default one may fail to be, which is warned about.
     `build`: whether an engine that takes minutes to build may be built now; without, only one that was built before
     will do. `auto` sets it to false.
 
-    Raises InputError for a value that is none of these.
+    Raises InputError for an invalid value.
     """
 
     precision: str = FP32

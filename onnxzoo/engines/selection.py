@@ -40,7 +40,7 @@ def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
     if unknown or not names:
         raise InputError(
             f"the environment variable {VARIABLE}={value!r} must name engines, separated by commas; "
-            f"{unknown[0] if unknown else value!r} is none (there are {', '.join(known)})"
+            f"{unknown[0] if unknown else value!r} is not an engine (available: {', '.join(known)})"
         )
     return names
 
@@ -56,7 +56,7 @@ def first_that_works(
     """The first engine of `order` that `create` can make; its `info` says what was skipped before it, and why.
 
     `skip_reason` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
-    before the order in the reason. A GPU that is here and was tried in vain is warned about.
+    before the order in the reason. If a GPU is present but its engine failed, a warning is logged.
     Raises InputError, EngineUnavailableError or EngineError when none works, with every cause.
     """
     considered: list[tuple[str, str]] = []

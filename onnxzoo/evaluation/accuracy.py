@@ -1,4 +1,4 @@
-"""How often a model is right about labelled images, on any engine. Paddle is not needed here."""
+"""Top-1 and Top-5 accuracy of a model on labelled images, on any engine and without Paddle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NUMBERED = re.compile(r"(?:class )?(\d+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """What became of the images of one class.
+    """The result for the images of one class.
 
     `class_id` and `label` are the model's. `correct`: images whose best class is this one.
     `confused_with`: the label that was most often best in its place, for `confused` images; None and 0 when
@@ -65,7 +65,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How often a model was right about labelled images.
+    """The accuracy of a model on labelled images.
 
     `images`: those that could be read and count. `correct`, `correct_top5`: images whose class was the best, or
     among the best five. `seconds`: wall time from the first file to the last answer, reading, decoding and
@@ -231,7 +231,7 @@ def match_classes(classes: Sequence[str], labels: Sequence[str]) -> tuple[int, .
     strange = [name for name, found in zip(classes, named, strict=True) if len(found) != 1]
     raise DatasetError(
         f"the data's {len(classes)} classes ({_shown(classes)}) are not the model's {len(labels)} ({_shown(labels)}): "
-        f"{_shown(strange)} cannot be told; name the class folders as the model's labels, or by their numbers"
+        f"{_shown(strange)} cannot be matched; name the class folders as the model's labels, or by their numbers"
     )
 
 

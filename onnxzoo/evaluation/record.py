@@ -16,13 +16,13 @@ MAX_WORDS = 200
 
 
 def data_in_words(data: str) -> str:
-    """What the card says the images are: a key of `DATASETS` stands for its description, other words for themselves.
+    """The model card's description of the images: that of a key of `DATASETS`, any other text unchanged.
 
-    Raises InputError for words that are none.
+    Raises InputError for an empty or too long text.
     """
     words = " ".join(data.split())
     if not words or len(words) > MAX_WORDS or not words.isprintable():
-        raise InputError(f"say in 1 to {MAX_WORDS} letters what the images are, or name one of {', '.join(DATASETS)}")
+        raise InputError(f"describe the images in 1 to {MAX_WORDS} letters, or name one of {', '.join(DATASETS)}")
     return DATASETS[words].description if words in DATASETS else words
 
 

@@ -60,7 +60,7 @@ def state(repo_id: str, branch: str) -> ModelInfo:
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     answer = client.api().model_info(repo_id, revision=branch, files_metadata=True, timeout=timeout)
     if answer.sha is not None and not names.is_commit(answer.sha):
-        raise client.not_a_hub("it names a commit that is none")
+        raise client.not_a_hub("it names an invalid commit")
     for file in answer.siblings or ():
         if not _is_text(file.rfilename) or not (file.size is None or _is_size(file.size)):
             raise client.not_a_hub("it lists a file without a name or size")

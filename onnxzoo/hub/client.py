@@ -118,10 +118,10 @@ def cached_file(repo_id: str, path: str, revision: str) -> Path | None:
 def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
     """What the Hub has at `path`: one request, no data. The client's errors: wrap it in `translated`."""
     url = huggingface_hub.hf_hub_url(repo_id, path, revision=revision)
-    facts = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    if facts.commit_hash is None or not is_commit(facts.commit_hash):
-        raise not_a_hub("it does not say of which commit the file is")
-    return RemoteFile(facts.commit_hash, facts.size, facts.etag)
+    remote = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    if remote.commit_hash is None or not is_commit(remote.commit_hash):
+        raise not_a_hub("it does not report the commit of the file")
+    return RemoteFile(remote.commit_hash, remote.size, remote.etag)
 
 
 def download_file(repo_id: str, path: str, revision: str, *, force: bool = False) -> Path:
@@ -167,7 +167,7 @@ def translated(repo_id: str, *, revision: str | None = None, path: str | None = 
     """Raise the client's errors as ours, each one line that says what to do.
 
     `hint`: what to do when there is no such repo. Raises ModelNotFoundError for a missing repo or revision,
-    ArtifactError for a missing file, InputError for what is no name of a repo, HubError for all else.
+    ArtifactError for a missing file, InputError for an invalid name of a repo, HubError for anything else.
     """
     try:
         yield
@@ -191,16 +191,16 @@ def as_ours(
     if (fault := _fault_of_variables(error)) is not None:
         return HubError(f"{repo_id}: the Hub cannot be asked: {fault}")
     if type(error).__name__ == "InvalidURL":  # of the HTTP library, of which there are two
-        return InputError(f"HF_ENDPOINT is {endpoint()!r}, which is no address; expected one like https://HOST")
+        return InputError(f"HF_ENDPOINT is {endpoint()!r}, which is not a valid URL; expected one like https://HOST")
     if isinstance(error, HFValidationError):
-        return InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
+        return InputError(f"{repo_id!r} is not a valid name of a Hub repository; expected USER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
         return HubError(f"{repo_id}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it")
     if isinstance(error, GatedRepoError):
         return HubError(f"{repo_id} is open to those who agreed to its conditions: {where}, then hf auth login")
     if isinstance(error, RepositoryNotFoundError):
-        cure = hint or "check the name; for a private one, log in: hf auth login"
-        return ModelNotFoundError(f"{repo_id} is not on the Hub ({where}), or is private; {cure}")
+        fix = hint or "check the name; for a private one, log in: hf auth login"
+        return ModelNotFoundError(f"{repo_id} is not on the Hub ({where}), or is private; {fix}")
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{repo_id} has no revision {revision!r}; 'onnxzoo info {repo_id} --hub' lists them")
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):

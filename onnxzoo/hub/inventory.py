@@ -79,9 +79,7 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
     for name in names:
         matching = [entry for entry in here if _is_called(entry, name)]
         if not matching:
-            raise ModelNotFoundError(
-                f"nothing in the cache is called {name!r}; 'onnxzoo cache list' shows what is there"
-            )
+            raise ModelNotFoundError(f"nothing in the cache is called {name!r}; 'onnxzoo cache list' lists its content")
         found += [entry for entry in matching if entry not in found]
     return found
 

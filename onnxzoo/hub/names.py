@@ -58,7 +58,7 @@ class HubName:
 
 
 def require_endpoint() -> None:
-    """Refuse an HF_ENDPOINT that is no address: huggingface_hub reads it when it is imported, and fails there.
+    """Refuse an HF_ENDPOINT that is not a URL; huggingface_hub reads it when it is imported, and fails there.
 
     Raises InputError. The value is not shown, as it may hold a password.
     """
@@ -69,7 +69,7 @@ def require_endpoint() -> None:
     except ValueError:
         known = False
     if not known or not value.isprintable():
-        raise InputError(f"{ENDPOINT_VARIABLE} is no address of a Hub; expected one like https://HOST, or unset it")
+        raise InputError(f"{ENDPOINT_VARIABLE} is not a valid Hub URL; expected one like https://HOST, or unset it")
 
 
 def export_hint(name: str) -> str:
@@ -117,14 +117,16 @@ def is_repo_id(text: str) -> bool:
 def one_revision(stated: str | None, given: str | None) -> str | None:
     """The revision of `NAME@stated` and revision=given, which must not contradict each other."""
     if stated is not None and given is not None and stated != given:
-        raise InputError(f"two revisions: {stated!r} behind the @ and {given!r} beside it; give one")
+        raise InputError(f"two revisions: {stated!r} after the @ and {given!r}; give only one")
     return checked_revision(given if stated is None else stated)
 
 
 def checked_revision(revision: str | None) -> str | None:
     """The revision; raises InputError when it cannot be a branch, tag or commit."""
     if revision is not None and not is_revision(revision):
-        raise InputError(f"{revision!r} is no revision; expected a branch, a tag or a commit of the Hub repository")
+        raise InputError(
+            f"{revision!r} is not a valid revision; expected a branch, a tag or a commit of the Hub repository"
+        )
     return revision
 
 

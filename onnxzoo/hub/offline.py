@@ -32,8 +32,8 @@ def from_cache(
         places = [str(client.repo_folder(name.repo_id))]
         if name.known_as is not None and name.revision is None:
             places.insert(0, str(models_dir() / name.known_as))
-        cure = f"download it when online: {_command(name)}" + (f"; or {name.otherwise}" if name.otherwise else "")
-        raise ModelNotFoundError(f"{name} is not on this machine (not in {' nor in '.join(places)}), and {why}; {cure}")
+        fix = f"download it when online: {_command(name)}" + (f"; or {name.otherwise}" if name.otherwise else "")
+        raise ModelNotFoundError(f"{name} is not on this machine (not in {' nor in '.join(places)}), and {why}; {fix}")
     wrong = config_problem(config, None)
     if wrong is not None:
         raise ArtifactError(f"{config} {wrong}, and {why}; load the model online to have it fetched again")

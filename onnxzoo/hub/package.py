@@ -128,7 +128,8 @@ def _require_complete(artifact: Artifact) -> None:
         if file.path not in FIXED or file.precision != FIXED[file.path]:
             what = f" with the precision {file.precision}" if file.path in FIXED else ""
             raise ArtifactError(
-                f"{artifact.config_file} lists {file.path}{what}, which is no file of an artifact; take it off the list"
+                f"{artifact.config_file} lists {file.path}{what}, which is not an artifact's file; remove it from "
+                "the list"
             )
 
 

@@ -177,7 +177,7 @@ def checked(
 def _require_possible(repo_id: str, revision: str | None, *, private: bool, create_pr: bool) -> None:
     name = names.parse(repo_id)
     if name is None or name.revision is not None:
-        raise InputError(f"{repo_id!r} is no name of a Hub repository; expected USER/NAME")
+        raise InputError(f"{repo_id!r} is not a valid name of a Hub repository; expected USER/NAME")
     names.checked_revision(revision)
     if create_pr and (private or revision is not None):
         other = "a new private repository" if private else "another branch"

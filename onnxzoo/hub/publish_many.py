@@ -65,7 +65,7 @@ def _published(folders: list[Path], namespace: str, options: dict[str, Any]) -> 
             with _noted(outcome, failures):
                 if (other := taken.setdefault(outcome.repo_id.casefold(), folder)) != folder:
                     raise ArtifactError(
-                        f"{folder.name} and {other.name} have one name, for which there is one repository"
+                        f"{folder.name} and {other.name} have the same name and would share one repository"
                     )
                 packages[outcome] = checked(folder, outcome.repo_id, **local)
         yield from failures

@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """The weights of one file.
 
-    `state` holds parameters only, under Paddle's names, linear weights as [in, out]. `prefix` is what all names of the
-    file began with besides, such as `module.`; it is left out, and a line of the log says so. `architecture` and
-    `image_size` (pixels) are the registry entry's unless the file shows another window or image size; `num_classes` is
-    the length of the head. `bytes` and `sha256` are the file's.
+    `state` holds parameters only, under Paddle's names, linear weights as [in, out]. `prefix` is a common prefix of all
+    names in the file, such as `module.`; it is removed, and the log says so. `architecture` and `image_size` (pixels)
+    are the registry entry's unless the file implies another window or image size; `num_classes` is the length of the
+    head. `bytes` and `sha256` are the file's.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Say of which file it is what a CheckpointError in the block says: of a model that loads the weights."""
+        """Add the file's name to a CheckpointError raised in the block, by a model that loads the weights."""
         with _of_file(self.path):
             yield
 
@@ -56,7 +56,7 @@ class Checkpoint:
 def read_checkpoint(path: Path, entry: ModelEntry) -> Checkpoint:
     """Read the `.pdparams` or `.safetensors` file at `path` as weights for the model `entry`.
 
-    Whether every parameter is there in its right shape is not checked here but where a model loads the state.
+    Whether every parameter is present with the right shape is not checked here but when a model loads the state.
 
     Raises CheckpointError when the file is unreadable, unsafe, of another family or without a head.
     """
@@ -95,7 +95,7 @@ def _of_file(path: Path) -> Iterator[None]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By content where it is plain: safetensors begins with a length of 8 bytes and `{`, a pickle with 0x80."""
+    """Decide by content if possible: safetensors begins with a length of 8 bytes and `{`, a pickle with 0x80."""
     try:
         if path.exists() and not path.is_file():
             raise CheckpointError(f"{path} cannot be read: it is not a regular file; give a checkpoint file")
@@ -110,7 +110,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Paddle hands numpy the bits of bfloat16 tensors as uint16, so that is what its files hold."""
+    """Read a .pdparams file, in which Paddle stores the bits of bfloat16 tensors as uint16."""
     return {name: widened(array) if array.dtype == np.uint16 else array for name, array in read_pdparams(path).items()}
 
 
@@ -120,16 +120,16 @@ def _num_classes(parameters: Mapping[str, npt.NDArray[np.float32]]) -> int:
         raise CheckpointError("the weights have no classification head (head.weight, head.bias); give a classifier's")
     if weight.ndim != 2 or bias.ndim != 1 or weight.shape[1] != bias.shape[0] or not bias.size:
         raise CheckpointError(
-            f"head.weight {weight.shape} and head.bias {bias.shape} do not fit each other; "
+            f"head.weight {weight.shape} and head.bias {bias.shape} do not match; "
             "expected (features, classes) and (classes,)"
         )
     return int(bias.shape[0])
 
 
 def spec_of(artifact: Artifact, checkpoint: Checkpoint) -> ModelSpec:
-    """What an artifact's reference model is, once the checkpoint is found to hold that model.
+    """The spec of an artifact's reference model, after checking that the checkpoint is of that model.
 
-    The artifact may be for another image size (see `at_image_size`). Raises CheckpointError where they differ.
+    The artifact may be for another image size (see `at_image_size`). Raises CheckpointError if they differ.
     """
     spec = ModelSpec(artifact.architecture, artifact.image_size, artifact.num_classes)
     found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)

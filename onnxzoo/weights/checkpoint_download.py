@@ -1,4 +1,4 @@
-"""Download a checkpoint: resumed after a cut, checked, and put in its place only when it is whole."""
+"""Download a checkpoint: resumable, verified, and moved to its place only when it is complete."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from ..strict_json import parse_json
 log = logging.getLogger("onnxzoo")
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that have arrived and the bytes of the whole file (None where the server does not say)."""
+"""Called with the bytes received so far and the size of the whole file (None if the server does not state it)."""
 
 TIMEOUT_S = 30.0
-"""For connecting and for each read, so a slow download may take longer and a dead one may not."""
+"""Timeout for connecting and for each read, so that a slow download can continue but a stalled one fails."""
 TRIES = 5
-"""Connections in a row that bring nothing new before the download is given up."""
+"""Consecutive connections without any new data before the download is given up."""
 FIRST_PAUSE_S = 0.5
 """Pause before the second try; doubled before each further one."""
 CHUNK_BYTES = 1 << 20
 
 
 class _InterruptedError(Exception):
-    """Internal: this connection failed and another may not."""
+    """Internal: this connection failed, but another one may succeed."""
 
 
 def file_name(url: str) -> str:
-    """What the file at `url` is called: the last part of its path."""
+    """The name of the file at `url`, which is the last part of its path."""
     return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
@@ -52,14 +52,14 @@ class NotThereError(DownloadError):
 def checkpoint_path(entry: ModelEntry, progress: Progress | None = None, *, offline: bool = False) -> Path:
     """The checkpoint of `entry` in the cache folder, downloaded from the registry's URL when it is not there.
 
-    Where the server has nothing at that URL, it is tried at the other one that the registry may have. `offline`: no
-    request is made.
+    If the server has nothing at that URL, the registry's other one is tried, if there is one. `offline`: no request is
+    made.
 
-    The SHA-256 of a file at its first use is kept beside it as `<file>.sha256` (the format of sha256sum); a file
+    The SHA-256 of a file at its first use is stored next to it as `<file>.sha256` (the format of sha256sum); a file
     that has changed since is refused.
 
-    Raises DownloadError as `download` does, also for a model whose checkpoint the registry has no URL of and for one
-    that is not there when `offline`, and CheckpointError for a changed or unreadable file.
+    Raises DownloadError as `download` does, for a model without a checkpoint URL in the registry, and for one that is
+    not there when `offline`, and CheckpointError for a changed or unreadable file.
     """
     if entry.source.url is None:
         raise DownloadError(
@@ -119,18 +119,18 @@ def _fetched(url: str, progress: Progress | None) -> Path:
 def download(url: str, target: Path, *, progress: Progress | None = None, sha256: str | None = None) -> None:
     """Download `url` (http or https) to `target`, replacing an earlier file there in one step at the end.
 
-    The bytes gather in `<target>.part`, which stays when the download fails; the next call continues it if the
-    server still has the same file (`<target>.part.json` remembers which), else it starts again. Cut connections
+    Data is written to `<target>.part`, which is kept when the download fails; the next call resumes it if the
+    server still has the same file (`<target>.part.json` identifies it), else it starts again. Broken connections
     and server errors are retried. Of two processes with the same `target`, one downloads and the other waits for it.
 
-    Raises DownloadError when HF_HUB_OFFLINE is set, the URL is of another kind or missing, the file does not arrive
-    whole, its SHA-256 is not `sha256`, or it cannot be written.
+    Raises DownloadError when HF_HUB_OFFLINE is set, the URL is not http(s) or does not exist, the file is not received
+    completely, its SHA-256 is not `sha256`, or it cannot be written.
     """
     from filelock import FileLock
 
     target = Path(target)
     if urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url} is no address for a download; expected one that starts with https:// or http://")
+        raise DownloadError(f"{url} is not a valid download URL; expected one that starts with https:// or http://")
     if variable := offline_variable():
         raise DownloadError(
             f"{url} is not downloaded, as {variable} is set; unset it, or get the file another way and name it "
@@ -144,7 +144,7 @@ def download(url: str, target: Path, *, progress: Progress | None = None, sha256
     except OSError as error:
         raise _unwritable(target, error) from error
     try:
-        # another process may have brought the file while this one waited
+        # Another process may have downloaded the file while this one waited.
         arrived = _identity(target) not in (before, None)
         if not arrived or (sha256 is not None and files.sha256_of(target) != sha256.lower()):
             _Download(url, target, progress).run(sha256)
@@ -171,18 +171,18 @@ class _Download:
                 most = max(most, self.size())
                 if tries >= TRIES:
                     kept = self.size()
-                    cure = f"{kept} bytes are kept: run the command again to continue" if kept else "check the network"
+                    fix = f"{kept} bytes are kept: run the command again to continue" if kept else "check the network"
                     raise DownloadError(
                         f"{self.url} did not arrive{' whole' if kept else ''}{through_proxy(self.url)}: {error} "
-                        f"(after {TRIES} tries); {cure}, "
+                        f"(after {TRIES} tries); {fix}, "
                         "or get the file another way and name it (--weights)"
                     ) from error
                 time.sleep(FIRST_PAUSE_S * 2 ** max(0, tries - 1))
         if sha256 is not None and (actual := files.sha256_of(self.part)) != sha256.lower():
             self.restart()
             raise DownloadError(
-                f"{self.url} is not the expected file: expected sha256 {sha256}, got {actual}; it was deleted: "
-                "run the command again, and if this repeats, the file at this address has changed"
+                f"{self.url} is not the expected file: expected sha256 {sha256}, got {actual}; it was deleted; "
+                "run the command again, and if this repeats, the file at this URL has changed"
             )
         try:
             os.replace(self.part, self.target)
@@ -191,7 +191,7 @@ class _Download:
             raise _unwritable(self.target, error) from error
 
     def connect(self) -> None:
-        """One connection: fetch what is still missing. Raises _InterruptedError where another may do better."""
+        """Open one connection and fetch what is missing. Raises _InterruptedError if another one may succeed."""
         have, validator = self.resumable()
         headers = {"User-Agent": "onnxzoo", "Accept-Encoding": "identity"}
         if have:
@@ -202,27 +202,28 @@ class _Download:
         except urllib.error.HTTPError as error:
             error.close()
             return self.refused(error)
-        except DownloadError:  # a refused redirect; it is a ConnectionError and must not count as a cut one
+        except DownloadError:  # a refused redirect, which is a ConnectionError but must not be retried
             raise
         except (http.client.HTTPException, OSError) as error:
             self.refuse_variables(error)
             raise _InterruptedError(_reason(error)) from error
         except ValueError as error:
             self.refuse_variables(error)
-            raise DownloadError(f"{self.url} is no address for a download: {error}; check it") from error
+            raise DownloadError(f"{self.url} is not a valid download URL: {error}; check it") from error
         with response:
             return self.receive(response, have)
 
     def refuse_variables(self, error: BaseException) -> None:
-        """Raise DownloadError where a variable of proxies or certificates is at fault, which no further try heals."""
+        """Raise DownloadError if a variable for proxies or certificates is wrong, which retrying does not fix."""
         if fault := environment_fault(error, url=self.url):
             raise DownloadError(f"{self.url} cannot be downloaded: {fault}") from error
 
     def refused(self, error: urllib.error.HTTPError) -> None:
-        """Returns where the answer means that the part is whole; raises _InterruptedError or DownloadError else."""
+        """Return if the response means that the part is complete, else raise _InterruptedError or DownloadError."""
         status = http.HTTPStatus
         if error.code == status.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # Nothing follows the part: it is whole (the validator matched, or the answer were 200) or not of this file.
+            # Nothing follows the part: it is complete (the validator matched, otherwise the answer would be 200), or it
+            # belongs to another file.
             total = _content_range(error.headers.get("Content-Range", ""))[1]
             if self.size() and self.size() == total == self.noted().get("total", total):
                 return
@@ -238,7 +239,7 @@ class _Download:
 
     def receive(self, response: Any, have: int) -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError(f"{self.url} comes compressed, which was not asked for; download it in another way")
+            raise DownloadError(f"{self.url} is sent compressed, which was not requested; download it in another way")
         length = _integer(response.headers.get("Content-Length"))
         if response.status == http.HTTPStatus.PARTIAL_CONTENT:
             start, total = _content_range(response.headers.get("Content-Range", ""))
@@ -292,7 +293,7 @@ class _Download:
             return 0
 
     def resumable(self) -> tuple[int, str]:
-        """Bytes at hand that belong to this URL, and what identifies the file's version; (0, "") to start anew."""
+        """Bytes received so far for this URL, and the validator of the file's version; (0, "") to start again."""
         note = self.noted()
         validator = note.get("validator")
         if note.get("url") == self.url and isinstance(validator, str) and validator.isprintable() and validator:
@@ -300,7 +301,7 @@ class _Download:
         return 0, ""
 
     def noted(self) -> dict[str, Any]:
-        """What is known of the part; empty where there is no note, or one that means nothing."""
+        """What is known about the part; empty if there is no valid note."""
         try:
             note = parse_json(self.note.read_bytes())
         except (OSError, ValueError):
@@ -308,7 +309,7 @@ class _Download:
         return note if isinstance(note, dict) else {}
 
     def remember(self, headers: Any, total: int | None) -> None:
-        """Note which version of the file the part belongs to. If-Range takes no weak ETag (RFC 9110, 13.1.5)."""
+        """Record the version of the file that the part belongs to. If-Range needs a strong ETag (RFC 9110, 13.1.5)."""
         etag = headers.get("ETag", "")
         validator = headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
         note = {"url": self.url, "validator": validator} | ({} if total is None else {"total": total})

@@ -1,4 +1,4 @@
-"""Bring the weights of Paddle, timm and transformers to one naming and layout: Paddle's.
+"""Convert the weights of Paddle, timm and transformers to Paddle's names and layout.
 
 Three things differ between them: the names, the layout of linear weights (Paddle [in, out], PyTorch [out, in]),
 and whether query, key and value are one matrix. Convolutions are [out, in, kh, kw] everywhere. In both families
@@ -27,10 +27,10 @@ from ..families.family import Naming
 Array: TypeAlias = npt.NDArray[Any]
 
 BUFFERS: frozenset[str] = frozenset().union(*(family.names.buffers for family in FAMILIES.values()))
-"""Last parts of the names of constants. Models compute them and never trust a file's."""
+"""Last parts of the names of constants, which models compute and never read from a file."""
 
 MAX_WRAPPERS = 8
-"""Parts that are looked for in front of all names; two or three are seen."""
+"""Maximum number of prefix parts that are recognised; two or three occur in practice."""
 
 
 _SIGNATURES = tuple(
@@ -45,10 +45,10 @@ def without_prefix(state: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
     """The arrays without the parts that every name begins with before a known naming starts, and these parts.
 
     Wrappers of models prepend such parts to all names: `module.` (data parallel), `_layers.` (Paddle's), `model.`,
-    `backbone.`, `Student.` (distillation), `_orig_mod.` (torch.compile), and several in each other. Nothing is
-    stripped, and the parts are "", when that makes no known naming of the names.
+    `backbone.`, `Student.` (distillation), `_orig_mod.` (torch.compile), also nested. Nothing is removed, and the
+    prefix is "", if that does not lead to a known naming.
     """
-    # What the least and the greatest name share, all between them share.
+    # The common prefix of the smallest and the largest name is shared by all names between them.
     shared = os.path.commonprefix([min(state, default=""), max(state, default="")])  # noqa: RUF071 - no paths
     place = 0
     for _ in range(MAX_WRAPPERS + 1):
@@ -81,11 +81,11 @@ def wrappers(state: Mapping[str, Array]) -> dict[str, int]:
 def to_paddle(state: Mapping[str, Array], family: str, architecture: Architecture) -> tuple[dict[str, Array], Naming]:
     """The parameters of `state` under Paddle's names, linear weights as [in, out], and the naming that it came in.
 
-    `state` maps names to arrays; element types are kept, buffers are left out. Names that belong to no known
-    parameter are kept, for whoever loads the state to report.
+    `state` maps names to arrays; element types are kept, buffers are left out. Names that do not belong to a known
+    parameter are kept, so that loading the state reports them.
 
-    Raises CheckpointError when the names are of no known naming of `family`, when two names stand for one
-    parameter, when parts of a joined parameter are missing or differ in shape, or when the layout contradicts itself.
+    Raises CheckpointError if the names do not follow a known naming of `family`, if two names map to one
+    parameter, if parts of a joined parameter are missing or differ in shape, or if the layout contradicts itself.
     """
     renamed, naming = _renamed(state, family, architecture)
     parameters = {name: array for name, array in renamed.items() if not _is_buffer(name)}
@@ -118,8 +118,8 @@ def _recognised(state: Mapping[str, Array], family: str) -> Naming:
     if len(parts) > 1:
         listed = ", ".join(f"{ascii(part[:60]) if part else 'nothing'} ({count})" for part, count in parts.items())
         raise CheckpointError(
-            f"the weights' names have different parts in front of the model's own: {listed}; keep those of one model, "
-            "and take the part in front off all of them"
+            f"the weights' names have different prefixes: {listed}; keep those of one model, "
+            "and remove the prefix from all of them"
         )
     if len(namings) == 1:
         return namings[0]
@@ -130,7 +130,7 @@ def _recognised(state: Mapping[str, Array], family: str) -> Naming:
         raise CheckpointError(f"the weights are of {others}, expected {family}; choose a {others} model for them")
     sample = ", ".join(ascii(name[:60]) for name in list(state)[:3]) or "none"
     raise CheckpointError(
-        f"the weights have no names of {family} in Paddle, timm or transformers (first names: {sample}); "
+        f"the weights do not have the names of {family} in Paddle, timm or transformers (first names: {sample}); "
         "give the checkpoint of an image classifier of this family"
     )
 
@@ -179,7 +179,7 @@ def _fused(parameters: Mapping[str, Array], family: str) -> dict[str, Array]:
         for whole, parts in family_named(family).names.joined:
             present = [prefix + part for part in parts if prefix + part in result]
             if not present:
-                continue  # a model without this bias; whoever loads the state knows whether it needs one
+                continue  # a model without this bias; loading the state checks whether it needs one
             if len(present) < len(parts):
                 missing = sorted({prefix + part for part in parts} - set(present))
                 raise CheckpointError(f"the weights have {present[0]!r} but lack {', '.join(missing)}")

@@ -41,7 +41,7 @@ _KINDS = (
 _OLD_PROTOCOLS = (b"(d", b"}q", b"}(", b"c", b"(c")
 """How pickles of a dict, or of a class, begin that do not say their protocol."""
 
-# Tied weights share an array among a few names; a file that names one thousands of times is out to fill the memory.
+# Tied weights share an array under a few names; a file with thousands of names for one array would exhaust the memory.
 MAX_NAMES_OF_AN_ARRAY = 4
 
 
@@ -52,7 +52,7 @@ def read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     `{"state_dict": {...}, "epoch": 3}`, is unwrapped if it is the only one that holds arrays; numbers beside it may be
     numpy's, arrays without axes among them.
 
-    Raises CheckpointError when the file cannot be read, is truncated, damaged or of another kind, holds anything
+    Raises CheckpointError if the file cannot be read, is truncated, damaged or of another kind, contains anything
     but named arrays, or asks for code to be run; nothing in the file is ever run.
     """
     try:
@@ -81,7 +81,7 @@ def _check_kind(path: Path, head: bytes) -> None:
             "paddle.save(state_dict, path, protocol=4)"
         )
     if head[0] != 0x80:
-        raise CheckpointError(f"{path} is no pickle (it starts with {head[:8].hex(' ')}); {_EXPECTED}")
+        raise CheckpointError(f"{path} is not a pickle (it starts with {head[:8].hex(' ')}); {_EXPECTED}")
 
 
 def _unwrapped(content: Any) -> dict[str, Any]:
@@ -115,9 +115,7 @@ def _arrays(content: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
         names[id(array)] = names.get(id(array), 0) + 1
         if names[id(array)] > MAX_NAMES_OF_AN_ARRAY:
             # Every name gets a copy later on, when weights are converted to float32.
-            raise RefusedError(
-                f"one array stands under more than {MAX_NAMES_OF_AN_ARRAY} names, {_listed([name])} last"
-            )
+            raise RefusedError(f"one array has more than {MAX_NAMES_OF_AN_ARRAY} names, the last is {_listed([name])}")
     if SLICE_TABLE in content:
         _join_slices(arrays, content[SLICE_TABLE])
     if not arrays:

@@ -64,7 +64,7 @@ def read_safetensors(path: Path, *, integers: frozenset[str]) -> dict[str, npt.N
         raise CheckpointError(f"{path} {error}") from None
     except (ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(
-            f"{path} is no whole safetensors file ({error}); it may be truncated: download or save it again"
+            f"{path} is not a valid safetensors file ({error}); it may be truncated; download or save it again"
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -92,8 +92,8 @@ def _header(file: io.BufferedReader, size: int) -> tuple[int, list[_Tensor]]:
         reached = tensor.end
     if reached < left:
         raise CheckpointError(
-            f"is no whole safetensors file: it has {left - reached} bytes after its last tensor, which something "
-            "appended; download or save it again"
+            f"is not a valid safetensors file: {left - reached} bytes were appended after its last tensor; "
+            "download or save it again"
         )
     if reached > left:
         raise ValueError(f"its tensors take {reached} bytes, the file has {left} for them")

@@ -45,7 +45,7 @@ def _hint(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, object]) ->
     if not ends:
         return ""
     parts = " or ".join(ascii(part[:MAX_SHOWN]) for part in sorted({part for part, _ in ends})[:3])
-    return f"{len(ends)} of the missing are there with {parts} in front; take that off their names"
+    return f"{len(ends)} of the missing ones are present with the prefix {parts}; remove it from their names"
 
 
 def _ends(name: str) -> Iterator[str]:

@@ -163,7 +163,7 @@ def test_download_of_a_revision_asks_the_hub_also_for_what_is_here(hub: Loopback
         ((), "give names of models, or --all"),
         (("--all", REPO), "give names of models, or --all"),
         ((REPO, "pvt_v2_b9"), "unknown model 'pvt_v2_b9'; did you mean"),
-        ((REPO, "--revision", "a b"), "'a b' is no revision"),
+        ((REPO, "--revision", "a b"), "'a b' is not a valid revision"),
         ((REPO, "--precision", "fp4"), "fp4"),
     ],
 )

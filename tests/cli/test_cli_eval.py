@@ -193,7 +193,7 @@ def test_what_is_not_recorded(tiny, data):
     for more in (["--limit", "3"], ["--classes", "red"], ["--split", "train"]):
         assert run("eval", tiny, "--data", data, "--record", "x", *more).exit_code == 2
     for words in ("", " ", "x" * 201):
-        assert "say in 1 to 200 letters" in run("eval", tiny, "--data", data, "--record", words).stderr
+        assert "describe the images in 1 to 200 letters" in run("eval", tiny, "--data", data, "--record", words).stderr
     for words in ("imagenet1k", DATASETS["imagenet1k"].description):
         result = run("eval", tiny, "--data", data, "--record", words)
         assert result.exit_code == 2

@@ -118,13 +118,13 @@ def test_nothing_to_predict_is_wrong_usage(tiny, tmp_path):
         done = run_process("predict", tiny, argument)
         assert done.returncode == 2
         assert is_one_error_line(done.stderr)
-        assert "has no image in it" in done.stderr
+        assert "contains no images" in done.stderr
 
 
 def test_a_pattern_without_images_among_good_ones(tiny, photos):
     result = run("predict", tiny, photos / "*.jpg", photos / "red.png")
     assert result.exit_code == 1
-    assert "*.jpg' has no image in it" in result.stderr
+    assert "*.jpg' contains no images" in result.stderr
     assert "red" in result.stdout
 
 

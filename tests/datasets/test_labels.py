@@ -80,7 +80,7 @@ def test_names_that_look_like_numbers(text: str, expected: tuple[str, ...]) -> N
         ("\n \n", "no labels in it"),
         ("0 cat\n2 dog\n", "line 2: got the class id 2 \\('dog'\\), expected 0 to 1, of which 1 is missing"),
         ("3 Series\n5 Series\n", "line 1: got the class id 3 .*, expected 1 to 2"),
-        ("0 cat\n0 dog\n", "line 1: the class id 0 \\('cat'\\) is there twice"),
+        ("0 cat\n0 dog\n", "line 1: the class id 0 \\('cat'\\) occurs twice"),
         ("0 cat\n1\n", "line 1 may begin with a class id .*, line 2 does not"),
         ("cat\n2 up\ndog\n", "line 2 may begin with a class id"),
         ("cat\n\ndog\n", "line 2: blank between names without ids"),

@@ -105,7 +105,7 @@ def test_an_empty_order_is_the_usual_one(monkeypatch, model_file, value):
 def test_an_unknown_name_in_the_environment_is_an_error_that_names_the_variable(monkeypatch, model_file, value, what):
     monkeypatch.setenv("ONNXZOO_ENGINE", value)
     with pytest.raises(
-        InputError, match=f"the environment variable ONNXZOO_ENGINE='{value}' must name .*{what} is none"
+        InputError, match=f"the environment variable ONNXZOO_ENGINE='{value}' must name .*{what} is not an engine"
     ):
         create_engine("auto", model_file)
 

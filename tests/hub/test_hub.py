@@ -50,7 +50,9 @@ def test_a_home_folder_is_expanded(tiny, monkeypatch):
 def test_a_registry_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     folder = write_artifact(tmp_path / "pvt_v2_b0")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"onnxzoo export pvt_v2_b0; to use the folder .* write \./pvt_v2_b0$"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"onnxzoo export pvt_v2_b0; to use the local folder .* write \./pvt_v2_b0$"
+    ):
         find_artifact("pvt_v2_b0")
     assert find_artifact("./pvt_v2_b0").samefile(folder)
     assert find_artifact(Path("pvt_v2_b0")).samefile(folder)

@@ -106,7 +106,7 @@ def test_a_file_of_a_commit_that_cannot_be(
 ) -> None:
     answer = SimpleNamespace(commit_hash=sha, size=1, etag="x")
     monkeypatch.setattr(type(client.api()), "get_hf_file_metadata", lambda *_arguments, **_options: answer)
-    with pytest.raises(HubError, match="it does not say of which commit the file is"):
+    with pytest.raises(HubError, match="it does not report the commit of the file"):
         client.remote_file(REPO, "config.json", "main")
 
 
@@ -158,7 +158,7 @@ def test_what_our_own_code_raises_stays_what_it_is(loopback: LoopbackHub) -> Non
 
 @pytest.mark.parametrize("revision", [3, True, ["main"], b"main"])
 def test_a_revision_that_is_no_text(revision: Any) -> None:
-    with pytest.raises(InputError, match="is no revision; expected a branch"):
+    with pytest.raises(InputError, match="is not a valid revision; expected a branch"):
         find_artifact(REPO, revision=revision)
     with pytest.raises(OnnxzooError):
         find_artifact(f"{REPO}@", revision=revision)

@@ -133,7 +133,7 @@ def test_revisions(hub: LoopbackHub, tmp_path: Path) -> None:
         find_artifact(f"{REPO}@a/b")
     with pytest.raises(ModelNotFoundError, match=f"{REPO} has no revision 'v9'; 'onnxzoo info {REPO} --hub' lists"):
         find_artifact(REPO, revision="v9")
-    with pytest.raises(InputError, match="two revisions: 'v1' behind the @ and 'v2' beside it"):
+    with pytest.raises(InputError, match="two revisions: 'v1' after the @ and 'v2'; give only one"):
         find_artifact(f"{REPO}@v1", revision="v2")
 
 
@@ -149,7 +149,7 @@ def test_a_commit_that_is_here_takes_no_request(hub: LoopbackHub) -> None:
     "revision", ["", "../../up", "a b", "a..b", "/a", "-a", "a/", "a\0", "a\n", "C:\\a", "a:b", "a@{1}", 3]
 )
 def test_what_is_no_revision(hub: LoopbackHub, revision: Any) -> None:
-    with pytest.raises(InputError, match="is no revision; expected a branch, a tag or a commit"):
+    with pytest.raises(InputError, match="is not a valid revision; expected a branch, a tag or a commit"):
         find_artifact(REPO, revision=revision)
     assert hub.log.all() == []
 
@@ -173,7 +173,9 @@ def test_a_folder_that_is_here_wins_unless_a_revision_is_given(
     ["some--one/x", "a/b.git", "a/..", "-a/b", "a/b-", "a/b/c", "a/b\0", "datasets/a/b", "ä/b", "a/" + "b" * 200],
 )
 def test_what_is_no_repo_is_a_folder(loopback: LoopbackHub, name: str) -> None:
-    with pytest.raises((ModelNotFoundError, InputError), match=r"there is no folder|is no name of a Hub repository"):
+    with pytest.raises(
+        (ModelNotFoundError, InputError), match=r"there is no folder|is not a valid name of a Hub repository"
+    ):
         find_artifact(name)
     assert loopback.log.all() == []
 

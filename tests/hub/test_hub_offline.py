@@ -198,7 +198,7 @@ def test_an_endpoint_that_is_no_address(address: str, command: list[str], monkey
     result = CliRunner().invoke(main, command, prog_name="onnxzoo")
     assert result.exit_code == 2
     assert result.stderr == (
-        "onnxzoo: error: HF_ENDPOINT is no address of a Hub; expected one like https://HOST, or unset it\n"
+        "onnxzoo: error: HF_ENDPOINT is not a valid Hub URL; expected one like https://HOST, or unset it\n"
     )
 
 

@@ -119,7 +119,7 @@ def test_a_private_repo_needs_the_token(loopback: LoopbackHub, tmp_path: Path, m
         ("pvt_v2_b0", 3, "then onnxzoo export pvt_v2_b0"),
         ("someone/nothing", 3, "someone/nothing is not on the Hub"),
         ("pvt_v9", 2, "unknown model 'pvt_v9'"),
-        ("./some/folder", 2, "is no repository of the Hub; expected USER/NAME"),
+        ("./some/folder", 2, "is not a repository on the Hub; expected USER/NAME"),
     ],
 )
 def test_what_is_not_there(name: str, code: int, expected: str, loopback: LoopbackHub) -> None:

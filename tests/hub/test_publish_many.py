@@ -93,7 +93,7 @@ def test_two_artifacts_of_one_name(many: Path, loopback: LoopbackHub) -> None:
     copy(NAME, many / "zweite")
     result = run("--all", many, "--namespace", "onnxzoo")
     assert result.exit_code == 1
-    assert "zweite and swinv2_nano_fashion have one name" in result.stderr
+    assert "zweite and swinv2_nano_fashion have the same name" in result.stderr
     assert set(loopback.store.repos) == {f"onnxzoo/{name}" for name in SHIPPED}
 
 
@@ -110,7 +110,7 @@ def test_a_name_that_is_no_repository(many: Path, loopback: LoopbackHub) -> None
     set_config(many / "pvt_v2_nano_fashion", name="../../etc")
     result = run("--all", many, "--namespace", "onnxzoo")
     assert result.exit_code == 1
-    assert "'onnxzoo/../../etc' is no name of a Hub repository" in result.stderr
+    assert "'onnxzoo/../../etc' is not a valid name of a Hub repository" in result.stderr
     assert set(loopback.store.repos) == {REPO}
 
 

@@ -178,7 +178,9 @@ def test_a_file_that_changes_while_it_is_read(folder: Path, monkeypatch: pytest.
 )
 def test_a_list_of_files_that_are_none_of_an_artifact(path: str, folder: Path, loopback: LoopbackHub) -> None:
     list_also(folder, path)
-    assert f"lists {path}, which is no file of an artifact; take it off" in error_line(run(folder, "--repo-id", REPO))
+    assert f"lists {path}, which is not an artifact's file; remove it from" in error_line(
+        run(folder, "--repo-id", REPO)
+    )
     assert loopback.log.all() == []
 
 
@@ -188,7 +190,7 @@ def test_a_precision_belongs_to_its_file(folder: Path, loopback: LoopbackHub) ->
     files["onnx/model_int8.onnx"] = files["onnx/model.onnx"] | {"precision": "bf16"}
     set_config(folder, files=files)
     line = error_line(run(folder, "--repo-id", REPO, "--allow-unvalidated"))
-    assert "lists onnx/model_int8.onnx with the precision bf16, which is no file of an artifact" in line
+    assert "lists onnx/model_int8.onnx with the precision bf16, which is not an artifact's file" in line
 
 
 def list_also(folder: Path, path: str) -> None:
