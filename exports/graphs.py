@@ -77,10 +77,9 @@ def code_of(source: str) -> str:
     """
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        is_text = (
-            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        )
-        if isinstance(node, ast.Raise) or is_text:
+        if not isinstance(node, ast.Raise | ast.Expr):
+            continue
+        if isinstance(node, ast.Raise) or isinstance(node.value, ast.Constant):
             for number in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[number] = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
