@@ -160,7 +160,7 @@ def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplifi
     try:
         finish(model, {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()})
     except ValueError as error:
-        raise ExportError(f"the converted graph has not the expected form: {error}") from error
+        raise ExportError(f"the converted graph does not have the expected form: {error}") from error
     check_graph(model, spec, OPSET)
     onnx.save(model, target)
     return OPSET

@@ -42,14 +42,14 @@ def read_idx(file: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
             shape = _shape(file, stream, dimensions)
             data = stream.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{file} cannot be read: {error}; it may be truncated: get it again") from None
+        raise DatasetError(f"{file} cannot be read: {error}; it may be truncated; get it again") from None
     except MemoryError:
         raise DatasetError(f"{file}: its {' x '.join(map(str, shape))} bytes do not fit into the memory") from None
     if len(data) != math.prod(shape):
         held = f"{len(data)} bytes{' or more' if len(data) > math.prod(shape) else ''}"
         raise DatasetError(
             f"{file} holds {held}, but its header says {' x '.join(map(str, shape))}; "
-            "it is truncated or damaged: get it again"
+            "it is truncated or damaged; get it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -70,6 +70,6 @@ def _shape(file: Path, stream: gzip.GzipFile | IO[bytes], dimensions: int) -> tu
     if math.prod(shape) > MAX_BYTES:
         raise DatasetError(
             f"{file}: its header says {' x '.join(map(str, shape))}, more than the {MAX_BYTES} bytes that are read; "
-            "it is damaged, or these data are better kept as image files"
+            "it is damaged, or the data should be stored as image files"
         )
     return shape

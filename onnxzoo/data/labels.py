@@ -53,7 +53,7 @@ def parse_labels(text: str, where: str) -> tuple[str, ...]:
         lines.pop()
     written = {number: line for number, line in enumerate(lines, start=1) if line}
     if not written:
-        raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
+        raise RegistryError(f"{where} contains no labels; expected lines '<id> <name>'")
     for number, line in written.items():
         if len(line) > MAX_LINE:
             raise RegistryError(f"{where}, line {number}: got {len(line)} characters, expected at most {MAX_LINE}")

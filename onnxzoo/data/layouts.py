@@ -147,7 +147,7 @@ def _refuse_splits(folders: Sequence[Path]) -> None:
 def _open_folders(folder: Path) -> FileDataset:
     folders = _folders(folder)
     if not folders:
-        raise DatasetError(f"{folder} has no class folders; expected one folder of images a class")
+        raise DatasetError(f"{folder} has no class folders; expected one folder of images per class")
     _refuse_splits(folders)
     skipped = Skipped()
     paths: list[Path] = []
@@ -188,7 +188,7 @@ def _open_list(file: Path, label_set: str | None) -> FileDataset:
         paths.append(path)
         labels.append(int(label))
     if missing:
-        raise DatasetError(f"{file} names {len(missing)} files that are not there: {listing(missing)}")
+        raise DatasetError(f"{file} names {len(missing)} files that do not exist: {listing(missing)}")
     if not paths:
         raise DatasetError(f"the list {file} names no images; expected lines 'path label'")
     classes = _class_names(file.parent, max(labels) + 1, label_set)

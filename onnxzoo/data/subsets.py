@@ -26,7 +26,7 @@ def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
     """
     ids = [_class_id(dataset.classes, item) for item in wanted]
     if not ids or len(set(ids)) != len(ids):
-        raise DatasetError(f"each class may be given once, and at least one must be; got {', '.join(wanted) or 'none'}")
+        raise DatasetError(f"expected at least one class and each class only once, got {', '.join(wanted) or 'none'}")
     new_ids = np.full(len(dataset.classes), -1, dtype=np.int64)
     new_ids[ids] = np.arange(len(ids))
     indices = np.flatnonzero(new_ids[dataset.labels] >= 0)
@@ -72,7 +72,9 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
     only_train = [name for name in train.classes if name not in val.classes]
     only_val = [name for name in val.classes if name not in train.classes]
     if not only_train and not only_val:
-        raise DatasetError("training and validation data have the same classes in another order; order them alike")
+        raise DatasetError(
+            "training and validation data have the same classes in a different order; use the same order"
+        )
     raise DatasetError(
         f"training and validation data differ in their classes: only in training {listing(only_train)}, "
         f"only in validation {listing(only_val)}; give both the same class folders"

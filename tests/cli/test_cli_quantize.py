@@ -82,7 +82,7 @@ def test_an_unreadable_image_is_named_and_the_exit_code_says_so(colours: Path, p
         (["--min-snr", "nan"], 2, "must be more than 0 and at most 100 dB"),
         (["--samples", "3"], 2, "samples must be at least 8, got 3"),
         (["--weights-bits", "6"], 2, "'6' is not one of"),
-        (["--weights-bits", "8", "--precision", "fp16"], 2, "--weights-bits is about int8"),
+        (["--weights-bits", "8", "--precision", "fp16"], 2, "--weights-bits applies to int8 only"),
         (["--precision", "bf16"], 2, "'bf16' is not one of"),
         ([], 2, "is not a model of ImageNet"),
     ],

@@ -65,7 +65,7 @@ def test_resuming_another_training_is_refused(data: Path, tmp_path: Path) -> Non
     train(data, tmp_path, epochs=2)
     with pytest.raises(TrainingError, match=r"another training.*recipe lr was 0.003, now 0.001"):
         train(data, tmp_path, epochs=2, lr=1e-3, resume=True)
-    with pytest.raises(TrainingError, match="has a training in it"):
+    with pytest.raises(TrainingError, match="contains a training run"):
         train(data, tmp_path, epochs=2)
 
 

@@ -186,7 +186,7 @@ def test_what_is_not_json_is_refused_and_never_shown(copy: Path) -> None:
     assert "NaN is not JSON" in result.stderr
 
 
-def test_another_artifact_is_no_proof_of_paddles_numbers(copy: Path, tmp_path: Path) -> None:
+def test_agreeing_with_another_artifact_does_not_prove_paddles_numbers(copy: Path, tmp_path: Path) -> None:
     other = copy_shipped(tmp_path / "other")
     alter(other, rename_producer)
     new = record(validated(copy, against=read_artifact(other)))

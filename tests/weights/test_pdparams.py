@@ -332,7 +332,7 @@ def test_numbers_of_numpy_beside_the_weights(tmp_path: Path, number: Any, protoc
     assert same(read_pdparams(write(tmp_path, pickle.dumps(content, protocol))), STATE)
 
 
-def test_a_number_of_numpy_among_the_weights_is_no_array(tmp_path: Path) -> None:
+def test_a_numpy_scalar_among_the_weights_is_not_an_array(tmp_path: Path) -> None:
     said = refusal(tmp_path, pickle.dumps({**STATE, "best_acc": np.float64(0.5)}))
     assert "its entry 'best_acc' is of type float and should be an array" in said
 
