@@ -1,4 +1,4 @@
-"""Parts of a dataset, and whether two datasets belong together."""
+"""Parts of a dataset, and checks that two datasets have the same classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import DatasetError
 from .dataset import ArrayDataset, Dataset, FileDataset, Subset, listing
 
 MAX_DIGITS = 9
-"""Of a class id; Python refuses to read numbers of thousands of digits."""
+"""Maximum length of a class id; Python refuses to parse numbers of thousands of digits."""
 
 
 def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
     """Only the images of these classes, numbered from 0 in the order given.
 
-    A class is named by its name in the data, upper or lower case where that is clear, or by its id in the data, which
-    need not be a model's: class folders are counted in the order of their names.
+    A class is given by its name in the data, ignoring case if that is unambiguous, or by its id in the data, which may
+    differ from a model's, as class folders are numbered in the order of their names.
 
     Raises DatasetError for an unknown class, one given twice, or one without images.
     """
@@ -38,7 +38,7 @@ def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
 
 
 def split_off(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset]:
-    """The dataset without `count` images, and these: drawn at random, the same ones for the same seed.
+    """Split off `count` random images, determined by the seed: returns the dataset without them, and them.
 
     Raises DatasetError unless 0 < count < the number of images.
     """
@@ -82,7 +82,7 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
 
 
 def _class_id(classes: tuple[str, ...], item: str) -> int:
-    """By name, by number, or by a name in other letters, upper or lower case, where only one is meant."""
+    """The class with this name or number, or with this name ignoring case if only one matches."""
     if item in classes:
         return classes.index(item)
     if item.isascii() and item.isdigit() and len(item) < MAX_DIGITS and int(item) < len(classes):

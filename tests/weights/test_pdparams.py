@@ -262,7 +262,7 @@ def test_a_hand_made_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (array_pickle(b"K\x02\x85", b"C\x04abcd"), "needs 8 bytes and has 4"),
+        (array_pickle(b"K\x02\x85", b"C\x04abcd"), "needs 8 bytes but has 4"),
         (array_pickle(b"\x8a\x08\0\0\0\0\0\0\0\x40\x85", b"C\x04abcd"), "cannot hold"),
         (array_pickle(b"J\xff\xff\xff\xff\x85", b"C\x04abcd"), "declares the shape"),
         (array_pickle(b"\x88\x85", b"C\x04abcd"), "declares the shape"),
