@@ -298,7 +298,7 @@ def test_cache_remove(kept: Path, hub: LoopbackHub) -> None:
     assert list((kept / "checkpoints").iterdir()) == []
     result = run("cache", "remove", "--all")
     assert result.exit_code == 2
-    assert "say --yes" in result.stderr
+    assert "give --yes" in result.stderr
     assert run("cache", "remove", "--all", "--yes").stdout.startswith("removed 2 of the cache's entries")
     assert rows("cache", "list") == []
     assert (Path(constants.HF_HUB_CACHE) / "models--other--bert").exists()

@@ -77,7 +77,7 @@ def test_an_unreadable_image_is_named_and_the_exit_code_says_so(colours: Path, p
     ("arguments", "code", "words"),
     [
         (["--images", "nowhere"], 2, "Path 'nowhere' does not exist"),
-        (["--max-drop", "0.1"], 2, "name them (--data)"),
+        (["--max-drop", "0.1"], 2, "give them with --data"),
         (["--min-snr", "0"], 2, "must be more than 0 and at most 100 dB"),
         (["--min-snr", "nan"], 2, "must be more than 0 and at most 100 dB"),
         (["--samples", "3"], 2, "samples must be at least 8, got 3"),

@@ -82,7 +82,7 @@ def test_resuming_from_a_damaged_state_says_so(data: Path, tmp_path: Path) -> No
     whole = (tmp_path / "state.npz").read_bytes()
     for length in (1000, 0):
         (tmp_path / "state.npz").write_bytes(whole[:length])
-        with pytest.raises(TrainingError, match=r"state\.npz cannot be read.*to start anew, remove it"):
+        with pytest.raises(TrainingError, match=r"state\.npz cannot be read.*to start again, remove it"):
             train(data, tmp_path, epochs=2, resume=True)
 
 

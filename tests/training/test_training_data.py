@@ -251,7 +251,7 @@ def test_a_subset_of_classes_is_numbered_anew(folders: Path) -> None:
         (["emu"], "there is no class 'emu'; the data has 3: cat, dog, owl"),
         (["3"], "there is no class '3'"),
         (["cat", "0"], "expected at least one class and each class only once"),
-        ([], "at least one must be; got none"),
+        ([], "each class only once, got none"),
     ],
 )
 def test_a_subset_that_is_none(folders: Path, wanted: list[str], message: str) -> None:

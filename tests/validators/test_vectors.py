@@ -60,9 +60,9 @@ def test_the_vectors_of_a_shipped_model() -> None:
         (lambda a: a["embedding"].__setitem__((0, 0), np.inf), r"the recorded 'embedding' hold NaN or .* is damaged"),
         (
             lambda a: a.update(names=np.array([{"a": 1}] * 6, dtype=object)),
-            "'names' has no header as numpy",
+            "'names' does not have a header that numpy",
         ),
-        (lambda a: a.update(names=np.arange(6)), "'names' has no header as numpy"),
+        (lambda a: a.update(names=np.arange(6)), "'names' does not have a header that numpy"),
         (lambda a: a.update(names=np.array(["x" * 1000] * 6)), "cannot be read: 'names' is <U1000"),
         (
             lambda a: a.update(names=np.array([str(i) for i in range(MAX_INPUTS + 1)])),

@@ -269,7 +269,7 @@ def test_a_hand_made_array(tmp_path: Path) -> None:
         (array_pickle(b"(" + b"K\x01" * 9 + b"t", b"C\x04abcd"), "declares the shape"),
         (array_pickle(b")" + b"\x85" * 100_000, b"C\x04abcd"), "(of type tuple)"),
         (array_pickle(b"N", b"C\x04abcd"), "sets the state"),
-        (array_pickle(b"K\x01\x85", b"]"), "data of an array are of type list"),
+        (array_pickle(b"K\x01\x85", b"]"), "data of an array is of type list"),
         (array_pickle(b"K\x01\x85", b"\x8e" + struct.pack("<Q", 2**62)), "truncated"),
         (array_pickle(b"K\x01\x85", b"C\x04abcd")[:-2] + b"0s.", "damaged"),
         (b"\x80\x02" + b"]" * 1_000_001 + b".", "instructions"),
