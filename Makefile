@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo dev fast test test-large test-gpu-wheels mutants fuzz check clean install eval-imagenet
+.PHONY: demo dev fast test test-large test-gpu-wheels graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -43,6 +43,19 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 # Would a test notice? Some seventy single changes to the source, each tried on a copy: ten minutes at most.
 mutants: install
 	$(BIN)/python tests/mutants.py
+
+# What only a machine with a network can show: the official weights (5 GB) give the numbers that others publish of them.
+# With DATA=, ImageNet's validation images, also their accuracies.
+verify-official: install
+	$(BIN)/python benchmarks/verify_official.py $(if $(DATA),--data "$(DATA)")
+
+# Once, by a maintainer with a network: commits and hashes of the official weights, written into models.json.
+pin-sources: install
+	$(BIN)/python benchmarks/pin_sources.py onnxzoo/models.json
+
+# The graphs that ship without weights, those of which have become stale: a quarter of an hour, 8 GB of memory for the largest.
+graphs: install
+	$(BIN)/python -P -m onnxzoo.exports.graphs --out onnxzoo/graphs
 
 # 20,000 mutants of the files that come from outside: two or three minutes on two cores.
 fuzz: install

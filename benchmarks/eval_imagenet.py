@@ -50,7 +50,7 @@ def write_rows(file: Path, rows: Rows) -> None:
 
 def conditions(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What a row depends on: a row of other conditions, or of another ONNX file, is measured again."""
-    artifact = resolve(name).artifact
+    artifact = resolve(name, make=False).artifact
     return {
         "data": str(arguments.data.resolve()),
         "engine": arguments.engine,

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..artifact.folder import Artifact, is_artifact, read_artifact
+from ..artifact.writing import tool_versions
 from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, one_line
 from ..files import sha256_of
 from ..registry import ModelEntry, find, models
 from ..signals import end_with_parent, raise_when_terminated, signal_name
 from ..weights.checkpoint_download import file_name
-from .artifact_writer import tool_versions
 from .pipeline import export_model, target_folder
 
 # ru_maxrss is in KiB on Linux and in bytes on macOS.

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from ..artifact.folder import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
+from ..artifact.writing import tool_versions, write_descriptions
+from ..conformance import record_conformance
 from ..data.labels import read_labels
 from ..errors import ExportError, InputError, OnnxzooError, RegistryError
-from ..families import ModelSpec, at_image_size, constants
+from ..families import ModelSpec, at_image_size
 from ..files import atomic_folder, models_dir
 from ..hub import SHIPPED_DIR
+from ..hub.card import model_card
 from ..precisions import FP32
 from ..registry import ModelEntry, default_labels
-from ..temporary import scratch_folder
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.checkpoint_download import Progress, checkpoint_path
-from .artifact_writer import tool_versions, write_descriptions
-from .child import require_export_tools, run_step
+from .child import require_export_tools
+from .conversion import TITLES, convert
 
 logger = logging.getLogger(__name__)
 
-STEPS = (
-    "read the checkpoint",
-    "build the static Paddle program",
-    "convert with paddle2onnx",
-    "simplify with onnxsim",
-    "check the graph",
-    "record conformance vectors",
-    "write the artifact",
-)
-
-STEPS_PACKAGE = f"{__package__}.steps"
+STEPS = ("read the checkpoint", *TITLES, "record conformance vectors", "write the artifact")
 
 StepProgress = Callable[[int, int, str], None]
 """Called with the step's number from 1, the number of steps, and the step's title as it begins."""
@@ -67,9 +56,8 @@ def export_model(
     # Fails on a machine without Paddle, which only the line above turns into one readable line.
     from ..reference.paddle.engine import PaddleEngine
 
-    def begin(number: int) -> str:
-        progress(number, len(STEPS), STEPS[number - 1])
-        return STEPS[number - 1]
+    def begin(title: str) -> None:
+        progress(STEPS.index(title) + 1, len(STEPS), title)
 
     folder = target_folder(entry, out)
     if out is None and is_artifact(SHIPPED_DIR / entry.name):
@@ -79,7 +67,7 @@ def export_model(
             entry.name,
             folder,
         )
-    begin(1)
+    begin(STEPS[0])
     file = weights if weights is not None else checkpoint_path(entry, download_progress)
     checkpoint = read_checkpoint(file, entry)
     spec = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
@@ -92,12 +80,11 @@ def export_model(
     with _as_export_error(folder), atomic_folder(folder) as building:
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
-        opset = _convert(entry, spec, checkpoint, model_file, begin)
-        begin(6)
-        from .conformance import record_conformance
-
+        metadata = {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()}
+        opset = convert(spec, checkpoint.state, metadata, model_file, begin)
+        begin(STEPS[-2])
         record_conformance(reference, preprocess, building / CONFORMANCE_FILE)
-        begin(7)
+        begin(STEPS[-1])
         write_descriptions(
             building,
             entry=entry,
@@ -105,7 +92,9 @@ def export_model(
             preprocess=preprocess,
             id2label=id2label,
             source=_source(entry, checkpoint, downloaded=weights is None),
+            tools=tool_versions(),
             opset=opset,
+            card=model_card,
         )
         read_artifact(building).verify()
     return read_artifact(folder)
@@ -124,46 +113,6 @@ def _as_export_error(folder: Path) -> Iterator[None]:
             f"the artifact {folder} cannot be written: {error.strerror or error}{where}; "
             "make room, or name another --out"
         ) from error
-
-
-def _convert(
-    entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, target: Path, begin: Callable[[int], str]
-) -> int:
-    """Steps 2 to 5: write the checked ONNX file `target`; returns its operator set version."""
-    with scratch_folder("export") as work:
-        spec_file, constants_file = work / "spec.json", work / "constants.npz"
-        document = {
-            "family": entry.family,
-            "architecture": spec.architecture.to_dict(),
-            "image_size": spec.image_size,
-            "num_classes": spec.num_classes,
-        }
-        spec_file.write_text(json.dumps(document), encoding="utf-8")
-        np.savez(constants_file, **constants(spec, checkpoint.state))
-        program, parameters = work / "model.json", work / "model.pdiparams"
-        converted, simplified = work / "converted.onnx", work / "simplified.onnx"
-        run_step(f"{STEPS_PACKAGE}.static_program", begin(2), [spec_file, constants_file, work], program)
-        run_step(f"{STEPS_PACKAGE}.paddle_to_onnx", begin(3), [program, parameters, converted], converted)
-        run_step(f"{STEPS_PACKAGE}.simplify", begin(4), [converted, simplified], simplified)
-        begin(5)
-        return _finish(entry, spec, checkpoint, simplified, target)
-
-
-def _finish(entry: ModelEntry, spec: ModelSpec, checkpoint: Checkpoint, simplified: Path, target: Path) -> int:
-    import onnx
-
-    from .check import check_graph
-    from .finish import finish
-    from .steps import OPSET
-
-    model = onnx.load(simplified)
-    try:
-        finish(model, {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()})
-    except ValueError as error:
-        raise ExportError(f"the converted graph does not have the expected form: {error}") from error
-    check_graph(model, spec, OPSET)
-    onnx.save(model, target)
-    return OPSET
 
 
 def target_folder(entry: ModelEntry, out: Path | None) -> Path:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from . import registry
 from .artifact.folder import INPUT_NAME, MODEL_FILES, OUTPUT_NAMES, Artifact
 from .artifact.onnx_checks import KNOWN
-from .engines import AUTO, PADDLE, EngineOptions, create_engine, require_possible
+from .engines import AUTO, EXACT, PADDLE, REFERENCES, EngineOptions, create_engine, require_possible
 from .engines.options import DEFAULT_BATCH_SIZE, Hint
 from .engines.protocol import Engine
 from .errors import ArtifactError, CheckpointError, EngineError, ImageError, InputError
@@ -57,9 +57,11 @@ def load(
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
-    A name is looked up among the models that ship with the package, then those exported on this machine, then on the
-    Hub, which is only asked for files that its cache lacks. `revision`: a branch, tag or commit of the Hub repo.
-    `offline`: True makes no request, None follows HF_HUB_OFFLINE. `onnxzoo.source.resolve` documents both.
+    A name is looked up among the models that ship with the package, then in the cache folder. If it is in neither, the
+    model is assembled there, once, from its official weights, which come from the Hub, and compared with the exact
+    reference (`onnxzoo.official`); with ONNXZOO_NAMESPACE it is that user's repo instead. The Hub is only asked for
+    files that its cache lacks. `revision`: a branch, tag or commit of the Hub repo. `offline`: True makes no request,
+    None follows HF_HUB_OFFLINE. `onnxzoo.source.resolve` documents both.
 
     `engine`: `auto` takes the first engine that works here, and `Model.engine.reason` says why; a named one is used or
     the call fails: `openvino`, `openvino:GPU`, `onnxruntime`, `cuda`, `tensorrt` ... `precision`: `fp32` is exact;
@@ -74,28 +76,30 @@ def load(
     with the operators of onnxzoo's own artifacts; `any` accepts whatever the engine runs, which can keep the machine
     busy forever or exhaust its memory, so use it only for files whose author you trust.
 
-    The engine `paddle` runs the reference itself, in fp32: labels and preprocessing come from the artifact, the numbers
-    from the checkpoint `weights`. The default is the registry's checkpoint, which is downloaded if necessary and must
-    be the file that the artifact was made from.
+    The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more per image) run the reference itself:
+    labels and preprocessing come from the artifact, the numbers from the checkpoint `weights`. The default is the file
+    that the artifact was assembled from, or for an exported one the registry's checkpoint, which must be the file that
+    it was made from; either is downloaded if necessary.
 
     Raises UnknownModelError, ModelNotFoundError, ArtifactError, EngineUnavailableError, EngineError; InputError for
     another `trust`, an unknown engine, a precision that the engine or the artifact does not provide, or `weights` with
-    another engine than `paddle`;
-    for `paddle` also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
-    DownloadError; for models on the Hub also HubError.
+    another engine than `paddle` and `exact`;
+    for these two also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
+    DownloadError; for models that come from the Hub also HubError.
     """
     options = EngineOptions(precision, threads, batch_size, strict, hint)
     pixel_limit(max_pixels)
-    if engine == PADDLE:
+    if engine in REFERENCES:
         if precision != FP32:
-            raise InputError(f"the engine {PADDLE!r} computes in fp32 only, got precision {precision!r}")
+            only = FP32 if engine == PADDLE else "fp64"
+            raise InputError(f"the engine {engine!r} computes in {only} only, got precision {precision!r}")
         artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
-        reference = _reference(artifact, None if weights is None else Path(weights))
+        reference = _reference(engine, artifact, None if weights is None else Path(weights), offline)
         return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)
     if weights is not None:
         raise InputError(
-            f"weights are for the engine {PADDLE!r}, which runs the checkpoint; {engine!r} runs the artifact's ONNX "
-            f"file; leave them out, or export them to an artifact: onnxzoo export NAME --weights {weights}"
+            f"weights are for the engine {PADDLE!r} or {EXACT!r}, which runs the checkpoint; {engine!r} runs the "
+            f"artifact's ONNX file; leave them out, or export them: onnxzoo export NAME --weights {weights}"
         )
     source = source_for(model, engine, options, revision=revision, offline=offline, trust=trust)
     running = create_engine(engine, source.model_files(precision), options)
@@ -437,16 +441,17 @@ def _whole(name: str, value: int) -> int:
     return count
 
 
-def _reference(artifact: Artifact, weights: Path | None) -> Engine:
+def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: bool | None) -> Engine:
     """The reference model as an engine, with a checkpoint that is verified to be this artifact's."""
-    from .reference.paddle.engine import PaddleEngine
-    from .reference.paddle.importing import require_paddle
+    from .official import weights_of
     from .weights.checkpoint import read_checkpoint, spec_of
-    from .weights.checkpoint_download import checkpoint_path
 
-    require_paddle()  # before anything is downloaded for it
+    if engine == PADDLE:
+        from .reference.paddle.importing import require_paddle
+
+        require_paddle()  # before anything is downloaded for it
     entry = registry.find(artifact.name)
-    checkpoint = read_checkpoint(checkpoint_path(entry) if weights is None else weights, entry)
+    checkpoint = read_checkpoint(weights_of(artifact, offline=offline) if weights is None else weights, entry)
     origin = artifact.source.get("sha256")
     # A file that the user names may hold the same weights in another format; the registry's is only our guess.
     if weights is None and checkpoint.sha256 != origin:
@@ -456,7 +461,13 @@ def _reference(artifact: Artifact, weights: Path | None) -> Engine:
         )
     spec = spec_of(artifact, checkpoint)
     with checkpoint.named():
-        return PaddleEngine.open(spec, checkpoint.state)
+        if engine == PADDLE:
+            from .reference.paddle.engine import PaddleEngine
+
+            return PaddleEngine.open(spec, checkpoint.state)
+        from .reference.exact.engine import ExactEngine
+
+        return ExactEngine.open(spec, checkpoint.state)
 
 
 def _check_interface(artifact: Artifact, engine: Engine) -> None:

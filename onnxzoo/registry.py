@@ -79,12 +79,26 @@ class Source:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
     Both are None for a model that this project trained itself, whose weights ship with it. Only for those is `sha256`,
-    of the `.pdparams`, known.
+    of the `.pdparams`, known. `other_url`: where the `.pdparams` are if `url` has nothing, as PaddleClas's own
+    documents name both. `timm_license`: of the safetensors, as their repo on the Hub states it. `timm_commit`,
+    `timm_sha256`: the commit of that repo to take them from, and the file's hash, if they are pinned
+    (`make pin-sources`); without them it is what `main` has.
     """
 
     url: str | None
     timm_repo: str | None
     sha256: str | None = None
+    other_url: str | None = None
+    timm_license: str | None = None
+    timm_commit: str | None = None
+    timm_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        pinned = (self.timm_commit, self.timm_sha256)
+        require((pinned[0] is None) == (pinned[1] is None), "timm_commit and timm_sha256 must come together", pinned)
+        for name, value, digits in (("timm_commit", pinned[0], 40), ("timm_sha256", pinned[1], 64)):
+            fits = value is None or (len(value) == digits and set(value) <= set("0123456789abcdef"))
+            require(fits, f"{name} must be {digits} lower-case hexadecimal digits", value)
 
 
 @dataclass(frozen=True, slots=True)

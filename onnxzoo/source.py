@@ -18,21 +18,23 @@ from .artifact.onnx_checks import KNOWN, require_trust
 from .errors import InputError, ModelNotFoundError
 from .files import models_dir
 from .hub import lookup
-from .hub.names import HubName
+from .hub.names import export_hint
 from .precisions import AUTO_PRECISION, FP32
+from .registry import ModelEntry
 
 if TYPE_CHECKING:
     from .engines.protocol import ModelFile, ModelFiles
     from .hub.snapshot import Snapshot
 
-SHIPPED, EXPORTED, HUB, FOLDER = "shipped", "exported", "hub", "folder"
+SHIPPED, EXPORTED, ASSEMBLED, HUB, FOLDER = "shipped", "exported", "assembled", "hub", "folder"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A resolved model: its artifact, the artifact's origin, and its ONNX files.
 
-    `kind`: SHIPPED with the package, EXPORTED into the cache folder, from the HUB, or a FOLDER that the user named.
+    `kind`: SHIPPED with the package, EXPORTED or ASSEMBLED into the cache folder, from the HUB, or a FOLDER that the
+    user named.
     `snapshot`: for a Hub repo, the resolved commit; all files come from it.
     """
 
@@ -98,12 +100,15 @@ def resolve(
     precision: str | None = FP32,
     files: Sequence[str] | None = (),
     trust: str = KNOWN,
+    make: bool = True,
 ) -> Source:
     """Find a model by its registry name, an alias, `USER/NAME[@REVISION]` on the Hub, or the path of its folder.
 
     `revision` pins a branch, a tag or a commit of a Hub repo. `offline`: True makes no request, None follows
     HF_HUB_OFFLINE. `precision`, `files`: which files of a Hub repo are needed, see `onnxzoo.hub.snapshot.take`; the
     ONNX file of another precision is downloaded when it is opened. `trust`: which graphs are accepted, as in `load`.
+    `make`: whether a model of the registry that is not here may be assembled from its official weights, which takes
+    seconds to a minute (`onnxzoo.official`).
 
     Raises UnknownModelError for a plain name that is not a model, ModelNotFoundError for a model that is not found
     (offline: not on this machine) or a path that does not exist, ArtifactError for a path that is not an artifact and
@@ -113,6 +118,8 @@ def resolve(
     require_trust(trust)
     try:
         place = lookup.locate(model, revision)
+        if isinstance(place, ModelEntry) and not make:
+            raise ModelNotFoundError(f"{place.name} is not on this machine; get it: onnxzoo download {place.name}")
         return source_at(place, offline=offline, precision=precision, files=files, trust=trust)
     except ModelNotFoundError as error:
         if not isinstance(model, str) or "/" in model or not is_artifact(Path(model)):
@@ -121,7 +128,7 @@ def resolve(
 
 
 def source_at(
-    place: HubName | Path,
+    place: lookup.Place,
     *,
     offline: bool | None = None,
     precision: str | None = FP32,
@@ -130,18 +137,29 @@ def source_at(
 ) -> Source:
     """The model at a place returned by `onnxzoo.hub.locate`; see `resolve`."""
     allowed = require_trust(trust)
+    if isinstance(place, ModelEntry):
+        if precision not in (None, FP32):
+            raise InputError(
+                f"{place.name} is not on this machine, and what is assembled from official weights is in {FP32}; got "
+                f"precision {precision!r}: {export_hint(place.name)}, then convert it"
+            )
+        from .official import official_artifact  # imports numpy
+
+        place = official_artifact(place, offline=offline)
     if isinstance(place, Path):
-        return Source(read_artifact(place, allowed), _kind(place))
+        artifact = read_artifact(place, allowed)
+        return Source(artifact, _kind(artifact))
     from .hub.snapshot import take  # imports huggingface_hub
 
     taken = take(place, offline=offline, precision=precision, files=files)
     return Source(dataclasses.replace(taken.artifact, trust=allowed), HUB, taken)
 
 
-def _kind(folder: Path) -> str:
+def _kind(artifact: Artifact) -> str:
+    folder = artifact.folder
     if folder.parent == lookup.SHIPPED_DIR:
         return SHIPPED
     with contextlib.suppress(InputError):  # a folder that the user names needs no cache folder
         if folder.parent == models_dir():
-            return EXPORTED
+            return ASSEMBLED if artifact.assembled else EXPORTED
     return FOLDER

@@ -58,9 +58,9 @@ for line in sys.stdin:
 class Worker:
     """A process that downloads in a fork of its own, once at a time."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], program: str = WORKER) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", WORKER],
+            [sys.executable, "-P", "-c", program],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from ..precisions import FP32
 from ..results import Array
 from .bisect import Bisection, bisect
 from .engine_checks import ORDER, Check
-from .references import AGAINST, PADDLE, Reference
+from .references import AGAINST, LIVE, Reference
 from .validate import Validation
 
 MAX_IMAGES = 4
@@ -56,7 +56,7 @@ def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bis
 
 def layered(validation: Validation) -> Reference | None:
     """The reference whose layers can be compared; None without `weights` and `against`."""
-    return next((validation.references[name] for name in (PADDLE, AGAINST) if name in validation.references), None)
+    return next((validation.references[name] for name in (*LIVE, AGAINST) if name in validation.references), None)
 
 
 def _images(validation: Validation, check: Check) -> Array:

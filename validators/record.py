@@ -12,7 +12,7 @@ from ..errors import ArtifactError, InputError, ValidationError
 from ..hub import require_own
 from ..precisions import FP32
 from .engine_checks import Check
-from .references import CONFORMANCE, PADDLE
+from .references import CONFORMANCE, LIVE
 from .tolerances import tolerance_of
 from .validate import Validation
 
@@ -38,11 +38,11 @@ def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisi
 def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     """Write a validation that has run into its artifact's config.json; returns the new records.
 
-    One record for each engine, device, precision and reference (`conformance` or `paddle`), which replaces an earlier
-    one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
+    One record for each engine, device, precision and reference (`conformance`, `paddle` or `exact`), which replaces an
+    earlier one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
 
-    Raises ValidationError when anything failed or is yet to be done, or a tolerance against Paddle's numbers was looser
-    than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
+    Raises ValidationError when anything failed or is yet to be done, or a tolerance against a reference's numbers was
+    looser than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
     """
     if not validation:
         raise ValidationError("the validation did not pass or did not finish, so it is not recorded")
@@ -86,8 +86,8 @@ def _records(validation: Validation) -> Iterable[ValidationRecord]:
 
 
 def _is_proof(check: Check) -> bool:
-    """Whether it compares with Paddle's numbers."""
-    return check.reference in (CONFORMANCE, PADDLE)
+    """Whether it compares with a reference's numbers."""
+    return check.reference in (CONFORMANCE, *LIVE)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,10 +1,11 @@
-"""What an engine's outputs are compared with: recorded outputs, the live Paddle model, another artifact."""
+"""What an engine's outputs are compared with: recorded outputs, a reference that runs now, another artifact."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..errors import InputError
@@ -16,13 +17,20 @@ from .probe_points import LayerSource
 from .running import open_engine, run_batches
 from .vectors import Vectors
 
-CONFORMANCE, PADDLE, AGAINST = "conformance", "paddle", "against"
+if TYPE_CHECKING:
+    from ..reference.exact.engine import ExactEngine
+    from ..reference.paddle.engine import PaddleEngine
+
+CONFORMANCE, PADDLE, EXACT, AGAINST = "conformance", "paddle", "exact", "against"
+
+LIVE = (PADDLE, EXACT)
+"""The references that run a checkpoint: the textbook model in Paddle, or in NumPy and float64."""
 
 
 class Reference(Protocol):
     """Gives the expected outputs.
 
-    `name`: CONFORMANCE, PADDLE or AGAINST. `precision`: of its arithmetic. `covers`: it is asked about the first
+    `name`: CONFORMANCE, PADDLE, EXACT or AGAINST. `precision`: of its arithmetic. `covers`: it is asked about the first
     so many inputs, None for all. `origin`: the file that it comes from, with its `sha256`. `remark`: what is to be said
     of it; "" for nothing.
     """
@@ -43,7 +51,7 @@ class Reference(Protocol):
 
 
 class Recorded:
-    """The conformance vectors of the artifact: what Paddle gave at export. Knows the recorded inputs only."""
+    """The conformance vectors of the artifact, recorded when it was made. Knows the recorded inputs only."""
 
     name, precision, remark = CONFORMANCE, FP32, ""
 
@@ -61,16 +69,30 @@ class Recorded:
         return None
 
 
-class LivePaddle:
-    """The textbook Paddle model with the weights of a checkpoint, run here and now."""
+def live_by_default(artifact: Artifact) -> str:
+    """Which of LIVE a checkpoint is run by unless told otherwise.
 
-    name, precision = PADDLE, FP32
+    EXACT for artifacts that were assembled without Paddle, and where there is no Paddle; PADDLE for all others.
+    """
+    return EXACT if artifact.assembled or importlib.util.find_spec("paddle") is None else PADDLE
 
-    def __init__(self, artifact: Artifact, weights: Path) -> None:
-        """Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model."""
-        from ..reference.paddle.engine import PaddleEngine
+
+class LiveModel:
+    """The textbook model with the weights of a checkpoint, run here and now."""
+
+    precision = FP32
+
+    def __init__(self, artifact: Artifact, weights: Path, name: str = PADDLE) -> None:
+        """`name`: of LIVE.
+
+        Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model, InputError for another
+        name, MissingDependencyError for PADDLE where Paddle is not installed.
+        """
         from ..weights.checkpoint import read_checkpoint, spec_of
 
+        if name not in LIVE:
+            raise InputError(f"the reference must be {' or '.join(LIVE)}, got {name!r}")
+        self.name = name
         checkpoint = read_checkpoint(weights, find(artifact.name))
         self.covers: int | None = None
         self.origin: Mapping[str, str] = {"path": str(weights), "sha256": checkpoint.sha256}
@@ -84,19 +106,29 @@ class LivePaddle:
         self.state = checkpoint.state
         spec = spec_of(artifact, checkpoint)
         with checkpoint.named():
-            self._engine = PaddleEngine.open(spec, checkpoint.state)
+            self._engine = _live_engine(name).open(spec, checkpoint.state)
         self.epsilons = self._engine.epsilons
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all
-        """What Paddle gives for each image alone; computed once for the same array."""
+        """What the model gives for each image alone; computed once for the same array."""
         if self._last is None or self._last[0] is not images:
             self._last = images, self._engine.run_each(images)
         return self._last[1]
 
     def layers(self, engine: str) -> LayerSource | None:  # noqa: ARG002
-        """The Paddle model itself."""
+        """The model itself."""
         return self._engine
+
+
+def _live_engine(name: str) -> type[PaddleEngine | ExactEngine]:
+    if name == EXACT:
+        from ..reference.exact.engine import ExactEngine
+
+        return ExactEngine
+    from ..reference.paddle.engine import PaddleEngine
+
+    return PaddleEngine
 
 
 class OtherArtifact:

@@ -9,6 +9,7 @@ from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
+from ..official import weights_of
 from ..precisions import FP32
 from ..results import EngineInfo
 from .bisect import Bisection
@@ -18,7 +19,7 @@ from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inpu
 from .low_precision import check_low_precision
 from .parameters import ParameterCheck, check_parameters
 from .preprocess import PreprocessCheck
-from .references import AGAINST, CONFORMANCE, LivePaddle, OtherArtifact, Recorded, Reference
+from .references import AGAINST, CONFORMANCE, LiveModel, OtherArtifact, Recorded, Reference, live_by_default
 from .result import Compared, PreprocessResult, ValidationResult
 from .tolerances import Tolerance, coarser, tolerance_of
 from .vectors import read_vectors
@@ -45,6 +46,7 @@ class Validation:
         *,
         engines: Sequence[str] | None = None,
         weights: Path | None = None,
+        reference: str | None = None,
         against: Artifact | None = None,
         against_precision: str = FP32,
         precisions: Sequence[str] | None = None,
@@ -58,16 +60,19 @@ class Validation:
         """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
 
         `engines`: by default every one that works here without being built for minutes first; named ones must.
-        `weights`: checkpoint for the live Paddle model. `against`, `against_precision`: another artifact. With either,
-        the inputs are also fresh noise (`seed`), plain images and `images`; `samples`: number of noise images, and of
-        `images` at most; `unreadable` is told of one that cannot be read, which is left out. `precisions`: by default
-        all that the artifact has. `tolerance`: instead of the default
-        `value`; of precisions other than fp32 only where they are named.
+        `weights`: checkpoint for the reference that runs now, which `reference` names, `paddle` or `exact` (by default
+        `live_by_default`); with `reference` alone it is `onnxzoo.official.weights_of` the artifact. `against`,
+        `against_precision`: another artifact. With either, the inputs are also fresh noise (`seed`), plain images and
+        `images`; `samples`: number of noise images, and of `images` at most; `unreadable` is told of one that cannot
+        be read, which is left out. `precisions`: by default all that the artifact has. `tolerance`: instead of the
+        default `value`; of precisions other than fp32 only where they are named.
 
         Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
         not as needed, InputError for a combination that makes no sense, EngineUnavailableError for an engine that this
         version does not have, ValidationError where there is no model or the other artifact is the same.
         """
+        if weights is None and reference is not None:
+            weights = weights_of(artifact)
         if weights is None and against is None:
             options = {"images": images, "samples": samples, "seed": seed}
             if given := [name for name, value in options.items() if value is not None]:
@@ -107,7 +112,7 @@ class Validation:
             parts.append(Inputs(vectors.names, vectors.images))
             self.references[CONFORMANCE] = Recorded(artifact, vectors)
         if weights is not None:
-            self._add(LivePaddle(artifact, weights))
+            self._add(LiveModel(artifact, weights, reference or live_by_default(artifact)))
         if against is not None:
             self._itself = self._same_files(against, against_precision)
             self._add(OtherArtifact(artifact, against, against_precision))
@@ -163,8 +168,8 @@ class Validation:
 
     def _run(self) -> Iterator[Check]:
         for reference in self.references.values():
-            if isinstance(reference, LivePaddle) and FP32 in self.model_files:
-                yield self._check_parameters(reference)
+            if isinstance(reference, LiveModel) and FP32 in self.model_files:
+                yield from self._check_parameters(reference)
         yield from self._check_low_precisions()
         reasons: list[str] = []
         checked = False
@@ -199,11 +204,15 @@ class Validation:
             return self.tolerances[precision]
         return tolerance_of(worse)
 
-    def _check_parameters(self, reference: LivePaddle) -> Check:
-        found = check_parameters(
-            self.model_files[FP32], reference.state, self.artifact.architecture, reference.epsilons
-        )
-        return _parameter_check(found, FP32)
+    def _check_parameters(self, reference: LiveModel) -> Iterator[Check]:
+        try:
+            found = check_parameters(
+                self.model_files[FP32], reference.state, self.artifact.architecture, reference.epsilons
+            )
+        except MissingDependencyError as error:
+            self.unavailable[f"{PARAMETERS} in {FP32}"] = str(error)
+        else:
+            yield _parameter_check(found, FP32)
 
     def _check_low_precisions(self) -> Iterator[Check]:
         """The constants of files in low precision against the fp32 file's, which its own checks compare with Paddle."""

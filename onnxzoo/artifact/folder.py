@@ -3,7 +3,7 @@
     config.json               what programs need: classes, architecture, image size, preprocessing, source, files
     preprocessor_config.json  the preprocessing in the format of transformers' image processors
     onnx/model.onnx           fp32; further precisions as model_fp16.onnx, model_int8.onnx
-    conformance.npz           a few inputs and the reference's outputs, recorded at export
+    conformance.npz           a few inputs and the reference's outputs, recorded when the artifact was made
     README.md                 model card (not listed under `files`: it may be edited)
 
 This module reads such a folder and checks it; `onnxzoo.exports` writes it. Everything in the folder
@@ -60,7 +60,8 @@ class ValidationRecord:
     """A passed validation, stored under `validations` in config.json; `onnxzoo.validators` writes it.
 
     `engine`, `version`, `device`, `precision`: what ran the model whose ONNX file had `model_sha256`.
-    `reference`: what it was compared with, `conformance` (recorded at export) or `paddle` (run then).
+    `reference`: what it was compared with, `conformance` (recorded when the artifact was made), `paddle` or `exact`
+    (run then).
     `inputs`: number of images; `batch_sizes`: each ran at all of these. `max_abs`, `mean_abs`: of the differences,
     all within `tolerance` + `tolerance` * |reference|. `top1_agreement`: in [0, 1]. `date`: UTC, ISO 8601.
     """
@@ -137,6 +138,14 @@ class Artifact:
     def __repr__(self) -> str:
         precisions = ", ".join(self.precisions) or "no ONNX file"
         return f"<Artifact {self.name!r} in {str(self.folder)!r}: {self.num_classes} classes, {precisions}>"
+
+    @property
+    def assembled(self) -> bool:
+        """Whether it was made from weights and a graph that ships, and its vectors recorded from the exact reference.
+
+        Otherwise it was exported, and Paddle gave the numbers.
+        """
+        return self.source.get("graph_sha256") is not None
 
     @property
     def config_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""Parsing the wire format of ONNX files without the onnx package and without reading the weights.
+"""Parsing and writing the wire format of ONNX files without the onnx package and without reading the weights.
 
 An ONNX file is one Protocol Buffers message (onnx/onnx.proto); the encoding is described at
 protobuf.dev/programming-guides/encoding. Fields are returned as positions in the file.
@@ -84,3 +84,18 @@ def integers(data: Data, first: int, last: int) -> list[int]:
 def text(data: Data, first: int, last: int) -> str:
     """A name; raises UnicodeDecodeError (a ValueError) if it is not UTF-8."""
     return data[first:last].decode("utf-8")
+
+
+def encoded_varint(value: int) -> bytes:
+    """A number from 0 as the format spells it, seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def field_head(number: int, length: int) -> bytes:
+    """What stands before the `length` bytes of a text, a message or an array that is field `number`."""
+    return encoded_varint(number << 3 | LENGTH) + encoded_varint(length)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError
+from ..families import ModelSpec
 from ..files import atomic_write, sha256_of
-from ..registry import Preprocess
+from ..packages import installed_versions
+from ..registry import ModelEntry, Preprocess
 from .folder import (
+    CARD_FILE,
     CONFIG_FILE,
     CONFORMANCE_FILE,
     MODEL_FILES,
     PREPROCESSOR_FILE,
+    SCHEMA_VERSION,
     Artifact,
     EvaluationRecord,
     ValidationRecord,
@@ -24,6 +28,52 @@ from .folder import (
 
 # Pillow's codes, which transformers' image processors use.
 RESAMPLE_CODES = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+
+TOOLS = ("onnxzoo", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim", "numpy", "pillow")
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the packages that take part in an export, by name; Paddle comes as one of two packages."""
+    return installed_versions(TOOLS)
+
+
+def write_descriptions(
+    folder: Path,
+    *,
+    entry: ModelEntry,
+    spec: ModelSpec,
+    preprocess: Preprocess,
+    id2label: Sequence[str],
+    source: Mapping[str, Any],
+    tools: Mapping[str, str],
+    opset: int,
+    card: Callable[[Artifact], str],
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write config.json, preprocessor_config.json and README.md for the files already in `folder`.
+
+    `tools`: versions of what made the files. `card`: makes the text of the README. `more`: further keys of config.json.
+    Requires the ONNX files and the conformance vectors to be there: config.json records their hashes.
+    """
+    write_preprocessor_config(folder, preprocess)
+    config = {
+        "schema_version": SCHEMA_VERSION,
+        "name": entry.name,
+        "model_type": entry.family,
+        "architecture": spec.architecture.to_dict(),
+        "image_size": spec.image_size,
+        "num_classes": spec.num_classes,
+        "num_features": spec.architecture.num_features,
+        "preprocess": dataclasses.asdict(preprocess),
+        "source": dict(source),
+        "tools": dict(tools),
+        "opset": opset,
+        **(more or {}),
+        "files": described_files(folder),
+        "id2label": {str(class_id): label for class_id, label in enumerate(id2label)},
+    }
+    write_config(folder, config)
+    (folder / CARD_FILE).write_text(card(read_artifact(folder)), encoding="utf-8")
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

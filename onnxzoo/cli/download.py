@@ -11,9 +11,10 @@ import click
 from .. import hub, registry
 from ..artifact.folder import CONFIG_FILE, MODEL_FILES
 from ..errors import ModelNotFoundError, OnnxzooError
-from ..hub.names import HubName
+from ..hub.lookup import Place
 from ..precisions import FP32
-from ..source import source_at
+from ..registry import ModelEntry
+from ..source import Source, source_at
 from .completion import model_names
 from .output import print_json, say
 
@@ -45,6 +46,12 @@ class Result:
 @click.option("--all", "every", is_flag=True, help="Every model of the registry.")
 @click.option("--precision", type=click.Choice(list(MODEL_FILES)), default=FP32, show_default=True)
 @click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
+@click.option(
+    "--source",
+    type=click.Choice(["timm", "paddleclas"]),
+    help="Assemble models of the registry from these official weights, even if they are here.  [default: timm, where "
+    "a model is not here]",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be downloaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -54,23 +61,33 @@ def command(
     every: bool,
     precision: str,
     revision: str | None,
+    source: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring models to this machine: config.json and the ONNX file, checked, in huggingface_hub's cache.
+    """Bring models to this machine, checked, so that they run offline.
 
-    NAME is a name that 'onnxzoo list' shows, or USER/NAME[@REVISION] on the Hugging Face Hub. Models that ship with
-    onnxzoo or were exported here are there already. Goes on after a failure and ends with a table; the exit code is
-    that of the failures: 1 when a file was rejected, 2 for a precision that a model does not have, 3 when only the
-    network, the Hub or a model was missing.
+    NAME is a name that 'onnxzoo list' shows, whose official weights are downloaded and assembled into the cache folder,
+    or USER/NAME[@REVISION] on the Hugging Face Hub, whose files come into huggingface_hub's cache. Models that ship
+    with onnxzoo, or were exported or assembled before, are there already. Goes on after a failure and ends with a
+    table; the exit code is that of the failures: 1 when a file was rejected, 2 for a precision that a model does not
+    have, 3 when only the network, the Hub or a model was missing.
     """
     if every == bool(names):
         raise click.UsageError("give names of models, or --all")
     chosen = list(dict.fromkeys(registry.list_models() if every else names))
+    if source is not None and (revision is not None or dry_run or precision != FP32):
+        raise click.UsageError(f"--source assembles in {FP32}: it goes with no --revision, --dry-run or --precision")
     # A misspelt name is found before anything is downloaded.
-    places = {name: _located(name, revision) for name in chosen}
-    bring = _planned if dry_run else _downloaded
-    results = [place if isinstance(place, Result) else bring(name, place, precision) for name, place in places.items()]
+    if source is not None:
+        entries = {name: registry.find(name) for name in chosen}
+        results = [_assembled(name, entry, source) for name, entry in entries.items()]
+    else:
+        places = {name: _located(name, revision) for name in chosen}
+        bring = _planned if dry_run else _downloaded
+        results = [
+            place if isinstance(place, Result) else bring(name, place, precision) for name, place in places.items()
+        ]
     if as_json:
         print_json({"dry_run": dry_run, "models": [dataclasses.asdict(one) for one in results]})
     else:
@@ -79,28 +96,43 @@ def command(
     context.exit(min(codes, default=0))
 
 
-def _located(name: str, revision: str | None) -> HubName | Path | Result:
+def _located(name: str, revision: str | None) -> Place | Result:
     try:
         return hub.locate(name, revision)
     except ModelNotFoundError as error:
         return Result(name, error=str(error), exit_code=error.exit_code)
 
 
-def _downloaded(name: str, place: HubName | Path, precision: str) -> Result:
+def _downloaded(name: str, place: Place, precision: str) -> Result:
     try:
-        source = source_at(place, precision=precision)
-        model, folder = source.open(precision), source.artifact.folder
-        size = (folder / CONFIG_FILE).stat().st_size + model.path.stat().st_size
-        return Result(name, source.origin, source.commit, str(folder), size)
+        return _here(name, source_at(place, precision=precision), precision)
     except OnnxzooError as error:
         return Result(name, error=str(error), exit_code=error.exit_code)
 
 
-def _planned(name: str, place: HubName | Path, precision: str) -> Result:
+def _assembled(name: str, entry: ModelEntry, weights: str) -> Result:
+    from ..official import official_artifact
+
+    try:
+        folder = official_artifact(entry, source=weights, again=True)
+        return _here(name, source_at(folder), FP32)
+    except OnnxzooError as error:
+        return Result(name, error=str(error), exit_code=error.exit_code)
+
+
+def _here(name: str, source: Source, precision: str) -> Result:
+    model, folder = source.open(precision), source.artifact.folder
+    size = (folder / CONFIG_FILE).stat().st_size + model.path.stat().st_size
+    return Result(name, source.origin, source.commit, str(folder), size)
+
+
+def _planned(name: str, place: Place, precision: str) -> Result:
     if isinstance(place, Path):
         return dataclasses.replace(_downloaded(name, place, precision), missing=0)
     from ..hub.snapshot import is_offline, plan
 
+    if isinstance(place, ModelEntry):
+        return _planned_weights(name, place)
     try:
         if is_offline(None):
             raise ModelNotFoundError(f"{place}: HF_HUB_OFFLINE is set, so nothing can be downloaded; unset it")
@@ -109,6 +141,20 @@ def _planned(name: str, place: HubName | Path, precision: str) -> Result:
         return Result(name, error=str(error), exit_code=error.exit_code)
     missing = sum(file.bytes for file in files if not file.cached)
     return Result(name, place.repo_id, commit, bytes=sum(file.bytes for file in files), missing=missing)
+
+
+def _planned_weights(name: str, entry: ModelEntry) -> Result:
+    from ..hub.official import announced_weights, is_cached
+    from ..hub.snapshot import is_offline
+
+    try:
+        if is_offline(None):
+            raise ModelNotFoundError(f"{name}: HF_HUB_OFFLINE is set, so nothing can be downloaded; unset it")
+        found = announced_weights(entry)
+    except OnnxzooError as error:
+        return Result(name, error=str(error), exit_code=error.exit_code)
+    missing = 0 if is_cached(entry, found.commit) else found.size
+    return Result(name, entry.source.timm_repo, found.commit, bytes=found.size, missing=missing)
 
 
 def _print(results: list[Result], dry_run: bool) -> None:

@@ -51,7 +51,7 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
 
 def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
     try:
-        artifact = resolve(model, offline=True, precision=None).artifact
+        artifact = resolve(model, offline=True, precision=None, make=False).artifact
     except ModelNotFoundError:
         # A known model that has not been exported still has an entry; a path that is not there has none.
         try:

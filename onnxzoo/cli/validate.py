@@ -31,10 +31,19 @@ if TYPE_CHECKING:
     from ..validators.result import PreprocessResult, ValidationResult
 
 
-@click.command("validate", short_help="Compare every engine with the Paddle reference.")
+@click.command("validate", short_help="Compare every engine with the reference.")
 @click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
 @click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
-@click.option("--weights", type=FILE, help="The artifact's checkpoint: compare with Paddle, run here and now, as well.")
+@click.option(
+    "--weights", type=FILE, help="The artifact's checkpoint: compare with the reference, run here and now, as well."
+)
+@click.option(
+    "--reference",
+    type=click.Choice(["paddle", "exact"]),
+    help="What runs --weights: the model in Paddle, or in NumPy and float64. Without --weights it is the file that the "
+    "artifact was made from.  [default: exact for models that were assembled from official weights and where Paddle is "
+    "not installed, else paddle]",
+)
 @click.option(
     "--against",
     metavar="NAME|DIR",
@@ -74,7 +83,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
-    """Compare a model on every engine with the outputs of the Paddle reference.
+    """Compare a model on every engine with the outputs of the reference.
 
     By default with those that the artifact carries; with --weights or --against also with a reference that runs now,
     on noise, plain images and --images, and if they differ the first layer that does is named.
@@ -112,6 +121,7 @@ class Options:
     model: str | None
     every_model: bool
     weights: Path | None
+    reference: str | None
     against: str | None
     against_precision: str | None
     tolerance: float | None
@@ -141,7 +151,7 @@ class Options:
 
     def refuse_nonsense(self) -> None:
         """Raise UsageError for options that do not go together."""
-        for_one = ("weights", "against", "images", "samples", "seed", "layers", "report", "recording")
+        for_one = ("weights", "reference", "against", "images", "samples", "seed", "layers", "report", "recording")
         given = [name for name in for_one if getattr(self, name) not in (None, False)]
         flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
         if self.every_model and (self.model is not None or given):
@@ -152,7 +162,7 @@ class Options:
             raise click.UsageError("name a model or an artifact folder, or give --all or --preprocess")
         if self.model is None and given:
             raise click.UsageError(f"{flags} need a model; give its name or its artifact folder")
-        if self.layers and self.weights is None and self.against is None:
+        if self.layers and self.weights is None and self.reference is None and self.against is None:
             raise click.UsageError("--layers needs a reference that has layers: give --weights or --against")
         if self.against_precision is not None and self.against is None:
             raise click.UsageError("--against-precision needs --against")
@@ -174,6 +184,7 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
         validation = Validation(
             artifact,
             weights=options.weights,
+            reference=options.reference,
             against=None if options.against is None else options.artifact(options.against),
             against_precision=options.against_precision or FP32,
             images=_images(options.images),

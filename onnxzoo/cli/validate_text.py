@@ -86,7 +86,8 @@ def advice_lines(result: ValidationResult, model: str, weights: Path | None) -> 
     from ..validators.references import CONFORMANCE
 
     if set(result.references) == {CONFORMANCE}:
-        yield f"to find the layer at fault: onnxzoo validate {model} --weights CHECKPOINT"
+        how = "--reference exact" if result.artifact.assembled else "--weights CHECKPOINT"
+        yield f"to find the layer at fault: onnxzoo validate {model} {how}"
     failed = {check.reference for check in result.checks if not check}
     if weights is not None and failed == {CONFORMANCE}:
         yield (

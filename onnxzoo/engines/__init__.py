@@ -25,7 +25,9 @@ __all__ = [
     "AUTO",
     "AUTO_ORDER",
     "ENGINES",
+    "EXACT",
     "PADDLE",
+    "REFERENCES",
     "EngineOptions",
     "create_engine",
     "engine_class",
@@ -42,8 +44,10 @@ ENGINES: Mapping[str, str] = {
     "cuda": "onnxruntime_cuda:CudaEngine",
 }
 
-# The reference itself. It runs a checkpoint instead of the ONNX file, so `onnxzoo.model` makes it and not this module.
-PADDLE = "paddle"
+# The references: in Paddle, and in NumPy and float64. They run a checkpoint instead of the ONNX file, so
+# `onnxzoo.model` makes them and not this module.
+PADDLE, EXACT = "paddle", "exact"
+REFERENCES = (PADDLE, EXACT)
 
 
 def create_engine(
@@ -59,9 +63,9 @@ def create_engine(
     `model`: an fp32 ONNX file, or a described one, or those of an artifact, of which the engine takes the one that
     gives the precision asked for. `options`: by default exact fp32, see EngineOptions.
 
-    Raises InputError for an unknown name, for PADDLE, and for a precision that the engine or the model does not have;
-    EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it rejects the
-    model.
+    Raises InputError for an unknown name, for one of REFERENCES, and for a precision that the engine or the model does
+    not have; EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it
+    rejects the model.
     """
     from .protocol import ModelFiles, Selection
 
@@ -96,18 +100,18 @@ def create_engine(
 def engine_class(name: str) -> EngineClass:
     """The class behind a name, with or without a device; its library is not imported by this.
 
-    Raises InputError for an unknown name, with the closest known one, and for PADDLE.
+    Raises InputError for an unknown name, with the closest known one, and for one of REFERENCES.
     """
     if not isinstance(name, str):
         raise InputError(f"an engine is named by text, such as 'openvino', got {type(name).__name__}")
     base = name.partition(":")[0]
-    if base == PADDLE:
+    if base in REFERENCES:
         raise InputError(
-            f"{PADDLE!r} is the reference, which runs the checkpoint and not an ONNX file: use "
-            f"onnxzoo.load(..., engine={PADDLE!r}), 'onnxzoo eval --engine {PADDLE}' or 'onnxzoo validate --weights'"
+            f"{base!r} is the reference, which runs the checkpoint and not an ONNX file: use "
+            f"onnxzoo.load(..., engine={base!r}), 'onnxzoo eval --engine {base}' or 'onnxzoo validate --weights'"
         )
     if base not in ENGINES:
-        known = [AUTO, *ENGINES, PADDLE]
+        known = [AUTO, *ENGINES, *REFERENCES]
         close = difflib.get_close_matches(base.casefold(), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise InputError(f"{name!r} is not an engine of this version{hint} (there are {', '.join(known)})")

@@ -7,6 +7,7 @@ import datetime
 from ..artifact.folder import Artifact, EvaluationRecord
 from ..artifact.writing import add_records
 from ..datasets import DATASETS, dataset_described
+from ..engines import REFERENCES
 from ..errors import InputError
 from ..hub import require_own
 from .accuracy import Evaluation
@@ -35,7 +36,7 @@ def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, da
     require_own(artifact.folder)
     words = data_in_words(data)
     file = artifact.announced_model(precision)
-    if file is None or result.engine.name == "paddle" or result.engine.precision != precision:
+    if file is None or result.engine.name in REFERENCES or result.engine.precision != precision:
         raise InputError(
             f"this ran as {result.engine.precision} on {result.engine.name}, not the artifact's {precision} ONNX file; "
             "it is not recorded"

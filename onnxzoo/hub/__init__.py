@@ -6,6 +6,7 @@
     answers     what the Hub says of a repo, with its types checked
     snapshot    a Hub repo at one commit: its artifact, and its files as they are needed
     offline     the same from huggingface_hub's cache alone, and whether what is there is right
+    official    the official weights of the registry's models
     inventory   what is kept on this machine: listed, verified, removed
     package     what of an artifact goes up
     publish     that to a Hub repo

@@ -13,7 +13,7 @@ from ..families import FAMILIES
 from ..precisions import FP32
 from .card_metadata import LICENSE, accuracies, clean, front_matter, license_of, registered
 
-REFERENCES = {"paddle": "Paddle", "conformance": "conformance vectors"}
+REFERENCES = {"paddle": "Paddle", "exact": "exact reference (float64)", "conformance": "conformance vectors"}
 HERE = "path/to/this/folder"
 SHOWN_CLASSES = 10
 
@@ -157,7 +157,8 @@ def _validation(artifact: Artifact, repo_id: str | None) -> Iterator[str]:
         yield from ("", "Every logit lies within tolerance + tolerance * |reference| of the reference.")
     if CONFORMANCE_FILE in artifact.files:
         yield ""
-        yield f"`{CONFORMANCE_FILE}` holds inputs and what the PaddlePaddle reference computed for them;"
+        by = "exact reference (NumPy, float64)" if artifact.assembled else "PaddlePaddle reference"
+        yield f"`{CONFORMANCE_FILE}` holds inputs and what the {by} computed for them;"
         yield f"`onnxzoo validate {repo_id or HERE}` compares any engine with them, without Paddle."
 
 
@@ -167,6 +168,12 @@ def _provenance(artifact: Artifact) -> Iterator[str]:
     yield f"- Checkpoint: {_code(source.get('file'))}, sha256 {_code(source.get('sha256'))}."
     if source.get("url"):
         yield f"- Downloaded from {_code(source['url'])}."
+    if source.get("repo"):
+        commit = _code(source.get("commit"))
+        yield f"- Downloaded from {_code(source['repo'])} on the Hugging Face Hub, commit {commit}."
+    if artifact.assembled:
+        graph = _code(source["graph_sha256"])
+        yield f"- Assembled from these weights and the graph {graph} of onnxzoo, without Paddle."
     tools = ", ".join(f"{_text(tool)} {_text(version)}" for tool, version in artifact.tools.items())
     opset = artifact.config.get("opset")
     yield f"- Made with {tools or 'unrecorded tools'}" + (f"; ONNX operator set {_text(opset)}." if opset else ".")
@@ -178,7 +185,8 @@ def _licence_and_citation(artifact: Artifact) -> Iterator[str]:
     if license_id is None:
         yield "The licence of these weights is not stated."
     else:
-        yield "Apache License 2.0, as PaddleClas." if license_id == LICENSE else f"{_text(license_id)}."
+        as_paddleclas = license_id == LICENSE and not artifact.source.get("repo")
+        yield "Apache License 2.0, as PaddleClas." if as_paddleclas else f"{_text(license_id)}."
     yield from ("", "```bibtex", FAMILIES[artifact.family].citation, "```")
 
 

@@ -1,8 +1,8 @@
 """Where a name leads: to an artifact shipped with the package, exported on this machine, or on the Hub.
 
 A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
-the export in the cache, then, if ONNXZOO_NAMESPACE names whose, the repo `{namespace}/{name}` on the Hub. A pinned
-revision always means the Hub.
+the one in the cache folder, then, if ONNXZOO_NAMESPACE names whose, the repo `{namespace}/{name}` on the Hub. Without
+it the artifact is yet to be assembled from the official weights. A pinned revision always means the Hub.
 `USER/NAME` is anyone's repo, unless there is a folder of that name here; `./USER/NAME` is always the folder.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
@@ -24,8 +24,14 @@ SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
 """Artifacts that are part of the package: one folder per model, named as in the registry."""
 
 
-def locate(model: str | os.PathLike[str], revision: str | None = None) -> names.HubName | Path:
-    """Where a model is: the artifact folder of a registry name, an alias or a path, or a repo on the Hub.
+Place: TypeAlias = names.HubName | Path | registry.ModelEntry
+"""Where a model is: a repo on the Hub, the folder of an artifact, or nowhere yet, and to be assembled."""
+
+
+def locate(model: str | os.PathLike[str], revision: str | None = None) -> Place:
+    """Where a model is: the artifact folder of a registry name, an alias or a path, a repo on the Hub, or nowhere yet.
+
+    The last is a registry's model of which others publish the weights: its entry.
 
     `model`: one of these, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit. No request is made.
 
@@ -71,7 +77,7 @@ def cached_models() -> list[Path]:
     return _artifacts_in(models_dir())
 
 
-def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
+def _by_name(text: str, revision: str | None) -> Place | None:
     """Where a name leads; None: it can only be that of a folder."""
     if _has_separator(text):
         return None if revision is None and _exists(text) else names.parse(text, revision)
@@ -89,7 +95,10 @@ def _by_name(text: str, revision: str | None) -> names.HubName | Path | None:
         # Asked for late: a model that ships needs no cache folder.
         if is_artifact(found := models_dir() / entry.name):
             return found
-    return names.of_known_model(entry.name, revision) or _nowhere(entry.name, revision)
+    there = names.of_known_model(entry.name, revision)
+    if there is None and revision is None and entry.source.timm_repo is not None:
+        return entry
+    return there or _nowhere(entry.name, revision)
 
 
 def _nowhere(name: str, revision: str | None) -> NoReturn:

@@ -75,7 +75,7 @@ class Snapshot:
             pinned = HubName(self.name.repo_id, self.commit, self.name.known_as)
             found = cached_file_of(self.artifact, file, pinned, why=NOT_ASKED)
         else:
-            download, hint = _Download(self.name, self.commit), self.name.otherwise
+            download, hint = Download(self.name, self.commit), self.name.otherwise
             with client.translated(self.name.repo_id, revision=self.commit, path=file.path, hint=hint):
                 found = download.bring(file.path, file.problem, size=file.bytes)
                 download.note_commit()
@@ -98,7 +98,7 @@ def take(name: HubName, *, offline: bool | None, precision: str | None, files: S
     if is_offline(offline):
         return Snapshot(name, *from_cache(name, precision, files, why=NOT_ASKED), offline=True)
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
-        return Snapshot(name, *_Download(name).run(precision, files), offline=False)
+        return Snapshot(name, *Download(name).run(precision, files), offline=False)
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
@@ -127,8 +127,8 @@ def is_offline(offline: bool | None) -> bool:
     return client.offline_by_environment() if offline is None else offline
 
 
-class _Download:
-    """Files of a repo, with requests. `commit`: the one that the revision is known to have."""
+class Download:
+    """Files of a repo, brought into the cache. `commit`: the one that the revision is known to have."""
 
     def __init__(self, name: HubName, commit: str | None = None) -> None:
         self.name = name
@@ -152,12 +152,12 @@ class _Download:
             self.note_commit()
         return artifact, checked
 
-    def ask(self) -> client.RemoteFile | None:
-        """What the Hub has as config.json now; None when it cannot be reached and the cache can stand in."""
-        cached = client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted)
+    def ask(self, path: str = CONFIG_FILE) -> client.RemoteFile | None:
+        """What the Hub has at `path` now; None when it cannot be reached and the cache can stand in."""
+        cached = client.cached_file(self.repo_id, path, self.name.wanted)
 
         def request() -> client.RemoteFile:
-            return client.remote_file(self.repo_id, CONFIG_FILE, self.name.wanted)
+            return client.remote_file(self.repo_id, path, self.name.wanted)
 
         try:
             return client.patiently(request, tries=1 if cached else client.TRIES)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import http.client
 import json
+import logging
 import os
 import time
 import urllib.error
@@ -20,6 +21,8 @@ from ..errors import CheckpointError, DownloadError
 from ..network import environment_fault, offline_variable, opener, through_proxy
 from ..registry import ModelEntry
 from ..strict_json import parse_json
+
+log = logging.getLogger("onnxzoo")
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far and the size of the whole file (None if the server does not state it)."""
@@ -42,23 +45,28 @@ def file_name(url: str) -> str:
     return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
-def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path:
+class NotThereError(DownloadError):
+    """The server has no file at the address."""
+
+
+def checkpoint_path(entry: ModelEntry, progress: Progress | None = None, *, offline: bool = False) -> Path:
     """The checkpoint of `entry` in the cache folder, downloaded from the registry's URL when it is not there.
+
+    If the server has nothing at that URL, the registry's other one is tried, if there is one. `offline`: no request is
+    made.
 
     The SHA-256 of a file at its first use is stored next to it as `<file>.sha256` (the format of sha256sum); a file
     that has changed since is refused.
 
-    Raises DownloadError as `download` does, and for a model without a checkpoint URL in the registry, and
-    CheckpointError for a changed or unreadable file.
+    Raises DownloadError as `download` does, for a model without a checkpoint URL in the registry, and for one that is
+    not there when `offline`, and CheckpointError for a changed or unreadable file.
     """
     if entry.source.url is None:
         raise DownloadError(
             f"{entry.name} has no checkpoint to download: this project trained it itself; give its file: "
             "onnxzoo export, eval or validate with --weights, or load(..., weights=)"
         )
-    path = files.checkpoints_dir() / file_name(entry.source.url)
-    if not path.is_file():
-        download(entry.source.url, path, progress=progress)
+    path = _present(entry) or _downloaded(entry, progress, offline)
     record = path.with_name(f"{path.name}.sha256")
     try:
         actual = files.sha256_of(path)
@@ -73,6 +81,38 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None) -> Path
             f"{path} has changed since it was first used: expected sha256 {recorded[0][:64]}, got {actual}; "
             f"delete it to download it again, or delete {record.name} to accept it"
         )
+    return path
+
+
+def _urls(entry: ModelEntry) -> list[str]:
+    return [url for url in (entry.source.url, entry.source.other_url) if url is not None]
+
+
+def _present(entry: ModelEntry) -> Path | None:
+    """The checkpoint where an earlier call put it."""
+    paths = (files.checkpoints_dir() / file_name(url) for url in _urls(entry))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _downloaded(entry: ModelEntry, progress: Progress | None, offline: bool) -> Path:
+    first, *others = _urls(entry)
+    if offline:
+        raise DownloadError(
+            f"the checkpoint of {entry.name} is not in {files.checkpoints_dir()}, and offline nothing is downloaded; "
+            "load the model once when online"
+        )
+    for url in others:
+        try:
+            return _fetched(first, progress)
+        except NotThereError:
+            log.info("there is nothing at %s; trying %s", first, url)
+            first = url
+    return _fetched(first, progress)
+
+
+def _fetched(url: str, progress: Progress | None) -> Path:
+    path = files.checkpoints_dir() / file_name(url)
+    download(url, path, progress=progress)
     return path
 
 
@@ -189,7 +229,8 @@ class _Download:
                 return
             self.restart()
         elif error.code < 500 and error.code not in (status.REQUEST_TIMEOUT, status.TOO_MANY_REQUESTS):
-            raise DownloadError(
+            kind = NotThereError if error.code in (status.NOT_FOUND, status.GONE) else DownloadError
+            raise kind(
                 f"{self.url} cannot be downloaded{through_proxy(self.url)}: the server answers {error.code} "
                 f"{error.reason}; "
                 "check the address, or download the file in another way and give it with --weights"

@@ -24,9 +24,12 @@ from onnxzoo.exports.pipeline import export_model
 from onnxzoo.validators.validate import validate
 
 from onnxzoo.artifact.folder import INPUT_NAME, Artifact
+from onnxzoo.assemble import fill_graph, tools_of
 from onnxzoo.engines import create_engine
+from onnxzoo.graphs import graphs, spec_of
 from onnxzoo.reference.paddle.saving import save_seeded_checkpoint
 from onnxzoo.registry import find, models
+from onnxzoo.weights.checkpoint import read_checkpoint
 from onnxzoo.weights.seeded import seeded_images
 
 pytestmark = [pytest.mark.paddle, pytest.mark.slow]
@@ -97,6 +100,21 @@ def test_every_engine_gives_the_references_numbers(exported: Exported) -> None:
         for reference in ("conformance", "paddle")
     }
     assert max(check.comparison.max_abs for check in checks) <= 1e-4
+
+
+@pytest.mark.parametrize("exported", ALL, indirect=True)
+def test_the_graph_that_ships_filled_with_the_weights_is_the_exported_file(exported: Exported, tmp_path: Path) -> None:
+    """Byte for byte, so that whatever is proved of the export holds of the assembled model."""
+    artifact, entry = exported.artifact, find(exported.artifact.name)
+    state = read_checkpoint(exported.weights, entry).state
+    metadata = {prop.key: prop.value for prop in onnx.load(exported.graph_file).metadata_props}
+    graph, filled = graphs()[entry.name], tmp_path / "filled.onnx"
+    assert list(tools_of(graph).items()) == [(key, metadata[key]) for key in metadata if key in artifact.tools]
+    digest = fill_graph(graph, spec_of(entry), state, metadata, filled)
+    assert filled.read_bytes() == exported.graph_file.read_bytes()
+    assert digest == artifact.required_model("fp32").sha256
+    assert onnx.load(filled) == onnx.load(exported.graph_file)
+    filled.unlink()
 
 
 @pytest.mark.parametrize("exported", QUANTISED, indirect=True)

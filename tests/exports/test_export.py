@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 paddle = pytest.importorskip("paddle", reason="needs the export extra")
 
-from onnxzoo.exports import pipeline
+from onnxzoo.exports import conversion
 from onnxzoo.exports.pipeline import STEPS, export_model
 from onnxzoo.validators.validate import validate
 
@@ -192,7 +192,7 @@ def test_a_failing_step_leaves_the_earlier_artifact_whole(
     steps.mkdir()
     (steps / "static_program.py").write_text("import os; print('a long story'); os.abort()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(pipeline, "STEPS_PACKAGE", "broken")
+    monkeypatch.setattr(conversion, "STEPS_PACKAGE", "broken")
     with pytest.raises(ExportError, match="'build the static Paddle program' was killed by SIGABRT") as caught:
         export_model(PVT, weights=weights, out=tmp_path / "a")
     assert "a long story" in caught.value.log

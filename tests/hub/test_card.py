@@ -91,13 +91,13 @@ def test_a_published_checkpoint_has_a_base_model_and_paddleclass_accuracy(tmp_pa
     assert data["datasets"] == ["ILSVRC/imagenet-1k"]
     (result,) = data["model-index"][0]["results"]
     assert result["dataset"]["type"] == "ILSVRC/imagenet-1k"
-    assert [metric["value"] for metric in result["metrics"]] == [0.705, 0.902]
+    assert [metric["value"] for metric in result["metrics"]] == [0.7052, 0.9016]
     assert all("documented by PaddleClas" in metric["name"] for metric in result["metrics"])
     ((path, text),) = eval_result_files(artifact).items()
     assert path == ".eval_results/onnxzoo-imagenet1k-documented.yaml"
     (entry,) = yaml.safe_load(text)
     assert entry["dataset"] == {"id": "ILSVRC/imagenet-1k", "task_id": "default"}
-    assert (entry["value"], entry["source"]["name"]) == (0.705, "PaddleClas")
+    assert (entry["value"], entry["source"]["name"]) == (0.7052, "PaddleClas")
 
 
 def test_the_results_are_what_the_client_parses(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_results_are_what_the_client_parses(tmp_path: Path) -> None:
     }
     if hasattr(huggingface_hub, "parse_eval_result_entries"):
         parsed = [huggingface_hub.parse_eval_result_entries(yaml.safe_load(text))[0] for text in files.values()]
-        assert [(one.value, one.date) for one in parsed] == [(0.705, None)] + [(0.7, "2026-11-20T10:00:00Z")] * 2
+        assert [(one.value, one.date) for one in parsed] == [(0.7052, None)] + [(0.7, "2026-11-20T10:00:00Z")] * 2
         assert ["documented" in one.notes for one in parsed] == [True, False, False]
         assert ["measured in fp32 by" in one.notes for one in parsed] == [False, True, True]
 

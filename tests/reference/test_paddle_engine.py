@@ -85,7 +85,9 @@ def test_a_checkpoint_of_another_model_is_refused(tiny, entry, weights, tmp_path
 
 
 def test_weights_are_for_the_reference_only(tiny, tmp_path):
-    with pytest.raises(InputError, match=r"weights are for the engine 'paddle', .* 'onnxruntime' runs the artifact's"):
+    with pytest.raises(
+        InputError, match=r"weights are for the engine 'paddle' or 'exact', .* 'onnxruntime' runs the artifact's"
+    ):
         load(tiny, engine="onnxruntime", weights=tmp_path / "tiny.pdparams")
 
 

@@ -409,3 +409,28 @@ class TestCheckpointPath:
         path.write_bytes(b"altered")
         with pytest.raises(CheckpointError, match=r"has changed since it was first used: expected sha256 .* delete it"):
             checkpoint_path(entry)
+
+    def test_where_the_first_address_has_nothing_the_other_is_tried(self, site: Site, entry: ModelEntry) -> None:
+        other = site.url.replace("weights", "weights_pretrained")
+        absent = site.url.replace("weights.pdparams", "absent")
+        source = dataclasses.replace(entry.source, url=absent, other_url=other)
+        both = dataclasses.replace(entry, source=source)
+        path = checkpoint_path(both)
+        assert path.name == "weights_pretrained.pdparams"
+        assert [address for address, _ in site.asked] == ["/absent", "/weights_pretrained.pdparams"]
+        assert checkpoint_path(both, offline=True) == path
+        nowhere = dataclasses.replace(entry, source=dataclasses.replace(entry.source, url=absent, other_url=absent))
+        with pytest.raises(DownloadError, match="answers 404"):
+            checkpoint_path(nowhere)
+
+    def test_other_refusals_do_not_lead_to_the_other_address(self, site: Site, entry: ModelEntry) -> None:
+        site.statuses = [403]
+        source = dataclasses.replace(entry.source, other_url=site.url.replace("weights", "weights_pretrained"))
+        with pytest.raises(DownloadError, match="answers 403"):
+            checkpoint_path(dataclasses.replace(entry, source=source))
+        assert len(site.asked) == 1
+
+    def test_offline_nothing_is_asked_for(self, site: Site, entry: ModelEntry) -> None:
+        with pytest.raises(DownloadError, match=r"is not in .*checkpoints, and offline nothing is downloaded"):
+            checkpoint_path(entry, offline=True)
+        assert not site.asked

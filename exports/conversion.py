@@ -1,0 +1,74 @@
+"""From constants to a checked ONNX file: the converters, one after the other, and our clean-up of what they give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ExportError
+from ..families import ModelSpec, constants, family_of
+from ..families.family import State
+from ..temporary import scratch_folder
+from .child import run_step
+
+STEPS_PACKAGE = f"{__package__}.steps"
+
+TITLES = (
+    "build the static Paddle program",
+    "convert with paddle2onnx",
+    "simplify with onnxsim",
+    "check the graph",
+)
+
+
+def convert(
+    spec: ModelSpec, state: State, metadata: Mapping[str, str], target: Path, begin: Callable[[str], object]
+) -> int:
+    """Write the checked ONNX file `target` for these parameters; returns its operator set version.
+
+    `state`: under PaddleClas's names, float32. `metadata`: what the file says of itself. `begin`: called with each of
+    TITLES as its step begins. Raises ExportError with the log of the tool that failed.
+    """
+
+    def started(number: int) -> str:
+        begin(TITLES[number])
+        return TITLES[number]
+
+    with scratch_folder("export") as work:
+        spec_file, constants_file = work / "spec.json", work / "constants.npz"
+        document = {
+            "family": family_of(spec.architecture).name,
+            "architecture": spec.architecture.to_dict(),
+            "image_size": spec.image_size,
+            "num_classes": spec.num_classes,
+        }
+        spec_file.write_text(json.dumps(document), encoding="utf-8")
+        np.savez(constants_file, **constants(spec, state))
+        program, parameters = work / "model.json", work / "model.pdiparams"
+        converted, simplified = work / "converted.onnx", work / "simplified.onnx"
+        run_step(f"{STEPS_PACKAGE}.static_program", started(0), [spec_file, constants_file, work], program)
+        constants_file.unlink()  # none of the following needs what may be 800 MB
+        run_step(f"{STEPS_PACKAGE}.paddle_to_onnx", started(1), [program, parameters, converted], converted)
+        run_step(f"{STEPS_PACKAGE}.simplify", started(2), [converted, simplified], simplified)
+        started(3)
+        return _finish(spec, metadata, simplified, target)
+
+
+def _finish(spec: ModelSpec, metadata: Mapping[str, str], simplified: Path, target: Path) -> int:
+    import onnx
+
+    from .check import check_graph
+    from .finish import finish
+    from .steps import OPSET
+
+    model = onnx.load(simplified)
+    try:
+        finish(model, metadata)
+    except ValueError as error:
+        raise ExportError(f"the converted graph has not the expected form: {error}") from error
+    check_graph(model, spec, OPSET)
+    onnx.save(model, target)
+    return OPSET

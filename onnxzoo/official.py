@@ -1,0 +1,161 @@
+"""A model of the registry where there is none yet: official weights, downloaded and assembled into the cache.
+
+One process makes an artifact and others that want the same one wait for it. Whatever is interrupted leaves nothing that
+counts as an artifact: the next call goes on from the weights that are in a cache already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .artifact.folder import Artifact, is_artifact
+from .assemble import STEPS, assemble, can_assemble
+from .errors import ArtifactError, InputError, ModelNotFoundError
+from .files import CACHE_VARIABLE, models_dir
+from .registry import ModelEntry, find
+from .weights.checkpoint_download import Progress, checkpoint_path
+
+log = logging.getLogger("onnxzoo")
+
+TIMM, PADDLECLAS = "timm", "paddleclas"
+SOURCES = (TIMM, PADDLECLAS)
+"""Who publishes the weights: timm on the Hugging Face Hub, PaddleClas on a server of its own. They are the same."""
+
+DOWNLOAD = "get the official weights"
+
+StepProgress = Callable[[int, int, str], None]
+"""Called with the step's number from 1, the number of steps, and the step's title as it begins."""
+
+QUIET_WAIT_S = 5.0
+"""For another process that assembles the same model, before the user is told."""
+
+
+def weights_of(artifact: Artifact, *, offline: bool | None = None) -> Path:
+    """The file of weights that an artifact was made from, or for an exported one the registry's checkpoint.
+
+    From the caches, or downloaded. Raises ModelNotFoundError, HubError, DownloadError or ArtifactError where it cannot
+    be had; whether it is the very file is for the caller to see (`source`, `sha256`).
+    """
+    entry = find(artifact.name)
+    if artifact.source.get("repo") is not None:
+        from .hub.official import cached_weights, official_weights
+
+        with contextlib.suppress(ModelNotFoundError):
+            return cached_weights(artifact)
+        return official_weights(entry, offline=offline).path
+    return _checkpoint(entry, offline, None)
+
+
+def _checkpoint(entry: ModelEntry, offline: bool | None, progress: Progress | None) -> Path:
+    from .hub.snapshot import is_offline  # imports huggingface_hub
+
+    return checkpoint_path(entry, progress, offline=is_offline(offline))
+
+
+def official_artifact(
+    entry: ModelEntry,
+    *,
+    source: str = TIMM,
+    offline: bool | None = None,
+    again: bool = False,
+    progress: StepProgress | None = None,
+    download_progress: Progress | None = None,
+) -> Path:
+    """The artifact of a registry's model in the cache, assembled from its official weights if it is not there.
+
+    `source`: of SOURCES. `offline`: True makes no request, None does as HF_HUB_OFFLINE says. `again`: assemble it even
+    if there is one. `progress`: by default a line of the log for each step or, on a terminal where that is not shown, a
+    bar. `download_progress`: for PaddleClas's; huggingface_hub has a progress of its own.
+
+    Raises InputError for another source, ModelNotFoundError for a model whose weights nobody publishes or that are not
+    here and may not be asked for, HubError, DownloadError, and what `assemble` raises.
+    """
+    if source not in SOURCES:
+        raise InputError(f"the source of weights must be {' or '.join(SOURCES)}, got {source!r}")
+    if not can_assemble(entry):
+        raise InputError(f"{entry.name} cannot be assembled: onnxzoo has no graph of it to fill")
+    folder = models_dir() / entry.name
+    with alone(folder):
+        if is_artifact(folder) and not again:
+            return folder
+        with _shown(entry.name, progress) as begin:
+            _make(entry, folder, source, offline, begin, download_progress)
+    return folder
+
+
+def _make(
+    entry: ModelEntry,
+    folder: Path,
+    source: str,
+    offline: bool | None,
+    begin: StepProgress,
+    download_progress: Progress | None,
+) -> None:
+    """Get the weights and assemble; the caller holds the lock."""
+    from .hub.snapshot import is_offline  # imports huggingface_hub
+
+    total = len(STEPS) + 1
+    if not is_offline(offline):
+        begin(1, total, DOWNLOAD)
+    if source == TIMM:
+        from .hub.official import official_weights
+
+        weights = official_weights(entry, offline=offline)
+        path, origin, license_id = weights.path, weights.origin, weights.license_id
+    else:
+        path = _checkpoint(entry, offline, download_progress)
+        origin, license_id = {}, None
+
+    def step(number: int, _total: int, title: str) -> None:
+        begin(number + 1, total, title)
+
+    assemble(entry, path, folder, origin=origin, license_id=license_id, progress=step)
+
+
+@contextlib.contextmanager
+def _shown(name: str, progress: StepProgress | None) -> Iterator[StepProgress]:
+    """What to call at the beginning of each step."""
+    if progress is not None:
+        yield progress
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    # A first use takes seconds to a minute: nobody should wonder what goes on. Not shown without a terminal.
+    with tqdm(desc=name, unit=" steps", disable=True if log.isEnabledFor(logging.INFO) else None, leave=False) as bar:
+
+        def begin(number: int, total: int, title: str) -> None:
+            log.info("%s: %s (%d of %d)", name, title, number, total)
+            bar.total = total
+            bar.set_description(f"{name}: {title}")
+            bar.update(number - 1 - bar.n)
+
+        yield begin
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes the artifact `folder`. Where the file system has no locks, each does it."""
+    path = folder.with_name(f".{folder.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=QUIET_WAIT_S)
+        except Timeout:
+            log.warning("another process assembles %s; waiting for it", folder.name)
+            lock.acquire()
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror or error}; set {CACHE_VARIABLE} to a folder of yours"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
