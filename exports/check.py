@@ -36,7 +36,9 @@ def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
         raise ExportError(f"the exported graph uses non-standard operators: {foreign}")
     outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
-        raise ExportError(f"the exported graph keeps {len(outside)} tensors outside its file, the first {outside[0]!r}")
+        raise ExportError(
+            f"the exported graph stores {len(outside)} tensors outside its file, the first is {outside[0]!r}"
+        )
     size, features = spec.image_size, spec.architecture.num_features
     _require_values("inputs", model.graph.input, {INPUT_NAME: [BATCH, 3, size, size]})
     logits, embedding = OUTPUT_NAMES

@@ -30,7 +30,7 @@ def require_export_tools() -> None:
         fix = f"the export tools have wheels for Python 3.11 and 3.12 only, this is {version}: use one of those"
     else:
         fix = "install them with: pip install 'onnxzoo[export]'"
-    raise MissingDependencyError(f"exporting needs {', '.join(missing)}, not installed here; {fix}")
+    raise MissingDependencyError(f"exporting needs {', '.join(missing)}, which is not installed; {fix}")
 
 
 def run_step(module: str, title: str, arguments: Sequence[str | Path], product: Path) -> None:

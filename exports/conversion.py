@@ -68,7 +68,7 @@ def _finish(spec: ModelSpec, metadata: Mapping[str, str], simplified: Path, targ
     try:
         finish(model, metadata)
     except ValueError as error:
-        raise ExportError(f"the converted graph has not the expected form: {error}") from error
+        raise ExportError(f"the converted graph does not have the expected form: {error}") from error
     check_graph(model, spec, OPSET)
     onnx.save(model, target)
     return OPSET

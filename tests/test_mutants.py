@@ -56,7 +56,7 @@ NO_FILE = change("file gone", "toyzoo/other.py", "x", "y", "test_limit")
 ELSEWHERE = change("no source", "tests/test_toy.py", "3", "4", "test_double")
 
 
-def test_what_is_noticed_passes_and_the_project_stays_as_it_was(
+def test_a_detected_mutant_passes_and_the_project_is_unchanged(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_of(project)
@@ -79,7 +79,7 @@ def test_what_is_noticed_passes_and_the_project_stays_as_it_was(
     ],
     ids=lambda value: getattr(value, "what", ""),
 )
-def test_what_is_not_noticed_fails(
+def test_an_undetected_mutant_fails(
     project: Path, capsys: pytest.CaptureFixture[str], one: mutants.Mutant, outcome: str
 ) -> None:
     assert mutants.run([NOTICED, one], project, jobs=1, minutes=2) == 1
@@ -98,7 +98,7 @@ def test_tests_that_fail_without_a_change_or_are_gone_say_nothing(
     assert mutants.run([gone], project, jobs=1, minutes=2) == 1
 
 
-def test_what_is_not_reached_in_time_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mutant_that_times_out_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mutants.Tree, "run", lambda *_: (0, ""))
         assert mutants.run([NOTICED], project, jobs=1, minutes=0) == 1

@@ -179,7 +179,7 @@ def test_an_inconsistent_entry_is_named(document, path, value, message):
 
 
 @pytest.mark.parametrize("alias", ["pvt_v2_b1", "PVT_V2_b1"])
-def test_a_name_that_stands_for_two_models(document, alias):
+def test_a_name_of_two_models_is_refused(document, alias):
     document["models"][0]["aliases"].append(alias)
     with pytest.raises(RegistryError, match="is used by both 'pvt_v2_b0' and 'pvt_v2_b1'"):
         registry.parse_models(document)

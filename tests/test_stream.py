@@ -360,7 +360,7 @@ def test_many_threads_stream_with_one_model(model):
 # predict stands on it
 
 
-def test_predict_leaves_out_what_cannot_be_read_when_it_is_told_to(model, engine, photos, caplog):
+def test_predict_skips_unreadable_images_on_request(model, engine, photos, caplog):
     images = [photos / "red.png", photos / "missing.png", photos / "blue.png"]
     first, second, third = model.predict(images, on_error="skip")
     assert (first.label, second, third.label) == ("red", None, "blue")

@@ -27,7 +27,7 @@ from onnxzoo.text import MAX_MESSAGE, escaped, one_line, shortened
         ("क्\u200dष 👩\u200d🔬", "क्\u200dष 👩\u200d🔬"),
     ],
 )
-def test_what_is_not_printable_is_spelled(text, shown):
+def test_non_printable_characters_are_escaped(text, shown):
     assert escaped(text) == shown
     assert escaped(shown) == shown
     shown.encode()

@@ -43,7 +43,7 @@ class Damaged:
     def add(self, name: str, error: ImageError) -> None:
         """Raises DatasetError when the training is to stop."""
         if self._on_error == "stop":
-            raise DatasetError(f"{error}; repair or remove it, or go on without it: --on-error skip")
+            raise DatasetError(f"{error}; repair or remove it, or skip it with --on-error skip")
         if name not in self._names:
             self._names[name] = None
             self._say(f"skipped: {error}")

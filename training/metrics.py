@@ -47,7 +47,7 @@ def read_records(file: Path) -> list[dict[str, Any]]:
 def keep_until(file: Path, step: int, epochs: int) -> None:
     """Drop what was recorded after `step` and after `epochs`, both counted over the whole training.
 
-    What is trained anew after a kill is recorded anew. Raises TrainingError when the file cannot be written.
+    Steps that are repeated after a kill are recorded again. Raises TrainingError when the file cannot be written.
     """
     records = read_records(file)
     kept = [r for r in records if r["step"] <= step and (r["kind"] != "epoch" or r["epoch"] <= epochs)]

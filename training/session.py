@@ -69,7 +69,7 @@ def run(request: Request, progress: Progress, *, resume: bool) -> Outcome:
     state_file = request.out / STATE_FILE
     if state_file.exists() and not resume:
         raise TrainingError(
-            f"{request.out} has a training in it; go on with it with --resume, give another --out, "
+            f"{request.out} contains a training run; continue it with --resume, give another --out, "
             f"or remove {state_file}"
         )
     job = prepare(request, progress)
@@ -126,7 +126,7 @@ def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
         )
     train = whole if classes is None else subset_of_classes(whole, classes)
     if len(train.classes) < 2:
-        raise DatasetError(f"{path}: only the class {train.classes[0]!r}, but a classifier tells at least 2 apart")
+        raise DatasetError(f"{path}: only the class {train.classes[0]!r}, but a classifier needs at least 2")
     if request.holdout:
         return split_off(train, request.holdout, request.recipe.seed)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""What a training needs to go on as if it had never stopped, in one file that is replaced atomically."""
+"""The state needed to resume a training run exactly, in one file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def load_state_file(file: Path) -> TrainingState:
     except FileNotFoundError:
         raise TrainingError(f"there is no {file} to resume from; start without --resume") from None
     except DAMAGE as error:
-        raise TrainingError(f"{file} cannot be read: {error}; to start anew, remove it or give another --out") from None
+        raise TrainingError(
+            f"{file} cannot be read: {error}; to start again, remove it or give another --out"
+        ) from None
 
 
 def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -97,8 +99,8 @@ def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differences = [f"{key} was {saved.get(key)!r}, now {plain.get(key)!r}" for key in _differing(saved, plain)]
     if differences:
         raise TrainingError(
-            f"this is another training than the one to resume: {'; '.join(differences)}; "
-            "give the same options, or to start anew another --out"
+            f"these options differ from those of the training run to resume: {'; '.join(differences)}; "
+            "give the same options, or start a new run with another --out"
         )
 
 

@@ -36,6 +36,6 @@ def _explained(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{file} cannot be written: {error.strerror or error}; what was saved before is whole: "
-            "make room or give permission, and go on with --resume"
+            f"{file} cannot be written: {error.strerror or error}; what was saved before is intact; "
+            "free space or fix the permissions, and continue with --resume"
         ) from error

@@ -136,7 +136,7 @@ def _sentences(
     if settings:
         yield f"could be {' or '.join(settings)}"
     if run.healed_by:
-        yield f"it is gone with {', '.join(run.healed_by[:3])} marked as outputs: it arises in what is fused there"
+        yield f"it disappears with {', '.join(run.healed_by[:3])} marked as outputs, so a fusion there causes it"
 
 
 def _without_jump(run: LayerErrors, layers: Sequence[LayerError]) -> str:

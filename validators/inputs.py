@@ -69,10 +69,10 @@ def image_inputs(
     """At most `count` of these images, spread evenly, through the model's preprocessing.
 
     `unreadable` is told of an image that cannot be read, which is left out. Raises ImageError naming it without
-    `unreadable`, InputError when there is no image, or none that can be read.
+    `unreadable`, InputError if there are no images or none can be read.
     """
     if not images:
-        raise InputError("there is no image to validate with; give a folder with images in it")
+        raise InputError("there are no images to validate with; give a folder with images")
     chosen = [images[index * len(images) // count] for index in range(count)] if len(images) > count else list(images)
     names, tensors = [], []
     for image in chosen:

@@ -24,7 +24,7 @@ from .layer_values import Permutation, relative_error, token_orders
 from .probe_points import INPUT, LayerSource, ProbePoint, probe_points_of
 
 LIMIT = 3.0
-"""An error above so many times the noise is none of rounding."""
+"""An error above this multiple of the noise is not caused by rounding."""
 
 NOISE: Mapping[str, float] = {name: precision.layer_noise for name, precision in PRECISIONS.items()}
 """The relative size of what counts as rounding, by the precision of the ONNX file."""

@@ -73,7 +73,7 @@ def _check_end(file: io.BufferedReader) -> None:
     last = file.read()
     end = last[-_END_BYTES:]
     if len(end) < _END_BYTES or end[:4] != _END or end[-2:] != b"\0\0" or last[:4] == _ZIP64:
-        raise ValueError("it does not end as a plain zip file does; it may be truncated")
+        raise ValueError("it does not end like a plain zip file; it may be truncated")
     members, directory_bytes = struct.unpack_from("<H", end, 10)[0], struct.unpack_from("<I", end, 12)[0]
     if members > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES:
         raise ValueError(f"it lists {members} members in {directory_bytes} bytes, expected up to {MAX_MEMBERS}")
@@ -93,7 +93,7 @@ def described(archive: zipfile.ZipFile, name: str) -> Member:
         text = file.read(length) if length <= MAX_HEADER_BYTES else b""
     match = _HEADER.fullmatch(text)
     if not head.startswith(_MAGIC) or match is None:
-        raise ValueError(f"the array {name!r} has no header as numpy writes it for float32 or text")
+        raise ValueError(f"the array {name!r} does not have a header that numpy writes for float32 or text")
     shape = tuple(int(side) for side in match[2].replace(b" ", b"").split(b",") if side)
     return Member(info, np.dtype(match[1].decode("ascii")), shape, len(head) + length)
 

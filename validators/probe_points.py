@@ -54,7 +54,7 @@ def probe_points_of(architecture: Architecture, num_classes: int) -> tuple[Probe
     elif isinstance(architecture, PvtV2Architecture):
         layers = _pvt_v2(architecture)
     else:
-        raise TypeError(f"no layers are known of {type(architecture).__name__}")
+        raise TypeError(f"the layers of {type(architecture).__name__} are not known")
     width = architecture.num_features
     pooled = ProbePoint(f"head{INPUT}", "head", "input", "embedding", width, block=True)
     return (*layers, pooled, ProbePoint("head", "head", "output", "head", num_classes, block=True))

@@ -45,7 +45,7 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     looser than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
     """
     if not validation:
-        raise ValidationError("the validation did not pass, or not come to its end, so it is not recorded")
+        raise ValidationError("the validation did not pass or did not finish, so it is not recorded")
     for check in filter(_is_proof, validation.checks):
         default = tolerance_of(check.precision).value
         if check.tolerance.value > default:

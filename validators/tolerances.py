@@ -47,7 +47,7 @@ def tolerance_of(precision: str, value: float | None = None) -> Tolerance:
     Raises InputError for an unknown precision or a value that is not positive and finite.
     """
     if precision not in TOLERANCES:
-        raise InputError(f"there is no tolerance for the precision {precision!r} (there are {', '.join(TOLERANCES)})")
+        raise InputError(f"there is no tolerance for the precision {precision!r} (available: {', '.join(TOLERANCES)})")
     tolerance = TOLERANCES[precision]
     return tolerance if value is None else dataclasses.replace(tolerance, value=value)
 

@@ -77,7 +77,7 @@ class Validation:
             options = {"images": images, "samples": samples, "seed": seed}
             if given := [name for name, value in options.items() if value is not None]:
                 raise InputError(
-                    f"{' and '.join(given)}: there is nothing to compare such inputs with, as the artifact carries "
+                    f"{' and '.join(given)}: there is nothing to compare such inputs with, as the artifact holds "
                     "outputs for its own inputs only; name the checkpoint (--weights) or another artifact (--against)"
                 )
         if not batch_sizes or min(batch_sizes) < 1:
@@ -130,7 +130,7 @@ class Validation:
         self.finished = False
 
     def __bool__(self) -> bool:
-        """Whether it was carried out to its end and all checks passed, of which there must be some."""
+        """Whether it finished and all checks passed; False without any checks."""
         return self.finished and bool(self.checks) and all(self.checks)
 
     def run(self) -> Iterator[Check]:

@@ -100,7 +100,9 @@ def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask; say --yes to remove without asking")
+            raise click.UsageError(
+                "cannot ask for confirmation without a terminal; give --yes to remove without asking"
+            )
         click.confirm(f"remove {total}?", abort=True, err=True)
     remove(doomed)
     say(f"removed {total}")

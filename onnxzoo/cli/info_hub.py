@@ -43,8 +43,8 @@ def _on_the_hub(model: str) -> HubName:
     name = names.of_known_model(known, revision if at else None)
     if name is None:
         raise ModelNotFoundError(
-            f"{known} names no repository of the Hub: give USER/{known}, or set {names.NAMESPACE_VARIABLE} to the user "
-            "or organisation that has it"
+            f"{known} is not the name of a Hub repository; give USER/{known}, or set {names.NAMESPACE_VARIABLE} to the "
+            "user or organisation that has it"
         )
     return name
 

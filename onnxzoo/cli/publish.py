@@ -66,7 +66,7 @@ def command(
     owner = namespace or namespace_in_use()
     if repo_id is None and owner is None:
         where = "--repo-id USER/NAME for one artifact, --all and --namespace NS for many"
-        raise click.UsageError(f"say where to: {where}, or {NAMESPACE_VARIABLE}=NS")
+        raise click.UsageError(f"no target repository; give {where}, or set {NAMESPACE_VARIABLE}=NS")
     if message is not None and not message.strip():
         raise click.UsageError("--message is empty")
     require_endpoint()

@@ -81,9 +81,9 @@ def command(
     from ..source import resolve
 
     if max_drop is not None and data is None:
-        raise click.UsageError("--max-drop is about labelled images: name them (--data)")
+        raise click.UsageError("--max-drop needs labelled images; give them with --data")
     if weights_bits is not None and precision != "int8":
-        raise click.UsageError("--weights-bits is about int8")
+        raise click.UsageError("--weights-bits applies to int8 only")
     snr_db = MIN_SNR_DB[precision] if min_snr is None else min_snr
     limits = Limits(snr_db, MAX_DROP if max_drop is None else max_drop / 100)
     unreadable: list[str] = []

@@ -157,11 +157,11 @@ class Options:
         if self.every_model and (self.model is not None or given):
             raise click.UsageError(f"--all validates every model; leave out {flags or self.model}")
         if self.every_model and self.trust != "known":
-            raise click.UsageError("--all runs models of others too: --trust is for one at a time")
+            raise click.UsageError("--trust cannot be combined with --all, which also runs models of others")
         if self.model is None and not self.every_model and not self.preprocess:
             raise click.UsageError("name a model or an artifact folder, or give --all or --preprocess")
         if self.model is None and given:
-            raise click.UsageError(f"{flags} need a model: name it, or its artifact folder")
+            raise click.UsageError(f"{flags} need a model; give its name or its artifact folder")
         if self.layers and self.weights is None and self.reference is None and self.against is None:
             raise click.UsageError("--layers needs a reference that has layers: give --weights or --against")
         if self.against_precision is not None and self.against is None:

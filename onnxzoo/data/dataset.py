@@ -1,4 +1,4 @@
-"""Labelled images as the rest of the package sees them, however they are stored."""
+"""The interface of labelled images, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Dataset(Protocol):
 
     @property
     def skipped(self) -> str:
-        """What was found beside the images and not taken, in words; empty for nothing."""
+        """Description of the files skipped among the images; empty if there are none."""
         ...
 
     def __len__(self) -> int: ...
@@ -38,13 +38,13 @@ class Dataset(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """What an error message calls this image."""
+        """How an error message refers to this image."""
         ...
 
 
 @dataclass(frozen=True)
 class FileDataset:
-    """Images in files of their own. `skipped`: what was found beside them and not taken, in words."""
+    """Images in individual files. `skipped`: description of the files skipped among them."""
 
     classes: tuple[str, ...]
     labels: Labels
@@ -97,7 +97,7 @@ class Subset:
 
     @property
     def skipped(self) -> str:
-        """What the whole has skipped."""
+        """Files skipped in the whole dataset."""
         return self.base.skipped
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The text of a file that people wrote on any system."""
+"""Decoding text files written by people on any system."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 MAX_TEXT_BYTES = 256 * 2**20
-"""Of a list file: ImageNet-1k's training list has 50 MB, with the longest paths."""
+"""Maximum size of a list file; ImageNet-1k's training list has 50 MB with the longest paths."""
 
-# The longer mark first: UTF-32's begins with UTF-16's.
+# The longer mark first, because UTF-32's begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

@@ -19,7 +19,7 @@ IDX_STEMS = {
 }
 UNSIGNED_BYTE = 0x08
 MAX_BYTES = 2**32
-"""Of the elements of a file, all of which are held in memory: EMNIST, the largest set of this kind, has 0.64e9."""
+"""Maximum number of elements in a file, which are all held in memory. EMNIST, the largest such set, has 0.64e9."""
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
@@ -37,19 +37,19 @@ def read_idx(file: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
     dimension as a big-endian uint32. Raises DatasetError when the file is of another kind, truncated or too long.
     """
     try:
-        # The header first: no more is read, and decompressed, than it announces.
+        # The header is read first, so that no more is read and decompressed than it announces.
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             shape = _shape(file, stream, dimensions)
             data = stream.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{file} cannot be read: {error}; it may be truncated: get it again") from None
+        raise DatasetError(f"{file} cannot be read: {error}; it may be truncated; get it again") from None
     except MemoryError:
-        raise DatasetError(f"{file}: its {' x '.join(map(str, shape))} bytes do not fit into the memory") from None
+        raise DatasetError(f"{file}: its {' x '.join(map(str, shape))} bytes do not fit into memory") from None
     if len(data) != math.prod(shape):
         held = f"{len(data)} bytes{' or more' if len(data) > math.prod(shape) else ''}"
         raise DatasetError(
             f"{file} holds {held}, but its header says {' x '.join(map(str, shape))}; "
-            "it is truncated or damaged: get it again"
+            "it is truncated or damaged; get it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -70,6 +70,6 @@ def _shape(file: Path, stream: gzip.GzipFile | IO[bytes], dimensions: int) -> tu
     if math.prod(shape) > MAX_BYTES:
         raise DatasetError(
             f"{file}: its header says {' x '.join(map(str, shape))}, more than the {MAX_BYTES} bytes that are read; "
-            "it is damaged, or these data are better kept as image files"
+            "it is damaged, or the data should be stored as image files"
         )
     return shape

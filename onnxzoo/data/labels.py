@@ -1,10 +1,10 @@
 """Files of class names, for exports, evaluation and training alike.
 
-A line is `id name`, as in PaddleClas's label lists, with spaces or tabs between the two; lines may stand in any order,
-and blank lines do not count. Ids go from 0 up, or from 1 up: then id 1 is the first class. A file without ids has one
-name a line, in the order of the class ids. What could be read in two ways is refused.
+A line is `id name`, as in PaddleClas's label lists, separated by spaces or tabs; lines may be in any order, and blank
+lines are ignored. Ids start from 0, or from 1, in which case id 1 is the first class. A file without ids has one name
+per line, in the order of the class ids. Ambiguous files are refused.
 
-The same name may stand for two ids: in ImageNet-1k `crane` is a bird and a machine.
+Two ids may have the same name: in ImageNet-1k `crane` is a bird and a machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _ADVICE = "write 'id name' in every line, with ids from 0"
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
-    """Class names by class id; an artifact's config.json has them, too.
+    """Class names by class id from such a file or an artifact's config.json.
 
-    Raises RegistryError, which names the file and the line, when they cannot be told.
+    Raises RegistryError, which names the file and the line, if the file is invalid or ambiguous.
     """
     try:
         if file.name == CONFIG_FILE:
@@ -46,14 +46,14 @@ def read_labels(file: Path) -> tuple[str, ...]:
 def parse_labels(text: str, where: str) -> tuple[str, ...]:
     """Class names by class id from the text of such a file; `where` names it in errors.
 
-    Raises RegistryError for an empty text and for one that can be read in two ways.
+    Raises RegistryError for an empty or ambiguous text.
     """
     lines = [line.strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     written = {number: line for number, line in enumerate(lines, start=1) if line}
     if not written:
-        raise RegistryError(f"{where}: no labels in it; expected lines '<id> <name>'")
+        raise RegistryError(f"{where} contains no labels; expected lines '<id> <name>'")
     for number, line in written.items():
         if len(line) > MAX_LINE:
             raise RegistryError(f"{where}, line {number}: got {len(line)} characters, expected at most {MAX_LINE}")

@@ -1,18 +1,18 @@
 """Labelled images on disk: class folders, list files and IDX files, behind one small interface.
 
-No Paddle here: evaluation on any engine reads its images through this module, too.
+Does not need Paddle, as evaluation on any engine reads its images through this module too.
 
 Layouts that `open_dataset` recognises under a path, in this order:
 
-1. the path of a list file itself, for the split that is asked for;
+1. the path of a list file itself, for the requested split;
 2. `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, `t10k-...` for validation, each plain or `.gz`
    (MNIST, Fashion-MNIST: Debian's package `dataset-fashion-mnist` has them in /usr/share/datasets/fashion-mnist);
 3. `train_list.txt` and `val_list.txt`, lines `path label` (PaddleClas), paths relative to the list's folder;
 4. `train/CLASS/*` and `val/CLASS/*` (ImageNet), under any of the names in SPLIT_FOLDERS, in upper or lower case;
-5. `CLASS/*` without such split folders: that folder is the split that is asked for.
+5. `CLASS/*` without such split folders: that folder is the requested split.
 
-Folders of other names that hold the same class folders each look like splits, and are refused: trained on as classes
-they would give a model that tells training images from test images.
+Other folders that each contain the same class folders look like splits and are refused: used as classes, they would
+train a model to distinguish training images from test images.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPLIT_FOLDERS = {
 """Names of folders by split, in lower case, the better one first."""
 LABEL_FILES = ("labels.txt", "classes.txt")
 MAX_CLASSES = 100_000
-"""More than ImageNet-22k's; the id of a line that was mistyped would make as many classes."""
+"""More than ImageNet-22k has; limits the number of classes that a mistyped id would create."""
 
 
 def open_dataset(
@@ -53,10 +53,10 @@ def open_dataset(
 ) -> Dataset:
     """The `split` of the data at `path`, in one of the layouts of this module.
 
-    `classes` restricts it to these classes, by name or id, and numbers them anew in the order given.
-    `label_set` names the registry's class names for data that brings none of its own and whose labels fit into them;
-    without it such classes are 'class 0', 'class 1', ... up to the highest label of this split. Class folders and a
-    file `labels.txt` beside lists or IDX files are names of the data's own, and stay.
+    `classes` restricts it to these classes, by name or id, and renumbers them in the order given.
+    `label_set` names the registry's class names for data that has none of its own and whose labels fit into them;
+    without it such classes are 'class 0', 'class 1', ... up to the highest label of this split. The data's own names,
+    class folders or a file `labels.txt` next to lists or IDX files, are kept.
 
     Raises DatasetError naming what is missing, empty, truncated or out of range.
     """
@@ -96,7 +96,7 @@ def _open(path: Path, split: Split, label_set: str | None) -> Dataset:
 
 
 def _split_folder(path: Path, split: Split) -> Path | None:
-    """The folder of this split; `path` itself where there are no splits, None where there is only the other one."""
+    """The folder of this split; `path` itself if there are no splits, None if there is only the other one."""
     found = {name: _split_named(path, names) for name, names in SPLIT_FOLDERS.items()}
     if found[split] is not None:
         return found[split]
@@ -133,7 +133,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _refuse_splits(folders: Sequence[Path]) -> None:
-    """Raise DatasetError where folders that would be classes hold the same folders: they look like splits."""
+    """Raise DatasetError if folders that would be classes contain the same folders, as they look like splits."""
     inner = {folder: {entry.name for entry in _folders(folder)} for folder in folders if not _has_images(folder)}
     for one, other in itertools.combinations(inner, 2):
         shared = sorted(inner[one] & inner[other])
@@ -147,7 +147,7 @@ def _refuse_splits(folders: Sequence[Path]) -> None:
 def _open_folders(folder: Path) -> FileDataset:
     folders = _folders(folder)
     if not folders:
-        raise DatasetError(f"{folder} has no class folders; expected one folder of images a class")
+        raise DatasetError(f"{folder} has no class folders; expected one folder of images per class")
     _refuse_splits(folders)
     skipped = Skipped()
     paths: list[Path] = []
@@ -188,7 +188,7 @@ def _open_list(file: Path, label_set: str | None) -> FileDataset:
         paths.append(path)
         labels.append(int(label))
     if missing:
-        raise DatasetError(f"{file} names {len(missing)} files that are not there: {listing(missing)}")
+        raise DatasetError(f"{file} names {len(missing)} files that do not exist: {listing(missing)}")
     if not paths:
         raise DatasetError(f"the list {file} names no images; expected lines 'path label'")
     classes = _class_names(file.parent, max(labels) + 1, label_set)
@@ -213,7 +213,7 @@ def _open_idx(folder: Path, split: Split, label_set: str | None) -> ArrayDataset
 
 
 def _class_names(folder: Path, needed: int, label_set: str | None) -> tuple[str, ...]:
-    """Names from a file beside the data, else the label set's, else 'class 0', 'class 1', ..."""
+    """Names from a file next to the data, else the label set's, else 'class 0', 'class 1', ..."""
     for name in LABEL_FILES:
         file = folder / name
         if file.is_file():

@@ -1,4 +1,4 @@
-"""The few licensed photos that ship with the package (`photos/README.md` says whose they are)."""
+"""The few licensed photos that ship with the package (`photos/README.md` lists their authors)."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ PHOTOS = (
 
 
 def photo(name: str) -> bytes:
-    """One of PHOTOS as the JPEG file that it is."""
+    """The bytes of the JPEG file of one of PHOTOS."""
     return resources.files(__package__).joinpath("photos").joinpath(name).read_bytes()

@@ -1,4 +1,4 @@
-"""Parts of a dataset, and whether two datasets belong together."""
+"""Parts of a dataset, and checks that two datasets have the same classes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..errors import DatasetError
 from .dataset import ArrayDataset, Dataset, FileDataset, Subset, listing
 
 MAX_DIGITS = 9
-"""Of a class id; Python refuses to read numbers of thousands of digits."""
+"""Maximum length of a class id; Python refuses to parse numbers of thousands of digits."""
 
 
 def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
     """Only the images of these classes, numbered from 0 in the order given.
 
-    A class is named by its name in the data, upper or lower case where that is clear, or by its id in the data, which
-    need not be a model's: class folders are counted in the order of their names.
+    A class is given by its name in the data, ignoring case if that is unambiguous, or by its id in the data, which may
+    differ from a model's, as class folders are numbered in the order of their names.
 
     Raises DatasetError for an unknown class, one given twice, or one without images.
     """
     ids = [_class_id(dataset.classes, item) for item in wanted]
     if not ids or len(set(ids)) != len(ids):
-        raise DatasetError(f"each class may be given once, and at least one must be; got {', '.join(wanted) or 'none'}")
+        raise DatasetError(f"expected at least one class and each class only once, got {', '.join(wanted) or 'none'}")
     new_ids = np.full(len(dataset.classes), -1, dtype=np.int64)
     new_ids[ids] = np.arange(len(ids))
     indices = np.flatnonzero(new_ids[dataset.labels] >= 0)
@@ -38,7 +38,7 @@ def subset_of_classes(dataset: Dataset, wanted: Sequence[str]) -> Dataset:
 
 
 def split_off(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset]:
-    """The dataset without `count` images, and these: drawn at random, the same ones for the same seed.
+    """Split off `count` random images, determined by the seed: returns the dataset without them, and them.
 
     Raises DatasetError unless 0 < count < the number of images.
     """
@@ -72,7 +72,9 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
     only_train = [name for name in train.classes if name not in val.classes]
     only_val = [name for name in val.classes if name not in train.classes]
     if not only_train and not only_val:
-        raise DatasetError("training and validation data have the same classes in another order; order them alike")
+        raise DatasetError(
+            "training and validation data have the same classes in a different order; use the same order"
+        )
     raise DatasetError(
         f"training and validation data differ in their classes: only in training {listing(only_train)}, "
         f"only in validation {listing(only_val)}; give both the same class folders"
@@ -80,7 +82,7 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
 
 
 def _class_id(classes: tuple[str, ...], item: str) -> int:
-    """By name, by number, or by a name in other letters, upper or lower case, where only one is meant."""
+    """The class with this name or number, or with this name ignoring case if only one matches."""
     if item in classes:
         return classes.index(item)
     if item.isascii() and item.isdigit() and len(item) < MAX_DIGITS and int(item) < len(classes):

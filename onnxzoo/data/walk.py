@@ -17,12 +17,12 @@ IMAGE_SUFFIXES = frozenset(
         *(".qoi", ".tga", ".tif", ".tiff", ".webp"),
     }
 )
-"""Formats of pictures that Pillow reads, HEIC by the plug-in pillow-heif. Reading says where one is not supported."""
+"""Image formats that Pillow reads, HEIC with the plug-in pillow-heif; reading an unsupported one raises an error."""
 
 SYSTEM_NAMES = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
 )
-"""What systems leave in folders, in lower case; besides it, whatever begins with a dot."""
+"""Names of system files and folders, in lower case; names that begin with a dot are hidden as well."""
 
 SHOWN_SUFFIXES = 3
 
@@ -74,10 +74,10 @@ class NoImages:
 def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Iterator[str | NoImages]:
     """Paths of images, one by one, in the order of the arguments and sorted within a folder or pattern.
 
-    A file counts whatever its name and kind, and so does a path where nothing is: reading it says so. A folder stands
-    for the images in it and its folders (see `images_in`). Anything else with `*`, `?` or `[...]` is a pattern, `**`
-    meaning any depth, for regular files with an image suffix; names with a leading dot count only when given in full.
-    What is not taken is counted in `skipped`.
+    A file is yielded whatever its name and kind, and so is a path that does not exist; reading it reports that. A
+    folder yields the images in it and its subfolders (see `images_in`). Anything else with `*`, `?` or `[...]` is a
+    pattern, where `**` is any depth, for regular files with an image suffix; names with a leading dot match only if the
+    pattern has the dot too. Skipped names are counted in `skipped`.
     """
     skipped = Skipped() if skipped is None else skipped
     for argument in arguments:
@@ -99,8 +99,8 @@ def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Ite
 def images_in(folder: str | os.PathLike[str], skipped: Skipped) -> Iterator[str]:
     """The images in a folder and its folders, by suffix, sorted by folder and name.
 
-    Hidden names and those of SYSTEM_NAMES do not count, nor does anything in such folders; pipes, devices and sockets
-    do not either, nor folders behind links. A link that leads nowhere counts: reading it says so.
+    Hidden names, those of SYSTEM_NAMES and everything in such folders are skipped, and so are pipes, devices, sockets
+    and links to folders. A broken link is yielded; reading it reports that.
     """
     for parent, folders, names in os.walk(folder):
         seen = []
@@ -122,12 +122,12 @@ def images_in(folder: str | os.PathLike[str], skipped: Skipped) -> Iterator[str]
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one of those that systems and tools hide."""
+    """Whether operating systems and tools hide this name."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _by_pattern(pattern: str, skipped: Skipped) -> Iterator[str]:
-    # Sorting needs them all at once: names only, some hundred bytes each.
+    # Sorting needs all names at once, about a hundred bytes each.
     matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207
     yield from (path for path in matches if not Path(path).is_dir() and _is_taken(path, skipped))
 

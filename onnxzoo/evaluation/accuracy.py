@@ -57,7 +57,7 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An image that was left out: what the dataset calls it, and why it could not be read."""
+    """A skipped image: its name in the dataset, and why it could not be read."""
 
     name: str
     reason: str
@@ -103,11 +103,11 @@ class Evaluation:
 
     @property
     def images_per_second(self) -> float:
-        """Images by `seconds`: from file to answer, not of the engine alone."""
+        """Images per second from file to answer, including more than the engine's time."""
         return self.images / self.seconds
 
     def to_dict(self, entry: ModelEntry | None = None) -> dict[str, Any]:
-        """In JSON's values; `entry` gives the documented accuracy, where there is one."""
+        """As JSON values; `entry` provides the documented accuracy, if there is one."""
         documented = None
         if entry is not None:
             documented = {"top1": entry.accuracy.top1, "top5": entry.accuracy.top5, "on": entry.dataset}
@@ -139,8 +139,8 @@ def evaluate(
 ) -> Evaluation:
     """Classify the images of a dataset with the model's own preprocessing, and count what is right.
 
-    `batch_size`: images of one run of the engine. `limit`: only so many images, spread evenly over the dataset,
-    because data in class folders is sorted by class. An image that cannot be read is left out and named in the result.
+    `batch_size`: images per run of the engine. `limit`: maximum number of images, spread evenly over the dataset,
+    because data in class folders is sorted by class. An image that cannot be read is skipped and named in the result.
 
     Raises DatasetError when the dataset's classes are not the model's or no image can be read, InputError for a
     `batch_size` or `limit` below 1, EngineError.

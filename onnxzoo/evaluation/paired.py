@@ -1,4 +1,4 @@
-"""How much accuracy one file of a model costs against another: the same images, answered by both."""
+"""The accuracy lost from one file of a model to another, measured on the same images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PairedDrop:
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of `drop`, as (low, high).
 
-        Only the images that changed sides say something. A. Agresti and Y. Min, Simple improved confidence intervals
+        Only images whose answer changed matter. A. Agresti and Y. Min, Simple improved confidence intervals
         for comparing matched proportions, Statistics in Medicine 24 (2005) 729-740: Wald's interval with half an image
         more in each of the four cells.
         """

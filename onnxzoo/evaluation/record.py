@@ -1,4 +1,4 @@
-"""Writing a measured accuracy into the artifact's config.json, where the model card finds it."""
+"""Recording a measured accuracy in the artifact's config.json, from which the model card is made."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def record_evaluation(artifact: Artifact, result: Evaluation, precision: str, da
     """Write what was measured with the ONNX file of `precision` on `data` (see `data_in_words`) into config.json.
 
     It replaces an earlier one of the same engine, device, precision and data; those of files that the artifact no
-    longer has go. Raises ArtifactError for an artifact that may not be written to or has changed since, InputError
-    for a result that says less than the record would.
+    longer has are removed. Raises ArtifactError for an artifact that is read-only or has changed since, InputError
+    for a result that does not support the record.
     """
     require_own(artifact.folder)
     words = data_in_words(data)

@@ -46,7 +46,7 @@ class HalfConverter:
         self._file, self._work = model_file, work
         self._exact = self._onnx.shape_inference.infer_shapes(self._onnx.load(str(model_file)))
         if any(node.op_type in QUANTIZERS for node in self._exact.graph.node):
-            raise InputError(f"{model_file} is quantised already; convert the fp32 file that it was made from")
+            raise InputError(f"{model_file} is already quantised; convert the fp32 file that it was made from")
         for number, node in enumerate(self._exact.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
         kinds = {value.name: value.type.tensor_type.elem_type for value in self._exact.graph.value_info}
@@ -225,7 +225,7 @@ def _sort(graph: Any) -> None:
     while waiting:
         ready = list(_ready(waiting, known))
         if not ready:
-            raise ValueError("the graph has a circle")
+            raise ValueError("the graph has a cycle")
         ordered += ready
         taken = {id(node) for node in ready}
         waiting = [node for node in waiting if id(node) not in taken]

@@ -34,7 +34,7 @@ def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
     """
     graph = model.graph
     if any(node.op_type in QUANTIZERS for node in graph.node):
-        raise InputError(f"{file} is quantised already; quantise the fp32 file that it was made from")
+        raise InputError(f"{file} is already quantised; quantise the fp32 file that it was made from")
     dimensions = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     layers = tuple(
         Layer(node.name, node.op_type, node.input[1], math.prod(dimensions[node.input[1]]))
@@ -42,7 +42,9 @@ def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
         if node.op_type in OPERATORS and len(dimensions.get(node.input[1], ())) >= LEAST_WEIGHTS
     )
     if not layers:
-        raise InputError(f"{file} has no {', '.join(OPERATORS)} with a constant weight: there is nothing to quantise")
+        raise InputError(
+            f"{file} has no {', '.join(OPERATORS)} with a constant weight, so there is nothing to quantise"
+        )
     return layers
 
 

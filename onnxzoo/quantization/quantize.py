@@ -1,7 +1,7 @@
 """The whole way from an artifact to the same artifact with one more ONNX file, in int8 or fp16.
 
 Everything happens in a copy beside the artifact, which takes its place in one step when the new file is there and has
-passed its validation: whoever looks, and whatever ends the process, finds the artifact as it was or as it shall be.
+passed its validation, so the artifact is always either unchanged or complete, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _in_engines(
 
 
 def _renew_card(before: Artifact, folder: Path) -> None:
-    """Write the model card anew, unless its user has edited it."""
+    """Regenerate the model card, unless its user has edited it."""
     card = folder / CARD_FILE
     if card.is_file() and card.read_text(encoding="utf-8") != model_card(before):
         return

@@ -36,7 +36,7 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependencyError(f"quantising needs onnx, not installed here; {INSTALL}") from error
+        raise MissingDependencyError(f"quantising needs onnx, which is not installed; {INSTALL}") from error
     return onnx
 
 

@@ -1,4 +1,4 @@
-"""Trained weights, without any framework: checkpoints of every kind under PaddleClas's names, and where they come from.
+"""Trained weights, without any framework: reading checkpoints of every kind under PaddleClas's names, and downloading.
 
 checkpoint.py           a file of any kind as a Checkpoint
 pdparams.py             .pdparams: pickles, read by safe_pickle.py and pickled_arrays.py, which run nothing in them

@@ -1,4 +1,4 @@
-"""What the pickle of an array consists of, imitated: its element type, its shape, and its bytes in the file."""
+"""Emulation of the objects in the pickle of an array: its element type, its shape, and its bytes in the file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 MAX_RANK = 8
 SLACK_BYTES = 65_536
-"""Arrays of one byte may share their data within a pickle, so a few bytes more than the file are no bomb."""
+"""One-byte arrays may share their data within a pickle, so slightly more bytes than the file has are harmless."""
 
 DTYPES = frozenset({"b1", "f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
 
 class RefusedError(Exception):
-    """Internal: why a pickle is not read. One line, without the file's name."""
+    """Internal: why a pickle is refused. One line, without the file's name."""
 
 
 class Name(enum.Enum):
-    """What a pickled array may refer to by name. None of these can be called; the machine imitates them."""
+    """The names that a pickled array may refer to. None of them is ever called; the machine emulates them."""
 
     RECONSTRUCT = "an empty array, filled by BUILD"
     FROMBUFFER = "an array from bytes (protocol 5)"
@@ -66,7 +66,7 @@ class Span:
 
 @dataclass(slots=True)
 class Latin1:
-    """Bytes that protocol 2 spells as text, one character each; made only where they are used, and paid for there."""
+    """Bytes that protocol 2 stores as text, one character each; created, and counted, only where they are used."""
 
     text: str
 
@@ -85,9 +85,9 @@ class PickledArray:
 
 
 class ArrayReader:
-    """Reads a file of `size` bytes and does with its bytes what numpy would do if it were called.
+    """Reads a file of `size` bytes and does what numpy would do with its bytes.
 
-    The arrays' bytes together may not exceed the file's, so that no small file fills the memory.
+    The total size of the arrays may not exceed the file's, so that a small file cannot exhaust the memory.
     """
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
@@ -114,7 +114,7 @@ class ArrayReader:
             raise RefusedError("its arrays declare more data than the file has")
 
     def imitate(self, function: Name, arguments: tuple[Any, ...]) -> Any:
-        """What a call of `function` with these arguments would give. Raises RefusedError for unusual arguments."""
+        """The result that calling `function` would have. Raises RefusedError for unusual arguments."""
         match function, arguments:
             case Name.RECONSTRUCT, (Name.NDARRAY, (0,), kind) if self.text(kind) == "b":
                 return PickledArray()
@@ -151,7 +151,7 @@ class ArrayReader:
                 raise RefusedError(f"its pickle sets the state of {described(target)}, and only plain arrays are read")
 
     def text(self, value: Any) -> str:
-        """A short text that protocols 2 to 5 spell as str or bytes; "" for anything else."""
+        """A short text that protocols 2 to 5 store as str or bytes; "" for anything else."""
         if isinstance(value, Span) and value.length <= 16:
             here = self.file.tell()
             self.file.seek(value.offset)
@@ -171,12 +171,12 @@ class ArrayReader:
         stored = np.dtype(("<" if dtype.byteorder == "=" else dtype.byteorder) + dtype.kind)
         declared = math.prod(shape) * stored.itemsize
         if isinstance(data, Latin1):
-            data = data.text  # as a file of protocol 2 that Python 2 has written
+            data = data.text  # from a protocol 2 file written by Python 2
         if not isinstance(data, str | bytes | Span):
-            raise RefusedError(f"the data of an array are {described(data)}, expected bytes")
+            raise RefusedError(f"the data of an array is {described(data)}, expected bytes")
         length = data.length if isinstance(data, Span) else len(data)
         if length != declared:
-            raise RefusedError(f"an array of shape {shape} and type {stored} needs {declared} bytes and has {length}")
+            raise RefusedError(f"an array of shape {shape} and type {stored} needs {declared} bytes but has {length}")
         self.spend(declared)
         flat = np.empty(math.prod(shape), stored)
         if isinstance(data, str | bytes):

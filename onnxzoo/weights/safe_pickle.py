@@ -1,10 +1,10 @@
 """Read a pickle of plain containers and numpy arrays without ever running what is in it.
 
-A pickle is a program for a small stack machine; `pickle.Unpickler` runs it and, on the way, imports and calls
-what the file names. This module is another machine for the same programs, one that has no instruction to import
-or to call: the few names that a file of arrays needs (`pickled_arrays.NAMES`) are recognised by their spelling
-and imitated there, every other name and instruction is refused. Bounds on instructions and bytes keep a small
-file from filling the memory; bytes are read from the file straight into the arrays.
+A pickle is a program for a small stack machine; `pickle.Unpickler` runs it, importing and calling whatever the file
+names. This module is another machine for the same programs, without instructions to import or call: the few names
+that a file of arrays needs (`pickled_arrays.NAMES`) are recognised by their spelling and emulated there, every
+other name and instruction is refused. Bounds on instructions and bytes keep a small file from exhausting the
+memory; bytes are read from the file directly into the arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from .pickled_arrays import NAMES, ArrayReader, Name, RefusedError, described
 
 MAX_OPCODES = 1_000_000
-"""Instructions in one file; a checkpoint of 1000 arrays needs some 30,000. An instruction may allocate 64 bytes."""
+"""Maximum instructions per file; a checkpoint of 1000 arrays needs about 30,000. Each may allocate 64 bytes."""
 MAX_NAME_BYTES = 4096
 
 
@@ -39,7 +39,7 @@ def load(path: Path) -> Any:
         except (ValueError, TypeError, IndexError, KeyError, OverflowError, struct.error) as error:
             raise RefusedError(f"it is damaged near byte {file.tell()} ({type(error).__name__})") from None
         except MemoryError:
-            raise RefusedError("its arrays do not fit into the memory") from None
+            raise RefusedError("its arrays do not fit into memory") from None
 
 
 class _Machine(ArrayReader):
@@ -150,7 +150,7 @@ def _refusal(machine: _Machine, code: int) -> str:
         return _asks_for(machine.line(), machine.line())
     if code in _REFUSED:
         return f"it {_REFUSED[code]}, and only arrays are read (nothing was run)"
-    return f"it is damaged or not a checkpoint: pickle instruction 0x{code:02x} has no place in a file of arrays"
+    return f"it is damaged or not a checkpoint: pickle instruction 0x{code:02x} is not expected in a file of arrays"
 
 
 _STOP = ord(".")

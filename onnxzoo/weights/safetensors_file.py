@@ -1,4 +1,4 @@
-"""Reading `.safetensors` files: a length, a JSON header that says where each tensor lies, the tensors' bytes.
+"""Reading `.safetensors` files: a length, a JSON header with the position of each tensor, the tensors' bytes.
 
 The format is described at https://github.com/huggingface/safetensors (README, "Format"). The header is parsed once, and
 all of it is checked before a tensor is read: no two tensors share bytes, nothing lies outside the file.
@@ -29,7 +29,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
         "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
     }.items()
 }  # fmt: skip
-"""Element types by the format's name. numpy has no bfloat16: its bit patterns come as uint16."""
+"""Element types by the format's name. numpy has no bfloat16, so its bit patterns are read as uint16."""
 
 FLOATS = frozenset({"F64", "F32", "F16", BFLOAT16})
 METADATA = "__metadata__"
@@ -69,11 +69,11 @@ def read_safetensors(path: Path, *, integers: frozenset[str]) -> dict[str, npt.N
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except MemoryError:
-        raise CheckpointError(f"{path} cannot be read: its tensors do not fit into the memory") from None
+        raise CheckpointError(f"{path} cannot be read: its tensors do not fit into memory") from None
 
 
 def _header(file: io.BufferedReader, size: int) -> tuple[int, list[_Tensor]]:
-    """Where the tensors' bytes begin, and what lies there. Raises ValueError where that is not so."""
+    """Where the tensors' bytes begin, and the tensors. Raises ValueError if the header is inconsistent."""
     head = file.read(8)
     length = int.from_bytes(head, "little")
     if len(head) < 8 or not 2 <= length <= size - 8:
@@ -107,7 +107,7 @@ def _entry(name: str, values: Any) -> _Tensor:
         case _:
             raise ValueError(f"the tensor {name[:80]!r} should have dtype, shape and data_offsets")
     if len(shape) > MAX_RANK or not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise ValueError(f"the tensor {name[:80]!r} has a shape or offsets that cannot be")
+        raise ValueError(f"the tensor {name[:80]!r} has an invalid shape or invalid offsets")
     if kind not in DTYPES:
         raise CheckpointError(
             f"has the tensor {name[:80]!r} of the unknown element type {kind[:20]!r}, expected "

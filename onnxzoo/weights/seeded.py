@@ -23,8 +23,8 @@ MODERATE_SCALES = (4.0, 16.0)
 def seeded_state(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Array]:
     """Float32 weights for parameters of these names and shapes, in Paddle's naming and layout (Linear [in, out]).
 
-    Every tensor has a stream of its own, fixed by `seed` (0..2^32-1) and its name: neither the order nor
-    the other parameters matter.
+    Every tensor has its own random stream, determined by `seed` (0..2^32-1) and its name, independent of the order
+    and of other parameters.
     """
     return {name: _tensor(name, tuple(shape), seed) for name, shape in shapes.items()}
 

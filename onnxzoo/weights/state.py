@@ -1,4 +1,4 @@
-"""A state dict checked against a model's parameters, whatever the model is made of; numpy only."""
+"""Check a state dict against a model's parameters, for any framework; numpy only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checked_state(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.
 
 
 def _hint(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, object]) -> str:
-    """How to come by what is missing, where it is there under longer names."""
+    """How to get missing parameters that are present under prefixed names."""
     longer = (name for name in state if name not in shapes)
     ends = [(name[: -len(end)], end) for name in longer for end in _ends(name) if end in shapes and end not in state]
     if not ends:
@@ -49,7 +49,7 @@ def _hint(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, object]) ->
 
 
 def _ends(name: str) -> Iterator[str]:
-    """What is left of a name without its first parts."""
+    """The suffixes of a name, without one or more of its first parts."""
     while "." in name:
         name = name.partition(".")[2]
         yield name

@@ -170,7 +170,7 @@ def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
         read_artifact(folder)
 
 
-def test_a_folder_without_config_is_no_artifact(tmp_path):
+def test_a_folder_without_config_is_not_an_artifact(tmp_path):
     assert not is_artifact(tmp_path)
     with pytest.raises(ArtifactError, match=r"is not an artifact: it has no config\.json"):
         read_artifact(tmp_path)
@@ -188,7 +188,7 @@ def test_a_folder_without_config_is_no_artifact(tmp_path):
         (b'{"schema_version": 1}', "'model_type' is missing"),
     ],
 )
-def test_a_config_that_is_no_config(tiny, content, message):
+def test_an_invalid_config_is_refused(tiny, content, message):
     (tiny / "config.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=rf"config\.json .*{message}"):
         read_artifact(tiny)

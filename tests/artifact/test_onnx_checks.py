@@ -265,7 +265,7 @@ def test_any_graph_is_loaded_where_it_is_trusted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["predict", "validate"])
-def test_the_command_line_trusts_whom_it_is_told_to(command: str, tmp_path: Path) -> None:
+def test_the_command_line_honours_trust(command: str, tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "artifact")
     # Adds what is nothing: the numbers stay those of the conformance vectors.
     model = onnx.load(folder / MODEL_FILES["fp32"])
@@ -286,7 +286,7 @@ def test_the_command_line_trusts_whom_it_is_told_to(command: str, tmp_path: Path
 
 @pytest.mark.parametrize("trust", ["known", "any"])
 @pytest.mark.parametrize("case", ["whole numbers as output", "a sequence as output", "another rank"])
-def test_outputs_are_checked_whoever_is_trusted(case: str, trust: Trust, tmp_path: Path) -> None:
+def test_outputs_are_checked_with_any_trust(case: str, trust: Trust, tmp_path: Path) -> None:
     make, expected = REFUSED[case]
     with pytest.raises(ArtifactError) as caught:
         checked(tmp_path, make(), trust)

@@ -212,7 +212,7 @@ def test_batches_have_every_vector_in_order(tmp_path: Path, size: int, count: in
     np.testing.assert_array_equal(together[6:], images[: len(together) - 6])
 
 
-def test_a_failure_is_told_in_a_line() -> None:
+def test_a_failure_is_reported_in_one_line() -> None:
     traceback = "torch ended with exit code 1\nTraceback ...\n  x()\ntorch.OutOfMemoryError: CUDA\n\nSet X=1 for more\n"
     assert gpu.last_words(traceback) == "torch ended with exit code 1: torch.OutOfMemoryError: CUDA"
     assert gpu.last_words("cuda ended with exit code -9\n") == "cuda ended with exit code -9"

@@ -110,7 +110,7 @@ def test_an_interrupt_is_130(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is an OSError elsewhere")
-def test_a_reader_that_leaves_early_is_no_error():
+def test_a_reader_that_closes_early_is_not_an_error():
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-P", "-m", "onnxzoo", "list"]

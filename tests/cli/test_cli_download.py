@@ -298,7 +298,7 @@ def test_cache_remove(kept: Path, hub: LoopbackHub) -> None:
     assert list((kept / "checkpoints").iterdir()) == []
     result = run("cache", "remove", "--all")
     assert result.exit_code == 2
-    assert "say --yes" in result.stderr
+    assert "give --yes" in result.stderr
     assert run("cache", "remove", "--all", "--yes").stdout.startswith("removed 2 of the cache's entries")
     assert rows("cache", "list") == []
     assert (Path(constants.HF_HUB_CACHE) / "models--other--bert").exists()
@@ -417,7 +417,7 @@ def test_models_of_other_tools_are_left_alone_whoever_they_are_of(
     assert (folder / MODEL).read_bytes() == b"theirs"
 
 
-def test_cache_of_what_is_not_there(kept: Path) -> None:
+def test_cache_commands_for_missing_names(kept: Path) -> None:
     for arguments in (("remove", "pvt_v2_b5", "--yes"), ("verify", "no/body"), ("remove", f"{REPO}@v9", "--yes")):
         result = run("cache", *arguments)
         assert result.exit_code == 3

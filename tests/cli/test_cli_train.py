@@ -124,7 +124,7 @@ def test_a_second_training_needs_resume(trained: tuple[subprocess.CompletedProce
     command = ["train", "pvt_v2_nano_fashion", "--data", data, "--out", out, *FAST, *PLAIN]
     done = onnxzoo(*command)
     assert done.returncode == 1
-    assert "go on with it with --resume" in done.stderr
+    assert "continue it with --resume" in done.stderr
     done = onnxzoo(*command, "--resume")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0].startswith("nothing left to do")

@@ -271,7 +271,7 @@ def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
         (["--tol", "nan"], "the tolerance must be a positive number, got nan"),
     ],
 )
-def test_a_slip_of_the_user_is_no_fault_of_the_models(cache: Path, arguments: list[str], message: str) -> None:
+def test_a_usage_error_is_not_a_failure_of_the_models(cache: Path, arguments: list[str], message: str) -> None:
     result = run("--all", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr

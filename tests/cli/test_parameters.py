@@ -40,7 +40,7 @@ def test_every_path_that_is_read_has_to_exist() -> None:
     assert {key for key, exists in paths.items() if not exists} == {key for key in paths if key[1] in OUTPUTS}
 
 
-def test_no_range_is_told_in_the_language_of_mathematics() -> None:
+def test_ranges_are_not_shown_in_interval_notation() -> None:
     ranged = [
         (name, parameter.name)
         for name, command in commands(main, click.Context(main))

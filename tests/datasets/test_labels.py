@@ -76,8 +76,8 @@ def test_names_that_look_like_numbers(text: str, expected: tuple[str, ...]) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no labels in it"),
-        ("\n \n", "no labels in it"),
+        ("", "contains no labels"),
+        ("\n \n", "contains no labels"),
         ("0 cat\n2 dog\n", "line 2: got the class id 2 \\('dog'\\), expected 0 to 1, of which 1 is missing"),
         ("3 Series\n5 Series\n", "line 1: got the class id 3 .*, expected 1 to 2"),
         ("0 cat\n0 dog\n", "line 1: the class id 0 \\('cat'\\) occurs twice"),

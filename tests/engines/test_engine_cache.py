@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_after_the_build_does_not_lose_it(entry, monkeypatc
     ],
     ids=str,
 )
-def test_a_build_that_fails_for_another_reason_is_no_fault_of_the_cache_and_not_repeated(entry, caplog, error):
+def test_a_build_failure_unrelated_to_the_cache_is_not_repeated(entry, caplog, error):
     builds: list[Path | None] = []
 
     def fail(folder: Path | None) -> str:
@@ -307,7 +307,7 @@ def test_a_killed_build_does_not_count_and_leaves_no_lock(tmp_path):
     assert _child(tmp_path, 0).communicate(timeout=60)[0] == "loaded whole\n"
 
 
-def test_waiting_for_another_process_is_told(entry, monkeypatch, caplog):
+def test_waiting_for_another_process_is_reported(entry, monkeypatch, caplog):
     monkeypatch.setattr(compiled_models, "WAITING_SECONDS", 0.05)
     library = Library()
 

@@ -49,7 +49,7 @@ def test_outputs_of_the_references_follow_from_the_model():
     assert outputs["embedding"] == TensorSpec((None, spec.architecture.num_features), "float32")
 
 
-def test_the_fake_says_of_its_outputs_what_it_is_told():
+def test_the_fake_reports_the_outputs_it_was_given():
     assert FakeEngine(tiny_outputs).outputs["logits"] == TensorSpec((None, None), "float32")
     assert FakeEngine(tiny_outputs, outputs=OUTPUTS).outputs == OUTPUTS
 

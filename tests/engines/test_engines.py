@@ -87,7 +87,7 @@ def test_wrong_inputs_are_refused_before_the_library_sees_them(engine_name, mode
         create_engine(engine_name, model_file).run(feeds)
 
 
-def test_a_file_that_is_no_model_is_an_engine_error_of_one_line(engine_name, tmp_path):
+def test_a_file_that_is_not_a_model_is_a_one_line_engine_error(engine_name, tmp_path):
     broken = tmp_path / "model.onnx"
     broken.write_bytes(b"no model at all")
     with pytest.raises(EngineError, match=rf"{engine_name} cannot .*model\.onnx: .*[Mm]odel") as caught:

@@ -79,7 +79,7 @@ def test_a_split_graph_is_reported_and_refused_when_strict(ort, model_file, capl
     assert create_engine(name, model_file, EngineOptions(strict=True, batch_size=4)).info.name == name
 
 
-def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file, caplog):
+def test_nodes_left_to_cuda_do_not_count_as_split_onto_the_cpu(ort, model_file, caplog):
     ort.nodes = {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file, EngineOptions(strict=True)).info.nodes == {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file).info.reason == "requested"
@@ -105,7 +105,7 @@ def test_what_tensorrt_leaves_to_cuda_is_no_split_onto_the_cpu(ort, model_file, 
         ("Type Error: Type parameter (T) of Optype (Conv) bound to different types", EngineError),
     ],
 )
-def test_failures_of_the_hardware_are_told_from_those_of_the_model(ort, model_file, name, message, kind):
+def test_hardware_and_model_failures_are_distinguished(ort, model_file, name, message, kind):
     ort.fails_at = {1: message}
     with pytest.raises(kind) as caught:
         create_engine(name, model_file)

@@ -41,7 +41,7 @@ def test_a_gpu_is_described_in_cudas_words(driver):
         nvidia.gpu(2)
 
 
-def test_a_process_that_was_forked_after_cuda_started_is_told_so(driver):
+def test_a_process_forked_after_cuda_started_gets_an_explanation(driver):
     """In a process of its own: this one has threads and shall not be forked."""
     script = (
         "import os, sys; from pathlib import Path; from onnxzoo.engines import nvidia\n"
@@ -92,7 +92,7 @@ def test_an_old_driver_is_refused_with_the_one_that_is_needed(driver):
         nvidia.check_driver(nvidia.gpu(), 14)
 
 
-def test_no_device_and_no_driver_library_are_told_apart(driver, monkeypatch):
+def test_no_device_and_no_driver_library_are_distinguished(driver, monkeypatch):
     monkeypatch.setattr(nvidia, "DRIVER_LIBRARY", "libno-such-driver.so.1")
     assert nvidia.driver_fault() == (
         "no NVIDIA driver (its library did not load: libno-such-driver.so.1: cannot open shared object file: No such "

@@ -142,7 +142,7 @@ def test_fp32_is_exact_and_auto_says_what_it_takes():
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_precision_by_name_is_had_or_refused(precision):
+def test_a_named_precision_is_used_or_refused(precision):
     if precision.upper() in offered():
         assert engine_for(NANO, precision=precision).info.precision == precision
     else:

@@ -192,7 +192,7 @@ def test_a_model_without_names_takes_the_order_of_the_data():
     assert match_classes(("Pullover", "Bag"), ("class 0", "class 1")) == (0, 1)
 
 
-def test_a_name_that_two_classes_have_is_told_only_by_the_whole_list():
+def test_a_name_shared_by_two_classes_needs_the_full_list():
     labels = ("crane", "dog", "crane")
     assert match_classes(labels, labels) == (0, 1, 2)
     with pytest.raises(DatasetError, match="'crane'"):

@@ -148,7 +148,7 @@ def test_a_checkpoint_of_another_model_is_refused_and_nothing_is_left(exported, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_artifact_is_not_replaced(exported, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_artifact_is_not_replaced(exported, tmp_path: Path) -> None:
     weights, _ = exported(PVT)
     (tmp_path / "precious.txt").write_text("keep me")
     with pytest.raises(InputError, match="will not be replaced"):

@@ -60,7 +60,7 @@ def test_the_working_directory_is_not_imported_from(step, tmp_path: Path, monkey
     step("assert '' not in sys.path and os.getcwd() not in sys.path, sys.path; open(product, 'w').write('x')")
 
 
-def test_missing_tools_are_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tools_are_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "TOOLS", ("numpy", "no_such_tool"))
     if sys.version_info < (3, 13):
         with pytest.raises(MissingDependencyError, match=r"needs no_such_tool, .* pip install 'onnxzoo\[export\]'"):

@@ -52,7 +52,7 @@ def test_a_form_holds_the_constants_of_its_family_and_no_others() -> None:
         assert all(np.array_equal(held[name], wanted[name]) for name in held)
 
 
-def test_there_is_no_form_of_an_architecture_that_no_family_has() -> None:
+def test_an_architecture_of_no_family_has_no_form() -> None:
     class Other(Architecture):
         num_features, size_multiple = 1, 1
 

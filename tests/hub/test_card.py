@@ -284,7 +284,7 @@ def test_a_licence_in_capitals_is_that_licence(named: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("named", ["Proprietary", ["mit"], "", None, 3, EVIL, "cc-by-nc-5.0"])
-def test_what_is_no_licence_of_the_hub_is_refused(named: Any, tmp_path: Path) -> None:
+def test_an_unknown_licence_is_refused(named: Any, tmp_path: Path) -> None:
     folder = copy("pvt_v2_nano_fashion", tmp_path / "a", license=named)
     with pytest.raises(ArtifactError, match=r"the license in .*config\.json must be an identifier of the Hub .*, got "):
         model_card(read_artifact(folder))

@@ -67,7 +67,7 @@ def test_a_path_where_nothing_is(tmp_path):
         find_artifact("some/one/model")
 
 
-def test_a_path_that_is_no_artifact(tmp_path, tiny):
+def test_a_path_that_is_not_an_artifact_is_refused(tmp_path, tiny):
     with pytest.raises(ArtifactError, match=r"is not an artifact: it has no config\.json"):
         find_artifact(tmp_path)
     with pytest.raises(ArtifactError, match="is a file; give the artifact's folder"):
@@ -87,7 +87,7 @@ def test_names_that_no_file_system_takes(name):
         assert result.exit_code == 2
 
 
-def test_something_that_is_no_name():
+def test_a_model_that_is_not_a_name_is_refused():
     with pytest.raises(InputError, match="a name or the path of a folder, got int"):
         find_artifact(3)  # type: ignore[arg-type]
 

@@ -157,7 +157,7 @@ def test_what_our_own_code_raises_stays_what_it_is(loopback: LoopbackHub) -> Non
 
 
 @pytest.mark.parametrize("revision", [3, True, ["main"], b"main"])
-def test_a_revision_that_is_no_text(revision: Any) -> None:
+def test_a_revision_that_is_not_text_is_refused(revision: Any) -> None:
     with pytest.raises(InputError, match="is not a valid revision; expected a branch"):
         find_artifact(REPO, revision=revision)
     with pytest.raises(OnnxzooError):

@@ -91,7 +91,7 @@ def test_a_registry_name_is_looked_for_in_the_namespace(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_without_a_namespace_nobody_is_asked_for_a_registry_name(
+def test_without_a_namespace_registry_names_make_no_request(
     loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     """Whoever registered the name of this project on the Hub could publish anything under it."""
@@ -149,7 +149,7 @@ def test_a_commit_that_is_here_takes_no_request(hub: LoopbackHub) -> None:
 @pytest.mark.parametrize(
     "revision", ["", "../../up", "a b", "a..b", "/a", "-a", "a/", "a\0", "a\n", "C:\\a", "a:b", "a@{1}", 3]
 )
-def test_what_is_no_revision(hub: LoopbackHub, revision: Any) -> None:
+def test_an_invalid_revision_is_refused(hub: LoopbackHub, revision: Any) -> None:
     with pytest.raises(InputError, match="is not a valid revision; expected a branch, a tag or a commit"):
         find_artifact(REPO, revision=revision)
     assert hub.log.all() == []
@@ -173,7 +173,7 @@ def test_a_folder_that_is_here_wins_unless_a_revision_is_given(
     "name",
     ["some--one/x", "a/b.git", "a/..", "-a/b", "a/b-", "a/b/c", "a/b\0", "datasets/a/b", "ä/b", "a/" + "b" * 200],
 )
-def test_what_is_no_repo_is_a_folder(loopback: LoopbackHub, name: str) -> None:
+def test_an_invalid_repo_name_is_treated_as_a_folder(loopback: LoopbackHub, name: str) -> None:
     with pytest.raises(
         (ModelNotFoundError, InputError), match=r"there is no folder|is not a valid name of a Hub repository"
     ):

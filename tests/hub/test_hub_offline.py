@@ -169,7 +169,7 @@ def test_behind_a_login_page_or_proxy_the_cache_serves_with_a_warning(
     assert "token" not in warned.message
 
 
-def test_a_refusal_of_the_hub_itself_is_told_also_with_a_copy_in_the_cache(hub: LoopbackHub) -> None:
+def test_a_refusal_by_the_hub_is_reported_despite_a_cached_copy(hub: LoopbackHub) -> None:
     find_artifact(REPO)
     hub.fail("HEAD", times=99, status=403, headers={"X-Error-Code": "GatedRepo"})
     with pytest.raises(HubError, match="agreed to its conditions"):
@@ -193,7 +193,7 @@ def test_the_password_in_the_endpoint_is_not_told(hub: LoopbackHub, monkeypatch:
     "command", [["download", "a/b"], ["info", "a/b", "--hub"], ["cache", "list"], ["predict", "a/b", "x"]]
 )
 @pytest.mark.parametrize("address", ["http://[bad", "http://me:secret@h:99999", "ftp://h", "", "huggingface.co"])
-def test_an_endpoint_that_is_no_address(address: str, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_endpoint_is_refused(address: str, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
     result = CliRunner().invoke(main, command, prog_name="onnxzoo")
     assert result.exit_code == 2

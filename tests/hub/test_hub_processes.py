@@ -97,7 +97,7 @@ def test_what_killed_processes_left_is_removed_and_what_runs_is_left_alone(loopb
     assert (dead.exists(), alive.exists(), continued.exists()) == (False, True, True)
 
 
-def test_who_waits_for_another_process_is_told(
+def test_waiting_for_another_download_is_reported(
     loopback: LoopbackHub, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loopback.store.add_repo("someone/tiny", tiny)

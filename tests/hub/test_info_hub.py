@@ -122,7 +122,7 @@ def test_a_private_repo_needs_the_token(loopback: LoopbackHub, tmp_path: Path, m
         ("./some/folder", 2, "is not a repository on the Hub; expected USER/NAME"),
     ],
 )
-def test_what_is_not_there(name: str, code: int, expected: str, loopback: LoopbackHub) -> None:
+def test_missing_repositories_and_models(name: str, code: int, expected: str, loopback: LoopbackHub) -> None:
     result = run(name)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (code, "", 1)
     assert expected in result.stderr

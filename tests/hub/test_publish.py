@@ -52,7 +52,7 @@ def test_an_artifact_is_published_in_one_commit(folder: Path, loopback: Loopback
 def test_the_variable_names_the_namespace(folder: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(folder, "--dry-run")
     assert result.exit_code == 2
-    assert "say where to: --repo-id USER/NAME for one artifact" in result.stderr
+    assert "no target repository; give --repo-id USER/NAME for one artifact" in result.stderr
     assert loopback.log.all() == []
     monkeypatch.setenv("ONNXZOO_NAMESPACE", "onnxzoo")
     assert run(folder, "--dry-run").stdout.startswith(f"would publish {REPO}")
@@ -62,7 +62,7 @@ def test_the_variable_names_the_namespace(folder: Path, loopback: LoopbackHub, m
     assert "ONNXZOO_NAMESPACE is 'a/b', expected the name" in error_line(run(folder, "--dry-run"))
 
 
-def test_nothing_changed_is_no_commit(folder: Path, loopback: LoopbackHub) -> None:
+def test_no_commit_without_changes(folder: Path, loopback: LoopbackHub) -> None:
     first = publish(folder, REPO)
     loopback.log.clear()
     again = publish(folder, REPO)

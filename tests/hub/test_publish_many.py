@@ -106,7 +106,7 @@ def test_no_artifacts(inside: str, hint: str, many: Path) -> None:
     assert hint in error_line(result)
 
 
-def test_a_name_that_is_no_repository(many: Path, loopback: LoopbackHub) -> None:
+def test_an_invalid_repository_name_is_refused(many: Path, loopback: LoopbackHub) -> None:
     set_config(many / "pvt_v2_nano_fashion", name="../../etc")
     result = run("--all", many, "--namespace", "onnxzoo")
     assert result.exit_code == 1

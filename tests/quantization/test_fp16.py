@@ -159,5 +159,5 @@ def test_a_precision_that_no_file_is_made_in_is_refused(colours: Path) -> None:
 def test_an_int8_file_is_not_converted(colours: Path) -> None:
     artifact = read_artifact(colours)
     quantize(artifact, plain_images(artifact), limits=Limits(10))
-    with pytest.raises(InputError, match="is quantised already"):
+    with pytest.raises(InputError, match="is already quantised"):
         HalfConverter(colours / "onnx" / "model_int8.onnx", colours)

@@ -286,7 +286,7 @@ def test_a_kill_in_the_middle_leaves_the_artifact_whole_and_the_next_run_cleans_
     read_artifact(colours).verify()
 
 
-def test_what_is_not_the_users_is_refused_before_any_work(colours: Path, tmp_path: Path) -> None:
+def test_unwritable_targets_are_refused_before_any_work(colours: Path, tmp_path: Path) -> None:
     shipped = read_artifact(SHIPPED_DIR / SWIN)
     images = plain_images(read_artifact(colours))
     with pytest.raises(ArtifactError, match="is part of the installed package, nothing is written there"):
@@ -322,7 +322,7 @@ def test_a_model_that_is_int8_already_is_refused(colours: Path, quantized: Repor
     (colours / "config.json").write_text(json.dumps(config), encoding="utf-8")
     announce(colours, MODEL)
     disguised = read_artifact(colours)
-    with pytest.raises(InputError, match="is quantised already; quantise the fp32 file that it was made from"):
+    with pytest.raises(InputError, match="is already quantised; quantise the fp32 file that it was made from"):
         quantize(disguised, plain_images(disguised), limits=Limits(10))
     config = json.loads((quantized.folder / "config.json").read_text(encoding="utf-8"))
     del config["files"][MODEL]

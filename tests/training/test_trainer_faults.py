@@ -34,9 +34,7 @@ pytestmark = pytest.mark.paddle
 # What goes wrong
 
 
-def test_a_loss_that_is_no_number_stops_at_its_step(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nan_loss_stops_at_its_step(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Network.loss
 
     def spoiled(self: Network, images: Array, targets: Array, scale: float, kept: Array | None) -> tuple[Any, Array]:
@@ -72,7 +70,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
     assert [r["epoch"] for r in read_records(tmp_path / "metrics.jsonl") if r["kind"] == "epoch"] == [1]
 
 
-def test_a_validation_loss_that_is_no_number_stops_before_the_weights_are_written(
+def test_a_nan_validation_loss_stops_before_the_weights_are_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validation.Validator, "score", lambda _self, _weights: validation.Score(math.nan, 1.0, 1.0, 60))
@@ -154,7 +152,7 @@ def test_images_trained_on_do_not_validate(tmp_path: Path) -> None:
 
 
 def test_one_class_is_nothing_to_learn(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="only the class 'class 1', but a classifier tells at least 2 apart"):
+    with pytest.raises(DatasetError, match="only the class 'class 1', but a classifier needs at least 2"):
         train(data, tmp_path / "o", classes=["1"])
 
 

@@ -63,9 +63,9 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_the_same(
 
 def test_resuming_another_training_is_refused(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path, epochs=2)
-    with pytest.raises(TrainingError, match=r"another training.*recipe lr was 0.003, now 0.001"):
+    with pytest.raises(TrainingError, match=r"training run to resume: .*recipe lr was 0.003, now 0.001"):
         train(data, tmp_path, epochs=2, lr=1e-3, resume=True)
-    with pytest.raises(TrainingError, match="has a training in it"):
+    with pytest.raises(TrainingError, match="contains a training run"):
         train(data, tmp_path, epochs=2)
 
 
@@ -82,14 +82,14 @@ def test_resuming_from_a_damaged_state_says_so(data: Path, tmp_path: Path) -> No
     whole = (tmp_path / "state.npz").read_bytes()
     for length in (1000, 0):
         (tmp_path / "state.npz").write_bytes(whole[:length])
-        with pytest.raises(TrainingError, match=r"state\.npz cannot be read.*to start anew, remove it"):
+        with pytest.raises(TrainingError, match=r"state\.npz cannot be read.*to start again, remove it"):
             train(data, tmp_path, epochs=2, resume=True)
 
 
 def test_a_wrong_resume_changes_nothing(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path, epochs=2)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(TrainingError, match="another training"):
+    with pytest.raises(TrainingError, match="differ from those of the training run to resume"):
         train(data, tmp_path, "swinv2", epochs=2, classes=["1", "0"], resume=True)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 

@@ -106,7 +106,7 @@ def test_what_weight_decay_acts_on(name: str, shape: tuple[int, ...], expected: 
     assert decays(name, shape) is expected
 
 
-def test_streams_depend_on_everything_they_are_told() -> None:
+def test_streams_depend_on_all_their_arguments() -> None:
     first = stream(IMAGE, 0, 1, 2).random(4)
     np.testing.assert_array_equal(first, stream(IMAGE, 0, 1, 2).random(4))
     for other in (stream(ORDER, 0, 1, 2), stream(IMAGE, 1, 1, 2), stream(IMAGE, 0, 2, 2), stream(IMAGE, 0, 1, 3)):

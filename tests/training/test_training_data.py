@@ -130,7 +130,7 @@ def test_names_beside_a_list(lists: Path) -> None:
 
 def test_missing_entries_of_a_list_are_named(lists: Path) -> None:
     (lists / "images" / "with space 1.png").unlink()
-    with pytest.raises(DatasetError, match=r"names 1 files that are not there: images/with space 1.png \(line 2\)"):
+    with pytest.raises(DatasetError, match=r"names 1 files that do not exist: images/with space 1.png \(line 2\)"):
         open_dataset(lists, "train")
 
 
@@ -250,8 +250,8 @@ def test_a_subset_of_classes_is_numbered_anew(folders: Path) -> None:
     [
         (["emu"], "there is no class 'emu'; the data has 3: cat, dog, owl"),
         (["3"], "there is no class '3'"),
-        (["cat", "0"], "each class may be given once"),
-        ([], "at least one must be; got none"),
+        (["cat", "0"], "expected at least one class and each class only once"),
+        ([], "each class only once, got none"),
     ],
 )
 def test_a_subset_that_is_none(folders: Path, wanted: list[str], message: str) -> None:

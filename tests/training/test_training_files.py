@@ -57,4 +57,4 @@ def test_a_state_with_a_damaged_header_is_refused(tmp_path: Path, header: bytes)
         archive.writestr("meta.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     with pytest.raises(TrainingError, match=r"state\.npz cannot be read") as caught:
         load_state_file(file)
-    assert "to start anew, remove it" in str(caught.value)
+    assert "to start again, remove it" in str(caught.value)

@@ -262,7 +262,7 @@ def test_an_error_that_marking_heals_is_one_of_fusion(zoo: Zoos, monkeypatch: py
     assert found.part == "the output 'logits'"
     assert found.after is not None
     assert found.after.error == pytest.approx(0.01, rel=1e-3)
-    assert "marked as outputs: it arises in what is fused there" in found.message
+    assert "marked as outputs, so a fusion there causes it" in found.message
 
 
 def test_an_output_that_is_not_its_layer_is_named(zoo: Zoos, monkeypatch: pytest.MonkeyPatch) -> None:

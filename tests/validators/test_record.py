@@ -97,7 +97,7 @@ def test_what_failed_is_never_recorded(copy: Path) -> None:
 def test_what_did_not_come_to_its_end_is_never_recorded(copy: Path) -> None:
     validation = Validation(read_artifact(copy), engines=["onnxruntime"])
     assert next(validation.run())
-    with pytest.raises(ValidationError, match="not come to its end"):
+    with pytest.raises(ValidationError, match="did not pass or did not finish"):
         record(validation)
     assert read_artifact(copy).validations == ()
 
@@ -186,7 +186,7 @@ def test_what_is_not_json_is_refused_and_never_shown(copy: Path) -> None:
     assert "NaN is not JSON" in result.stderr
 
 
-def test_another_artifact_is_no_proof_of_paddles_numbers(copy: Path, tmp_path: Path) -> None:
+def test_agreeing_with_another_artifact_does_not_prove_paddles_numbers(copy: Path, tmp_path: Path) -> None:
     other = copy_shipped(tmp_path / "other")
     alter(other, rename_producer)
     new = record(validated(copy, against=read_artifact(other)))

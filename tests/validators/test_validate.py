@@ -156,7 +156,7 @@ def test_a_good_model_passes_whatever_the_seed(name: str) -> None:
         assert all(checks), f"seed {seed}: {[check.comparison.problems for check in checks]}"
 
 
-def test_recorded_outputs_of_other_weights_are_told_from_a_wrong_model(tmp_path: Path) -> None:
+def test_recorded_outputs_of_other_weights_and_a_wrong_model_are_distinguished(tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "copy")
     with np.load(folder / "conformance.npz") as file:
         vectors = dict(file)

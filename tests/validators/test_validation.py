@@ -411,5 +411,5 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"bad\.png is not an image"):
         image_inputs([tmp_path / "bad.png"], spec)
-    with pytest.raises(InputError, match="no image to validate with"):
+    with pytest.raises(InputError, match="there are no images to validate with"):
         image_inputs([], spec)

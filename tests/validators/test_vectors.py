@@ -46,7 +46,7 @@ def test_the_vectors_of_a_shipped_model() -> None:
         (lambda a: a.update(embedding=a["embedding"][:2]), r"'embedding' is float32 \(2, 96\)"),
         (
             lambda a: a.update({INPUT_NAME: a[INPUT_NAME].astype(np.float64)}),
-            "'pixel_values' has no header as numpy writes it",
+            "'pixel_values' does not have a header that numpy writes",
         ),
         (
             lambda a: a.update({INPUT_NAME: np.zeros((6, 3, 64, 64), np.float32)}),
@@ -60,9 +60,9 @@ def test_the_vectors_of_a_shipped_model() -> None:
         (lambda a: a["embedding"].__setitem__((0, 0), np.inf), r"the recorded 'embedding' hold NaN or .* is damaged"),
         (
             lambda a: a.update(names=np.array([{"a": 1}] * 6, dtype=object)),
-            "'names' has no header as numpy",
+            "'names' does not have a header that numpy",
         ),
-        (lambda a: a.update(names=np.arange(6)), "'names' has no header as numpy"),
+        (lambda a: a.update(names=np.arange(6)), "'names' does not have a header that numpy"),
         (lambda a: a.update(names=np.array(["x" * 1000] * 6)), "cannot be read: 'names' is <U1000"),
         (
             lambda a: a.update(names=np.array([str(i) for i in range(MAX_INPUTS + 1)])),
@@ -131,7 +131,7 @@ def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = copy_shipped(tmp_path / "artifact")
     (folder / FILE).write_bytes(content)
     announce(folder, FILE)
@@ -140,7 +140,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x09\x00", b"\x93NUMPY\x01\x00\xff\xff"])
-def test_a_member_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_member_that_is_not_an_array_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = replace_member(copy_shipped(tmp_path / "artifact"), "names.npy", content)
     with pytest.raises(ArtifactError, match="cannot be read"):
         read_vectors(read_artifact(folder))

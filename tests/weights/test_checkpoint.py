@@ -171,13 +171,13 @@ class TestSafetensors:
             ({"data_offsets": [9, 17]}, "gap"),
             ({"data_offsets": [8, 24]}, "should take 8 bytes and has 16"),
             ({"data_offsets": [8, 0]}, "should take 8 bytes and has -8"),
-            ({"data_offsets": [-8, 0]}, "cannot be"),
-            ({"data_offsets": [8.0, 16.0]}, "cannot be"),
+            ({"data_offsets": [-8, 0]}, "has an invalid shape or invalid offsets"),
+            ({"data_offsets": [8.0, 16.0]}, "has an invalid shape or invalid offsets"),
             ({"data_offsets": [8]}, "should have dtype, shape and data_offsets"),
             ({"shape": [3]}, "should take 12 bytes"),
-            ({"shape": [-2]}, "cannot be"),
-            ({"shape": [True, 2]}, "cannot be"),
-            ({"shape": [2] + [1] * 8}, "cannot be"),
+            ({"shape": [-2]}, "has an invalid shape or invalid offsets"),
+            ({"shape": [True, 2]}, "has an invalid shape or invalid offsets"),
+            ({"shape": [2] + [1] * 8}, "has an invalid shape or invalid offsets"),
             ({"shape": [0, 10**30, 10**30], "data_offsets": [8, 8]}, "not a valid safetensors file"),
             ({"shape": "2"}, "should have dtype, shape and data_offsets"),
             ({"dtype": "F128"}, "unknown element type 'F128'"),
@@ -333,7 +333,7 @@ def test_bytes_behind_the_tensors_are_named_and_not_called_truncation(tmp_path: 
     assert "truncated" not in str(caught.value)
 
 
-def test_two_models_in_one_file_are_told(tmp_path: Path) -> None:
+def test_two_models_in_one_file_are_reported(tmp_path: Path) -> None:
     both = {f"{part}.{name}": array for part in ("Student", "Teacher") for name, array in swin_state().items()}
     path = pdparams(tmp_path, both)
     with pytest.raises(CheckpointError) as caught:
@@ -344,13 +344,13 @@ def test_two_models_in_one_file_are_told(tmp_path: Path) -> None:
     assert "keep those of one model" in message
 
 
-def test_a_prefix_before_half_of_the_names_is_told(tmp_path: Path) -> None:
+def test_a_prefix_of_only_some_names_is_reported(tmp_path: Path) -> None:
     state = {f"module.{name}" if index % 2 else name: array for index, (name, array) in enumerate(swin_state().items())}
     with pytest.raises(CheckpointError, match=r"different prefixes: (nothing|'module\.') \(\d+\), "):
         read_checkpoint(pdparams(tmp_path, state), SWIN_ENTRY)
 
 
-def test_weights_that_are_there_under_longer_names_are_told() -> None:
+def test_weights_with_prefixed_names_are_reported() -> None:
     shapes = {"a.weight": (2,), "a.bias": (2,), "b.weight": (3,)}
     state = {name if name.startswith("b") else f"_layers.x.{name}": np.zeros(shape) for name, shape in shapes.items()}
     with pytest.raises(

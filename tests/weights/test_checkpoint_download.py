@@ -247,7 +247,7 @@ def test_lasting_server_errors_are_reported(site: Site, target: Path) -> None:
     assert len(site.asked) == module.TRIES
 
 
-def test_a_wrong_length_is_no_success(site: Site, target: Path) -> None:
+def test_a_wrong_length_is_a_failure(site: Site, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"old")
     site.extra_length = 7

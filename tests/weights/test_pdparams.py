@@ -262,14 +262,14 @@ def test_a_hand_made_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (array_pickle(b"K\x02\x85", b"C\x04abcd"), "needs 8 bytes and has 4"),
+        (array_pickle(b"K\x02\x85", b"C\x04abcd"), "needs 8 bytes but has 4"),
         (array_pickle(b"\x8a\x08\0\0\0\0\0\0\0\x40\x85", b"C\x04abcd"), "cannot hold"),
         (array_pickle(b"J\xff\xff\xff\xff\x85", b"C\x04abcd"), "declares the shape"),
         (array_pickle(b"\x88\x85", b"C\x04abcd"), "declares the shape"),
         (array_pickle(b"(" + b"K\x01" * 9 + b"t", b"C\x04abcd"), "declares the shape"),
         (array_pickle(b")" + b"\x85" * 100_000, b"C\x04abcd"), "(of type tuple)"),
         (array_pickle(b"N", b"C\x04abcd"), "sets the state"),
-        (array_pickle(b"K\x01\x85", b"]"), "data of an array are of type list"),
+        (array_pickle(b"K\x01\x85", b"]"), "data of an array is of type list"),
         (array_pickle(b"K\x01\x85", b"\x8e" + struct.pack("<Q", 2**62)), "truncated"),
         (array_pickle(b"K\x01\x85", b"C\x04abcd")[:-2] + b"0s.", "damaged"),
         (b"\x80\x02" + b"]" * 1_000_001 + b".", "instructions"),
@@ -332,7 +332,7 @@ def test_numbers_of_numpy_beside_the_weights(tmp_path: Path, number: Any, protoc
     assert same(read_pdparams(write(tmp_path, pickle.dumps(content, protocol))), STATE)
 
 
-def test_a_number_of_numpy_among_the_weights_is_no_array(tmp_path: Path) -> None:
+def test_a_numpy_scalar_among_the_weights_is_not_an_array(tmp_path: Path) -> None:
     said = refusal(tmp_path, pickle.dumps({**STATE, "best_acc": np.float64(0.5)}))
     assert "its entry 'best_acc' is of type float and should be an array" in said
 
