@@ -35,7 +35,7 @@ def test_the_profile_is_explicit_and_both_ends_of_it_run_before_it_counts(
     assert engine.max_batch == largest
     ran = [size for session in ort.sessions for size in session.batches]
     assert ran[:2] == [largest, 1]
-    with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}: split them"):
+    with pytest.raises(InputError, match=rf"opened for batches of 1 to {largest}, got {largest + 1}; split them"):
         engine.run({INPUT_NAME: np.zeros((largest + 1, 3, 32, 32), np.float32)})
 
 
