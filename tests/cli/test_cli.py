@@ -210,7 +210,7 @@ def test_the_source_folder_says_that_it_is_not_the_package(tmp_path):
         # Another project's name only where none of ours begins so.
         ("info SwinTransformerV2_tiny_patch4_window16", ["plain,SwinTransformerV2_tiny_patch4_window16_256"]),
         ("info pvt_v2_b2_li", ["plain,pvt_v2_b2_linear"]),
-        ("info swinv2_tiny_window8", ["plain,swinv2_tiny_window8_256"]),
+        ("info swinv2_tiny_window8", [f"plain,swinv2_tiny_window8_256{tag}" for tag in ("", ".ms_in1k")]),
         ("predict --engine op", ["plain,openvino"]),
         ("validate --engine tens", ["plain,tensorrt", "plain,tensorrt-rtx"]),
         ("eval --engine pad", ["plain,paddle"]),
