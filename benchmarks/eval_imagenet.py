@@ -25,7 +25,7 @@ from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import ModelNotFoundError, OnnxzooError
 from onnxzoo.evaluation.accuracy import evaluate
 from onnxzoo.files import atomic_write
-from onnxzoo.model import load
+from onnxzoo.loading import load
 from onnxzoo.source import resolve
 
 LABELS = "imagenet1k"

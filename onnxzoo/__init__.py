@@ -35,7 +35,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .model import Model, load
+    from .loading import load
+    from .model import Model
     from .registry import ModelEntry, list_models
     from .registry import find as info
     from .results import ClassScore, EngineInfo, Prediction

@@ -58,7 +58,7 @@ def engine(name: str) -> dict[str, Any]:
     from .artifact.folder import CONFORMANCE_FILE, INPUT_NAME
     from .errors import OnnxzooError
     from .hub import shipped_models
-    from .model import load
+    from .loading import load
 
     folder = min(shipped_models(), key=lambda each: (each / "onnx" / "model.onnx").stat().st_size)
     started = time.perf_counter()

@@ -75,7 +75,7 @@ class Preprocess:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightsSource:
     """Where the trained weights come from: PaddleClas's `.pdparams` and the same weights as safetensors.
 
     Both are None for a model that this project trained itself, whose weights ship with it. Only for those is `sha256`,
@@ -126,7 +126,7 @@ class ModelEntry:
     image_size: int
     labels: str
     preprocess: Preprocess
-    source: Source
+    source: WeightsSource
     accuracy: Accuracy
     params_m: float
     gmacs: float
@@ -192,7 +192,7 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
                 raw["family"], {**defaults["architecture"], **raw["architecture"]}
             )
             values["preprocess"] = preprocess_from_dict({**defaults["preprocess"], **raw.get("preprocess", {})})
-            values["source"] = _from_dict(Source, raw["source"])
+            values["source"] = _from_dict(WeightsSource, raw["source"])
             values["accuracy"] = _from_dict(Accuracy, raw["accuracy"])
             entry = _from_dict(ModelEntry, values)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

@@ -14,7 +14,7 @@ from .artifact.onnx_checks import KNOWN
 from .engines import AUTO, EngineOptions, create_engine
 from .engines.options import Hint
 from .engines.protocol import Built, CachedEngine
-from .model import source_for
+from .loading import source_for
 from .precisions import FP32
 from .results import EngineInfo
 

@@ -247,7 +247,7 @@ def graph_reader(engine: str) -> Callable[[Path], Callable[[bytes], None]]:
     def reader(folder: Path) -> Callable[[bytes], None]:
         from tiny import write_artifact
 
-        from onnxzoo.model import load
+        from onnxzoo.loading import load
 
         place = _Announced(folder, write_artifact(folder / "whole"))
         image = np.zeros((40, 48, 3), np.uint8)

@@ -18,7 +18,8 @@ from tiny import write_artifact
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import EngineError
 from onnxzoo.hub import SHIPPED_DIR
-from onnxzoo.model import Model, load
+from onnxzoo.loading import load
+from onnxzoo.model import Model
 
 NANO = SHIPPED_DIR / "pvt_v2_nano_fashion"
 RSS = Path("/proc/self/statm")

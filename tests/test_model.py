@@ -19,7 +19,8 @@ from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.image import load_rgb
-from onnxzoo.model import BATCH_SIZE, Model, load, top_classes
+from onnxzoo.loading import load
+from onnxzoo.model import BATCH_SIZE, Model, top_classes
 from onnxzoo.results import Array, TensorSpec
 
 

@@ -17,7 +17,7 @@ from onnxzoo.artifact.file import ArtifactFile
 from onnxzoo.engines import EngineOptions
 from onnxzoo.errors import ArtifactError, InputError, ModelNotFoundError, UnknownModelError
 from onnxzoo.hub import SHIPPED_DIR, offline
-from onnxzoo.model import source_for
+from onnxzoo.loading import source_for
 from onnxzoo.source import EXPORTED, FOLDER, HUB, SHIPPED, resolve
 
 REPO = "someone/two"

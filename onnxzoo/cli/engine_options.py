@@ -90,7 +90,7 @@ def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[M
 
     `options`: as `onnxzoo.load` takes them, and raises for them.
     """
-    from ..model import load
+    from ..loading import load
 
     with progress(f"loading {model}", "images", quiet=quiet) as line, load(model, **options) as loaded:
         yield loaded, line

@@ -30,7 +30,7 @@ from ..evaluation.paired import PairedDrop, Right, paired_drop, right_answers
 from ..files import atomic_folder, atomic_write
 from ..hub import require_own
 from ..hub.card import model_card
-from ..model import load
+from ..loading import load
 from ..precisions import FP16, FP32, INT8
 from ..temporary import scratch_folder
 from ..validators.record import record

@@ -20,7 +20,8 @@ from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
 from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.errors import ImageError, InputError
-from onnxzoo.model import BATCH_SIZE, load
+from onnxzoo.loading import load
+from onnxzoo.model import BATCH_SIZE
 
 # predict
 
@@ -153,16 +154,16 @@ def test_the_engine_is_run_as_the_options_say_and_the_document_says_how(tiny, ph
     [([], None, "latency"), (["--batch-size", "4"], 4, "throughput"), (["--batch-size", "5"], 5, "latency")],
 )
 def test_a_folder_of_whole_batches_runs_for_throughput(tiny, photos, monkeypatch, options, batch_size, hint):
-    import onnxzoo.model
+    import onnxzoo.loading
 
     asked: list[EngineOptions] = []
-    create = onnxzoo.model.create_engine
+    create = onnxzoo.loading.create_engine
 
     def recorded(name: str, files: ModelFiles, chosen: EngineOptions) -> Engine:
         asked.append(chosen)
         return create(name, files, chosen)
 
-    monkeypatch.setattr(onnxzoo.model, "create_engine", recorded)
+    monkeypatch.setattr(onnxzoo.loading, "create_engine", recorded)
     result = run("predict", tiny, photos, *options)
     assert (result.exit_code, result.stdout.count("black.png")) == (0, 1)
     assert [(one.batch_size, one.hint) for one in asked] == [(batch_size, hint)]

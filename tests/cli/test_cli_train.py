@@ -97,7 +97,7 @@ def test_what_was_trained_at_another_image_size_is_exported_as_that_model(
     data: Path, tmp_path: Path, name: str
 ) -> None:
     from onnxzoo.families import ModelSpec
-    from onnxzoo.model import load
+    from onnxzoo.loading import load
     from onnxzoo.reference.paddle.engine import PaddleEngine
     from onnxzoo.registry import architecture_from_dict, find
     from onnxzoo.weights.checkpoint import read_checkpoint

@@ -13,7 +13,7 @@ pytest.importorskip("openvino")
 
 from onnxzoo.cli import main
 from onnxzoo.engines.openvino_compile import BLOB, Compiler
-from onnxzoo.model import load
+from onnxzoo.loading import load
 
 
 def run(*arguments: object) -> Result:

@@ -27,7 +27,7 @@ from onnxzoo.engines.openvino_compile import BLOB
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import CachedEngine, ModelFile, Selection
 from onnxzoo.errors import EngineError, InputError
-from onnxzoo.model import load
+from onnxzoo.loading import load
 
 
 def blobs(folder: Path) -> list[Path]:

@@ -16,7 +16,8 @@ from onnxzoo.engines.fake import FakeEngine
 from onnxzoo.errors import DatasetError, InputError
 from onnxzoo.evaluation.accuracy import Evaluation, evaluate, match_classes, wilson_interval
 from onnxzoo.hub import shipped_models
-from onnxzoo.model import Model, load, top_classes
+from onnxzoo.loading import load
+from onnxzoo.model import Model, top_classes
 
 SAMPLE = Path(__file__).parents[1] / "data" / "fashion_mnist_sample"
 

@@ -15,7 +15,7 @@ from tiny import COLOURS, LABELS
 
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.errors import InputError
-from onnxzoo.model import load
+from onnxzoo.loading import load
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "contact_sheet.py"
 

@@ -14,8 +14,8 @@ from onnxzoo import registry
 from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
 from onnxzoo.errors import CheckpointError, InputError, MissingDependencyError
 from onnxzoo.files import checkpoints_dir, sha256_of
-from onnxzoo.model import load
-from onnxzoo.registry import ModelEntry, Preprocess, Source
+from onnxzoo.loading import load
+from onnxzoo.registry import ModelEntry, Preprocess, WeightsSource
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def entry(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
         architecture=read_artifact(tiny).architecture,
         image_size=SIZE,
         preprocess=Preprocess(36, SIZE, "bicubic", MEAN, STD),
-        source=Source("https://example.org/tiny_pretrained.pdparams", "example/tiny"),
+        source=WeightsSource("https://example.org/tiny_pretrained.pdparams", "example/tiny"),
     )
     monkeypatch.setattr(registry, "models", lambda: {"tiny": made})
     return made
