@@ -30,7 +30,6 @@ started = time.perf_counter()
 from onnxzoo.engines.openvino_module import import_openvino
 import_openvino()
 from onnxzoo import load
-import onnxzoo.model
 imported = time.perf_counter()
 model = load(sys.argv[1], engine="openvino")
 loaded = time.perf_counter()

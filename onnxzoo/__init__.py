@@ -85,7 +85,7 @@ _LAZY = {
     "Result": ("stream", "Result"),
     "info": ("registry", "find"),
     "list_models": ("registry", "list_models"),
-    "load": ("model", "load"),
+    "load": ("loading", "load"),
 }
 
 
