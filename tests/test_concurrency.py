@@ -180,7 +180,7 @@ def test_a_forked_child_is_told_to_load_its_own_model_and_can(tmp_path, engine):
     refusal, verdict = run_in_processes(tmp_path, engine, "fork")
     assert refusal.startswith("pvt_v2_nano_fashion was loaded by process ")
     assert refusal.endswith(
-        "load the model in the child, or, which CUDA needs, start processes with the method 'spawn'"
+        "load the model in the child, or, as CUDA needs, start processes with the method 'spawn'"
     )
     assert verdict == "all right"
 
@@ -194,5 +194,5 @@ def test_a_model_cannot_be_pickled_and_says_what_to_do(tmp_path):
     import pickle
 
     model = load(write_artifact(tmp_path / "tiny"), engine="openvino")
-    with pytest.raises(TypeError, match="'tiny' cannot be pickled: load it in the process that is to use it"):
+    with pytest.raises(TypeError, match="'tiny' cannot be pickled; load it in the process that uses it"):
         pickle.dumps(model)
