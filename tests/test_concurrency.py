@@ -179,9 +179,7 @@ def run_in_processes(tmp_path: Path, engine: str, method: str) -> list[str]:
 def test_a_forked_child_is_told_to_load_its_own_model_and_can(tmp_path, engine):
     refusal, verdict = run_in_processes(tmp_path, engine, "fork")
     assert refusal.startswith("pvt_v2_nano_fashion was loaded by process ")
-    assert refusal.endswith(
-        "load the model in the child, or, as CUDA needs, start processes with the method 'spawn'"
-    )
+    assert refusal.endswith("load the model in the child, or, as CUDA needs, start processes with the method 'spawn'")
     assert verdict == "all right"
 
 
