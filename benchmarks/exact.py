@@ -3,10 +3,11 @@
     python benchmarks/exact.py [NAME ...] [--torch-python PATH] [--again] [--out DIR]
 
 Runs all models of the registry with seeded weights: the exact reference, which computes in float64, and the textbook
-Paddle model; for the models of ENGINE_MODELS also the exported artifact in ONNX Runtime and OpenVINO and, with
-`--torch-python`, transformers' implementation in PyTorch. Everything else computes in fp32. Writes DIR/exact.json and
-DIR/exact.md (default benchmarks/results) after every model and keeps finished rows. Linux. Exit code 1 when something
-is further than LIMIT from the exact reference.
+Paddle model; with `--torch-python` timm's implementation in PyTorch, from a safetensors file in timm's layout; for
+the models of ENGINE_MODELS also the exported artifact in ONNX Runtime and OpenVINO and, with `--torch-python`,
+transformers' implementation. All but the exact reference compute in fp32. Writes DIR/exact.json and DIR/exact.md
+(default benchmarks/results) after every model and keeps finished rows. Linux. Exit code 1 when something is further
+than LIMIT from the exact reference.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ from seeded_artifact import SEED, exported
 from onnxzoo.registry import find, models
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+from official_weights import official_file  # noqa: E402
+
 STEPS = HERE / "exact_steps.py"
 ENGINE_MODELS = ("pvt_v2_b0", "pvt_v2_b2_linear", "swinv2_tiny_w8", "swinv2_small_w16")
-PADDLE, TORCH, ENGINES = "Paddle", "PyTorch", {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
+PADDLE, TIMM, TRANSFORMERS, ENGINES = (
+    "Paddle",
+    "timm",
+    "transformers",
+    {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"},
+)
 LIMIT = 1e-4
 
 
@@ -53,11 +62,26 @@ def measure(name: str, folder: Path, torch_python: str | None) -> dict[str, Any]
         for engine, kind in ENGINES.items():
             row["distances"][engine] = distances(expected, dict(np.load(step(kind, made)[1])))
         if torch_python is not None:
-            row["distances"][TORCH] = distances(expected, torch_outputs(name, folder, torch_python, environment))
+            outputs = transformers_outputs(name, folder, torch_python, environment)
+            row["distances"][TRANSFORMERS] = distances(expected, outputs)
+    if torch_python is not None:
+        row["distances"][TIMM] = distances(expected, timm_outputs(name, folder, torch_python, environment))
     return row
 
 
-def torch_outputs(name: str, folder: Path, torch_python: str, environment: dict[str, str]) -> dict[str, np.ndarray]:
+def timm_outputs(name: str, folder: Path, torch_python: str, environment: dict[str, str]) -> dict[str, np.ndarray]:
+    """Logits and embeddings of timm's implementation with the same weights."""
+    entry, images, out = find(name), folder / "images.npy", folder / "timm.npz"
+    command([sys.executable, STEPS, "images", name, images], environment)
+    weights = official_file(entry, folder / "timm.safetensors", SEED)
+    timm_name = str(entry.source.timm_repo).partition("/")[2].partition(".")[0]
+    command([torch_python, PEERS / "timm_official.py", timm_name, weights, images, out], environment)
+    return dict(np.load(out))
+
+
+def transformers_outputs(
+    name: str, folder: Path, torch_python: str, environment: dict[str, str]
+) -> dict[str, np.ndarray]:
     """The logits of transformers' implementation with the same weights, eager on the processor, image by image."""
     images, environment = folder / "images.npy", {**environment, "PYTHONPATH": str(HERE.parent)}
     command([sys.executable, STEPS, "images", name, images], environment)
@@ -96,7 +120,7 @@ def shortcomings(row: dict[str, Any]) -> list[str]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """All finished rows as markdown, in the registry's order."""
-    columns = [PADDLE, *ENGINES, TORCH]
+    columns = [PADDLE, *ENGINES, TIMM, TRANSFORMERS]
     columns = [column for column in columns if any(column in row["distances"] for row in rows.values())]
     lines = [f"| model | parameters, M | {' | '.join(columns)} | seconds per image | beside the weights, MiB |"]
     lines.append("|---" * (len(columns) + 4) + "|")
@@ -124,7 +148,7 @@ def page(document: dict[str, Any]) -> str:
 
 - Largest |engine - exact| and, in brackets, its root mean square, over two images (noise, plain colours): of the
   logits, then of the embedding. Logits and embeddings are of order one, up to 6. Engines compute in fp32 and
-  the exact reference in float64, so these are the engines' own errors.
+  the exact reference in float64, so these are the engines' own errors. timm and transformers run in PyTorch eager.
 - Seconds per image: of the exact reference, the least of two to eight runs. Others used the machine at the same time;
   threads that wait for each other in a matrix product make that cost several times what it costs alone.
 - Beside the weights: the largest memory of the exact reference's process while it runs, less what was resident before,
@@ -136,7 +160,7 @@ def main() -> int:
     """Parse, measure what is missing, write."""
     parser = argparse.ArgumentParser(description="The distance of every engine from the exact reference.")
     parser.add_argument("models", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--torch-python", metavar="PATH", help="a Python that has torch and transformers")
+    parser.add_argument("--torch-python", metavar="PATH", help="a Python that has torch, timm and transformers")
     parser.add_argument("--again", action="store_true", help="make rows anew that are there already")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to make temporary folders")

@@ -129,7 +129,8 @@ or PyTorch importable); {described}
 
 {table(document["models"])}
 
-- To Paddle, to exact: the largest difference of the logits in OpenVINO, over two images (noise, plain colours).
+- To Paddle, to exact: the largest difference in OpenVINO, of logits and embedding, over two images (noise, plain
+  colours).
 - Download: from loopback. Assemble: reading the weights and filling the graph. Exact: two images through the exact
   reference. Compare: the same in OpenVINO, and the artifact's files. Others used the machine at the same time; the
   exact reference's matrix products then cost several times what they cost alone.
