@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from .artifact.writing import TOOLS, tool_versions, write_descriptions
 from .conformance import NOISE, PHOTOS, record_conformance
 from .engines import AUTO, create_engine
 from .engines.protocol import ModelFile
-from .errors import ArtifactError, CheckpointError, InputError, OnnxzooError
+from .errors import ArtifactError, CheckpointError, InputError
 from .families import FAMILIES, ModelSpec, constants
 from .families.family import State
-from .files import atomic_folder
+from .files import atomic_folder, writing
 from .graphs import Graph, constant_name, graphs, spec_of
 from .hub.card import model_card
 from .precisions import FP32
@@ -40,6 +40,9 @@ INPUTS = (PHOTOS[0], NOISE)
 
 TOLERANCE = 1e-4
 """Of a value: TOLERANCE + TOLERANCE * |reference|, as `onnxzoo validate` has it for fp32."""
+
+ROOM = "free space, or set ONNXZOO_CACHE to a folder with room for it"
+"""What to do where an artifact cannot be written."""
 
 StepProgress = Callable[[int, int, str], None]
 """Called with the step's number from 1, the number of steps, and the step's title as it begins."""
@@ -77,7 +80,7 @@ def assemble(
     spec = spec_of(entry)
     checkpoint = _fitting_checkpoint(entry, spec, weights)
     source = {"url": None, **(origin or {}), **_described(checkpoint), "graph_sha256": graph.sha256}
-    with _as_artifact_error(folder), atomic_folder(folder) as building:
+    with writing(f"the artifact {folder}", ArtifactError, ROOM), atomic_folder(folder) as building:
         begin(STEPS[1])
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
@@ -197,20 +200,6 @@ def _described(checkpoint: Checkpoint) -> dict[str, str | int]:
         "bytes": checkpoint.bytes,
         "framework": checkpoint.naming,
     }
-
-
-@contextlib.contextmanager
-def _as_artifact_error(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an ArtifactError."""
-    try:
-        yield
-    except OnnxzooError:
-        raise
-    except OSError as error:
-        raise ArtifactError(
-            f"the artifact {folder} cannot be written: {error.strerror or error}; free space, or set ONNXZOO_CACHE "
-            "to a folder with room for it"
-        ) from error
 
 
 def _require_written(artifact: Artifact, digest: str) -> None:

@@ -62,11 +62,13 @@ def test_progress_is_on_a_terminals_stderr_unless_quiet(arguments):
     assert len(quiet.splitlines()) == len(printed.splitlines())
 
 
+@pytest.mark.slow
 def test_off_a_terminal_there_is_none(arguments):
     command = [sys.executable, "-P", "-m", "onnxzoo", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_results_on_the_same_terminal_stay_whole(tiny, image, options):
     printed, _ = on_a_terminal("predict", tiny, image, image, *options)

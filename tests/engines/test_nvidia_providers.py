@@ -24,6 +24,7 @@ from onnxzoo.errors import EngineError, EngineUnavailableError
 PLANS = ["tensorrt", "tensorrt-rtx"]
 
 
+@pytest.mark.slow
 def test_all_options_that_can_be_written_are_parsed(ort, model_file, tmp_path, monkeypatch):
     """By the stand-in, which raises as the real one does; `test_gpu_wheels.py` gives the same to the real one."""
     (tmp_path / "file").touch()

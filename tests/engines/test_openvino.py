@@ -36,6 +36,7 @@ def test_any_batch_gives_the_numbers_of_its_images(model_file, hint, batch_size)
             np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_cut_batches_are_the_same_to_the_bit_as_images_alone():
     engine, throughput = engine_for(NANO, batch_size=8), engine_for(NANO, batch_size=8, hint="throughput")
     batch = images(23)
@@ -132,6 +133,7 @@ def offered() -> list[str]:
     return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+@pytest.mark.slow
 def test_fp32_is_exact_and_auto_says_what_it_takes():
     exact, fast = engine_for(NANO), engine_for(NANO, precision="auto")
     assert exact.info.precision == "fp32"
@@ -225,6 +227,7 @@ def test_the_operations_are_counted(model_file):
 # Threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_closing_while_others_run_is_an_error_at_worst(hint):
     engine = engine_for(NANO, batch_size=4, hint=hint)
