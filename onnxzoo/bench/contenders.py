@@ -50,7 +50,11 @@ class Candidate:
             told = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
             message = f"{self.contender.name}: {told['message']}" if "message" in told else str(error)
             raise BenchmarkError(message, contender=self.contender.name, log=error.log) from None
-        facts: dict[str, Any] = json.loads(facts_file.read_text(encoding="utf-8"))
+        try:
+            facts: dict[str, Any] = json.loads(facts_file.read_text(encoding="utf-8"))
+        except BaseException:
+            self.worker.kill()
+            raise
         info = facts["info"]
         self.row = dataclasses.replace(
             self.row, engine=info["name"], device=info["device"], precision=info["precision"], version=info["version"],
