@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import Vectors
 from ..errors import InputError
 from ..precisions import FP32
 from ..registry import find
@@ -15,7 +16,6 @@ from ..results import Array
 from .layer_errors import onnx_layers
 from .probe_points import LayerSource
 from .running import open_engine, run_batches
-from .vectors import Vectors
 
 if TYPE_CHECKING:
     from ..reference.exact.engine import ExactEngine

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from ..artifact.folder import INPUT_NAME
+from ..comparison.compare import Comparison, failed
 from ..engines import EngineOptions, create_engine
 from ..engines.protocol import Engine, ModelFile
 from ..errors import EngineError, InputError
 from ..precisions import FP32
 from ..results import Array
-from .compare import Comparison, failed
 
 
 def open_engine(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 from ..errors import ArtifactError
 from ..results import Array
 from . import npz
+from .folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 
 NAMES = "names"
 MAX_INPUTS = 64
