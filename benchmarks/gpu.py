@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -26,12 +25,12 @@ from cold_start import cpu_model, log, machine
 from gpu_pack import ARTIFACTS, PACKS, available
 from gpu_table import TORCH, Results, Row, differences, finished, shortcomings, timed
 from seeded_artifact import SEED
-from timing import Contender, Gate, OpenGate, Worker, WorkerError, interleave
 
 from onnxzoo.artifact.folder import CONFORMANCE_FILE, Artifact
+from onnxzoo.bench.timing import Contender, Gate, OpenGate, Worker, interleave
 from onnxzoo.cpu import engine_threads
 from onnxzoo.engines import engine_class, nvidia
-from onnxzoo.errors import OnnxzooError
+from onnxzoo.errors import BenchmarkError, OnnxzooError
 from onnxzoo.registry import find, models
 
 HERE = Path(__file__).resolve().parent
@@ -76,7 +75,7 @@ def report(folder: Path, contender: str) -> Path:
 def start(contender: Contender, folder: Path, row: Row, reference: Mapping[str, np.ndarray], limit: float) -> Worker:
     """Start a contender with nothing kept, and again if it keeps something; fills the row and returns what is loaded.
 
-    A row that has these figures already keeps them. Raises WorkerError when it does not start.
+    A row that has these figures already keeps them. Raises BenchmarkError when it does not start.
     """
     place, out = report(folder, contender.name), folder / "out.npy"
     threads = engine_threads()
@@ -120,8 +119,8 @@ def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, option
         reference = {name: arrays[name] for name in ("logits", "embedding")}
     loaded: dict[str, tuple[Contender, Worker]] = {}
 
-    def failed(contender: str, error: WorkerError | ValueError) -> None:
-        group[contender]["error"] = last_words(str(error))
+    def failed(contender: str, error: BenchmarkError | ValueError) -> None:
+        group[contender]["error"] = str(error)
         log(f"  {contender}: {group[contender]['error']}")
 
     try:
@@ -133,7 +132,7 @@ def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, option
             row |= {"error": "", "date": time.strftime("%Y-%m-%d")}
             try:
                 loaded[contender.name] = contender, start(contender, folder, row, reference, options.start_seconds)
-            except (WorkerError, ValueError) as error:
+            except (BenchmarkError, ValueError) as error:
                 failed(contender.name, error)
             results.save()
         while loaded:
@@ -144,7 +143,7 @@ def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, option
                     runs=options.runs, log=log, warm_ms=GPU_WARM_MS if isinstance(gate, OpenGate) else None,
                 )  # fmt: skip
                 break
-            except WorkerError as error:
+            except BenchmarkError as error:
                 failed(error.contender, error)
                 loaded.pop(error.contender)[1].close()
                 for contender, _ in loaded.values():
@@ -152,20 +151,13 @@ def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, option
         for name, (contender, _) in loaded.items():
             try:
                 group[name]["timing"] = timed(contender, gate)
-            except SystemExit as error:  # no healthy moment: the row stays unfinished
+            except BenchmarkError as error:  # no healthy moment: the row stays unfinished
                 log(f"  {error}")
         results.save()
     finally:
         for _, worker in loaded.values():
             worker.close()
     shutil.rmtree(folder)
-
-
-def last_words(message: str) -> str:
-    """A failure in a line: how the process ended, and the exception that it ended with, not the hints after that."""
-    how, *words = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line for line in words if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
-    return ": ".join([how, *(errors or words)[-1:]])
 
 
 def described(torch_python: str | None, *, gpu: bool) -> dict[str, str]:

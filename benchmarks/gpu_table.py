@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import Contender, Gate, summary
 
+from onnxzoo.bench.timing import Contender, Gate, summary
 from onnxzoo.files import atomic_write
 from onnxzoo.registry import models
 

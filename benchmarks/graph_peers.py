@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timing import Contender
+from onnxzoo.bench.timing import Contender
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ import onnx
 from cold_start import log, machine
 from graph_peers import BASELINE, ENGINES, HERE, OURS, PADDLE, TORCH, Built, build, contenders
 from onnxzoo.exports.graph_facts import foreign_operators, integer_arithmetic, operator_counts, unwanted_operators
-from timing import GATE_SIDE, Contender, Gate, Worker, interleave, summary
 
+from onnxzoo.bench.timing import GATE_SIDE, Contender, Gate, Worker, interleave, summary
+from onnxzoo.errors import OnnxzooError
 from onnxzoo.registry import find
 
 MODELS = ("swinv2_tiny_w8", "swinv2_small_w16", "pvt_v2_b0", "pvt_v2_b2_linear")
@@ -160,4 +162,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OnnxzooError as error:
+        sys.exit(f"error: {error}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     ArtifactError,
+    BenchmarkError,
     CheckpointError,
     DatasetError,
     DownloadError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError",
+    "BenchmarkError",
     "CheckpointError",
     "ClassScore",
     "DatasetError",

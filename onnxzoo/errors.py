@@ -16,6 +16,7 @@
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
     ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made or is wrong
+    ├── BenchmarkError             (RuntimeError)     what was to be timed failed, or nothing could be timed
     ├── TrainingError              (RuntimeError)     a training run diverged or cannot continue
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
@@ -121,6 +122,18 @@ class ExportError(OnnxzooError, RuntimeError):
 
 class QuantizationError(OnnxzooError, RuntimeError):
     """A file in a lower precision cannot be made within its limits, or fails its validation."""
+
+
+class BenchmarkError(OnnxzooError, RuntimeError):
+    """A process that was to be timed failed, or nothing could be measured.
+
+    `contender`: the name of what was to be timed, and `log`: what its process printed last; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, contender: str = "", log: str = "") -> None:
+        super().__init__(message)
+        self.contender = contender
+        self.log = log
 
 
 class TrainingError(OnnxzooError, RuntimeError):

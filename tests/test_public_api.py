@@ -30,6 +30,7 @@ def modules_after(code: str) -> set[str]:
 def test_all_is_pinned():
     assert onnxzoo.__all__ == [
         "ArtifactError",
+        "BenchmarkError",
         "CheckpointError",
         "ClassScore",
         "DatasetError",

@@ -1,4 +1,4 @@
-"""An ONNX file in an engine, as a contender of a timing (see serve.py).
+"""An ONNX file in an engine, as a contender of a timing (see onnxzoo/bench/children).
 
     python graph_engines.py {onnxruntime,openvino,openvino-static} MODEL.onnx IMAGE.npy OUT.npy THREADS
 
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from serve import serve
 
+from onnxzoo.bench.children.serve import serve
 from onnxzoo.engines.onnxruntime_library import import_onnxruntime
 from onnxzoo.engines.openvino_module import import_openvino
 

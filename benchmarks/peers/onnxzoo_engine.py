@@ -1,4 +1,4 @@
-"""An engine of onnxzoo in exact fp32, as a contender of gpu.py (see serve.py and conformance.py).
+"""An engine of onnxzoo in exact fp32, as a contender of gpu.py (see onnxzoo/bench/children).
 
     python onnxzoo_engine.py ENGINE ARTIFACT BATCH CACHE REPORT OUT.npy THREADS
 
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conformance import Outputs, start
-from serve import serve
 
 from onnxzoo.artifact.folder import CONFORMANCE_FILE, INPUT_NAME, read_artifact
+from onnxzoo.bench.children.conformance import Outputs, start
+from onnxzoo.bench.children.serve import serve
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.compiled_models import MANIFEST
 from onnxzoo.engines.options import EngineOptions

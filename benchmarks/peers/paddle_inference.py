@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from paddle import inference
-from pillow_preprocess import preprocess
+
+from onnxzoo.bench.children.pillow_preprocess import preprocess
 
 
 def create_predictor(family: str, program: str, parameters: str, threads: int) -> Any:

@@ -1,4 +1,4 @@
-"""Paddle Inference as a contender of a timing (see serve.py); the options are those of paddle_inference.py.
+"""Paddle Inference as a contender of a timing (see onnxzoo/bench/children), with the options of paddle_inference.py.
 
 python paddle_serve.py FAMILY PROGRAM.json PROGRAM.pdiparams IMAGE.npy OUT.npy THREADS
 """
@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from paddle_inference import create_predictor, infer
-from serve import serve
+
+from onnxzoo.bench.children.serve import serve
 
 
 def main(family: str, program: str, parameters: str, image_file: str, out: str, threads: str) -> None:

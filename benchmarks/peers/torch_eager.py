@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "onnxzoo" / "bench" / "children"))
 from pillow_preprocess import preprocess
 
 

@@ -1,8 +1,8 @@
 """transformers' implementation in PyTorch with the benchmark's own weights, as a contender or as an ONNX file.
 
-    python torch_same_weights.py serve NAME SEED IMAGE.npy OUT.npy THREADS      eager mode, see serve.py
+    python torch_same_weights.py serve NAME SEED IMAGE.npy OUT.npy THREADS      eager mode
     python torch_same_weights.py start NAME SEED DEVICE MODE VECTORS.npz BATCH REPORT OUT.npy THREADS
-                                                                                see serve.py and conformance.py
+                                                                                as onnxzoo/bench/children say
     python torch_same_weights.py export NAME SEED OUT.onnx                      by PyTorch's exporter
 
 DEVICE is `cpu` or `cuda`; MODE is `eager`, `compile` (torch.compile) or `compile-graphs` (that with CUDA graphs).
@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from conformance import INPUT_NAME, Outputs, start
-from serve import serve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "oracle"))
 import record
 
+from onnxzoo.bench.children.conformance import INPUT_NAME, Outputs, start
+from onnxzoo.bench.children.serve import serve
 from onnxzoo.registry import find
 
 # Of torch.compile; shapes are fixed in all of them.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import statistics
 import subprocess
 import tempfile
@@ -22,13 +23,19 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..errors import BenchmarkError
+
 GATE_TOLERANCE = 1.3
 # 3.9 GFLOP: 20 ms on two cores that give 200 GFLOP/s.
 GATE_SIDE = 1250
 # Thread pools of numpy, Paddle and PyTorch spin on after their work, Paddle's for 200 ms.
 SETTLE_S = 0.3
 WARM_MS = 60.0
-LOAD_TIMEOUT_S = 600
+TIMEOUT_S = 600.0
+"""For loading, and for one sample: a library that hangs must not keep everybody waiting."""
+LOG_CHARS = 2000
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Sample:
 
 @dataclass
 class Contender:
-    """A way to run the model: the command of a process that speaks the protocol of peers/serve.py.
+    """A way to run the model: the command of a process that speaks the protocol of children/serve.py.
 
     `graph` and `engine` name it in tables.
     """
@@ -58,22 +65,16 @@ class Contender:
         return f"{self.graph}, {self.engine}" if self.engine else self.graph
 
 
-class WorkerError(SystemExit):
-    """A contender's process ended or did not get ready; the message has its last words. `contender`: its name."""
-
-    def __init__(self, contender: str, message: str) -> None:
-        super().__init__(message)
-        self.contender = contender
-
-
 class Worker:
-    """The process of a contender, loaded and waiting. Raises WorkerError with its last words when it fails.
+    """The process of a contender, loaded and waiting. Leaving a `with` block by an exception kills it."""
 
-    `timeout_s`: it is killed when it is not ready after that.
-    """
+    def __init__(self, contender: Contender, out: Path, threads: int, timeout_s: float = TIMEOUT_S) -> None:
+        """Start it and wait until it is loaded. `out`: the file for its outputs. `timeout_s`: then it is killed.
 
-    def __init__(self, contender: Contender, out: Path, threads: int, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+        Raises BenchmarkError with its last words when it ends or is not ready in time.
+        """
         self._name = contender.name
+        self._timeout_s = timeout_s
         self._late = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2", **contender.environment}
@@ -81,41 +82,69 @@ class Worker:
             [*contender.command, str(out), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment,
         )  # fmt: skip
-        timer = threading.Timer(timeout_s, self._give_up)
-        timer.start()
         try:
-            answer = self._answer()
-        finally:
-            timer.cancel()
-        if answer != "ready":
-            self._fail()
+            if self._answer() != "ready":
+                self._fail()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
 
     def run(self, warm_ms: float, count: int) -> list[float]:
         """Seconds of `count` inferences, after unmeasured ones for `warm_ms` milliseconds."""
-        if self._process.stdin is None:
-            self._fail()
-        try:
-            self._process.stdin.write(f"run {warm_ms} {count}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._fail()
-        seconds: list[float] = json.loads(self._answer())
+        seconds: list[float] = self._ask(f"run {warm_ms} {count}")
         return seconds
+
+    def peak_mib(self) -> float | None:
+        """The largest resident memory of the process so far, in MiB; None where the system does not say."""
+        peak: float | None = self._ask("memory")
+        return peak
 
     def close(self) -> None:
         """End the process by ending its input."""
         with contextlib.suppress(BrokenPipeError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
         self._log.close()
 
+    def _ask(self, question: str) -> Any:
+        if self._process.stdin is None:
+            self._fail()
+        try:
+            self._process.stdin.write(f"{question}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        return json.loads(self._answer())
+
     def _answer(self) -> str:
-        line = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
+        timer = threading.Timer(self._timeout_s, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
+        finally:
+            timer.cancel()
         if not line:
             self._fail()
         return line
@@ -127,9 +156,16 @@ class Worker:
     def _fail(self) -> NoReturn:
         code = self._process.wait(timeout=30)
         self._log.seek(0)
-        words = self._log.read().decode(errors="replace").strip()[-2000:]
-        ended = "was not ready in time and was killed" if self._late else f"ended with exit code {code}"
-        raise WorkerError(self._name, f"{self._name} {ended}\n{words}")
+        words = self._log.read().decode(errors="replace").strip()[-LOG_CHARS:]
+        ended = f"gave no answer in {self._timeout_s:.0f} s and was killed" if self._late else _ending(code, words)
+        raise BenchmarkError(f"{self._name} {ended}", contender=self._name, log=words)
+
+
+def _ending(code: int, words: str) -> str:
+    """How a process ended, and the exception that it ended with, not the hints after that."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
+    return ": ".join([f"ended with exit code {code}", *(errors or lines)[-1:]])
 
 
 class Gate:
@@ -183,33 +219,47 @@ def interleave(
     gate: Gate,
     *,
     rounds: int,
-    runs: int,
-    log: Callable[[str], None],
+    runs: int | Sequence[int],
+    log: Log,
     warm_ms: float | None = None,
+    enough: int | None = None,
 ) -> None:
-    """Take `rounds` samples of `runs` inferences of every contender in turn; each round starts with another one.
+    """Take up to `rounds` samples of every contender in turn; each round starts with another one.
 
-    `warm_ms`: milliseconds of unmeasured inferences before each sample, by default WARM_MS.
+    `runs`: inferences in a sample, of all contenders or of each. `warm_ms`: milliseconds of unmeasured inferences
+    before each sample, by default WARM_MS. `enough`: healthy samples of every contender after which no round follows.
+
+    Raises BenchmarkError naming the contender whose process fails.
     """
-    pairs = list(zip(contenders, workers, strict=True))
+    counts = [runs] * len(contenders) if isinstance(runs, int) else runs
+    everyone = list(zip(contenders, workers, counts, strict=True))
     for turn in range(rounds):
-        start = turn % len(pairs)
-        for contender, worker in pairs[start:] + pairs[:start]:
+        start = turn % len(everyone)
+        for contender, worker, count in everyone[start:] + everyone[:start]:
             before = gate.check()
             gate.settle()
-            seconds = worker.run(WARM_MS if warm_ms is None else warm_ms, runs)
+            seconds = worker.run(WARM_MS if warm_ms is None else warm_ms, count)
             contender.samples.append(Sample(seconds, (before, gate.check())))
-        healthy = sum(gate.healthy(sample) for contender in contenders for sample in contender.samples)
-        log(f"  round {turn + 1} of {rounds}: {healthy} of {(turn + 1) * len(pairs)} samples from healthy moments")
+        healthy = [len(healthy_samples(contender, gate)) for contender in contenders]
+        total = (turn + 1) * len(everyone)
+        log(f"  round {turn + 1} of {rounds}: {sum(healthy)} of {total} samples from healthy moments")
+        if enough is not None and min(healthy) >= enough:
+            return
+
+
+def healthy_samples(contender: Contender, gate: Gate) -> list[Sample]:
+    """The samples of a contender that come from healthy moments."""
+    return [sample for sample in contender.samples if gate.healthy(sample)]
 
 
 def summary(contender: Contender, gate: Gate) -> dict[str, Any]:
-    """Minimum and median in ms over the healthy samples; raises SystemExit when there is none."""
-    kept = [sample for sample in contender.samples if gate.healthy(sample)]
+    """Minimum and median in ms over the healthy samples; raises BenchmarkError when there is none."""
+    kept = healthy_samples(contender, gate)
     if not kept:
-        raise SystemExit(
+        raise BenchmarkError(
             f"{contender.name}: none of {len(contender.samples)} samples came from a healthy moment of the machine; "
-            "run again with more --rounds when it is quieter"
+            "run again with more --rounds when it is quieter",
+            contender=contender.name,
         )
     milliseconds = [second * 1000 for sample in kept for second in sample.seconds]
     return {

@@ -1,6 +1,6 @@
-"""What gpu.py wants of a contender before it times it: how long it took to start, and all its numbers.
+"""What is wanted of a contender before it is timed: how long it took to start, and all its numbers.
 
-Standard library and numpy only, as a contender's Python may have nothing else in common with ours.
+Standard library and numpy only.
 """
 
 from __future__ import annotations
