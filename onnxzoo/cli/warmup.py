@@ -42,6 +42,7 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     batch_sizes: str,
     hint: Hint | None,
     as_json: bool,
@@ -49,7 +50,8 @@ def command(
     """Compile a model ahead and keep the result in the cache folder, where every later start finds it.
 
     TensorRT takes minutes for that, OpenVINO on GPU and NPU seconds; for OpenVINO on the CPU it saves a part of the
-    time to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said.
+    time to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said. The engine
+    also has to give the model's recorded outputs, so that no later start has to verify it.
     """
     sizes = _checked_sizes(batch_sizes)
 
@@ -57,7 +59,15 @@ def command(
 
     results = []
     for result in warm(
-        model, sizes, engine=engine, precision=precision, threads=threads, strict=strict, hint=hint, trust=trust
+        model,
+        sizes,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        strict=strict,
+        hint=hint,
+        trust=trust,
+        verify=verify,
     ):
         results.append(result)
         if result.kept and not as_json:
@@ -69,7 +79,7 @@ def command(
     info, kept = results[-1].engine, sum(len(result.kept) for result in results)
     what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
     outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
-    say(f"{what}: {outcome}")
+    say(f"{what}: {outcome}", f"results: {info.verification}")
 
 
 def _line(one: Built) -> str:

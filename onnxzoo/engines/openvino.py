@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, InputError
+from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
 from .batches import BatchSplitter, Piece, batch_sizes
@@ -120,6 +121,11 @@ class OpenVINOEngine:
     def max_batch(self) -> int | None:
         """Any batch fits: it is cut into the sizes that models are compiled for."""
         return None
+
+    @property
+    def cache_key(self) -> Mapping[str, KeyValue]:
+        """All that the results depend on besides the model."""
+        return self._compiler.cache_key
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size from 1.

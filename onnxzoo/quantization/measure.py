@@ -12,8 +12,9 @@ from ..artifact.folder import OUTPUT_NAMES, Artifact
 from ..artifact.vectors import Vectors, read_vectors
 from ..comparison.figures import snr_db
 from ..engines import create_engine
+from ..engines.running import run_batches
 from ..results import Array, EngineInfo
-from ..validators.running import open_engine, run_batches
+from ..validators.running import open_engine
 from .search import Noise
 
 ENGINE = "onnxruntime"
