@@ -12,7 +12,7 @@
     ├── DownloadError              (ConnectionError)  a download that failed or is incomplete
     ├── HubError                   (ConnectionError)  the Hugging Face Hub is unreachable or refuses
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
-    │   └── WrongResultsError                         it runs here, and gives wrong results
+    │   └── WrongResultsError      (ArithmeticError)  it runs here, and gives wrong results
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
@@ -100,7 +100,7 @@ class EngineUnavailableError(OnnxzooError, RuntimeError):
     exit_code = 3
 
 
-class WrongResultsError(EngineUnavailableError):
+class WrongResultsError(EngineUnavailableError, ArithmeticError):
     """The engine runs on this machine, but does not give the recorded outputs of the model's conformance vectors."""
 
 

@@ -37,7 +37,6 @@ SKIPPED = Verification(False, "skipped: verify=False")
 NO_VECTORS = Verification(False, "not possible: the artifact has no conformance vectors")
 
 logger = logging.getLogger(__name__)
-_warned = False
 
 
 class FirstUse:
@@ -68,7 +67,7 @@ class FirstUse:
         tolerance = tolerance_in(engine.info.precision, file.precision)
         key = _key(engine, file, announced.sha256, tolerance)
         verdict = _kept(key)
-        when = "before"
+        when, unkept = "before", ""
         if verdict is None:
             try:
                 vectors = self._vectors()
@@ -77,8 +76,8 @@ class FirstUse:
                 self.verification = Verification(False, f"not possible: {one_line(error)}")
                 return
             verdict, when = _verified(engine, vectors, tolerance, self._largest_batch), "now"
-            _keep(key, verdict)
-        self.verification = Verification(True, _figures(verdict, when))
+            unkept = _keep(key, verdict)
+        self.verification = Verification(True, _figures(verdict, when) + unkept)
 
 
 def tolerance_in(arithmetic: str, file_precision: str) -> Tolerance:
@@ -104,23 +103,25 @@ def _key(engine: LibraryEngine, file: ModelFile, conformance_sha256: str, tolera
 
 
 def _verified(engine: Engine, vectors: Vectors, tolerance: Tolerance, largest_batch: int) -> Verdict:
-    """Run the vectors: the first alone, and all at once. Raises as a call of FirstUse does."""
+    """Run the vectors, the first alone and all at once, as far as the engine takes that. Raises as FirstUse does."""
     info = engine.info
     count = FEW if info.device == CPU and tolerance == tolerance_of(FP32) else len(vectors.images)
     images = vectors.images[:count]
     expected = {name: values[:count] for name, values in vectors.outputs.items() if name in (LOGITS, *engine.outputs)}
     together = min(max(len(images), 2), engine.max_batch or largest_batch)
-    batch = _outputs(engine, images, together)
-    # What noise is allowed depends on how the outputs of all inputs differ: those of one are compared among the others.
-    alone = _first_from(_outputs(engine, images[:1], 1), batch) if together > 1 else batch
-    comparisons = [_compared(expected, outputs, tolerance, vectors.names) for outputs in (alone, batch)]
-    for size, comparison in zip((1, together), comparisons, strict=True):
+    one = _outputs(engine, images[:1], 1) if together > 1 else None
+    sizes = {together: _outputs(engine, images, together)}
+    if one is not None:
+        # What noise is allowed depends on how the outputs of all inputs differ: one image is compared among the others.
+        sizes[1] = _first_from(one, sizes[together])
+    comparisons = [_compared(expected, outputs, tolerance, vectors.names) for outputs in sizes.values()]
+    for size, comparison in zip(sizes, comparisons, strict=True):
         if not comparison:
             raise WrongResultsError(_complaint(info, comparison, tolerance, size, len(images)))
     worst = max(comparison.max_abs for comparison in comparisons)
     top1 = round(min(comparison.top1_agreement for comparison in comparisons) * len(images))
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Verdict(date, len(images), tuple(dict.fromkeys((1, together))), worst, top1)
+    return Verdict(date, len(images), tuple(sorted(sizes)), worst, top1)
 
 
 def _outputs(engine: Engine, images: Array, batch_size: int) -> dict[str, Array] | Comparison:
@@ -187,20 +188,15 @@ def _figures(verdict: Verdict, when: str) -> str:
 def _kept(key: Key) -> Verdict | None:
     try:
         return kept_verdict(key)
-    except InputError:  # there is no cache folder, of which `_keep` warns
+    except InputError:  # there is no cache folder
         return None
 
 
-def _keep(key: Key, verdict: Verdict) -> None:
-    """Keep a verdict, or warn once per process that it cannot be kept."""
-    global _warned
+def _keep(key: Key, verdict: Verdict) -> str:
+    """Keep a verdict; returns what there is to say where it cannot be kept, which costs every load and nothing else."""
     try:
         keep_verdict(key, verdict)
     except (OSError, InputError) as error:
-        if not _warned:
-            _warned = True
-            logger.warning(
-                "what was verified cannot be kept (%s), so every load verifies again; set %s to a folder of yours",
-                one_line(error),
-                CACHE_VARIABLE,
-            )
+        logger.info("the verdict cannot be kept: %s", one_line(error))
+        return f"; it cannot be kept ({one_line(error)}), set {CACHE_VARIABLE} to a folder of yours"
+    return ""

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def command() -> None:
     """List, verify or remove what is kept on this machine.
 
-    That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
-    huggingface_hub's cache (HF_HOME), and the leftovers of processes that were killed. Models of other tools in that
-    cache are left alone, and so is what a running process writes.
+    That is: exports, checkpoints, compiled engines and verdicts on engines in the folder ONNXZOO_CACHE, the models of
+    onnxzoo in huggingface_hub's cache (HF_HOME), and the leftovers of processes that were killed. Models of other tools
+    in that cache are left alone, and so is what a running process writes.
     """
     require_endpoint()
     if (fault := cache_fault()) is not None:
@@ -84,8 +84,9 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
     """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint's file.
 
-    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled,
-    'leftovers' what killed processes left.
+    What engines compiled of a model goes with it, and so do the verdicts on the engines that ran it; 'engines/NAME' and
+    'verdicts/NAME' mean these alone, 'engines' and 'verdicts' those of all models, 'leftovers' what killed processes
+    left.
     """
     from ..hub.inventory import chosen, entries, remove
 

@@ -79,7 +79,8 @@ def command(
     info, kept = results[-1].engine, sum(len(result.kept) for result in results)
     what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
     outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
-    say(f"{what}: {outcome}", f"results: {info.verification}")
+    say(f"{what}: {outcome}")
+    say(f"results: {info.verification}", err=True)
 
 
 def _line(one: Built) -> str:

@@ -64,6 +64,7 @@ class OpenVINOEngine:
         self._compiler = compiler
         self._compiling = threading.Lock()
         self._models: dict[int, _Compiled] | None = models  # None once closed
+        self._first = next(iter(models))
         self._sizes = sizes
         self._splitter = BatchSplitter(sizes)
         self._inputs = inputs
@@ -125,7 +126,8 @@ class OpenVINOEngine:
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
         """All that the results depend on besides the model."""
-        return self._compiler.cache_key
+        # A GPU or NPU may be right at one batch size only.
+        return {**self._compiler.cache_key, **({} if self._info.device == CPU else {"batch": self._first})}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size from 1.

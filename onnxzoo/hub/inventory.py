@@ -1,6 +1,6 @@
-"""What onnxzoo keeps on this machine: exports, checkpoints, compiled engines, and models from the Hub.
+"""What onnxzoo keeps on this machine: exports, checkpoints, compiled engines, verdicts, and models from the Hub.
 
-The first three are in onnxzoo's cache folder; what comes from the Hub is in huggingface_hub's cache, where only
+The first four are in onnxzoo's cache folder; what comes from the Hub is in huggingface_hub's cache, where only
 artifacts of onnxzoo are looked at: other tools keep their models there, too.
 """
 
@@ -27,6 +27,7 @@ from ..artifact.folder import (
 )
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from ..strict_json import parse_json
+from ..verdicts import FOLDER, verdict_fault, verdicts_dir
 from . import client
 from .lookup import cached_models, shipped_models
 from .names import of_known_model
@@ -36,7 +37,7 @@ from .snapshot import alone, lock_file
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
 """What there may be of an artifact in the Hub's cache."""
 
-EXPORT, HUB, CHECKPOINT, ENGINES, LEFTOVER = "export", "hub", "checkpoint", "engines", "leftover"
+EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS, LEFTOVER = "export", "hub", "checkpoint", "engines", FOLDER, "leftover"
 LEFTOVERS = "leftovers"
 """What all entries of the last kind together are called."""
 
@@ -46,11 +47,13 @@ COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One thing in the cache: a model, a checkpoint, what one engine compiled of one model, or what a killed run left.
+    """One thing in the cache: a model, a checkpoint, what one engine compiled of one model, the verdicts on engines
+    that ran one model, or what a killed run left.
 
-    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the
-    branches and tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or
-    the first 16 digits of its ONNX file's SHA-256 where no model on this machine has that file.
+    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS or LEFTOVER. `revision`: the commit of a model from the Hub;
+    `refs`: the branches and tags that had it when they were last asked for. `engine`: that compiled. The `name` of what
+    is kept of a model is the model's, or the first 16 digits of its ONNX file's SHA-256 where no model on this machine
+    has that file.
     """
 
     kind: str
@@ -64,14 +67,15 @@ class CacheEntry:
 
 def entries() -> list[CacheEntry]:
     """All that is kept, by kind and name."""
-    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_leftovers()]
+    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_verdicts(), *_leftovers()]
 
 
 def chosen(names: Sequence[str]) -> list[CacheEntry]:
     """The entries that these names mean: a model's, USER/NAME, USER/NAME@REVISION, a checkpoint's file.
 
-    A model's are its exports, those from the Hub, and what engines compiled of it; `engines/NAME` means the last alone,
-    `engines` all that was compiled, `leftovers` what killed processes left.
+    A model's are its exports, those from the Hub, what engines compiled of it and the verdicts on them; `engines/NAME`
+    and `verdicts/NAME` mean these alone, `engines` and `verdicts` those of all models, `leftovers` what killed
+    processes left.
 
     Raises ModelNotFoundError for a name that means none.
     """
@@ -90,6 +94,9 @@ def verify(entry: CacheEntry) -> list[str]:
         return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
+    if entry.kind == VERDICTS:
+        kept = sorted(entry.path.rglob("*.json")) if entry.path.is_dir() else [entry.path]
+        return [f"{path}: {fault}" for path in kept if (fault := verdict_fault(path))]
     problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
     try:
         artifact = read_artifact(entry.path)
@@ -196,25 +203,35 @@ def _checkpoints() -> Iterator[CacheEntry]:
 
 
 def _engines() -> Iterator[CacheEntry]:
-    root = files.cache_dir() / ENGINES
+    for entry in _by_model(ENGINES, files.cache_dir() / ENGINES, "*/*"):
+        own = entry.name != ENGINES
+        yield dataclasses.replace(entry, engine=entry.path.parent.name if own else None)
+
+
+def _verdicts() -> Iterator[CacheEntry]:
+    return _by_model(VERDICTS, verdicts_dir(), "*")
+
+
+def _by_model(kind: str, root: Path, pattern: str) -> Iterator[CacheEntry]:
+    """What is kept in folders that are named after a model's ONNX file, and files that are in their place."""
     if root.is_symlink():
         # The link may be removed, and nothing behind it.
-        yield CacheEntry(ENGINES, ENGINES, root, _size(_files_in(root)))
+        yield CacheEntry(kind, kind, root, _size(_files_in(root)))
         return
     names: dict[str, str] | None = None
-    for path in sorted(root.glob("*/*")):
+    for path in sorted(root.glob(pattern)):
         if path.is_dir() and (found := _files_in(path)):
             names = _names_by_digest() if names is None else names
-            name = names.get(path.name, path.name)
-            yield CacheEntry(ENGINES, name, path, _size(found), engine=path.parent.name)
+            yield CacheEntry(kind, names.get(path.name, path.name), path, _size(found))
         elif path.is_file():
-            yield CacheEntry(ENGINES, ENGINES, path, path.stat().st_size)
+            yield CacheEntry(kind, kind, path, path.stat().st_size)
 
 
 def _leftovers() -> Iterator[CacheEntry]:
     """What killed processes left in the cache folder, and of working folders."""
     engines = files.cache_dir() / ENGINES
-    places = [files.models_dir(), files.checkpoints_dir(), *sorted(engines.glob("*/*"))]
+    by_model = [*sorted(engines.glob("*/*")), *sorted(verdicts_dir().glob("*"))]
+    places = [files.models_dir(), files.checkpoints_dir(), *by_model]
     left = [path for place in places for path in temporary.abandoned(place)]
     for path in (*left, *temporary.abandoned_scratch()):
         yield CacheEntry(LEFTOVER, path.name, path, _size(_files_in(path)) if path.is_dir() else path.stat().st_size)
@@ -250,7 +267,7 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         known = plain
     if entry.kind == LEFTOVER and name == LEFTOVERS:
         return True
-    if entry.kind == ENGINES and name in (ENGINES, f"{ENGINES}/{entry.name}"):
+    if entry.kind in (ENGINES, VERDICTS) and name in (entry.kind, f"{entry.kind}/{entry.name}"):
         return True
     if entry.kind != HUB:
         return entry.name in (name, known) and not revision
