@@ -18,7 +18,7 @@ demo: install
 test: check
 	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
-# For daily work: what needs neither Paddle nor much time, some 160 s of processor time.
+# For daily work: what needs neither Paddle nor much time, some 100 s of processor time.
 fast: install
 	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder \
 		-m "not paddle and not slow and not large and not gpu and not gpu_wheels"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ..artifact.folder import CONFORMANCE_FILE, MODEL_FILES, Artifact, is_artifact, read_artifact
 from ..artifact.writing import tool_versions, write_descriptions
 from ..conformance import record_conformance
 from ..data.labels import read_labels
-from ..errors import ExportError, InputError, OnnxzooError, RegistryError
+from ..errors import ExportError, InputError, RegistryError
 from ..families import ModelSpec, at_image_size
-from ..files import atomic_folder, models_dir
+from ..files import atomic_folder, models_dir, writing
 from ..hub import SHIPPED_DIR
 from ..hub.card import model_card
 from ..precisions import FP32
@@ -77,7 +76,8 @@ def export_model(
     preprocess = entry.preprocess.at_image_size(spec.image_size)
     with checkpoint.named():
         reference = PaddleEngine.open(spec, checkpoint.state)
-    with _as_export_error(folder), atomic_folder(folder) as building:
+    refused = writing(f"the artifact {folder}", ExportError, "make room, or name another --out")
+    with refused, atomic_folder(folder) as building:
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
         metadata = {"name": entry.name, "source_sha256": checkpoint.sha256, **tool_versions()}
@@ -98,21 +98,6 @@ def export_model(
         )
         read_artifact(building).verify()
     return read_artifact(folder)
-
-
-@contextlib.contextmanager
-def _as_export_error(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an ExportError."""
-    try:
-        yield
-    except OnnxzooError:
-        raise
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise ExportError(
-            f"the artifact {folder} cannot be written: {error.strerror or error}{where}; "
-            "make room, or name another --out"
-        ) from error
 
 
 def target_folder(entry: ModelEntry, out: Path | None) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from .comparison.tolerances import DEFAULT_TOLERANCE
 from .conformance import NOISE, PHOTOS, record_conformance
 from .engines import AUTO, create_engine
 from .engines.protocol import ModelFile
-from .errors import ArtifactError, CheckpointError, InputError, OnnxzooError
+from .errors import ArtifactError, CheckpointError, InputError
 from .families import FAMILIES, ModelSpec, constants
 from .families.family import State
-from .files import atomic_folder
+from .files import atomic_folder, writing
 from .graphs import Graph, constant_name, graphs, spec_of
 from .hub.card import model_card
 from .precisions import FP32
@@ -38,6 +38,9 @@ STEPS = ("read the weights", "fill the graph", "run the exact reference", "compa
 
 INPUTS = (PHOTOS[0], NOISE)
 """Of the conformance vectors, which the exact reference computes in seconds each."""
+
+ROOM = "free space, or set ONNXZOO_CACHE to a folder with room for it"
+"""What to do where an artifact cannot be written."""
 
 StepProgress = Callable[[int, int, str], None]
 """Called with the step's number from 1, the number of steps, and the step's title as it begins."""
@@ -75,7 +78,7 @@ def assemble(
     spec = spec_of(entry)
     checkpoint = _fitting_checkpoint(entry, spec, weights)
     source = {"url": None, **(origin or {}), **_described(checkpoint), "graph_sha256": graph.sha256}
-    with _as_artifact_error(folder), atomic_folder(folder) as building:
+    with writing(f"the artifact {folder}", ArtifactError, ROOM), atomic_folder(folder) as building:
         begin(STEPS[1])
         model_file = building / MODEL_FILES[FP32]
         model_file.parent.mkdir()
@@ -195,20 +198,6 @@ def _described(checkpoint: Checkpoint) -> dict[str, str | int]:
         "bytes": checkpoint.bytes,
         "framework": checkpoint.naming,
     }
-
-
-@contextlib.contextmanager
-def _as_artifact_error(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an ArtifactError."""
-    try:
-        yield
-    except OnnxzooError:
-        raise
-    except OSError as error:
-        raise ArtifactError(
-            f"the artifact {folder} cannot be written: {error.strerror or error}; free space, or set ONNXZOO_CACHE "
-            "to a folder with room for it"
-        ) from error
 
 
 def _require_written(artifact: Artifact, digest: str) -> None:

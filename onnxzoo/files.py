@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from . import temporary
-from .errors import InputError, one_line
+from .errors import InputError, OnnxzooError, one_line
 
 CACHE_VARIABLE = "ONNXZOO_CACHE"
 # The folder of a model's compiled files is named after this many digits of its SHA-256.
@@ -135,6 +135,18 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             raise
     if earlier is not None:
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(what: str, error_type: type[OnnxzooError], fix: str) -> Iterator[None]:
+    """What the file system refuses in the block, as an error of `error_type`: `what` cannot be written, why, fix."""
+    try:
+        yield
+    except OnnxzooError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise error_type(f"{what} cannot be written: {error.strerror or error}{where}; {fix}") from error
 
 
 def sweep(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -26,7 +28,8 @@ from onnxzoo.engines import auto_precision, nvidia, nvidia_loading, onnxruntime_
 
 # No test reaches out or sees the user's own cache of the Hub, not even one that forgets the fixture `loopback`.
 # huggingface_hub reads these when it is imported.
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir(), f"onnxzoo-no-hub-{os.getpid()}"))}
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": tempfile.mkdtemp(prefix="onnxzoo-no-hub-")}
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 # Nor does a library that a test imports by itself (see onnxzoo.engines.telemetry).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

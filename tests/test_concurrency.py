@@ -46,6 +46,7 @@ def test_2000_predictions_of_16_threads_equal_those_of_one(model):
     assert together == alone * 8
 
 
+@pytest.mark.slow
 def test_threads_with_batches_of_every_size_get_the_same_logits(model):
     batch = np.random.default_rng(1).standard_normal((40, 3, 32, 32)).astype(np.float32)
     alone = np.concatenate([model.logits(one[None]) for one in batch])
@@ -183,6 +184,7 @@ def test_a_forked_child_is_told_to_load_its_own_model_and_can(tmp_path, engine):
     assert verdict == "all right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_spawned_child_loads_its_own_model(tmp_path, engine):
     assert run_in_processes(tmp_path, engine, "spawn") == ["all right"]

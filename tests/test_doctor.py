@@ -72,6 +72,7 @@ def test_a_working_machine():
     assert not any(folder["exists"] for folder in document["caches"])  # trying the engines left nothing behind
 
 
+@pytest.mark.slow
 def test_everything_broken_at_once(fakes, tmp_path):
     (fakes / "openvino.py").write_text("raise RuntimeError('no\\nluck')\n", encoding="utf-8")
     crash = "import ctypes\nctypes.string_at(0)\n"
@@ -118,6 +119,7 @@ def test_without_a_working_numpy(fakes, code):
     assert document["cpu"]["cores"] >= 1
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_ended(fakes):
     (fakes / "onnxruntime.py").write_text(
         "print('loading', flush=True)\nimport time\ntime.sleep(100)\n", encoding="utf-8"

@@ -173,6 +173,7 @@ def replace_file(target: Path, content: str, times: int) -> None:
             file.write(content.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names are exchanged in one step on Linux only")
 @pytest.mark.parametrize("start", ["nothing", "an empty folder", "an earlier folder"])
 def test_many_threads_and_processes_replace_one_folder_while_others_read_it(tmp_path, start):

@@ -34,6 +34,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_a_fault_is_found_and_the_others_go_on(kind: str) -> None:
     results = fuzz.chunk(kind, 0, 0, 4, readers="fuzz_faulty")
@@ -45,6 +46,7 @@ def test_a_fault_is_found_and_the_others_go_on(kind: str) -> None:
     assert results[1].is_fault == (kind not in ("refuse", "accept"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "outcome"), [("hang", "hang"), ("draw for ever", "not tried")])
 def test_a_hang_is_ended_and_told_from_the_rest(kind: str, outcome: str) -> None:
     results = fuzz.chunk(kind, 0, 0, 3, readers="fuzz_faulty", seconds=2)
@@ -52,6 +54,7 @@ def test_a_hang_is_ended_and_told_from_the_rest(kind: str, outcome: str) -> None
     assert results[1].is_fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "said"), [("start never", "KeyError"), ("start for ever", "hang")])
 def test_a_process_that_does_not_start_costs_its_chunk_and_no_more(kind: str, said: str, tmp_path: Path) -> None:
     seconds = 120.0 if kind == "start never" else 1.0
@@ -89,6 +92,7 @@ def test_a_damaged_archive_is_mutated_further() -> None:
             assert mutate_npz(changed, Random(1)) != b""
 
 
+@pytest.mark.slow
 def test_graphs_that_stay_well_formed_reach_the_engine(tmp_path: Path) -> None:
     """Else nothing but the loading would be tried."""
     onnx = pytest.importorskip("onnx", reason="makes the graphs")

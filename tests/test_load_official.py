@@ -20,6 +20,8 @@ from onnxzoo.hub.official import official_weights
 from onnxzoo.registry import find
 from onnxzoo.source import ASSEMBLED, resolve
 
+pytestmark = pytest.mark.slow
+
 B0 = find("pvt_v2_b0")
 
 

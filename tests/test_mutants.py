@@ -56,6 +56,7 @@ NO_FILE = change("file gone", "toyzoo/other.py", "x", "y", "test_limit")
 ELSEWHERE = change("no source", "tests/test_toy.py", "3", "4", "test_double")
 
 
+@pytest.mark.slow
 def test_a_detected_mutant_passes_and_the_project_is_unchanged(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,8 @@ from onnxzoo.hub.official import cached_weights, official_weights
 from onnxzoo.official import official_artifact
 from onnxzoo.registry import ModelEntry, find
 
+pytestmark = pytest.mark.slow
+
 B0 = find("pvt_v2_b0")
 REPO = "timm/pvt_v2_b0.in1k"
 FILE = "model.safetensors"

@@ -6,10 +6,9 @@ passed its validation, so the artifact is always either unchanged or complete, e
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,10 @@ from ..errors import (
     EngineError,
     EngineUnavailableError,
     InputError,
-    OnnxzooError,
     QuantizationError,
 )
 from ..evaluation.paired import PairedDrop, Right, paired_drop, right_answers
-from ..files import atomic_folder, atomic_write
+from ..files import atomic_folder, atomic_write, writing
 from ..hub import require_own
 from ..hub.card import model_card
 from ..loading import load
@@ -107,7 +105,8 @@ def quantize(
         )
     file = MODEL_FILES[precision]
     bits = weights_bits if precision == INT8 else None
-    with _as_quantization_error(target), scratch_folder("quantize") as work, atomic_folder(target) as building:
+    refused = writing(str(target), QuantizationError, "it is as it was; make room, or name another folder (--out)")
+    with refused, scratch_folder("quantize") as work, atomic_folder(target) as building:
         _copy(artifact.folder, building, link=target == artifact.folder.resolve())
         step("running the fp32 file", None)
         bench = Bench(artifact, images.held_out)
@@ -199,21 +198,6 @@ def _target(artifact: Artifact, out: Path | None) -> Path:
         if not os.access(place, os.W_OK):
             raise ArtifactError(f"{place} cannot be written to; name another folder (--out), or change its permissions")
     return folder
-
-
-@contextlib.contextmanager
-def _as_quantization_error(folder: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one of ours."""
-    try:
-        yield
-    except OnnxzooError:
-        raise
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise QuantizationError(
-            f"{folder} cannot be written: {error.strerror or error}{where}; it is as it was; make room, or name "
-            "another folder (--out)"
-        ) from error
 
 
 def _copy(source: Path, target: Path, *, link: bool) -> None:

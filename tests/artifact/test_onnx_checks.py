@@ -389,6 +389,7 @@ def test_the_shapes_are_those_that_onnx_infers(name: str) -> None:
     assert {n: s for n, s in found.items() if s != expected[n]} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [PVT, SWIN])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_files_of_converters_and_quantisers_load(name: str, precision: str, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from onnxzoo.errors import ArtifactError
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.registry import find
 
+pytestmark = pytest.mark.slow
+
 REPO = "someone/tiny"
 REASON = "has the inputs ['image'], expected ['pixel_values'], because an older onnxzoo made it; "
 

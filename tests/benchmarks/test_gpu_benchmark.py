@@ -108,6 +108,7 @@ def test_finished_rows_stay_and_unfinished_ones_keep_their_first_start(bench: Be
     assert bench.started == ["onnxruntime"]
 
 
+@pytest.mark.slow
 def test_wrong_numbers_and_what_does_not_start_are_rows_that_can_be_tried_again(bench: Bench) -> None:
     alter(bench.artifact, scale_initializer([10], 1.01))
     assert bench.run(engines=("onnxruntime", "onnxruntime:qnn")) == 1

@@ -37,6 +37,7 @@ def test_steps_that_need_no_gpu_run_and_the_others_say_why_not(tmp_path):
     assert results["tf32"]["found"] == "openvino is no engine of NVIDIA's GPUs"
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_is_written_down_and_the_next_one_runs(tmp_path):
     done = run("proof", "threads", "--engine", "onnxruntime:nonsense", "--out", str(tmp_path))
     assert done.returncode == 1

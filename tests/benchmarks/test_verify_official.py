@@ -22,6 +22,8 @@ from onnxzoo.registry import find, labels
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import verify_official
 
+pytestmark = pytest.mark.slow
+
 NAME = "pvt_v2_b0"
 STATE = seeded(find(NAME))
 

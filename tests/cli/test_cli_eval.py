@@ -137,6 +137,7 @@ def test_numbers_in_a_list_are_the_models_ids(tiny, data):
     assert (document["images"], document["correct"]) == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

@@ -93,6 +93,7 @@ def test_file_names_of_any_kind(tiny, photos, name):
     assert len(text.splitlines()) == 1 + len(LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
 def test_a_file_name_that_is_not_text(tiny, photos):
     strange = os.fsencode(photos) + b"/caf\xe9.png"

@@ -53,6 +53,7 @@ def test_the_report_for_people(colours: Path, pictures: Path) -> None:
     assert INT8 in info
 
 
+@pytest.mark.slow
 def test_the_report_for_programs(colours: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run(colours, "--images", pictures, "--min-snr", 10, "--weights-bits", 8, "--out", out, "--json")

@@ -90,6 +90,7 @@ def test_what_cannot_be_done_is_one_line(
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_table_of_a_model_that_passes() -> None:
     result = run(PVT, "--tol", "1e-4")
     assert result.exit_code == 0
@@ -114,6 +115,7 @@ def test_a_model_that_fails_says_what_and_how_to_find_where(broken: Path) -> Non
     assert result.stdout.splitlines()[-1] == "FAILED: 0 of 1 checks"
 
 
+@pytest.mark.slow
 def test_against_another_revision_the_layer_is_found_without_paddle(broken: Path) -> None:
     result = run(broken, "--against", PVT, "--engine", "onnxruntime", "--batch-size", "1", "--json")
     assert result.exit_code == 1
@@ -160,6 +162,7 @@ def test_unavailable_engines_are_named_in_the_table(monkeypatch: pytest.MonkeyPa
     assert "openvino:GPU.7 in fp32: not checked: openvino finds no device GPU.7 here" in result.stdout
 
 
+@pytest.mark.slow
 def test_images_and_a_report(tmp_path: Path, photos: Path) -> None:
     other = copy_shipped(tmp_path / "other", SWIN)
     alter(other, rename_producer)
@@ -278,6 +281,7 @@ def test_a_usage_error_is_not_a_failure_of_the_models(cache: Path, arguments: li
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_all_says_what_it_skipped_and_what_it_could_not_check(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = copy_shipped(cache / "models" / "both")
     shutil.copyfile(both / MODEL, both / "onnx" / "model_int8.onnx")
@@ -307,6 +311,7 @@ def test_all_says_what_it_skipped_and_what_it_could_not_check(cache: Path, monke
     assert run("--all", "--precision", "fp32", "--engine", "onnxruntime", "--engine", "openvino").exit_code == 1
 
 
+@pytest.mark.slow
 def test_json_names_everything_that_decides(broken: Path, tmp_path: Path) -> None:
     result = run(broken, "--against", PVT, "--engine", "onnxruntime", "--batch-size", "1", "--seed", "5", "--json")
     document = json.loads(result.stdout)

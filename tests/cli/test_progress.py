@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from onnxzoo.cli.progress import progress
+
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 termios = pytest.importorskip("termios", reason="needs pseudo-terminals")
 
@@ -62,11 +64,13 @@ def test_progress_is_on_a_terminals_stderr_unless_quiet(arguments):
     assert len(quiet.splitlines()) == len(printed.splitlines())
 
 
+@pytest.mark.slow
 def test_off_a_terminal_there_is_none(arguments):
     command = [sys.executable, "-P", "-m", "onnxzoo", *map(str, arguments)]
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_results_on_the_same_terminal_stay_whole(tiny, image, options):
     printed, _ = on_a_terminal("predict", tiny, image, image, *options)
@@ -80,3 +84,17 @@ def test_results_on_the_same_terminal_stay_whole(tiny, image, options):
         assert line in screen
     if options:
         assert len(json.loads(printed)["results"]) == 2
+
+
+def test_quiet_needs_no_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with progress("reading", "images", quiet=True) as line:
+        line.begin("predicting", 3)
+        line.advance(1, 2)
+    with pytest.raises(ImportError), progress_on_a_terminal(monkeypatch):
+        pass
+
+
+def progress_on_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    return progress("reading", "images", quiet=False)

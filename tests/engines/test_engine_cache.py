@@ -287,6 +287,7 @@ def _child(folder: Path, seconds: float) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_builds(tmp_path):
     children = [_child(tmp_path, 1) for _ in range(3)]
     outputs = sorted(child.communicate(timeout=60)[0] for child in children)

@@ -19,6 +19,7 @@ pytest.importorskip("openvino")
 from openvino_engine import NANO, engine_for, images
 
 from onnxzoo.engines import create_engine
+from onnxzoo.engines.openvino_device import Device
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import ModelFile
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
@@ -36,6 +37,7 @@ def test_any_batch_gives_the_numbers_of_its_images(model_file, hint, batch_size)
             np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_cut_batches_are_the_same_to_the_bit_as_images_alone():
     engine, throughput = engine_for(NANO, batch_size=8), engine_for(NANO, batch_size=8, hint="throughput")
     batch = images(23)
@@ -132,6 +134,7 @@ def offered() -> list[str]:
     return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+@pytest.mark.slow
 def test_fp32_is_exact_and_auto_says_what_it_takes():
     exact, fast = engine_for(NANO), engine_for(NANO, precision="auto")
     assert exact.info.precision == "fp32"
@@ -198,6 +201,34 @@ def test_a_device_that_is_not_there_lists_those_that_are(model_file, device):
         create_engine(f"openvino:{device}", model_file)
 
 
+class Plugins:
+    """Of OpenVINO's core what finding a device needs. `devices`: with capabilities. `listed`: whether they may be."""
+
+    def __init__(self, devices: dict[str, list[str]], *, listed: bool) -> None:
+        self._devices, self._listed = devices, listed
+
+    @property
+    def available_devices(self) -> list[str]:
+        assert self._listed
+        return list(self._devices)
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        if device not in self._devices:
+            raise RuntimeError(f"{device} is not registered")
+        assert name == "OPTIMIZATION_CAPABILITIES"
+        return self._devices[device]
+
+
+def test_the_cpu_is_found_without_asking_the_plugins_of_other_devices():
+    found = Device.find(Plugins({"CPU": ["FP32", "INT8"]}, listed=False), "cpu")
+    assert (found.name, found.capabilities) == ("CPU", ("FP32", "INT8"))
+
+
+def test_a_cpu_plugin_that_is_missing_is_an_error_that_lists_the_devices():
+    with pytest.raises(EngineUnavailableError, match="openvino finds no device CPU here; it has GPU"):
+        Device.find(Plugins({"GPU": ["FP16"]}, listed=True), "CPU")
+
+
 @pytest.mark.parametrize("device", ["CPU", "cpu", "AUTO", "AUTO:CPU", "HETERO:CPU", "MULTI:CPU"])
 def test_devices_that_come_down_to_the_cpu_are_exact_too(model_file, device):
     engine = create_engine(f"openvino:{device}", model_file)
@@ -225,6 +256,7 @@ def test_the_operations_are_counted(model_file):
 # Threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_closing_while_others_run_is_an_error_at_worst(hint):
     engine = engine_for(NANO, batch_size=4, hint=hint)

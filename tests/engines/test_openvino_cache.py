@@ -39,6 +39,7 @@ def test_nothing_is_written_for_the_cpu_unless_asked_for(model_file, cache):
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_warming_kept_is_used_without_the_onnx_file(tmp_path, cache, compiled_sizes):
     file = tmp_path / "model.onnx"
     file.write_bytes(NANO.read_bytes())

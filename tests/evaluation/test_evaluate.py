@@ -258,6 +258,7 @@ def test_the_sample_has_fifty_readable_images_of_every_class():
     assert {Image.open(data.image(i)).size for i in range(500)} == {(28, 28)}  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shipped_models(), reason="no model ships with this checkout")
 @pytest.mark.parametrize("folder", shipped_models(), ids=lambda folder: folder.name)
 def test_what_ships_is_right_about_the_sample_on_every_engine(folder):

@@ -45,6 +45,7 @@ def pixels_of(sheet: Image.Image, colour: str) -> int:
     return sum(count for count, value in sheet.getcolors(2**24) if value == wanted)
 
 
+@pytest.mark.slow
 def test_right_answers_are_green_and_wrong_ones_red(script, tiny, data):
     with load(tiny) as model:
         sheet, drawn = script.contact_sheet([model], open_dataset(data, "val"), 4)
@@ -84,6 +85,7 @@ def test_models_of_other_classes_do_not_share_a_page(script, tiny, data):
             script.contact_sheet([model, other], open_dataset(data, "val"), 4)
 
 
+@pytest.mark.slow
 def test_the_script_writes_a_png(tiny, data, tmp_path):
     out = tmp_path / "new" / "sheet.png"
     command = [sys.executable, str(SCRIPT), str(tiny), "--data", str(data), "--out", str(out), "--images"]

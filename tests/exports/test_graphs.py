@@ -32,6 +32,7 @@ def test_every_imagenet_model_has_a_graph_and_all_together_are_small() -> None:
     assert sum((FOLDER / name).stat().st_size for name in files) < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_graphs_are_made_anew_when_what_makes_them_changes() -> None:
     """Fails when a form, a step, a pass, a constant or a converter has changed: run `make graphs`, with 8 GB free."""
     assert list(stale(official_models())) == []
@@ -63,6 +64,7 @@ def small_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     ["exports/forms/form_layers.py", "exports/passes/l2_norm.py", "exports/steps/simplify.py", "exports/finish.py"],
@@ -76,6 +78,7 @@ def test_a_changed_form_step_or_pass_makes_every_graph_stale(
     assert list(stale(official_models())) == official_models()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_only_called_otherwise_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = small_source(tmp_path, monkeypatch)
     (source / "exports/forms/form_layers.py").rename(source / "exports/forms/pieces.py")
@@ -84,6 +87,7 @@ def test_a_file_that_is_only_called_otherwise_changes_nothing(tmp_path: Path, mo
     assert list(stale(official_models())) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["exports/forms/swinv2.py", "families/swinv2/constants.py"])
 def test_a_changed_family_makes_its_own_graphs_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str

@@ -100,6 +100,7 @@ def talk(job: Job, sender: Connection) -> None:
     sender.send(Result(job.name, 0.5, error="no" if job.image_size else ""))
 
 
+@pytest.mark.slow
 def test_what_a_process_says_reaches_the_watcher_and_the_log(monkeypatch, caplog):
     monkeypatch.setattr(many, "_work", talk)
     watcher = Noted()

@@ -114,6 +114,7 @@ def test_hashes_that_cannot_be(hub: LoopbackHub, tiny: Path, digest: Any) -> Non
         onnxzoo.load(REPO)
 
 
+@pytest.mark.slow
 def test_a_huge_config_is_not_downloaded(hub: LoopbackHub, tiny: Path) -> None:
     config = read_config(tiny)
     config["id2label"] = {str(i): "x" * 100 for i in range(200_000)}

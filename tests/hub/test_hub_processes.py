@@ -146,6 +146,7 @@ def test_offline_by_the_environment_makes_no_request_and_no_import_fails(loopbac
     assert loopback.log.all() == []
 
 
+@pytest.mark.slow
 def test_the_command_line_says_one_line_and_shows_no_progress_off_a_terminal(loopback: LoopbackHub) -> None:
     loopback.store.add_repo(REPO, NANO)
     secret = "hf_secretsecretsecretsecretsecret"  # noqa: S105

@@ -74,6 +74,7 @@ def test_published_then_loaded_by_name_elsewhere(
     read_artifact(there).verified("conformance.npz")
 
 
+@pytest.mark.slow
 def test_an_edition_of_a_branch(tmp_path: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
     repo = "someone/two"

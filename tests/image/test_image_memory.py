@@ -61,6 +61,7 @@ def test_a_small_file_of_a_huge_image_is_refused_before_it_takes_memory() -> Non
         load_rgb(HUGE_GIF)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak of memory")
 @pytest.mark.parametrize("format_", ["JPEG", "WEBP", "GIF", "JPEG2000", "PNG"])
 def test_reading_takes_no_more_memory_than_is_counted(tmp_path: Path, format_: str) -> None:

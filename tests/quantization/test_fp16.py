@@ -19,6 +19,8 @@ from onnxzoo.quantization.half import HalfConverter
 from onnxzoo.quantization.quantize import Limits, quantize
 from onnxzoo.quantization.report import Report
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime", reason="needs the extra quantize")
 
 HALF = "onnx/model_fp16.onnx"

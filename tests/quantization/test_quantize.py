@@ -34,6 +34,8 @@ from onnxzoo.quantization.quantize import Limits, quantize
 from onnxzoo.quantization.report import Report
 from onnxzoo.quantization.static import StaticQuantizer
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime", reason="needs the extra quantize")
 
 INT8 = "onnx/model_int8.onnx"

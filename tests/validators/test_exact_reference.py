@@ -25,6 +25,8 @@ from onnxzoo.errors import InputError
 from onnxzoo.graphs import graphs, spec_of
 from onnxzoo.registry import find
 
+pytestmark = pytest.mark.slow
+
 ENTRY = find("pvt_v2_b0")
 
 

@@ -55,6 +55,7 @@ def test_a_passed_validation_is_recorded_and_everything_else_stays(copy: Path) -
     assert not list(copy.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_record_replaces_the_one_of_the_same_engine_and_keeps_the_others(copy: Path) -> None:
     record(validated(copy, engines=["onnxruntime", "openvino"]))
     record(validated(copy, batch_sizes=[4]))
@@ -62,6 +63,7 @@ def test_a_record_replaces_the_one_of_the_same_engine_and_keeps_the_others(copy:
     assert found == {"openvino": (1, 2, 3), "onnxruntime": (4,)}
 
 
+@pytest.mark.slow
 def test_records_of_a_file_that_was_replaced_are_stale_and_go(copy: Path) -> None:
     record(validated(copy, engines=["onnxruntime", "openvino"]))
     alter(copy, rename_producer)
@@ -81,6 +83,7 @@ def test_records_of_a_file_that_was_replaced_are_stale_and_go(copy: Path) -> Non
     assert artifact.validated("int8") == ()
 
 
+@pytest.mark.slow
 def test_what_failed_is_never_recorded(copy: Path) -> None:
     alter(copy, scale_initializer([96, 10], 1.01))
     before = (copy / "config.json").read_bytes()

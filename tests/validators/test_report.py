@@ -58,6 +58,7 @@ def validated(folder: Path, **options: object) -> Validation:
     return validation
 
 
+@pytest.mark.slow
 def test_the_page_shows_verdict_engines_histograms_inputs_and_environment() -> None:
     validation = validated(exported(PVT))
     page = Page(render(validation.result(preprocess=list(check_preprocess()))))

@@ -311,6 +311,7 @@ def test_the_device_that_was_asked_for_is_kept() -> None:
 # Another artifact as the reference
 
 
+@pytest.mark.slow
 def test_another_revision_agrees_on_noise_and_plain_inputs_and_images(revision: Artifact, tmp_path: Path) -> None:
     pictures = []
     for number in range(7):

@@ -259,6 +259,7 @@ def test_a_hand_made_array(tmp_path: Path) -> None:
     assert read_pdparams(write(tmp_path, data))["w"].tolist() == [2.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -412,6 +413,7 @@ def test_flipped_bytes_give_arrays_or_a_checkpoint_error(tmp_path: Path, protoco
         assert all(type(k) is str and type(v) is np.ndarray and v.dtype.kind in "biuf" for k, v in arrays.items())
 
 
+@pytest.mark.slow
 def test_shuffled_instructions_give_arrays_or_a_checkpoint_error(tmp_path: Path) -> None:
     """Whole instructions in another order go deeper into the machine than flipped bytes do."""
     rng = np.random.default_rng(0)
