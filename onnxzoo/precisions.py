@@ -25,7 +25,7 @@ class Precision:
     numbers other than 0.
     `tolerance` and `snr_db`: what its outputs must meet, see `onnxzoo.comparison.tolerances.Tolerance`.
     `layer_noise`: order of magnitude of the rms of a layer's rounding errors, relative to the rms of its values.
-    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` that each make it faster than fp32.
+    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` that each have instructions for it.
     """
 
     name: str
