@@ -1,4 +1,4 @@
-"""Checkpoints as Paddle itself writes them, with seeded weights: for tests and benchmarks."""
+"""Writes checkpoints with seeded weights by Paddle itself, for tests and benchmarks."""
 
 from __future__ import annotations
 
