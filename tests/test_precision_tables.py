@@ -57,7 +57,7 @@ TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "OpenVINO's arithmetic": (ARITHMETIC, computed_by("openvino")),
     "OpenVINO's capabilities": (CAPABILITIES, computed_by("openvino")),
     "OpenVINO's names": (NAMED_BY_OPENVINO, set(ARITHMETIC.values())),
-    "TensorRT's flags": (PRECISION_FLAGS, computed_by("tensorrt") - {FP32}),
+    "TensorRT's flags": (PRECISION_FLAGS, computed_by("tensorrt") - MODEL_FILES.keys()),
     "computed by some engine": (set().union(*map(computed_by, ENGINES)), PRECISIONS.keys()),
     "files that some engine runs": (
         {file for engine in ENGINES for files in engine_class(engine).FILES.values() for file in files},

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
     "quantize": "onnxzoo.cli.quantize:command",
+    "bench": "onnxzoo.cli.bench:command",
     "validate": "onnxzoo.cli.validate:command",
     "publish": "onnxzoo.cli.publish:command",
     "train": "onnxzoo.cli.train:command",

@@ -45,12 +45,7 @@ class CudaEngine(SessionEngine):
         module = require_cuda(PROVIDER)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, cuda_version(module)[0])
-        tf32 = (
-            options.precision == AUTO_PRECISION
-            and model.precision == FP32
-            and found.capability >= TF32_CAPABILITY
-            and not nvidia.tf32_is_off()
-        )
+        tf32 = auto_is_tf32(model, options, found)
         session = open_session(
             module,
             model,
@@ -71,6 +66,16 @@ class CudaEngine(SessionEngine):
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
         return nvidia.driver_fault()
+
+
+def auto_is_tf32(model: ModelFile, options: EngineOptions, found: nvidia.Gpu) -> bool:
+    """Whether `auto` computes an fp32 file in TF32: where the GPU has it and nothing has turned it off."""
+    return (
+        options.precision == AUTO_PRECISION
+        and model.precision == FP32
+        and found.capability >= TF32_CAPABILITY
+        and not nvidia.tf32_is_off()
+    )
 
 
 def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:

@@ -22,7 +22,7 @@ from ..temporary import scratch_folder
 from . import nvidia, nvidia_loading
 from .compiled_models import has_entries
 from .onnxruntime_cuda import PROVIDER as CUDA_PROVIDER
-from .onnxruntime_cuda import cuda_version, gpu_index, provider_options, require_cuda
+from .onnxruntime_cuda import TF32, auto_is_tf32, cuda_version, gpu_index, provider_options, require_cuda
 from .onnxruntime_library import session_options
 from .onnxruntime_session import Session, open_session
 from .options import EngineOptions
@@ -40,8 +40,11 @@ TIMING_FOLDER = "timing"
 FETCHED = "PyPI has an installer only, which fetches the libraries from NVIDIA's own package index"
 logger = logging.getLogger(__name__)
 
-# Every flag is written, those that are off as well: nothing is left to ONNX Runtime's own defaults.
-PRECISION_FLAGS: Mapping[str, str] = {FP16: "trt_fp16_enable", BF16: "trt_bf16_enable", INT8: "trt_int8_enable"}
+# All flags are written, those that are off as well: nothing is left to ONNX Runtime's own defaults. Without a flag the
+# provider builds a strongly typed network, in which the file decides: fp16 tensors and QDQ are computed as they are
+# written. (TensorRT 11 knows no other networks.) bf16 has no file, so it stays a flag.
+PRECISION_FLAGS: Mapping[str, str] = {BF16: "trt_bf16_enable"}
+FLAGS_OFF = ("trt_fp16_enable", "trt_int8_enable")
 
 
 class TensorRTEngine(KeptEngine):
@@ -49,13 +52,14 @@ class TensorRTEngine(KeptEngine):
 
     That is `options.largest_batch`, or more where only one that was built before will do (see `place_of`).
 
-    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). `auto` is fp16.
+    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). fp16 and int8 are those of
+    the artifact's files; `auto` is fp16 where there is such a file, else fp32 with TF32 where the GPU has it.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
         FP32: (FP32,),
         AUTO_PRECISION: (FP16, FP32),
-        FP16: (FP16, FP32),
+        FP16: (FP16,),
         BF16: (FP32,),
         INT8: (INT8,),
     }
@@ -70,12 +74,12 @@ class TensorRTEngine(KeptEngine):
         """
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
-        precision = FP16 if options.precision == AUTO_PRECISION else options.precision
-        with nvidia.without_tf32(ENGINE, lasting=options.build) if precision == FP32 else contextlib.nullcontext():
-            builder = Builder.on_gpu(index, model, options, precision)
+        exact = options.precision == FP32
+        with nvidia.without_tf32(ENGINE, lasting=options.build) if exact else contextlib.nullcontext():
+            builder = Builder.on_gpu(index, model, options)
             session, built = builder.place.session(options, builder.build, builder.start)
         info = session.info(
-            device=builder.gpu.device, precision=precision, version=builder.version, selection=selection
+            device=builder.gpu.device, precision=builder.precision, version=builder.version, selection=selection
         )
         return cls(session, info, max_batch=builder.place.largest, built=built)
 
@@ -105,13 +109,18 @@ class Builder:
     timing: Path
 
     @classmethod
-    def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions, precision: str) -> Self:
+    def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions) -> Self:
         """Load the libraries and find the GPU and the place in the cache. Raises as TensorRTEngine.open does."""
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)
         cuda = cuda_version(module)[0]
         nvidia.check_driver(found, cuda)
+        precision = model.precision
+        if options.precision == BF16:
+            precision = BF16
+        elif auto_is_tf32(model, options, found):
+            precision = TF32
         if precision == BF16 and found.capability < BF16_CAPABILITY:
             raise EngineUnavailableError(f"{found.device} has no bf16: it needs compute capability 8.0 or higher")
         place = place_of(
@@ -144,6 +153,7 @@ class Builder:
         """A session on the TensorRT engine in `folder`; TensorRT builds what it does not find there."""
         largest = self.place.largest
         settings: dict[str, Value] = {"device_id": self.gpu.index}
+        settings |= dict.fromkeys(FLAGS_OFF, False)
         settings |= {flag: self.precision == name for name, flag in PRECISION_FLAGS.items()}
         settings |= kept_profile(folder, ENGINE, "trt_profile", self.module, self.model, largest)
         if folder is not None:

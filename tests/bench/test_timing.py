@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from timed import SteadyGate
 
 from onnxzoo.bench import timing
-from onnxzoo.bench.timing import Contender, Gate, Sample, Worker, interleave, summary
+from onnxzoo.bench.timing import Contender, Sample, Worker, interleave, summary
 from onnxzoo.errors import BenchmarkError
 
 PEER = """
@@ -25,23 +26,11 @@ serve(load, sys.argv[1])
 """
 
 
-class SteadyGate(Gate):
-    """A machine whose product takes these seconds, in turn."""
-
-    def __init__(self, *seconds: float) -> None:
-        self.left = list(seconds)
-        self.best = min(seconds)
-
-    def check(self) -> float:
-        return self.left.pop(0)
-
-
 def peer(name: str, code: str = PEER) -> Contender:
     return Contender(name, "numpy", [sys.executable, "-P", "-c", code])
 
 
 def test_contenders_run_in_turn_and_only_healthy_samples_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "SETTLE_S", 0.0)
     monkeypatch.setattr(timing, "WARM_MS", 1.0)
     contenders = [peer("a"), peer("b")]
     workers = [Worker(contender, tmp_path / f"{contender.graph}.npy", 2) for contender in contenders]
@@ -118,7 +107,6 @@ def test_rounds_end_when_every_contender_has_enough_healthy_samples(monkeypatch:
             self.counts.append(count)
             return [0.001] * count
 
-    monkeypatch.setattr(timing, "SETTLE_S", 0.0)
     contenders = [Contender("a", "", []), Contender("b", "", [])]
     workers = [Idle(), Idle()]
     # b has a bad moment in the first round, nobody in the second and third.

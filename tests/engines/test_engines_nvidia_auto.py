@@ -56,7 +56,7 @@ def test_auto_takes_the_smallest_plan_that_is_large_enough(ort, model_file, batc
 def test_a_larger_plan_of_another_driver_or_precision_or_with_a_strange_manifest_serves_nobody(
     ort, model_file, monkeypatch
 ):
-    create_engine("tensorrt", model_file, EngineOptions(batch_size=32, precision="fp16"))
+    create_engine("tensorrt", model_file, EngineOptions(batch_size=32, precision="bf16"))
     (built,) = create_engine("tensorrt", model_file, EngineOptions(batch_size=16)).warm()  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(nvidia, "gpu", lambda index: replace(L40S, driver="590.1"))

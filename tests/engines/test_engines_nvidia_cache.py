@@ -82,7 +82,7 @@ def test_a_plan_is_built_once_and_found_again(ort, model_file, caplog):
         "onnxruntime",
         "model",
         EngineOptions(batch_size=2),
-        EngineOptions(precision="fp16"),
+        EngineOptions(precision="bf16"),
     ],
 )
 def test_a_plan_never_serves_anything_that_it_was_not_built_for(ort, model_file, monkeypatch, change):

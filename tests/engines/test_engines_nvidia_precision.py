@@ -41,14 +41,14 @@ def test_fp32_on_cuda_has_no_tf32_and_auto_says_that_it_has(ort, model_file, mon
     assert create_engine("cuda", model_file, fast).info.precision == "fp32"
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", ["cuda", "tensorrt-rtx", "tensorrt"])
 def test_fp16_needs_an_fp16_file(ort, tiny, name):
     for precision in ("auto", "fp16"):
         engine = create_engine(name, files(tiny, "fp32", "fp16"), EngineOptions(precision=precision))
         assert engine.info.precision == "fp16"
     with pytest.raises(InputError, match=r"computes in fp16 from an ONNX file in fp16; the model has fp32, int8"):
         create_engine(name, files(tiny, "fp32", "int8"), EngineOptions(precision="fp16"))
-    for precision in ("bf16", "int8"):
+    for precision in ("bf16", "int8") if name != "tensorrt" else ():
         with pytest.raises(InputError, match=rf"'{name}' has no precision '{precision}' \(it has fp32, auto, fp16\)"):
             create_engine(name, files(tiny, "fp32", "int8"), EngineOptions(precision=precision))
 
@@ -57,13 +57,14 @@ def test_fp16_needs_an_fp16_file(ort, tiny, name):
     ("asked", "there", "flags", "stated"),
     [
         ("fp32", ["fp32"], set(), "fp32"),
-        ("auto", ["fp32"], {"trt_fp16_enable"}, "fp16"),
-        ("fp16", ["fp32", "fp16"], {"trt_fp16_enable"}, "fp16"),
+        ("auto", ["fp32"], set(), "tf32"),
+        ("auto", ["fp32", "fp16"], set(), "fp16"),
+        ("fp16", ["fp32", "fp16"], set(), "fp16"),
         ("bf16", ["fp32"], {"trt_bf16_enable"}, "bf16"),
-        ("int8", ["fp32", "int8"], {"trt_int8_enable"}, "int8"),
+        ("int8", ["fp32", "int8"], set(), "int8"),
     ],
 )
-def test_precisions_of_tensorrt(ort, tiny, asked, there, flags, stated):
+def test_precisions_of_tensorrt_come_from_the_file_and_bf16_from_a_flag(ort, tiny, asked, there, flags, stated):
     engine = create_engine("tensorrt", files(tiny, *there), EngineOptions(precision=asked))
     assert engine.info.precision == stated
     settings = ort.sessions[-1].wanted[TENSORRT]

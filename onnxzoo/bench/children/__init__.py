@@ -1,5 +1,5 @@
 """What runs in the processes that are timed: the protocol (`serve`), what a start reports (`conformance`), and models.
 
 The Python that runs these modules may be one that has no onnxzoo: they import only each other, the standard library,
-numpy, and the library that they are about.
+numpy, Pillow, and the library that they are about.
 """

@@ -1,0 +1,134 @@
+"""`onnxzoo bench`: how fast models are here, beside their accuracy and the machine's limit."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ImageError
+from ..precisions import FP32, REQUESTS
+from .bench_text import group_lines
+from .completion import engine_names, model_names
+from .engine_options import max_pixels_option, trust_option
+from .output import print_json, report, say
+from .parameters import FOLDER, OUTPUT_FILE, Whole
+from .progress import progress, quiet_option
+
+if TYPE_CHECKING:
+    from ..bench.plan import Plan, Settings
+    from ..bench.result import Group
+
+
+@click.command("bench", short_help="Measure speed, beside accuracy and the machine's limit.")
+@click.argument("models", metavar="NAME|DIR...", nargs=-1, required=True, shell_complete=model_names)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    shell_complete=engine_names,
+    help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU for a device. By default every one that works here.",
+)
+@click.option(
+    "--precision", "precisions", multiple=True, help=f"{', '.join(REQUESTS)}.  [default: {FP32}]", metavar="P"
+)
+@click.option("--batch-size", "batch_sizes", multiple=True, type=Whole(1), help="Images per batch.  [default: 1]")
+@click.option("--threads", type=Whole(1), help="CPU threads of every contender; by default the cores allowed.")
+@click.option("--images", type=FOLDER, help="Measure from the image files of this folder to the classes.")
+@click.option("--samples", type=Whole(1), help="Samples from healthy moments that are wanted.  [default: 10]")
+@click.option("--plot", type=OUTPUT_FILE, metavar="FILE.png", help="Draw accuracy against speed; needs matplotlib.")
+@trust_option
+@max_pixels_option
+@quiet_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(
+    context: click.Context,
+    models: tuple[str, ...],
+    engines: tuple[str, ...],
+    precisions: tuple[str, ...],
+    batch_sizes: tuple[int, ...],
+    threads: int | None,
+    images: Path | None,
+    samples: int | None,
+    plot: Path | None,
+    trust: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Measure how fast models run here: latency, images per second, time to load, memory.
+
+    Without --images the time is that of the model alone, from a batch that is ready in memory to its logits. Every
+    contender runs in a process of its own, in turn with the others, and only moments in which the machine is healthy
+    count, if there are any. Beside the speed stand the accuracy that the artifact records, the signal-to-noise ratio of
+    the logits to the reference's, and the share of what a matrix product of the same precision reaches on this machine.
+    """
+    from ..bench.plan import SAMPLES, Settings, plan
+    from ..bench.plot import require_plot
+    from ..bench.run import measure
+    from ..engines import ENGINES
+
+    if plot is not None:
+        require_plot(plot)
+    settings = Settings(engines, precisions or (FP32,), batch_sizes or (1,), threads, (), samples or SAMPLES, trust)
+    unreadable: list[ImageError] = []
+    groups: list[Group] = []
+    with progress("preparing", "steps", quiet=quiet) as line:
+        planned = plan(models, settings)
+        if images is not None:
+            settings = _with_images(settings, planned, images, unreadable)
+        for what, why in planned.skipped.items():
+            if what not in ENGINES:  # that a machine has no GPU need not be said every time
+                say(f"onnxzoo: {what} is left out: {why}", err=True)
+        try:
+            with contextlib.closing(measure(planned, settings, log=line.begin)) as measured:
+                for group in measured:
+                    groups.append(group)
+                    if not as_json:
+                        say(*group_lines(group), "")
+        except BaseException:
+            if as_json and groups:
+                _print_document(groups, planned, settings, complete=False)
+            elif groups:
+                say("onnxzoo: stopped; what is above was measured", err=True)
+            raise
+    if as_json:
+        _print_document(groups, planned, settings, complete=True)
+    if plot is not None:
+        from ..bench.plot import write_plot
+        from ..cpu import cpu
+
+        write_plot(groups, cpu().name, plot)
+    if unreadable or any(row.error for group in groups for row in group.rows):
+        context.exit(1)
+
+
+def _with_images(settings: Settings, planned: Plan, folder: Path, unreadable: list[ImageError]) -> Settings:
+    """The settings with the images of the folder; those that cannot be read are reported and left out."""
+    import dataclasses
+
+    from ..bench.plan import readable_images
+    from ..data.walk import Skipped
+
+    skipped = Skipped()
+    paths = readable_images(folder, planned.subjects[0].artifact.preprocess, unreadable.append, skipped)
+    if skipped:
+        say(f"onnxzoo: {skipped}", err=True)
+    for error in unreadable:
+        report(str(error))
+    return dataclasses.replace(settings, images=paths)
+
+
+def _print_document(groups: list[Group], planned: Plan, settings: Settings, *, complete: bool) -> None:
+    from ..bench.result import as_document
+    from ..validators.environment import environment
+
+    said: dict[str, Any] = {
+        "threads": settings.cpu_threads,
+        "samples": settings.samples,
+        "from": "image files" if settings.images else "a batch in memory",
+        "images": len(settings.images),
+    }
+    print_json(as_document(groups, machine=environment(), settings=said, skipped=planned.skipped, complete=complete))
