@@ -54,8 +54,8 @@ def relative_error(
     """The error of a layer's values for `count` images relative to another run's, and a description if it is infinite.
 
     The error is that of the worst image: rms of the difference divided by the rms of the expected values. It is
-    infinite for NaN, infinity or another number of values. Values may have the layout [N, tokens, width], windows, or a map
-    [N, width, ...], independently for each run; tokens may be in any of `orders`.
+    infinite for NaN, infinity or another number of values. Values may have the layout [N, tokens, width], windows, or a
+    map [N, width, ...], independently for each run; tokens may be in any of `orders`.
     """
     wanted, found = _tokens(expected, count, width), _tokens(actual, count, width)
     if not wanted or not found or wanted[0].shape != found[0].shape:

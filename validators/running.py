@@ -34,7 +34,7 @@ def open_engine(
 
 
 def run_batches(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]:
-    """The outputs for images [K, 3, S, S], run in batches of exactly this size; the first images fill up the last batch.
+    """The outputs for images [K, 3, S, S], run in batches of exactly this size; the first images fill up the last.
 
     Raises EngineError, InputError as `engine.run` does.
     """

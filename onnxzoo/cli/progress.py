@@ -36,40 +36,43 @@ def quiet_option(command: Command) -> Command:
 class Line:
     """The progress line: the current task, its time, and how much of it is done."""
 
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: Any = None) -> None:
+        """`bar`: tqdm's; if it is None, nothing is shown."""
         self._bar = bar
 
     def begin(self, title: str, total: int | None = None) -> None:
         """Show a new task; with `total`, `advance` counts up to it."""
-        self._bar.reset()
-        self._bar.total = total
-        self._bar.set_description_str(escaped(title))
+        if self._bar is not None:
+            self._bar.reset()
+            self._bar.total = total
+            self._bar.set_description_str(escaped(title))
 
     def advance(self, done: int, total: int | None = None) -> None:
         """Show the count, out of `total`, or of an unknown total if it is None."""
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
 
 
 @contextlib.contextmanager
 def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Line]:
     """Show `title` and the elapsed time while the block runs; `unit`: the counted things, in the plural."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield Line()
+        return
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    off = quiet or sys.stderr is None or not sys.stderr.isatty()
     ended = threading.Event()
-    with tqdm(desc=escaped(title), unit=f" {unit}", disable=off, file=sys.stderr, leave=False) as bar:
+    with tqdm(desc=escaped(title), unit=f" {unit}", file=sys.stderr, leave=False) as bar:
 
         def tick() -> None:
             while not ended.wait(TICK_S):
                 bar.refresh()
 
         ticking = threading.Thread(target=tick, name="onnxzoo-progress", daemon=True)
-        if not off:
-            ticking.start()
+        ticking.start()
         try:
             yield Line(bar)
         finally:
             ended.set()
-            if not off:
-                ticking.join()
+            ticking.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,10 +41,12 @@ class Device:
     @classmethod
     def find(cls, core: Any, name: str) -> Self:
         """The device of this name in any case. Raises EngineUnavailableError when it is not here."""
+        if name.upper() == CPU:
+            # Listing all devices loads every plug-in, which ask the drivers of GPUs and NPUs: only where it is missing.
+            with contextlib.suppress(RuntimeError):
+                return cls(core, CPU, _capabilities(core, CPU))
         found = _checked_device(core, name)
-        if _base(found) in COMBINING:
-            return cls(core, found, ())
-        return cls(core, found, tuple(str(c) for c in core.get_property(found, "OPTIMIZATION_CAPABILITIES")))
+        return cls(core, found, () if _base(found) in COMBINING else _capabilities(core, found))
 
     @property
     def full_name(self) -> str:
@@ -112,6 +115,10 @@ class Device:
 def _base(name: str) -> str:
     """CPU of CPU, GPU of GPU.1, AUTO of AUTO:GPU,CPU."""
     return name.partition(":")[0].partition(".")[0]
+
+
+def _capabilities(core: Any, device: str) -> tuple[str, ...]:
+    return tuple(str(capability) for capability in core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
 
 
 def _checked_device(core: Any, device: str) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from onnxzoo.cli.progress import progress
+
 pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 termios = pytest.importorskip("termios", reason="needs pseudo-terminals")
 
@@ -82,3 +84,17 @@ def test_results_on_the_same_terminal_stay_whole(tiny, image, options):
         assert line in screen
     if options:
         assert len(json.loads(printed)["results"]) == 2
+
+
+def test_quiet_needs_no_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with progress("reading", "images", quiet=True) as line:
+        line.begin("predicting", 3)
+        line.advance(1, 2)
+    with pytest.raises(ImportError), progress_on_a_terminal(monkeypatch):
+        pass
+
+
+def progress_on_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    return progress("reading", "images", quiet=False)

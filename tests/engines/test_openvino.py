@@ -19,6 +19,7 @@ pytest.importorskip("openvino")
 from openvino_engine import NANO, engine_for, images
 
 from onnxzoo.engines import create_engine
+from onnxzoo.engines.openvino_device import Device
 from onnxzoo.engines.options import EngineOptions
 from onnxzoo.engines.protocol import ModelFile
 from onnxzoo.errors import EngineError, EngineUnavailableError, InputError
@@ -198,6 +199,34 @@ def test_a_device_that_is_not_there_lists_those_that_are(model_file, device):
         pytest.skip("this machine has one")
     with pytest.raises(EngineUnavailableError, match=f"openvino finds no device .* here; it has {', '.join(here)}"):
         create_engine(f"openvino:{device}", model_file)
+
+
+class Plugins:
+    """Of OpenVINO's core what finding a device needs. `devices`: with capabilities. `listed`: whether they may be."""
+
+    def __init__(self, devices: dict[str, list[str]], *, listed: bool) -> None:
+        self._devices, self._listed = devices, listed
+
+    @property
+    def available_devices(self) -> list[str]:
+        assert self._listed
+        return list(self._devices)
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        if device not in self._devices:
+            raise RuntimeError(f"{device} is not registered")
+        assert name == "OPTIMIZATION_CAPABILITIES"
+        return self._devices[device]
+
+
+def test_the_cpu_is_found_without_asking_the_plugins_of_other_devices():
+    found = Device.find(Plugins({"CPU": ["FP32", "INT8"]}, listed=False), "cpu")
+    assert (found.name, found.capabilities) == ("CPU", ("FP32", "INT8"))
+
+
+def test_a_cpu_plugin_that_is_missing_is_an_error_that_lists_the_devices():
+    with pytest.raises(EngineUnavailableError, match="openvino finds no device CPU here; it has GPU"):
+        Device.find(Plugins({"GPU": ["FP16"]}, listed=True), "CPU")
 
 
 @pytest.mark.parametrize("device", ["CPU", "cpu", "AUTO", "AUTO:CPU", "HETERO:CPU", "MULTI:CPU"])
