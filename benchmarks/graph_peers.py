@@ -56,7 +56,7 @@ def build(
     command([sys.executable, "-P", "-m", "onnxzoo", *export], environment)
     baseline = folder / "paddle2onnx.onnx"
     files = [f"{program}.json", f"{program}.pdiparams"]
-    command([sys.executable, PEERS / "paddle2onnx_defaults.py", *files, baseline], environment)
+    command([sys.executable, "-P", "-m", "onnxzoo.bench.children.paddle2onnx_defaults", *files, baseline], environment)
     graphs, skipped = {OURS: artifact / "onnx" / "model.onnx", BASELINE: baseline}, {}
     if torch_python is not None:
         exported = folder / "torch.onnx"

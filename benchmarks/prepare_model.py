@@ -15,12 +15,11 @@ import sys
 from pathlib import Path
 
 import paddle
-from paddle.static import InputSpec
 
-from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.cpu import engine_threads
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
+from onnxzoo.reference.paddle.saving import save_program
 from onnxzoo.registry import find, labels
 from onnxzoo.weights.seeded import seeded_state
 
@@ -42,10 +41,10 @@ def main(name: str, out: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
     model = build_model(spec)
-    load_state(model, seeded_state(parameter_shapes(model), SEED))
+    state = seeded_state(parameter_shapes(model), SEED)
+    load_state(model, state)
     paddle.save(model.state_dict(), str(folder / "weights.pdparams"))
-    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
-    paddle.jit.save(model, str(folder / "paddle" / "inference"), input_spec=[image])
+    save_program(spec, state, folder / "paddle" / "inference")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,15 @@ MODULE = f"{__package__}.engine_child"
 
 @dataclass(slots=True)
 class Candidate:
-    """A contender with what is known of it before it runs: its `row`, and where its process writes its `report`."""
+    """A contender with what is known of it before it runs: its `row`, and where its process writes its `report`.
+
+    `peer`: whether it runs anything else than the artifact's own file.
+    """
 
     contender: Contender
     row: Row
     report: Path
+    peer: bool = False
     worker: Worker | None = field(default=None, repr=False)
 
     def start(self, out: Path, threads: int) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def graph_in_engine(
         preprocess=dataclasses.asdict(subject.artifact.preprocess),
     )
     row = Row(subject.artifact.name, peer, engine, "", "", FP32, batch_size)
-    return Candidate(_own(f"{peer} on {engine}", job), row, report)
+    return Candidate(_own(f"{peer} on {engine}", job), row, report, peer=True)
 
 
 def products(rows: list[Row], folder: Folder) -> list[Candidate]:

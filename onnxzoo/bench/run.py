@@ -86,6 +86,8 @@ def _started(
     """Those that could be started, one after the other; the rows of the others say why not."""
     running = []
     for number, candidate in enumerate(candidates):
+        if candidate.row.error:  # it could not even be made
+            continue
         log(f"  loading {candidate.contender.name}")
         try:
             candidate.start(folder.path / f"{number}.npy", threads)
@@ -149,7 +151,7 @@ def _row(candidate: Candidate, subject: Subject, gate: Gate, limits: Sequence[Li
         return candidate.row
     samples = candidate.contender.samples
     speed = speed_of(samples, healthy_samples(candidate.contender, gate), candidate.row.batch_size)
-    accuracy = _accuracy(subject.artifact, candidate.row) if candidate.row.contender == candidate.row.engine else None
+    accuracy = None if candidate.peer else _accuracy(subject.artifact, candidate.row)
     row = dataclasses.replace(candidate.row, speed=speed, accuracy=accuracy)
     return against_limit(row, subject.gmacs, limits)
 

@@ -10,21 +10,14 @@ from typing import Any
 import pytest
 from timed import SteadyGate, busy
 
-from onnxzoo.bench import products, run, timing
+from onnxzoo.bench import run
 from onnxzoo.bench.plan import Settings, plan
 from onnxzoo.bench.result import Group
 from onnxzoo.bench.timing import Gate, Worker
 from onnxzoo.errors import BenchmarkError, EngineUnavailableError
 
+pytestmark = pytest.mark.usefixtures("short_samples")
 SHIPPED = "pvt_v2_nano_fashion"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short samples, and a small matrix product."""
-    monkeypatch.setattr(timing, "WARM_MS", 1.0)
-    monkeypatch.setattr(run, "SAMPLE_S", 0.002)
-    monkeypatch.setattr(products, "SIDE", 32)
 
 
 @pytest.fixture
