@@ -55,7 +55,9 @@ def paddle(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], 
 
 def artifact(engine: str, folder: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Outputs of the artifact's ONNX file in an engine, image by image."""
-    from onnxzoo.validators.running import open_engine, run_batches
+    from onnxzoo.validators.running import open_engine
+
+    from onnxzoo.engines.running import run_batches
 
     return run_batches(open_engine(engine, read_artifact(folder).model_file()), images, 1), {}
 

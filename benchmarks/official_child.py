@@ -47,8 +47,9 @@ def first(given: argparse.Namespace) -> dict[str, object]:
 
 def embeddings(engine: str, name: str, batch: np.ndarray) -> np.ndarray:
     """The second output for preprocessed images, which a `Model` gives for photos only."""
-    from onnxzoo.validators.running import open_engine, run_batches
+    from onnxzoo.validators.running import open_engine
 
+    from onnxzoo.engines.running import run_batches
     from onnxzoo.source import resolve
 
     return run_batches(open_engine(engine, resolve(name).artifact.model_file()), batch, 1)["embedding"]

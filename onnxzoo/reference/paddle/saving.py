@@ -1,4 +1,4 @@
-"""Checkpoints and static programs as Paddle itself writes them: for tests and benchmarks."""
+"""Writes checkpoints and static programs by Paddle itself, for tests and benchmarks."""
 
 from __future__ import annotations
 
