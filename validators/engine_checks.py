@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..comparison.compare import Comparison, compare, failed
+from ..comparison.tolerances import Tolerance, tolerance_of
 from ..engines import AUTO
 from ..engines.protocol import CachedEngine, Engine
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
 from ..precisions import FP32
 from ..results import Array, EngineInfo
-from .compare import Comparison, compare, failed
 from .inputs import Inputs
 from .references import Reference
 from .running import open_engine, outputs_at
-from .tolerances import Tolerance, tolerance_of
 
 ORDER, LOADING, PARAMETERS = "order", "loading", "parameters"
 """The subjects of checks that do not compare with a reference's outputs (see `Check`)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..comparison.tolerances import tolerance_of
 from ..engines import AUTO, engine_class
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, shipped_models
@@ -16,7 +17,6 @@ from ..source import resolve
 from ..strict_json import plain
 from .engine_checks import Check
 from .result import PreprocessResult
-from .tolerances import tolerance_of
 from .validate import Validation
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from .. import image
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import read_vectors
 from ..errors import ImageError
 from ..registry import Preprocess, models
 from ..results import Array
-from .vectors import read_vectors
 
 TOLERANCE = 1e-5
 """The error of float32 arithmetic on 256 levels is at most 1e-6. One level is 0.017 in the normalised image."""

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
 from ..artifact.writing import add_records
+from ..comparison.tolerances import tolerance_of
 from ..errors import ArtifactError, InputError, ValidationError
 from ..hub import require_own
 from ..precisions import FP32
 from .engine_checks import Check
 from .references import CONFORMANCE, LIVE
-from .tolerances import tolerance_of
 from .validate import Validation
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import Vectors
+from ..engines.running import run_batches
 from ..errors import InputError
 from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
 from .probe_points import LayerSource
-from .running import open_engine, run_batches
-from .vectors import Vectors
+from .running import open_engine
 
 if TYPE_CHECKING:
     from ..reference.exact.engine import ExactEngine

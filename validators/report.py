@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..comparison.figures import HISTOGRAM_EDGES, Figures
 from ..errors import InputError
 from ..files import atomic_write
 from ..registry import Preprocess
@@ -23,7 +24,6 @@ from ..text import escaped
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
-from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
 from .result import Compared, ValidationResult
 

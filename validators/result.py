@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..artifact.folder import Artifact, ValidationRecord
+from ..comparison.figures import HISTOGRAM_EDGES
+from ..comparison.tolerances import Tolerance
 from ..strict_json import plain
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
-from .figures import HISTOGRAM_EDGES
 from .inputs import Inputs
 from .preprocess import PreprocessCheck
-from .tolerances import Tolerance
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from ..artifact.folder import INPUT_NAME
+from ..comparison.compare import Comparison, failed
 from ..engines import EngineOptions, create_engine
 from ..engines.protocol import Engine, ModelFile
+from ..engines.running import run_batches
 from ..errors import EngineError, InputError
 from ..precisions import FP32
 from ..results import Array
-from .compare import Comparison, failed
 
 
 def open_engine(
@@ -31,17 +29,6 @@ def open_engine(
     """
     options = EngineOptions(precision, batch_size=batch_size, cache=cache, build=build)
     return create_engine(name, ModelFile(model_file, precision=precision), options)
-
-
-def run_batches(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]:
-    """The outputs for images [K, 3, S, S], run in batches of exactly this size; the first images fill up the last.
-
-    Raises EngineError, InputError as `engine.run` does.
-    """
-    count = len(images)
-    rows = np.resize(np.arange(count), -(-count // batch_size) * batch_size)
-    parts = [engine.run({INPUT_NAME: images[rows[i : i + batch_size]]}) for i in range(0, len(rows), batch_size)]
-    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
 def outputs_at(engine: Engine, images: Array, batch_size: int, rejected: str = "") -> dict[str, Array] | Comparison:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import read_vectors
+from ..comparison.compare import failed
+from ..comparison.tolerances import Tolerance, coarser, tolerance_of
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
@@ -13,7 +16,6 @@ from ..official import weights_of
 from ..precisions import FP32
 from ..results import EngineInfo
 from .bisect import Bisection
-from .compare import failed
 from .engine_checks import PARAMETERS, Check, Target, check_engine
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
 from .low_precision import check_low_precision
@@ -21,8 +23,6 @@ from .parameters import ParameterCheck, check_parameters
 from .preprocess import PreprocessCheck
 from .references import AGAINST, CONFORMANCE, LiveModel, OtherArtifact, Recorded, Reference, live_by_default
 from .result import Compared, PreprocessResult, ValidationResult
-from .tolerances import Tolerance, coarser, tolerance_of
-from .vectors import read_vectors
 
 BATCH_SIZES = (1, 2, 3)
 """One, two and an odd size, so that a batch size fixed in the graph is detected."""

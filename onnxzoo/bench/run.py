@@ -9,10 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from ..artifact.folder import Artifact
+from ..comparison.figures import snr_db
 from ..engines.auto_precision import on_cpu
 from ..errors import BenchmarkError, EngineUnavailableError
 from ..temporary import scratch_folder
-from ..validators.figures import snr_db
 from .contenders import Candidate, Folder, models_in_engines, products
 from .plan import Plan, Settings, Subject
 from .products import FLOP

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def command() -> None:
     """List, verify or remove what is kept on this machine.
 
-    These are the exports, checkpoints and compiled models in the folder ONNXZOO_CACHE, the models of onnxzoo in
-    huggingface_hub's cache (HF_HOME), and files left by killed processes. Models of other tools in that cache and
-    files that a running process is writing are not touched.
+    These are the exports, checkpoints, compiled models and verdicts on engines in the folder ONNXZOO_CACHE, the models
+    of onnxzoo in huggingface_hub's cache (HF_HOME), and files left by killed processes. Models of other tools in that
+    cache and files that a running process is writing are not touched.
     """
     require_endpoint()
     if (fault := cache_fault()) is not None:
@@ -85,8 +85,9 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
     """Remove what NAME selects: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint by its file name.
 
-    A model's compiled forms are removed with it. 'engines/NAME' selects only these, 'engines' everything that was
-    compiled, 'leftovers' the files left by killed processes.
+    A model's compiled forms and the verdicts on the engines that ran it are removed with it. 'engines/NAME' and
+    'verdicts/NAME' select only these, 'engines' and 'verdicts' those of all models, 'leftovers' the files left by
+    killed processes.
     """
     from ..hub.inventory import chosen, entries, remove
 

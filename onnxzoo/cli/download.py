@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .. import hub, registry
-from ..artifact.folder import CONFIG_FILE, MODEL_FILES
+from ..artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.lookup import Place
 from ..precisions import FP32
@@ -24,7 +24,8 @@ class Result:
     """The result of one download; true if it succeeded.
 
     `source`: the model's origin: shipped, exported, folder, or USER/NAME on the Hub, with its `commit`.
-    `bytes`: size of config.json and the ONNX file; `missing`: the part of it to be downloaded (with --dry-run).
+    `bytes`: size of config.json, the ONNX file and the conformance vectors; `missing`: the part of it to be downloaded
+    (with --dry-run).
     `error`: one line, with its exit code.
     """
 
@@ -105,7 +106,7 @@ def _located(name: str, revision: str | None) -> Place | Result:
 
 def _downloaded(name: str, place: Place, precision: str) -> Result:
     try:
-        return _here(name, source_at(place, precision=precision), precision)
+        return _here(name, source_at(place, precision=precision, files=[CONFORMANCE_FILE]), precision)
     except OnnxzooError as error:
         return Result(name, error=str(error), exit_code=error.exit_code)
 
@@ -122,7 +123,8 @@ def _assembled(name: str, entry: ModelEntry, weights: str) -> Result:
 
 def _here(name: str, source: Source, precision: str) -> Result:
     model, folder = source.open(precision), source.artifact.folder
-    size = (folder / CONFIG_FILE).stat().st_size + model.path.stat().st_size
+    used = [folder / CONFIG_FILE, model.path, folder / CONFORMANCE_FILE]
+    size = sum(path.stat().st_size for path in used if path.is_file())
     return Result(name, source.origin, source.commit, str(folder), size)
 
 

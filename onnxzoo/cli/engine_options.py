@@ -49,6 +49,15 @@ _TRUST = click.option(
     "graph may use unlimited time and memory.",
 )
 
+_VERIFY = click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Use the engine although it was not seen to give the model's recorded outputs on this machine.",
+)
+
 
 def trust_option(command: Command) -> Command:
     """Add --trust to a command, as the parameter `trust`."""
@@ -56,8 +65,8 @@ def trust_option(command: Command) -> Command:
 
 
 def engine_options(command: Command) -> Command:
-    """Add --engine, --precision, --threads, --strict and --trust to a command, as parameters with these names."""
-    for option in (_TRUST, _STRICT, _THREADS, _PRECISION, _ENGINE):
+    """Add --engine, --precision, --threads, --strict, --trust and --no-verify (the parameter `verify`) to a command."""
+    for option in (_VERIFY, _TRUST, _STRICT, _THREADS, _PRECISION, _ENGINE):
         command = option(command)
     return command
 

@@ -65,6 +65,7 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     weights: Path | None,
     batch_size: int | None,
     classes: str | None,
@@ -101,6 +102,7 @@ def command(
         hint="latency" if batch_size == 1 else "throughput",
         strict=strict,
         trust=trust,
+        verify=verify,
     ) as (loaded, line):
         if record is not None:
             require_own(loaded.artifact.folder)

@@ -49,6 +49,7 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
@@ -86,6 +87,7 @@ def command(
         hint=hint,
         strict=strict,
         trust=trust,
+        verify=verify,
     ) as (loaded, line):
         line.begin("predicting")
         writer = JsonWriter(loaded) if as_json else TextWriter()

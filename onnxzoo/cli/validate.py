@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact.folder import Artifact
+from ..comparison.tolerances import TOLERANCES
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
 from ..precisions import FP32
 from ..source import resolve
-from ..validators.tolerances import TOLERANCES
 from .completion import engine_names, model_names
 from .engine_options import trust_option
 from .output import print_json

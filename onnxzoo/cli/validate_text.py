@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..comparison.tolerances import Tolerance
     from ..validators.bisect import Bisection
     from ..validators.engine_checks import Check
     from ..validators.many import ModelResult
     from ..validators.preprocess import PreprocessCheck
     from ..validators.result import ValidationResult
-    from ..validators.tolerances import Tolerance
 
 HEADER = (
     f"{'engine':<13}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"

@@ -42,6 +42,7 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     batch_sizes: str,
     hint: Hint | None,
     as_json: bool,
@@ -49,7 +50,8 @@ def command(
     """Compile a model in advance and keep the result in the cache folder for every later start.
 
     TensorRT takes minutes for this, OpenVINO on GPU and NPU seconds; with OpenVINO on the CPU it saves a part of the
-    time to the first prediction. ONNX Runtime and CUDA have nothing to cache, and the command says so.
+    time to the first prediction. ONNX Runtime and CUDA have nothing to cache, and the command says so. The engine's
+    results are verified as well, so that no later start has to do it.
     """
     sizes = _checked_sizes(batch_sizes)
 
@@ -57,7 +59,15 @@ def command(
 
     results = []
     for result in warm(
-        model, sizes, engine=engine, precision=precision, threads=threads, strict=strict, hint=hint, trust=trust
+        model,
+        sizes,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        strict=strict,
+        hint=hint,
+        trust=trust,
+        verify=verify,
     ):
         results.append(result)
         if result.kept and not as_json:
@@ -70,6 +80,7 @@ def command(
     what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
     outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
     say(f"{what}: {outcome}")
+    say(f"results: {info.verification}", err=True)
 
 
 def _line(one: Built) -> str:

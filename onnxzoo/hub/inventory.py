@@ -1,6 +1,6 @@
-"""The inventory of this machine: exports, checkpoints, compiled models, and models from the Hub.
+"""The inventory of this machine: exports, checkpoints, compiled models, verdicts, and models from the Hub.
 
-The first three are in onnxzoo's cache folder. Models from the Hub are in huggingface_hub's cache, which other tools
+The first four are in onnxzoo's cache folder. Models from the Hub are in huggingface_hub's cache, which other tools
 share; only artifacts of onnxzoo are considered there.
 """
 
@@ -27,6 +27,7 @@ from ..artifact.folder import (
 )
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from ..strict_json import parse_json
+from ..verdicts import FOLDER, verdict_fault, verdicts_dir
 from . import client
 from .lookup import cached_models, shipped_models
 from .names import of_known_model
@@ -36,7 +37,7 @@ from .snapshot import alone, lock_file
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
 """The files of an artifact that may be in the Hub's cache."""
 
-EXPORT, HUB, CHECKPOINT, ENGINES, LEFTOVER = "export", "hub", "checkpoint", "engines", "leftover"
+EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS, LEFTOVER = "export", "hub", "checkpoint", "engines", FOLDER, "leftover"
 LEFTOVERS = "leftovers"
 """The name for all entries of kind LEFTOVER together."""
 
@@ -46,11 +47,13 @@ COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """An entry of the cache: a model, a checkpoint, one engine's compiled model, or files left by a killed process.
+    """An entry of the cache: a model, a checkpoint, one engine's compiled model, the verdicts on the engines that ran a
+    model, or files left by a killed process.
 
-    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the
-    branches and tags that last pointed to it. `engine`: the engine that compiled the model; `name` is then the model's
-    name, or the first 16 digits of its ONNX file's SHA-256 if no model on this machine has that file.
+    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS or LEFTOVER. `revision`: the commit of a model from the Hub;
+    `refs`: the branches and tags that last pointed to it. `engine`: the engine that compiled the model. For ENGINES and
+    VERDICTS, `name` is the model's name, or the first 16 digits of its ONNX file's SHA-256 if no model on this machine
+    has that file.
     """
 
     kind: str
@@ -64,14 +67,15 @@ class CacheEntry:
 
 def entries() -> list[CacheEntry]:
     """All entries, sorted by kind and name."""
-    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_leftovers()]
+    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_verdicts(), *_leftovers()]
 
 
 def chosen(names: Sequence[str]) -> list[CacheEntry]:
     """The entries selected by these names: a model's name, USER/NAME, USER/NAME@REVISION, a checkpoint's file name.
 
-    A model's name selects its exports, its copies from the Hub, and its compiled forms. `engines/NAME` selects only
-    the compiled forms, `engines` everything that was compiled, `leftovers` the files left by killed processes.
+    A model's name selects its exports, its copies from the Hub, its compiled forms, and the verdicts on the engines
+    that ran it. `engines/NAME` and `verdicts/NAME` select only these, `engines` and `verdicts` those of all models,
+    `leftovers` the files left by killed processes.
 
     Raises ModelNotFoundError for a name that selects nothing.
     """
@@ -90,6 +94,9 @@ def verify(entry: CacheEntry) -> list[str]:
         return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
+    if entry.kind == VERDICTS:
+        kept = sorted(entry.path.rglob("*.json")) if entry.path.is_dir() else [entry.path]
+        return [f"{path}: {fault}" for path in kept if (fault := verdict_fault(path))]
     problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
     try:
         artifact = read_artifact(entry.path)
@@ -197,25 +204,35 @@ def _checkpoints() -> Iterator[CacheEntry]:
 
 
 def _engines() -> Iterator[CacheEntry]:
-    root = files.cache_dir() / ENGINES
+    for entry in _by_model(ENGINES, files.cache_dir() / ENGINES, "*/*"):
+        own = entry.name != ENGINES
+        yield dataclasses.replace(entry, engine=entry.path.parent.name if own else None)
+
+
+def _verdicts() -> Iterator[CacheEntry]:
+    return _by_model(VERDICTS, verdicts_dir(), "*")
+
+
+def _by_model(kind: str, root: Path, pattern: str) -> Iterator[CacheEntry]:
+    """What is kept in folders that are named after a model's ONNX file, and files that are in their place."""
     if root.is_symlink():
         # The link may be removed, but not its target.
-        yield CacheEntry(ENGINES, ENGINES, root, _size(_files_in(root)))
+        yield CacheEntry(kind, kind, root, _size(_files_in(root)))
         return
     names: dict[str, str] | None = None
-    for path in sorted(root.glob("*/*")):
+    for path in sorted(root.glob(pattern)):
         if path.is_dir() and (found := _files_in(path)):
             names = _names_by_digest() if names is None else names
-            name = names.get(path.name, path.name)
-            yield CacheEntry(ENGINES, name, path, _size(found), engine=path.parent.name)
+            yield CacheEntry(kind, names.get(path.name, path.name), path, _size(found))
         elif path.is_file():
-            yield CacheEntry(ENGINES, ENGINES, path, path.stat().st_size)
+            yield CacheEntry(kind, kind, path, path.stat().st_size)
 
 
 def _leftovers() -> Iterator[CacheEntry]:
     """Files left by killed processes in the cache folder, and abandoned working folders."""
     engines = files.cache_dir() / ENGINES
-    places = [files.models_dir(), files.checkpoints_dir(), *sorted(engines.glob("*/*"))]
+    by_model = [*sorted(engines.glob("*/*")), *sorted(verdicts_dir().glob("*"))]
+    places = [files.models_dir(), files.checkpoints_dir(), *by_model]
     left = [path for place in places for path in temporary.abandoned(place)]
     for path in (*left, *temporary.abandoned_scratch()):
         yield CacheEntry(LEFTOVER, path.name, path, _size(_files_in(path)) if path.is_dir() else path.stat().st_size)
@@ -251,7 +268,7 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         known = plain
     if entry.kind == LEFTOVER and name == LEFTOVERS:
         return True
-    if entry.kind == ENGINES and name in (ENGINES, f"{ENGINES}/{entry.name}"):
+    if entry.kind in (ENGINES, VERDICTS) and name in (entry.kind, f"{entry.kind}/{entry.name}"):
         return True
     if entry.kind != HUB:
         return entry.name in (name, known) and not revision

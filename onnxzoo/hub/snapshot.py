@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..artifact.file import ArtifactFile
-from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
+from ..artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
 from . import client
@@ -102,7 +102,7 @@ def take(name: HubName, *, offline: bool | None, precision: str | None, files: S
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
-    """The commit and the files that `take` would download. Only config.json is downloaded, to a temporary folder.
+    """The commit and the files that `onnxzoo download` would bring. Only config.json is downloaded, temporarily.
 
     Raises as `take` does for a repo that is missing or cannot be reached, InputError if it lacks the precision.
     """
@@ -112,11 +112,12 @@ def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
         with tempfile.TemporaryDirectory() as folder:
             client.patiently(lambda: client.download_to(Path(folder), name.repo_id, CONFIG_FILE, config.commit))
             artifact = read_artifact(Path(folder))
-            model = artifact.required_model(precision)
+            artifact.required_model(precision)
             size = (Path(folder) / CONFIG_FILE).stat().st_size
+            files = needed(artifact, precision, [CONFORMANCE_FILE])
     return config.commit, [
         PlannedFile(path, size, client.cached_file(name.repo_id, path, config.commit) is not None)
-        for path, size in ((CONFIG_FILE, size), (model.path, model.bytes))
+        for path, size in ((CONFIG_FILE, size), *((one.path, one.bytes) for one in files))
     ]
 
 

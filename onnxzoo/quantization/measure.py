@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..artifact.folder import OUTPUT_NAMES, Artifact
+from ..artifact.vectors import Vectors, read_vectors
+from ..comparison.figures import snr_db
 from ..engines import create_engine
+from ..engines.running import run_batches
 from ..results import Array, EngineInfo
-from ..validators.figures import snr_db
-from ..validators.running import open_engine, run_batches
-from ..validators.vectors import Vectors, read_vectors
+from ..validators.running import open_engine
 from .search import Noise
 
 ENGINE = "onnxruntime"
@@ -78,6 +79,6 @@ class Bench:
 
 
 def ratio(expected: Array, actual: Array) -> float:
-    """The signal-to-noise ratio in dB (see `validators.figures.snr_db`); minus infinity for non-finite outputs."""
+    """The signal-to-noise ratio in dB (see `comparison.figures.snr_db`); minus infinity for non-finite outputs."""
     wanted, got = expected.astype(np.float64), actual.astype(np.float64)
     return snr_db(wanted, np.abs(got - wanted)) if np.isfinite(got).all() else float("-inf")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 from ..errors import ArtifactError
 from ..results import Array
 from . import npz
+from .folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 
 NAMES = "names"
 MAX_INPUTS = 64
@@ -28,14 +29,14 @@ class Vectors:
     outputs: dict[str, Array]
 
 
-def read_vectors(artifact: Artifact) -> Vectors:
-    """The verified conformance vectors of an artifact.
+def read_vectors(artifact: Artifact, path: Path | None = None) -> Vectors:
+    """The verified conformance vectors of an artifact. `path`: their file, if it has been verified already.
 
     The file is untrusted: the sizes in its headers are compared with those that config.json implies before
     anything is decompressed. Raises ArtifactError if the file is missing, altered, malformed, does not fit the
     model, has more than MAX_INPUTS inputs, or has values that are not finite.
     """
-    path = artifact.verified(CONFORMANCE_FILE)
+    path = artifact.verified(CONFORMANCE_FILE) if path is None else path
     size = artifact.image_size
     rows = {
         INPUT_NAME: (3, size, size),
