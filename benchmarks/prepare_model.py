@@ -1,10 +1,10 @@
-"""What a benchmark needs of one model, with seeded weights, so that nothing is downloaded.
+"""Makes the files that a benchmark needs of one model, with seeded weights, so that nothing is downloaded.
 
     python prepare_model.py NAME FOLDER
 
 writes `spec.json` (architecture, preprocessing, number of threads), `weights.pdparams`, and `paddle/inference.json`
 with `paddle/inference.pdiparams`, the static program that PaddleClas's export would give (logits only).
-Runs in a process of its own: a process that has loaded Paddle is too large to measure others from.
+It runs in its own process, as a process with Paddle loaded is too large to measure others from.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One image in PaddleClas's manner: Paddle Inference on the exported static program.
+"""Classifies one image as PaddleClas does, by Paddle Inference on the exported static program.
 
     python paddle_inference.py SPEC.json PROGRAM.json PROGRAM.pdiparams IMAGE
 
-prints the five best class ids as JSON on its last line. As many threads as the spec says.
+prints the five best class ids as JSON on its last line. The number of threads is given in the spec.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paddle Inference as a contender of a timing (see onnxzoo/bench/children/paddle_predictor.py).
+"""Runs Paddle Inference as a contender of a timing (see onnxzoo/bench/children/paddle_predictor.py).
 
 python paddle_serve.py FAMILY PROGRAM.json PROGRAM.pdiparams IMAGE.npy OUT.npy THREADS
 """
