@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifacts import copy_shipped
+from hub_server import LoopbackHub
 from timed import SteadyGate, busy
 
 from onnxzoo.bench import run
@@ -72,6 +74,20 @@ def test_a_model_without_recorded_outputs_has_a_speed_all_the_same(tiny: Path, p
     (row,) = group.rows
     assert row.speed is not None
     assert (row.snr_db, row.accuracy, row.gflops, row.limit_share) == (None, None, None, None)
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_measured_from_its_cache(
+    loopback: LoopbackHub, tmp_path: Path, processes: list[Any]
+) -> None:
+    loopback.store.add_repo("someone/fashion", copy_shipped(tmp_path / "fashion"))
+    settings = Settings(engines=("onnxruntime",), samples=1, threads=1)
+    planned = plan(["someone/fashion"], settings)
+    loopback.log.clear()
+    (group,) = run.measure(planned, settings, log=lambda text: None, gate=SteadyGate(0.02))
+    assert group.rows[0].speed is not None
+    assert group.rows[0].snr_db is not None
+    assert group.rows[0].snr_db > 100
+    assert list(loopback.log.all()) == []
 
 
 def test_time_from_image_files(tiny: Path, photos: Path, processes: list[Any]) -> None:
