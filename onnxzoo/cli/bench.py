@@ -107,15 +107,15 @@ def command(
         planned.skipped |= absent
         if images is not None:
             settings = _with_images(settings, planned, images, unreadable)
-        for what, why in planned.skipped.items():
-            if what not in ENGINES:  # that a machine has no GPU need not be said every time
-                say(f"onnxzoo: {what} is left out: {why}", err=True)
+        said = set(ENGINES)  # that a machine has no GPU need not be said every time
+        _say_skipped(planned, said)
         try:
             with contextlib.ExitStack() as stack:
                 others = stack.enter_context(peers_of(planned, usable, python, weights)) if usable else None
                 measured = measure(planned, settings, log=line.begin, peers=others)
                 for group in stack.enter_context(contextlib.closing(measured)):
                     groups.append(group)
+                    _say_skipped(planned, said)
                     if not as_json:
                         say(*group_lines(group), "")
         except BaseException:
@@ -133,6 +133,14 @@ def command(
         write_plot(groups, cpu().name, plot)
     if unreadable or any(row.error for group in groups for row in group.rows):
         context.exit(1)
+
+
+def _say_skipped(planned: Plan, said: set[str]) -> None:
+    """Name what is left out, once."""
+    for what, why in planned.skipped.items():
+        if what not in said:
+            said.add(what)
+            say(f"onnxzoo: {what} is left out: {why}", err=True)
 
 
 def _with_images(settings: Settings, planned: Plan, folder: Path, unreadable: list[ImageError]) -> Settings:

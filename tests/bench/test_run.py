@@ -100,6 +100,20 @@ def test_one_engine_that_cannot_be_used_does_not_stop_the_others(tiny: Path, pro
     assert good.speed is not None
 
 
+def test_an_engine_that_was_not_named_and_is_not_installed_is_left_out(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: list[Any]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "openvino.py").write_text("raise ImportError('libopenvino.so: not there')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    settings = Settings(samples=1, threads=1)
+    planned = plan([tiny], settings)
+    (group,) = run.measure(planned, settings, log=lambda text: None, gate=SteadyGate(0.02))
+    assert [row.contender for row in group.rows] == ["onnxruntime"]
+    assert "libopenvino.so: not there" in planned.skipped["openvino in fp32"]
+
+
 def test_no_engine_at_all_is_an_error(tiny: Path, processes: list[Any]) -> None:
     with pytest.raises(EngineUnavailableError, match=r"no engine can be used here: onnxruntime:NoSuch\w+ in fp32: "):
         measured(tiny, engines=("onnxruntime:NoSuchProvider",))
