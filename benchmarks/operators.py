@@ -1,8 +1,8 @@
 """Where the time goes: matrix products and the rest, per model and engine, fp32 (see benchmarks/README.md).
 
-    python benchmarks/operators.py [NAME ...] [--batch-size N] [--threads N] [--seconds S] [--out FOLDER]
+    python benchmarks/operators.py [NAME ...] [--batch-size N ...] [--threads N] [--seconds S] [--out FOLDER]
 
-Prints markdown, and writes it to operators.md, with every operation in operators.json. Progress goes to stderr.
+Prints markdown, and writes it to operators.md; operators.json names the slowest operations, too. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ KINDS = {
     "moves": ("Transpose", "Reshape", "Gather", "Split", "VariadicSplit", "Reorder", "ReorderInput", "ReorderOutput"),
     REST: (),
 }
-PRODUCTS = (LAYERS, ATTENTION, FUSED_ATTENTION)
+SLOWEST = 12
 
 
 def products(file: Path, batch: int) -> Iterator[tuple[str, str, int]]:
@@ -76,29 +77,33 @@ def kind_of(name: str, operator: str, within: str, known: dict[str, str]) -> str
     return found
 
 
-def profile(engine: str, file: Path, options: argparse.Namespace) -> list[list[Any]]:
+def profile(engine: str, file: Path, batch: int, options: argparse.Namespace) -> list[list[Any]]:
     """The operations of a file in an engine, in a process of its own."""
-    arguments = [engine, str(file), str(options.batch_size), str(options.threads), str(options.seconds)]
+    arguments = [engine, str(file), str(batch), str(options.threads), str(options.seconds)]
     child = HERE / "peers" / "operators_child.py"
     found: list[list[Any]] = json.loads(measure([sys.executable, str(child), *arguments]).output)
     return found
 
 
-def row(engine: str, file: Path, options: argparse.Namespace) -> dict[str, Any]:
+def row(engine: str, file: Path, batch: int, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one model in one engine."""
-    counted = list(products(file, options.batch_size))
+    counted = list(products(file, batch))
     known = {name: kind for name, kind, _ in counted}
-    operations = [[*one, kind_of(one[0], one[1], one[2], known)] for one in profile(engine, file, options)]
+    operations = [[*one, kind_of(one[0], one[1], one[2], known)] for one in profile(engine, file, batch, options)]
     times: Counter[str] = Counter()
     for *_, milliseconds, kind in operations:
         times[kind] += milliseconds
     return {
         "engine": engine,
+        "batch_size": batch,
         "sum_ms": sum(times.values()),
         "ms": dict(times.most_common()),
         "gflop": sum(count for _, _, count in counted) / 1e9,
         "layers_gflop": sum(count for _, kind, count in counted if kind == LAYERS) / 1e9,
-        "operations": operations,
+        "slowest": [
+            {"name": name, "kind": kind, "ms": milliseconds}
+            for name, _, _, milliseconds, kind in sorted(operations, key=lambda one: -one[3])[:SLOWEST]
+        ],
     }
 
 
@@ -106,7 +111,7 @@ def limit(engine: str, folder: Path, options: argparse.Namespace) -> float:
     """GFLOP/s of one square matrix product in this engine."""
     file = folder / "product.onnx"
     write_product(file, FP32)
-    return FLOP / max(one[3] for one in profile(engine, file, options)) / 1e6
+    return FLOP / max(one[3] for one in profile(engine, file, 1, options)) / 1e6
 
 
 def table(rows: Iterable[tuple[str, dict[str, Any]]], limits: Mapping[str, float]) -> str:
@@ -114,13 +119,13 @@ def table(rows: Iterable[tuple[str, dict[str, Any]]], limits: Mapping[str, float
     kinds = list(KINDS)
     lines = [
         f"| | | ms | share of the limit | layers, GFLOP/s | {' | '.join(kinds)} |",
-        "|---" * (5 + len(kinds)) + "|",
+        "|---" * (6 + len(kinds)) + "|",
     ]
     for model, one in rows:
         most = limits[one["engine"]]
         shares = (f"{100 * one['ms'][kind] / one['sum_ms']:.1f} %" if kind in one["ms"] else "" for kind in kinds)
         lines.append(
-            f"| {model} | {one['engine']} | {one['sum_ms']:.1f} "
+            f"| {model} | {one['engine']} | {one['batch_size']} | {one['sum_ms']:.1f} "
             f"| {100 * one['gflop'] / one['sum_ms'] * 1000 / most:.0f} % "
             f"| {one['layers_gflop'] / one['ms'][LAYERS] * 1000:.0f} of {most:.0f} | {' | '.join(shares)} |"
         )
@@ -131,7 +136,7 @@ def main() -> None:
     """Parse, profile, print, write."""
     parser = argparse.ArgumentParser(description="Where the time goes: matrix products and the rest.")
     parser.add_argument("models", nargs="*", metavar="NAME", help=f"default {', '.join(MODELS)}")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N")
+    parser.add_argument("--batch-size", type=int, action="append", metavar="N", help="repeatable; default 1")
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="default 1: the steadiest on a busy machine"
     )
@@ -144,20 +149,19 @@ def main() -> None:
         work = options.work or Path(scratch)
         for model in options.models or MODELS:
             artifact = work / model if (work / model).is_dir() else exported(model, work)
-            for engine in ENGINES:
-                log(f"{model} in {engine}")
+            for batch, engine in product(options.batch_size or [1], ENGINES):
+                log(f"{model} in {engine}, batch {batch}")
                 limits[engine] = max(limits[engine], limit(engine, Path(scratch), options))
-                rows.append((model, row(engine, artifact / MODEL_FILES[FP32], options)))
+                rows.append((model, row(engine, artifact / MODEL_FILES[FP32], batch, options)))
     found = machine(None)
     text = (
-        f"# Where the time goes\n\n`python benchmarks/operators.py`: fp32, batch {options.batch_size}, threads "
-        f"{options.threads}; sums over the fastest run of each operation, see README.md here.\n\n"
+        f"# Where the time goes\n\n`python benchmarks/operators.py`: fp32, threads {options.threads}; "
+        f" sums over the fastest run of each operation, see README.md here.\n\n"
         f"{', '.join(f'{key} {value}' for key, value in found.items())}\n\n{table(rows, limits)}\n"
     )
     print(text, end="")
     document = {
         "machine": found,
-        "batch_size": options.batch_size,
         "threads": options.threads,
         "limits_gflop_per_s": limits,
         "models": [{"model": model, **one} for model, one in rows],
