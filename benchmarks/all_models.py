@@ -1,11 +1,11 @@
-"""The table of all models: nodes, bytes, differences from Paddle, and what their export costs.
+"""The table of all models: nodes, bytes, differences from Paddle, and time and memory of their export.
 
     python benchmarks/all_models.py [NAME ...] [--again] [--out DIR]
 
 Exports every model with seeded weights, one at a time, and compares it with the reference on both engines. Writes
 DIR/all_models.json and DIR/all_models.md (default benchmarks/results) after every model and keeps finished rows, so
-that it can be stopped and started again; --again makes the named rows (or all) anew. Needs 24 GB of memory and 5 GB
-of disk for the largest model. Exit code 1 when a model failed or misses a limit.
+that it can be stopped and started again; --again repeats the named rows (or all). Needs 24 GB of memory and 5 GB of
+disk for the largest model. Exit code 1 if a model failed or exceeds a limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENGINES, BATCHES = ("onnxruntime", "openvino"), ("1", "2", "3")
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """Export and compare one model in `folder`; returns its row, with `error` where something failed."""
+    """Export and compare one model in `folder`; returns its row, with `error` if something failed."""
     weights, artifact = folder / "weights.pdparams", folder / "artifact"
     environment = {**os.environ, "ONNXZOO_CACHE": str(folder / "cache"), "GLOG_minloglevel": "2"}
     row: dict[str, Any] = {"params_m": find(name).params_m, "date": time.strftime("%Y-%m-%d"), "error": ""}
@@ -51,7 +51,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 
 def shortcomings(row: dict[str, Any]) -> list[str]:
-    """What a row misses of the project's limits; [] when it is as it should be."""
+    """The project's limits that a row exceeds; [] if there are none."""
     if row["error"]:
         return [row["error"]]
     found = [f"{name} {count}" for name, count in {**row["unwanted"], **row["foreign"]}.items()]
@@ -108,7 +108,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def save(document: dict[str, Any], folder: Path) -> None:
-    """Write both files, each whole or not at all."""
+    """Write both files atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("all_models.json", json.dumps(document, indent=1) + "\n"), ("all_models.md", page(document))):
         part = folder / f"{name}.part"
@@ -117,12 +117,12 @@ def save(document: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> int:
-    """Parse, measure what is missing, write."""
+    """Parse the arguments, measure the missing rows, write."""
     parser = argparse.ArgumentParser(description="Export every model and compare it with Paddle; writes a table.")
     parser.add_argument("models", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--again", action="store_true", help="make rows anew that are there already")
+    parser.add_argument("--again", action="store_true", help="repeat rows that already exist")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to make temporary folders, 5 GB")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for temporary folders, 5 GB")
     options = parser.parse_args()
     names = [find(name).name for name in options.models] or list(models())
     file = options.out / "all_models.json"

@@ -1,4 +1,4 @@
-"""The parts of all_models.py that need Paddle, each in a process of its own.
+"""The parts of all_models.py that need Paddle, each run in its own process.
 
 python all_models_steps.py weights NAME WEIGHTS.pdparams       write a seeded checkpoint
 python all_models_steps.py check NAME ARTIFACT WEIGHTS         facts and differences as JSON on the last line
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 
 def graph_facts(file: Path) -> dict[str, Any]:
-    """What the graph consists of."""
+    """Facts about the contents of the graph."""
     model = onnx.load(file)
     return {
         "operators": dict(operator_counts(model)),

@@ -1,9 +1,9 @@
-"""From nothing to the classes of one image: whole processes, wall time and peak memory (see benchmarks/README.md).
+"""Cold start of one image: wall time and peak memory of whole processes (see benchmarks/README.md).
 
     python benchmarks/cold_start.py [--model NAME ...] [--runs N] [--torch-python PATH] [--json OUT]
 
 Prints a markdown table. Runs on Linux and macOS. Only small modules are imported here, because a child's peak
-memory counts from its parent's.
+memory includes its parent's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RSS_UNITS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 
 @dataclass(frozen=True)
 class Sample:
-    """One whole process: seconds from its start to its end, peak resident memory in MiB, what it printed."""
+    """One whole process: seconds from its start to its end, peak resident memory in MiB, its output."""
 
     wall_s: float
     peak_mib: float
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass
 class Contender:
-    """A way to classify the image, and its samples so far. `top1`: the class that it answers."""
+    """A way to classify the image, and its samples so far. `top1`: its best class."""
 
     name: str
     command: list[str]
@@ -56,7 +56,7 @@ class Contender:
 
 
 def measure(command: Sequence[str], cwd: Path | None = None) -> Sample:
-    """Run a command to its end; raises SystemExit with its last words when it fails."""
+    """Run a command to its end; raises SystemExit with the end of its output if it fails."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd)
@@ -75,7 +75,7 @@ def measure(command: Sequence[str], cwd: Path | None = None) -> Sample:
 
 
 def contenders(model: str, folder: Path, image: Path, torch_python: str | None) -> list[Contender]:
-    """Create what every contender needs of one model, in `folder`."""
+    """Create the files that the contenders need for one model, in `folder`."""
     log(f"{model}: preparing seeded weights, the Paddle program and the artifact")
     measure([sys.executable, str(HERE / "prepare_model.py"), model, str(folder)])
     artifact, spec, program = folder / "artifact", folder / "spec.json", folder / "paddle" / "inference"
@@ -97,7 +97,7 @@ def contenders(model: str, folder: Path, image: Path, torch_python: str | None) 
 
 
 def run(found: list[Contender], runs: int) -> None:
-    """Measure in turn, one run of each, after one unmeasured round that brings all files into memory."""
+    """Measure in turn, one run of each, after one unmeasured round that loads all files into memory."""
     for turn in range(runs + 1):
         for contender in found:
             sample = measure(contender.command)
@@ -106,14 +106,14 @@ def run(found: list[Contender], runs: int) -> None:
             else:
                 contender.samples.append(sample)
         log(f"  round {turn} of {runs}" + (" (not counted)" if turn == 0 else ""))
-    # PyTorch has random weights of its own; the others have the same and must agree.
+    # PyTorch has its own random weights; the others have the same weights and must agree.
     answers = {contender.name: contender.top1 for contender in found if not contender.name.startswith("PyTorch")}
     if len(set(answers.values())) != 1:
         raise SystemExit(f"the contenders disagree about the best class, their times mean nothing: {answers}")
 
 
 def top1(output: str) -> int:
-    """The best class id in what a contender printed: onnxzoo's document, or a peer's list of ids as its last line."""
+    """The best class id in a contender's output: onnxzoo's document, or a peer's list of ids in the last line."""
     if output.startswith("{"):
         return int(json.loads(output)["results"][0]["top"][0]["class_id"])
     return int(json.loads(output.splitlines()[-1])[0])
@@ -150,7 +150,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def machine(torch_python: str | None) -> dict[str, str]:
-    """What the figures depend on: processor, cores and versions."""
+    """The machine on which the figures depend: processor, cores and versions."""
     described = {"cpu": cpu_model(), "cores": str(engine_threads()), "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -164,7 +164,7 @@ def machine(torch_python: str | None) -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name, with the vector extensions that matter here."""
+    """The processor's name, with the relevant vector extensions."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
@@ -176,12 +176,12 @@ def cpu_model() -> str:
 
 
 def log(text: str) -> None:
-    """Progress goes to stderr, the tables to stdout."""
+    """Print progress to stderr, as the tables go to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description="Cold start of one image: onnxzoo, Paddle Inference, PyTorch eager.")
     parser.add_argument("--model", action="append", metavar="NAME", help=f"repeatable; default {', '.join(MODELS)}")
     parser.add_argument("--runs", type=int, default=7, metavar="N", help="measured processes per row (default 7)")

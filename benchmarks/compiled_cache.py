@@ -1,4 +1,4 @@
-"""Start with and without a compiled model in the cache: load and first prediction, in processes of their own.
+"""Start with and without a compiled model in the cache: load and first prediction, each in its own process.
 
     python benchmarks/compiled_cache.py [--model NAME ...] [--artifact DIR ...] [--runs N] [--out FOLDER]
 
@@ -42,7 +42,7 @@ print(json.dumps({**times, "top": top}))
 
 
 def compare(artifact: Path, runs: int) -> dict[str, Any]:
-    """Runs of both kinds in turn, after one of each that is not counted; their answers must be the same."""
+    """Run both kinds in turn, after one uncounted run of each; their outputs must be the same."""
     with tempfile.TemporaryDirectory(prefix="onnxzoo-bench-") as scratch:
         empty, full = Path(scratch) / "empty", Path(scratch) / "full"
         warm = [sys.executable, "-P", "-m", "onnxzoo", "warmup", str(artifact), "--engine", "openvino"]
@@ -69,7 +69,7 @@ def compare(artifact: Path, runs: int) -> dict[str, Any]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Minima of all figures; the ratio is of load and first prediction."""
+    """Minima of all figures; the ratio is that of load and first prediction."""
     lines = [
         "| | cache | load, ms | first prediction, ms | sum | ratio | median ratio | whole process, s | peak, MiB |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -1,9 +1,9 @@
-"""What `auto`, every engine by name and `onnxzoo doctor` say in whole and in broken installations.
+"""Results of `auto`, every engine by name and `onnxzoo doctor` in complete and in broken installations.
 
     python benchmarks/environments.py [NAME ...] [--folder DIR]
 
 Makes a virtual environment per installation (needs the package index and 2 GB of disk in DIR; removed afterwards),
-installs this checkout into it, and prints what each says, as Markdown. Names: those of ENVIRONMENTS, default all.
+installs this checkout into it, and prints the results as Markdown. Names: those of ENVIRONMENTS, default all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "pvt_v2_nano_fashion"
 
-# Name -> packages for one `pip install` after the other, then packages for one `pip uninstall`.
+# Name -> packages for consecutive `pip install` commands, then packages for one `pip uninstall`.
 ENVIRONMENTS: dict[str, tuple[list[str], list[str]]] = {
     "base": ([], []),
     "base + onnxruntime": (["onnxruntime"], []),
@@ -50,8 +50,8 @@ for name in ["auto", *ENGINES, *sys.argv[2:]]:
 def main() -> int:
     """Parse the arguments, make the environments, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of ENVIRONMENTS; default all")
-    parser.add_argument("--folder", type=Path, help="where the environments are made; default a temporary folder")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a key of ENVIRONMENTS; default all")
+    parser.add_argument("--folder", type=Path, help="folder for the environments; default a temporary folder")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - ENVIRONMENTS.keys()
     if unknown:
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def show(name: str, folder: Path) -> None:
-    """Make one environment and print what it says."""
+    """Make one environment and print its results."""
     install, remove = ENVIRONMENTS[name]
     venv.create(folder / "venv", with_pip=True)
     python = str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
@@ -80,14 +80,14 @@ def show(name: str, folder: Path) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Run it, or end with what it said."""
+    """Run a command; if it fails, exit with its output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
 
 
 def output(command: list[str], environment: dict[str, str]) -> str:
-    """What it wrote to stdout and stderr, without the temporary folder's name, and its exit code if that is not 0."""
+    """A command's stdout and stderr without the temporary folder's name, and its exit code if that is not 0."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
     )

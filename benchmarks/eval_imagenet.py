@@ -1,11 +1,11 @@
-"""Accuracy of the sixteen ImageNet models on your ImageNet: documented and measured, side by side.
+"""Accuracy of the sixteen ImageNet models on your copy of ImageNet: documented and measured, side by side.
 
     python benchmarks/eval_imagenet.py --data /data/imagenet [--engine openvino] [--models 'swinv2_*'] [--limit N]
 
 `--data` is a folder with `val/<synset>/*.JPEG` or with `val_list.txt` (PaddleClas: lines `path id`). A model needs its
-artifact on this machine (`onnxzoo export NAME`); those without one are named and left out. Every finished model is
-written at once to --out (JSON), and a run that was interrupted goes on behind it; the Markdown table is printed and
-written beside it. Small modules only are imported here until a model runs.
+artifact on this machine (`onnxzoo export NAME`); those without one are reported and skipped. Every finished model is
+written immediately to --out (JSON), and an interrupted run continues after it; the Markdown table is printed and
+written next to it. Only small modules are imported here until a model runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def read_rows(file: Path) -> Rows:
-    """The rows of an earlier run by model name; none where there is no file."""
+    """The rows of an earlier run by model name; empty if there is no file."""
     if not file.is_file():
         return {}
     rows: Rows = json.loads(file.read_text(encoding="utf-8"))
@@ -43,13 +43,13 @@ def read_rows(file: Path) -> Rows:
 
 
 def write_rows(file: Path, rows: Rows) -> None:
-    """Replace the file in one step: an interruption leaves the rows of before."""
+    """Replace the file atomically, so that an interruption keeps the earlier rows."""
     with atomic_write(file) as stream:
         stream.write((json.dumps(rows, indent=2) + "\n").encode())
 
 
 def conditions(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a row depends on: a row of other conditions, or of another ONNX file, is measured again."""
+    """The conditions of a row, which is measured again if they or the ONNX file have changed."""
     artifact = resolve(name, make=False).artifact
     return {
         "data": str(arguments.data.resolve()),
@@ -76,7 +76,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(names: list[str], rows: Rows) -> list[str]:
-    """The README's rows: accuracies in percent, with the 95 % interval of what was measured."""
+    """The README's rows: accuracies in percent, with the 95 % interval of the measured one."""
     lines = [
         "| name | Top-1 documented | measured (95 % interval) | Top-5 documented | measured (95 % interval) | images |",
         "|---|---|---|---|---|---|",
@@ -97,14 +97,14 @@ def table(names: list[str], rows: Rows) -> list[str]:
 
 
 def main() -> int:
-    """Evaluate what is here; 0 when every model asked for has its row, 3 when artifacts are missing, 1 on errors."""
+    """Evaluate the models here; 0 if every requested model has its row, 3 if artifacts are missing, 1 on errors."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with ImageNet's validation images")
     parser.add_argument("--models", default="*", help="pattern of names")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--limit", type=int, help="only so many images, spread evenly")
-    parser.add_argument("--out", type=Path, default=OUT, help="finished rows as JSON; the table goes beside it")
+    parser.add_argument("--limit", type=int, help="maximum number of images, spread evenly")
+    parser.add_argument("--out", type=Path, default=OUT, help="finished rows as JSON; the table is written next to it")
     arguments = parser.parse_args()
     names = [
         entry.name

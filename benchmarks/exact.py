@@ -1,4 +1,4 @@
-"""How far every engine is from the exact reference, Paddle included, and what the exact reference costs.
+"""The differences of all engines, including Paddle, from the exact reference, and the costs of the exact reference.
 
     python benchmarks/exact.py [NAME ...] [--torch-python PATH] [--again] [--out DIR]
 
@@ -6,8 +6,8 @@ Runs all models of the registry with seeded weights: the exact reference, which 
 Paddle model; with `--torch-python` timm's implementation in PyTorch, from a safetensors file in timm's layout; for
 the models of ENGINE_MODELS also the exported artifact in ONNX Runtime and OpenVINO and, with `--torch-python`,
 transformers' implementation. All but the exact reference compute in fp32. Writes DIR/exact.json and DIR/exact.md
-(default benchmarks/results) after every model and keeps finished rows. Linux. Exit code 1 when something is further
-than LIMIT from the exact reference.
+(default benchmarks/results) after every model and keeps finished rows. Linux. Exit code 1 if a difference from
+the exact reference exceeds LIMIT.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def distances(expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) ->
 
 
 def shortcomings(row: dict[str, Any]) -> list[str]:
-    """What is further from the exact reference than LIMIT, or not a number."""
+    """The differences that exceed LIMIT or are not a number."""
     return [
         f"{engine}: {output} differs by {figures['max']:.1e}"
         for engine, outputs in row["distances"].items()
@@ -157,13 +157,13 @@ def page(document: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Parse, measure what is missing, write."""
+    """Parse the arguments, measure the missing rows, write."""
     parser = argparse.ArgumentParser(description="The distance of every engine from the exact reference.")
     parser.add_argument("models", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python that has torch, timm and transformers")
-    parser.add_argument("--again", action="store_true", help="make rows anew that are there already")
+    parser.add_argument("--again", action="store_true", help="repeat rows that already exist")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to make temporary folders")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for temporary folders")
     options = parser.parse_args()
     names = [find(name).name for name in options.models] or [name for name in models() if find(name).source.url]
     file = options.out / "exact.json"

@@ -1,8 +1,8 @@
-"""The parts of exact.py that run a model, each in a process of its own; all give the outputs for the same images.
+"""The parts of exact.py that run a model, each in its own process; all write the outputs for the same images.
 
 python exact_steps.py exact NAME OUT.npz                  the exact reference, float64
 python exact_steps.py paddle NAME OUT.npz                 the textbook Paddle model
-python exact_steps.py images NAME IMAGES.npy              the images, for others
+python exact_steps.py images NAME IMAGES.npy              the images, for other scripts
 python exact_steps.py ENGINE NAME OUT.npz ARTIFACT        an exported artifact in an engine
 
 Prints facts as JSON on the last line.
@@ -27,14 +27,14 @@ from onnxzoo.reference.paddle.engine import PaddleEngine
 from onnxzoo.registry import find, labels
 from onnxzoo.weights.seeded import seeded_images, seeded_state
 
-# Noise and plain colours in turn.
+# Noise and plain colours alternate.
 IMAGES, IMAGE_SEED = 2, 20
-# At least two timed runs, and more within so many seconds.
+# At least two timed runs, and up to MOST_RUNS within this time.
 MOST_RUNS, SECONDS = 8, 20
 
 
 def exact(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Outputs in float64; seconds for one image, the state's bytes, and the largest memory beyond what was held."""
+    """Outputs in float64; seconds for one image, the state's bytes, and the peak of additional memory."""
     engine = ExactEngine.open(spec, seeded_state(exact_model(spec).shapes, SEED))
     before = resident_mib("VmRSS")
     reset_peak()
@@ -55,19 +55,21 @@ def paddle(spec: ModelSpec, images: np.ndarray) -> tuple[dict[str, np.ndarray], 
 
 def artifact(engine: str, folder: Path, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Outputs of the artifact's ONNX file in an engine, image by image."""
-    from onnxzoo.validators.running import open_engine, run_batches
+    from onnxzoo.validators.running import open_engine
+
+    from onnxzoo.engines.running import run_batches
 
     return run_batches(open_engine(engine, read_artifact(folder).model_file()), images, 1), {}
 
 
 def resident_mib(field: str) -> float:
-    """VmRSS, what is resident now, or VmHWM, the most that was since the last `reset_peak`; Linux."""
+    """VmRSS, the resident memory, or VmHWM, its peak since the last `reset_peak`; Linux."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
 def reset_peak() -> None:
-    """Make VmHWM count from now on."""
+    """Reset VmHWM to the present memory."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,11 +1,11 @@
-"""Does a validation ever fail a good model? Whole validations with fresh seeds, on the models that ship.
+"""Counts validations that fail a correct model: whole validations with fresh seeds, on the shipped models.
 
     python benchmarks/false_alarms.py [--runs 200] [--out DIR]
 
-Each run is a Validation as `onnxzoo validate NAME --weights FILE --seed SEED` makes it: both engines, batch 1, 2 and 3,
-another order, recorded outputs and the live Paddle model on fresh noise. Seeds come from the operating system and
-are written down, so that an alarm can be looked at. Writes DIR/false_alarms.json and .md (default benchmarks/results).
-Needs the extras cpu and export; exit code 1 when there was an alarm.
+Each run is a Validation as in `onnxzoo validate NAME --weights FILE --seed SEED`: both engines, batch 1, 2 and 3,
+shuffled batches, recorded outputs and the live Paddle model on fresh noise. Seeds come from the operating system and
+are recorded, so that an alarm can be reproduced. Writes DIR/false_alarms.json and .md (default benchmarks/results).
+Needs the extras cpu and export; exit code 1 if there was an alarm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOISE_IMAGES = 5
 
 
 def one_run(folder: Path, seed: int) -> dict[str, Any]:
-    """The figures of one validation: its worst error over the tolerance, by engine, and what failed."""
+    """The figures of one validation: its worst ratio of error to tolerance, by engine, and its failures."""
     artifact = read_artifact(folder)
     validation = Validation(
         artifact, weights=CHECKPOINTS / f"{artifact.name}.pdparams", seed=seed, samples=NOISE_IMAGES

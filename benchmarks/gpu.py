@@ -1,11 +1,11 @@
-"""All models on a GPU: differences in fp32, images a second, build times, second starts, beside PyTorch's.
+"""All models on a GPU: differences in fp32, images per second, build times, second starts, compared with PyTorch.
 
     python benchmarks/gpu.py [NAME ...] [--engine cuda --engine tensorrt] [--batch-size 1 --batch-size 8]
                              [--torch-python PATH] [--minutes M] [--out DIR]
 
 Takes artifacts with seeded weights from --artifacts, makes them from the packs in --packs (gpu_pack.py), or exports
-them here. Writes DIR/gpu.json and DIR/gpu.md after every step and keeps finished rows: stop and start it as you like.
-With engines of the CPU it measures these. Exit code 1 when a row failed or differs, 3 when some are left to do.
+them here. Writes DIR/gpu.json and DIR/gpu.md after every step and keeps finished rows, so it can be stopped and
+restarted at any time. It also measures CPU engines. Exit code 1 if a row failed or differs, 3 if rows are missing.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ WORK = Path("out/gpu/work")
 GPU_ENGINES = ("cuda", "tensorrt", "tensorrt-rtx")
 ENGINES, BATCH_SIZES, MODES = ("cuda", "tensorrt"), (1, 8, 32), ("eager", "compile")
 ALL_MODES = (*MODES, "compile-graphs")
-# A GPU needs this long to reach its clock rate.
+# Time in which a GPU reaches its full clock rate.
 GPU_WARM_MS = 200.0
 
 
 def contenders(artifact: Artifact, batch: int, folder: Path, options: argparse.Namespace) -> list[Contender]:
-    """Every engine and every mode of PyTorch; reports, and what is compiled, go into `folder`."""
+    """Every engine and every mode of PyTorch; reports and compiled models go to `folder`."""
     found = []
     for name in options.engine:
         files = [artifact.folder, str(batch), kept(folder, name), report(folder, name)]
@@ -63,19 +63,19 @@ def contenders(artifact: Artifact, batch: int, folder: Path, options: argparse.N
 
 
 def kept(folder: Path, contender: str) -> Path:
-    """Where a contender keeps what it compiles."""
+    """The folder of a contender's compiled models."""
     return folder / f"{contender.replace(' ', '-').replace(':', '-')}-kept"
 
 
 def report(folder: Path, contender: str) -> Path:
-    """Where a contender writes what came out, with the suffixes .json and .npz."""
+    """The path of a contender's results, with the suffixes .json and .npz."""
     return folder / f"{contender.replace(' ', '-').replace(':', '-')}.report"
 
 
 def start(contender: Contender, folder: Path, row: Row, reference: Mapping[str, np.ndarray], limit: float) -> Worker:
-    """Start a contender with nothing kept, and again if it keeps something; fills the row and returns what is loaded.
+    """Start a contender with an empty cache, and again if it caches something; fills the row, returns the worker.
 
-    A row that has these figures already keeps them. Raises BenchmarkError when it does not start.
+    A row that already has these figures keeps them. Raises BenchmarkError if it does not start.
     """
     place, out = report(folder, contender.name), folder / "out.npy"
     threads = engine_threads()
@@ -101,7 +101,7 @@ def start(contender: Contender, folder: Path, row: Row, reference: Mapping[str, 
                 row["second_start_s"] = facts["load_s"] + facts["first_s"]
         with np.load(place.with_suffix(".npz")) as outputs:
             found = differences(outputs, reference)
-            # What is timed: the first batch once more.
+            # The timed batch, which is the first one again.
             again = differences({"logits": np.load(out)}, reference)
         row |= {**found, "relative": max(found["relative"], again["relative"]), "top1": found["top1"] and again["top1"]}
     except BaseException:
@@ -111,7 +111,7 @@ def start(contender: Contender, folder: Path, row: Row, reference: Mapping[str, 
 
 
 def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, options: argparse.Namespace) -> None:
-    """Fill the rows of one model at one batch size that are not finished."""
+    """Fill the unfinished rows of one model at one batch size."""
     group = results.group(artifact.name, batch)
     folder = options.work.resolve() / f"{artifact.name}-{batch}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def measure(artifact: Artifact, batch: int, results: Results, gate: Gate, option
         for name, (contender, _) in loaded.items():
             try:
                 group[name]["timing"] = timed(contender, gate)
-            except BenchmarkError as error:  # no healthy moment: the row stays unfinished
+            except BenchmarkError as error:  # no healthy moment, so the row stays unfinished
                 log(f"  {error}")
         results.save()
     finally:
@@ -170,7 +170,7 @@ def described(torch_python: str | None, *, gpu: bool) -> dict[str, str]:
 
 
 def forget(results: Results, wanted: Sequence[tuple[str, int]], names: Sequence[str], *, all_rows: bool) -> None:
-    """Drop failed rows, or all, of these groups and contenders, so that they are measured again."""
+    """Remove failed rows, or all rows, of these groups and contenders, so that they are measured again."""
     for model, batch in wanted:
         group = results.group(model, batch)
         for name in [name for name in names if name in group]:
@@ -189,13 +189,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--torch-device", metavar="DEVICE", help="default cuda with engines of the GPU, else cpu")
     parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, metavar="DIR", help=f"default {ARTIFACTS}")
     parser.add_argument("--packs", type=Path, default=PACKS, metavar="DIR", help=f"default {PACKS}")
-    parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"what is compiled; default {WORK}")
+    parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"for compiled models; default {WORK}")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="samples per contender (default 5)")
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="batches per sample (default 10)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="begin nothing that would not end in time")
+    parser.add_argument("--minutes", type=float, metavar="M", help="start only steps that will end within this time")
     parser.add_argument("--start-seconds", type=float, default=420, metavar="S", help="longest start (default 420)")
-    parser.add_argument("--retry", action="store_true", help="measure rows again that failed")
+    parser.add_argument("--retry", action="store_true", help="measure failed rows again")
     parser.add_argument("--again", action="store_true", help="measure all named rows again")
     options = parser.parse_args()
     options.engine = options.engine or list(ENGINES)
@@ -207,7 +207,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Parse, measure what is missing, write."""
+    """Parse the arguments, measure the missing rows, write."""
     options = arguments()
     begun = time.monotonic()
     for name in options.engine:
@@ -217,7 +217,7 @@ def main() -> int:
     fault = nvidia.driver_fault() if gpu else None
     if fault:
         raise SystemExit(f"{fault}; --engine openvino --engine onnxruntime measures the processor")
-    os.environ.pop(nvidia.TF32_VARIABLE, None)  # the engines' own affair
+    os.environ.pop(nvidia.TF32_VARIABLE, None)  # the engines set TF32 themselves
     if options.torch_python is None:
         log("PyTorch is left out: no --torch-python PATH given")
     chosen = [find(name).name for name in options.models]

@@ -1,10 +1,10 @@
-"""The ten first things to run when a GPU is at hand, in order; each is a process of its own, of ten minutes at most.
+"""The first ten steps to run on a machine with a GPU, in order, each in its own process of at most ten minutes.
 
     python benchmarks/gpu_first_hour.py [STEP ...] [--engine cuda] [--torch-python PATH] [--out DIR]
 
-Prints a line per step and writes DIR/gpu_first_hour.json after each: what it found, or why it failed or was skipped.
-`gpu_first_hour.md` says what each step shows. Exit code 1 when one failed, 3 without a GPU. With an engine of the CPU
-the steps that need no GPU run, which is how the script itself is tested.
+Prints a line per step and writes DIR/gpu_first_hour.json after each: its results, or why it failed or was skipped.
+`gpu_first_hour.md` describes the steps. Exit code 1 if one failed, 3 without a GPU. With a CPU engine the steps that
+need no GPU run, by which the script itself is tested.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ Found = dict[str, Any]
 
 
 class FailedError(Exception):
-    """What a step shows not to be as it should."""
+    """A step failed; the message describes the fault."""
 
 
 class Skipped(Exception):  # noqa: N818 (no error)
-    """Why a step cannot be run here."""
+    """A step cannot be run here; the message gives the reason."""
 
 
 def require(holds: object, otherwise: object) -> None:
-    """Raises FailedError saying `otherwise`."""
+    """Raise FailedError with the message `otherwise` unless `holds`."""
     if not holds:
         raise FailedError(otherwise)
 
 
 def recorded(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and the logits that Paddle gave for them."""
+    """Recorded images and Paddle's logits for them."""
     with np.load(read_artifact(SHIPPED_DIR / name).verified(CONFORMANCE_FILE)) as arrays:
         return arrays[INPUT_NAME], arrays["logits"]
 
 
 def excess(logits: np.ndarray, expected: np.ndarray) -> float:
-    """How far the logits are beyond the tolerance; not above 0 when they are within it."""
+    """The largest excess of a logit's error over the tolerance; at most 0 if all are within it."""
     return float((np.abs(logits - expected) - TOLERANCE - TOLERANCE * np.abs(expected)).max())
 
 
 def proof(engine: str) -> Found:
-    """The whole graph runs on the provider, in fp32, with Paddle's numbers."""
+    """The whole graph runs on the provider, in fp32, with Paddle's outputs."""
     found: Found = {}
     for name in MODELS:
         images, expected = recorded(name)
@@ -99,7 +99,7 @@ def tests(engine: str) -> Found:
 
 
 def tf32(engine: str) -> Found:
-    """fp32 is the same to the bit with TF32 forbidden for the whole process; `auto` is not, or this shows nothing."""
+    """fp32 is bitwise the same with TF32 forbidden for the whole process; `auto` must differ for this to prove it."""
     _needs_gpu(engine)
     digests = {
         "fp32": _child("digest", engine, {nvidia.TF32_VARIABLE: ""}),
@@ -121,7 +121,7 @@ def digest(engine: str) -> Found:
 
 
 def threads(engine: str) -> Found:
-    """Eight threads with batches of another size each time get what one thread gets."""
+    """Eight threads with changing batch sizes get the same outputs as one thread."""
     images = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
     with load(SHIPPED_DIR / MODELS[0], engine=engine) as model:
         side = recorded(MODELS[0])[0].shape[-1]
@@ -137,13 +137,13 @@ def threads(engine: str) -> Found:
 
 
 def fork(engine: str) -> Found:
-    """A child that was forked after CUDA started says so instead of hanging; one that was spawned works."""
+    """A child process that was forked after CUDA started raises an error instead of hanging; a spawned one works."""
     _needs_gpu(engine)
     with load(SHIPPED_DIR / MODELS[0], engine=engine):
         reading, writing = os.pipe()
         number = os.fork()
         if not number:
-            signal.alarm(60)  # ends one that hangs
+            signal.alarm(60)  # ends a hanging child
             try:
                 load(SHIPPED_DIR / MODELS[0], engine=engine)
                 said = "works"
@@ -159,7 +159,7 @@ def fork(engine: str) -> Found:
 
 
 def device(engine: str) -> Found:
-    """A GPU that is not there is refused, with the number of those that are."""
+    """A GPU that does not exist is refused, with the number of existing ones."""
     _needs_gpu(engine)
     try:
         load(SHIPPED_DIR / MODELS[0], engine=f"{engine}:99")
@@ -170,7 +170,7 @@ def device(engine: str) -> Found:
 
 
 def memory(engine: str) -> Found:
-    """With the GPU's memory taken, loading is refused as the hardware's fault; with it free, it works again."""
+    """With the GPU's memory occupied, loading is refused as a hardware failure; with free memory it works again."""
     _needs_gpu(engine)
     cuda = ctypes.CDLL(nvidia.DRIVER_LIBRARY)
     context, taken = ctypes.c_void_p(), ctypes.c_uint64()
@@ -203,7 +203,7 @@ def memory(engine: str) -> Found:
 
 
 def benchmark(engine: str) -> Found:
-    """Images a second beside PyTorch eager and torch.compile: gpu.py with one model."""
+    """Images per second compared with PyTorch eager and torch.compile: gpu.py with one model."""
     python = os.environ.get("TORCH_PYTHON")
     _needs_gpu(engine)
     if not python:
@@ -217,12 +217,12 @@ def benchmark(engine: str) -> Found:
 
 
 def build(engine: str) -> Found:
-    """What building a TensorRT engine takes, and that its fp32 is exact."""
+    """The build time of a TensorRT engine, whose fp32 must be exact."""
     return _opened("tensorrt", engine, building=True)
 
 
 def second(engine: str) -> Found:
-    """The second start finds what the first one built, and changes nothing in the cache."""
+    """The second start uses the engine built by the first one, and does not change the cache."""
     return _opened("tensorrt", engine, building=False)
 
 
@@ -254,7 +254,7 @@ def _needs_gpu(engine: str) -> None:
 
 
 def _child(step: str, engine: str, variables: dict[str, str]) -> Any:
-    """A step in a process of its own, with these environment variables ("": without it)."""
+    """Run a step in its own process with these environment variables; "" removes a variable."""
     environment = {key: value for key, value in (os.environ | variables).items() if value or key not in variables}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
@@ -280,11 +280,11 @@ STEPS: dict[str, Callable[[str], Found]] = {
 
 
 def main() -> int:
-    """Run the steps, each in a process of its own, or in such a process the step."""
+    """Run the steps, each in its own process, or inside such a process the step."""
     parser = argparse.ArgumentParser(description="The ten first things to run when a GPU is at hand.")
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"default all: {', '.join(STEPS)}")
     parser.add_argument(
-        "--engine", default="cuda", metavar="NAME", help="for all steps but the last two (default cuda)"
+        "--engine", default="cuda", metavar="NAME", help="for all steps except the last two (default cuda)"
     )
     parser.add_argument("--torch-python", metavar="PATH", help="a Python that has torch and transformers")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
@@ -319,7 +319,7 @@ def main() -> int:
 
 
 def answered(step: str, engine: str, answer: Path) -> int:
-    """Run a step in this process and write what it found."""
+    """Run a step in this process and write its results."""
     try:
         found = {"found": {**STEPS, "digest": digest}[step](engine)}
     except Skipped as reason:

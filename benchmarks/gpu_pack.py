@@ -1,12 +1,12 @@
-"""Artifacts with seeded weights as small files, for machines that have no Paddle and to which little can be sent.
+"""Packs artifacts with seeded weights into small files, for machines without Paddle and with a slow connection.
 
-    python benchmarks/gpu_pack.py pack NAME ... [--artifacts DIR] [--packs DIR]     export what is not there, and pack
+    python benchmarks/gpu_pack.py pack NAME ... [--artifacts DIR] [--packs DIR]     export missing ones, and pack
     python benchmarks/gpu_pack.py unpack NAME ... [--artifacts DIR] [--packs DIR]   needs numpy only
 
-A pack is DIR/NAME.zip: the artifact's files, of the ONNX file only what seeded weights do not say. A weight that is
-the seeded tensor of its name (`onnxzoo.weights.seeded`), as it is, transposed or scaled, is cut out of the file's
-bytes, and a recipe says how to make it again and where to put it. Unpacking gives the same bytes, which is checked
-against the SHA-256 in the artifact's config.json.
+A pack is DIR/NAME.zip with the artifact's files, but the ONNX file without its seeded weights. A weight that is the
+seeded tensor of its name (`onnxzoo.weights.seeded`), unchanged, transposed or scaled, is removed from the file's bytes
+and replaced by a recipe with its computation and its position. Unpacking restores the same bytes, which is checked with
+the SHA-256 in the artifact's config.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARTIFACTS = Path("out/gpu/artifacts")
 PACKS = Path("out/gpu/packs")
 RECIPE = "recipe.json"
 SKELETON = ".skeleton"
-# Smaller ones are not worth a line of the recipe.
+# Smaller weights are kept in the file.
 SMALLEST_BYTES = 1024
 
 
@@ -43,8 +43,8 @@ SMALLEST_BYTES = 1024
 class Fill:
     """A seeded tensor in the bytes of a file, from `offset` on.
 
-    `shape`: in Paddle. With `transposed`, the file has it with its axes in reverse; `divisor` > 1: divided by the
-    root of it (PVTv2's queries, scaled by the width of a head), in float64.
+    `shape`: in Paddle. `transposed`: whether the file has its axes in reverse order. `divisor` > 1: the tensor is
+    divided by its square root (PVTv2's queries, scaled by the width of a head), in float64.
     """
 
     offset: int
@@ -62,9 +62,9 @@ class Fill:
 
 
 def pack(artifact: Artifact, target: Path, seed: int) -> tuple[int, int]:
-    """Write the pack of an artifact whose weights are those of `seed`; the bytes of its ONNX file, and of the pack.
+    """Write the pack of an artifact with the weights of `seed`; returns the sizes of its ONNX file and of the pack.
 
-    Raises ArtifactError for an artifact that is damaged, SystemExit for one of which less than half is seeded.
+    Raises ArtifactError for a damaged artifact, SystemExit if less than half of it is seeded.
     """
     artifact.verify()
     announced = artifact.announced_model("fp32")
@@ -94,7 +94,7 @@ def pack(artifact: Artifact, target: Path, seed: int) -> tuple[int, int]:
 
 
 def unpack(source: Path, folder: Path) -> Artifact:
-    """Make the artifact `folder` from a pack, every byte of it as it was, or raise ArtifactError and leave nothing."""
+    """Restore the artifact `folder` from a pack, byte for byte, or raise ArtifactError without leaving files."""
     try:
         with zipfile.ZipFile(source) as archive, atomic_folder(folder) as building:
             recipe = json.loads(archive.read(RECIPE))
@@ -112,7 +112,7 @@ def unpack(source: Path, folder: Path) -> Artifact:
                         raise ArtifactError(f"{source} ends before {fill.name}: pack the model again")
                     out.write(fill.content(recipe["seed"]))
                 out.write(rest.read())
-            # Also where this machine's numpy were to make other numbers of the seed.
+            # This also fails if numpy on this machine computes different numbers from the seed.
             read_artifact(building).verify()
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ArtifactError):
@@ -122,9 +122,9 @@ def unpack(source: Path, folder: Path) -> Artifact:
 
 
 def available(name: str, artifacts: Path, packs: Path) -> Artifact:
-    """The artifact of a model with seeded weights: there already, unpacked from its pack, or exported now.
+    """The artifact of a model with seeded weights: an existing one, unpacked from its pack, or exported now.
 
-    Raises SystemExit saying what to do where Paddle is needed and not had.
+    Raises SystemExit with advice if Paddle is needed and not installed.
     """
     folder, packed = artifacts / name, packs / f"{name}.zip"
     if not is_artifact(folder) and packed.is_file():
@@ -140,7 +140,7 @@ def available(name: str, artifacts: Path, packs: Path) -> Artifact:
 
 
 def _exported(name: str, artifacts: Path) -> Artifact:
-    """The artifact that is there, or is exported now."""
+    """The existing artifact, or a new export."""
     folder = artifacts / name
     return read_artifact(folder if is_artifact(folder) else exported(name, artifacts))
 
@@ -164,7 +164,7 @@ def _fills(model: Path, data: mmap.mmap, seed: int) -> Iterator[Fill]:
 
 
 def _seeded(name: str, shape: tuple[int, ...], raw: bytes, offset: int, seed: int) -> Fill | None:
-    """How the bytes come of the seeded tensor of this name; None: they do not."""
+    """The recipe for the bytes from the seeded tensor of this name; None if they are not from it."""
     candidates = [Fill(offset, name, shape)]
     if shape[2:] == (1, 1):
         candidates.append(Fill(offset, name, shape[1::-1], transposed=True))  # a linear layer as a convolution

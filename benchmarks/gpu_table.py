@@ -15,7 +15,7 @@ from onnxzoo.registry import models
 
 TORCH = "PyTorch "
 EAGER = TORCH + "eager"
-# |ours - Paddle| <= t + t |Paddle|, as in `onnxzoo validate`. transformers' code rounds elsewhere than the textbook.
+# |ours - Paddle| <= t + t |Paddle|, as in `onnxzoo validate`. transformers' code has roundings in other places.
 TOLERANCE, TORCH_TOLERANCE = 1e-4, 1e-3
 
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 class Results:
     """The file gpu.json in `folder`: `rows[model][batch][contender]`, saved after every change of a row.
 
-    Raises SystemExit where the file there is of another machine (`device` and `cpu` of `machine`).
+    Raises SystemExit if the existing file is of another machine (`device` and `cpu` of `machine`).
     """
 
     def __init__(self, folder: Path, machine: Mapping[str, str]) -> None:
@@ -56,7 +56,7 @@ class Results:
                     yield model, batch, contender, row
 
     def save(self) -> None:
-        """Write both files, each whole or not at all."""
+        """Write both files atomically."""
         document = {"machine": self.machine, "rows": self.rows}
         for name, text in (("gpu.json", json.dumps(document, indent=1) + "\n"), ("gpu.md", self.page())):
             with atomic_write(self.folder / name) as file:
@@ -94,17 +94,17 @@ class Results:
 
 
 def finished(row: Row) -> bool:
-    """Whether nothing is left to do for a row: it is timed, or failed."""
+    """Whether a row is complete, either timed or failed."""
     return bool(row.get("error") or row.get("timing"))
 
 
 def images_per_second(row: Row, batch: str | int, which: str = "min_ms") -> float | None:
-    """Images a second from the milliseconds of one batch; None where they were not measured."""
+    """Images per second from the milliseconds of one batch; None if they were not measured."""
     return 1000 * int(batch) / row["timing"][which] if row.get("timing") else None
 
 
 def shortcomings(contender: str, row: Row) -> list[str]:
-    """What is wrong with a row; [] for one that is as it should be, or not measured yet."""
+    """The faults of a row; [] for a correct one and for one that is not measured yet."""
     if row.get("error"):
         return [row["error"].replace("|", "\\|")]
     tolerance = TORCH_TOLERANCE if contender.startswith(TORCH) else TOLERANCE
@@ -117,10 +117,10 @@ def shortcomings(contender: str, row: Row) -> list[str]:
 
 
 def differences(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> Row:
-    """How far outputs [M, ...] are from the reference's [K, ...], which begins again after K.
+    """The differences of outputs [M, ...] from the reference's [K, ...], which is repeated after K.
 
-    `max_abs` by output; `relative`: the smallest t with |difference| <= t + t |reference| everywhere; `top1`: the
-    best class is the same everywhere. Raises ValueError for shapes that do not fit.
+    `max_abs` by output; `relative`: the smallest t with |difference| <= t + t |reference| everywhere; `top1`: whether
+    the best class is the same everywhere. Raises ValueError for shapes that do not match.
     """
     found: Row = {"max_abs": {}, "relative": 0.0}
     for name, values in outputs.items():
@@ -130,7 +130,7 @@ def differences(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.nd
         expected = np.resize(expected, values.shape).astype(np.float64)
         gap = np.abs(values - expected)
         found["max_abs"][name] = float(gap.max())
-        # numpy's max lets NaN win, Python's does not.
+        # numpy's max propagates NaN, Python's does not.
         found["relative"] = float(np.max([found["relative"], (gap / (1 + np.abs(expected))).max()]))
         if name == "logits":
             found["top1"] = bool((values.argmax(1) == expected.argmax(1)).all())
@@ -138,7 +138,7 @@ def differences(outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.nd
 
 
 def timed(contender: Contender, gate: Gate) -> Row:
-    """What is kept of a contender's samples."""
+    """The summary of a contender's samples."""
     keys = ("min_ms", "median_ms", "samples_kept", "samples", "all_samples_ms")
     return {key: value for key, value in summary(contender, gate).items() if key in keys}
 

@@ -1,4 +1,4 @@
-"""The graphs and programs that graphs.py compares: ours, the peers', and the numbers all of them must give."""
+"""The graphs and programs that graphs.py compares, ours and the peers', and the outputs that all must reproduce."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINES = ("onnxruntime", "openvino", "openvino-static")
 
 @dataclass(frozen=True)
 class Built:
-    """What was made of one model in a folder: ONNX files by graph name, and the reference's image and logits."""
+    """The files of one model in a folder: ONNX files by graph name, and the reference's image and logits."""
 
     folder: Path
     graphs: dict[str, Path]
@@ -31,7 +31,7 @@ class Built:
 
 
 def command(arguments: Sequence[str | Path], environment: dict[str, str] | None = None) -> str:
-    """Run a command to its end; raises SystemExit with its last words when it fails."""
+    """Run a command to its end; raises SystemExit with the end of its output if it fails."""
     done = subprocess.run(
         [str(argument) for argument in arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment,
@@ -46,7 +46,7 @@ def command(arguments: Sequence[str | Path], environment: dict[str, str] | None 
 def build(
     model: str, folder: Path, torch_python: str | None, environment: dict[str, str], torch_environment: dict[str, str]
 ) -> Built:
-    """Make seeded weights, the reference's numbers, our artifact and the peers' files of one model."""
+    """Make seeded weights, the reference's outputs, our artifact and the peers' files of one model."""
     command([sys.executable, HERE / "prepare_model.py", model, folder], environment)
     image, logits = folder / "image.npy", folder / "logits.npy"
     command([sys.executable, PEERS / "reference_logits.py", model, str(SEED), image, logits], environment)
@@ -56,7 +56,7 @@ def build(
     command([sys.executable, "-P", "-m", "onnxzoo", *export], environment)
     baseline = folder / "paddle2onnx.onnx"
     files = [f"{program}.json", f"{program}.pdiparams"]
-    command([sys.executable, PEERS / "paddle2onnx_defaults.py", *files, baseline], environment)
+    command([sys.executable, "-P", "-m", "onnxzoo.bench.children.paddle2onnx_defaults", *files, baseline], environment)
     graphs, skipped = {OURS: artifact / "onnx" / "model.onnx", BASELINE: baseline}, {}
     if torch_python is not None:
         exported = folder / "torch.onnx"
@@ -71,7 +71,7 @@ def build(
 
 
 def contenders(model: str, built: Built, torch_python: str | None, environment: dict[str, str]) -> list[Contender]:
-    """Every graph in every engine, then the peers that run no ONNX."""
+    """Every graph in every engine, then the peers that do not use ONNX."""
     found = [
         Contender(graph, engine, [sys.executable, str(PEERS / "graph_engines.py"), engine, str(file), str(built.image)])
         for engine in ENGINES

@@ -1,8 +1,8 @@
-"""Our graphs against the peers': nodes, operators, bytes, and time at batch 1 (see benchmarks/README.md).
+"""Compares our graphs with the peers': nodes, operators, bytes, and time at batch 1 (see benchmarks/README.md).
 
     python benchmarks/graphs.py [NAME ...] [--torch-python PATH] [--rounds N] [--no-timing] [--json OUT]
 
-Prints markdown on stdout, progress on stderr. Exit code 1 when a contender's outputs are not the reference's.
+Prints markdown on stdout, progress on stderr. Exit code 1 if a contender's outputs differ from the reference's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from onnxzoo.registry import find
 
 MODELS = ("swinv2_tiny_w8", "swinv2_small_w16", "pvt_v2_b0", "pvt_v2_b2_linear")
 TOLERANCE = 1e-3
-# A file may have the parameters' bytes, 3 % more, and 6 MB.
+# A file may have up to the parameters' bytes, 3 % more, and another 6 MB.
 SIZE_FACTOR, SIZE_EXTRA_BYTES = 1.03, 6e6
 
 
@@ -49,7 +49,7 @@ def graph_row(graph: str, file: Path, params_m: float) -> dict[str, Any]:
 
 
 def graph_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The facts as markdown, the operators of each graph below."""
+    """The facts as markdown, followed by the operators of each graph."""
     lines = ["| graph | nodes | besides Constant | unwanted operators | integer arithmetic | MB | limit, MB |"]
     lines.append("|---|---|---|---|---|---|---|")
     for row in rows:
@@ -102,7 +102,7 @@ def timing_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Of minima: ours to the baseline per engine, then how many times faster we are than the other peers."""
+    """Ratios of minima: ours to the baseline per engine, then our speed-up over the other peers."""
     best = {(row["graph"], row["engine"]): row["min_ms"] for row in rows}
     found = {f"onnxzoo : {BASELINE}, {engine}": best[OURS, engine] / best[BASELINE, engine] for engine in ENGINES}
     for peer in (TORCH, PADDLE):
@@ -137,7 +137,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description="Our graphs against the peers': size, operators, time.")
     parser.add_argument("models", nargs="*", metavar="NAME", help=f"default {', '.join(MODELS)}")
     parser.add_argument("--torch-python", metavar="PATH", help="a Python that has torch and transformers")
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="inferences per sample (default 5)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of every contender (default 2)")
     parser.add_argument("--no-timing", dest="timing", action="store_false", help="graphs only")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to make the temporary folder")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for the temporary folder")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write everything, every sample, to this file")
     options = parser.parse_args()
     if min(options.rounds, options.runs, options.threads) < 1:

@@ -1,8 +1,9 @@
-"""Resident memory over many predictions, per engine, in processes of their own.
+"""Resident memory over many predictions, with one process per engine.
 
     python benchmarks/memory.py [--model NAME|DIR] [--predictions N] [--out FOLDER]
 
-Every twentieth prediction is a list of eleven images, so that batches are cut. Writes memory.md and memory.json. Linux.
+Every twentieth prediction is a list of eleven images, which is split into batches. Writes memory.md and
+memory.json. Linux.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""First loads by name from official weights, where nothing but the base install is: seconds, memory, numbers.
+"""First loads by name from official weights with the base install only: seconds, memory, differences.
 
     python benchmarks/official.py --base-python PATH [NAME ...] [--out DIR]
 
-A Hub on loopback has seeded weights where timm publishes the official ones. In the base environment a process loads the
-model by its name (download, assembling, self-check), another one loads it again, a third one offline, and it is
+A Hub on loopback has seeded weights in place of timm's official ones. In the base environment one process loads the
+model by its name (download, assembling, self-check), a second one loads it again, a third one offline, and it is
 validated. The outputs are compared with the textbook Paddle model and the exact reference, which run here. Writes
 DIR/official.json and DIR/official.md (default benchmarks/results) after every model and keeps finished rows. Linux.
-Exit code 1 when a limit is passed.
+Exit code 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS, CHILD = HERE / "exact_steps.py", HERE / "official_child.py"
 NAMES = ("pvt_v2_b0", "pvt_v2_b2_linear", "swinv2_tiny_w8", "swinv2_small_w16", "swinv2_base_w24")
 LIMIT = 1e-4
 MEMORY_FACTOR, MEMORY_MB = 3, 400
-"""The most memory of a first load: so many times the weights' size, and so many MB."""
+"""Maximum memory of a first load: this multiple of the weights' size, plus this many MB."""
 
 
 def measure(name: str, folder: Path, base_python: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def measure(name: str, folder: Path, base_python: str) -> dict[str, Any]:
 
 
 def shortcomings(row: dict[str, Any]) -> list[str]:
-    """What of a row passes a limit."""
+    """The limits that a row exceeds."""
     found = [
         f"{kind}: {output} differs by {figures['max']:.1e}"
         for kind in ("exact", "paddle")
@@ -141,11 +141,11 @@ or PyTorch importable); {described}
 
 
 def main() -> int:
-    """Parse, measure what is missing, write."""
+    """Parse the arguments, measure the missing rows, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", metavar="NAME", help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--base-python", required=True, metavar="PATH", help="a Python that has the base install only")
-    parser.add_argument("--again", action="store_true", help="make rows anew that are there already")
+    parser.add_argument("--base-python", required=True, metavar="PATH", help="a Python with the base install only")
+    parser.add_argument("--again", action="store_true", help="repeat rows that already exist")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
     options = parser.parse_args()
     names = [find(name).name for name in options.models] or list(NAMES)

@@ -19,7 +19,7 @@ HEAVY = ("paddle", "paddle2onnx", "onnx", "onnxsim", "onnxruntime", "torch")
 
 
 def first(given: argparse.Namespace) -> dict[str, object]:
-    """Assemble with the time of every step, then what a user does."""
+    """Assemble the model and time every step, then load and predict as a user."""
     import onnxzoo
     from onnxzoo.official import official_artifact
     from onnxzoo.registry import find
@@ -46,16 +46,17 @@ def first(given: argparse.Namespace) -> dict[str, object]:
 
 
 def embeddings(engine: str, name: str, batch: np.ndarray) -> np.ndarray:
-    """The second output for preprocessed images, which a `Model` gives for photos only."""
-    from onnxzoo.validators.running import open_engine, run_batches
+    """The second output for preprocessed images, which `Model` supports only for photos."""
+    from onnxzoo.validators.running import open_engine
 
+    from onnxzoo.engines.running import run_batches
     from onnxzoo.source import resolve
 
     return run_batches(open_engine(engine, resolve(name).artifact.model_file()), batch, 1)["embedding"]
 
 
 def again(given: argparse.Namespace) -> dict[str, object]:
-    """Load what is there."""
+    """Load the existing model."""
     import onnxzoo
 
     start = time.perf_counter()
@@ -66,7 +67,7 @@ def again(given: argparse.Namespace) -> dict[str, object]:
 
 
 def validate(given: argparse.Namespace) -> dict[str, object]:
-    """By the recorded vectors, and by the exact reference with the weights that the model was made from."""
+    """Validate by the recorded vectors, and by the exact reference with the model's weights."""
     from onnxzoo.validators.validate import Validation
 
     from onnxzoo.hub.official import cached_weights

@@ -1,9 +1,9 @@
-"""Pin the official weights: write the commits and hashes that the Hub has now into models.json.
+"""Pins the official weights: writes the Hub's present commits and hashes to models.json.
 
     python benchmarks/pin_sources.py onnxzoo/models.json
 
-For a maintainer with a network, once: from then on nobody takes weights that were changed since. Downloads nothing:
-the Hub announces the SHA-256 of large files. Models whose pins stay as they are keep their lines.
+A maintainer with a network runs this once; afterwards later changes of the weights are rejected. It downloads nothing,
+as the Hub states the SHA-256 of large files. The lines of models with unchanged pins are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PINS = ("timm_commit", "timm_sha256")
 
 
 def pinned(text: str, entry: ModelEntry, commit: str, sha256: str) -> str:
-    """The text of models.json with these pins in the source of a model; everything else stays, letter by letter."""
+    """The text of models.json with these pins in the source of a model, otherwise unchanged."""
     repo = json.dumps(entry.source.timm_repo)
     place = text.index(f'"timm_repo": {repo}')
     end = text.index("}", place)
@@ -33,7 +33,7 @@ def pinned(text: str, entry: ModelEntry, commit: str, sha256: str) -> str:
 
 
 def main(file: Path) -> int:
-    """Ask, write, print a line for each model."""
+    """Query the Hub, write the file, print a line for each model."""
     text = file.read_text(encoding="utf-8")
     try:
         for entry in parse_models(json.loads(text)).values():
@@ -44,7 +44,7 @@ def main(file: Path) -> int:
     except OnnxzooError as error:
         print(f"pin_sources: {error}; nothing was written", file=sys.stderr)
         return 3
-    parse_models(json.loads(text))  # raises for what would not be a registry
+    parse_models(json.loads(text))  # raises an error for an invalid registry
     with atomic_write(file) as stream:
         stream.write(text.encode())
     return 0

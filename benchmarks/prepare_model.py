@@ -1,10 +1,10 @@
-"""What a benchmark needs of one model, with seeded weights, so that nothing is downloaded.
+"""Makes the files that a benchmark needs of one model, with seeded weights, so that nothing is downloaded.
 
     python prepare_model.py NAME FOLDER
 
 writes `spec.json` (architecture, preprocessing, number of threads), `weights.pdparams`, and `paddle/inference.json`
 with `paddle/inference.pdiparams`, the static program that PaddleClas's export would give (logits only).
-Runs in a process of its own: a process that has loaded Paddle is too large to measure others from.
+It runs in its own process, as a process with Paddle loaded is too large to measure others from.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import sys
 from pathlib import Path
 
 import paddle
-from paddle.static import InputSpec
 
-from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.cpu import engine_threads
 from onnxzoo.families import ModelSpec
 from onnxzoo.reference.paddle.build import build_model, load_state, parameter_shapes
+from onnxzoo.reference.paddle.saving import save_program
 from onnxzoo.registry import find, labels
 from onnxzoo.weights.seeded import seeded_state
 
@@ -42,10 +41,10 @@ def main(name: str, out: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
     model = build_model(spec)
-    load_state(model, seeded_state(parameter_shapes(model), SEED))
+    state = seeded_state(parameter_shapes(model), SEED)
+    load_state(model, state)
     paddle.save(model.state_dict(), str(folder / "weights.pdparams"))
-    image = InputSpec([None, 3, spec.image_size, spec.image_size], "float32", INPUT_NAME)
-    paddle.jit.save(model, str(folder / "paddle" / "inference"), input_spec=[image])
+    save_program(spec, state, folder / "paddle" / "inference")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""What int8 and fp16 files cost in accuracy: benchmarks/results/quantization.md and .json.
+"""Measures the loss of accuracy of int8 and fp16 files: benchmarks/results/quantization.md and .json.
 
     apt-get install dataset-fashion-mnist
     python benchmarks/quantization.py [--data /usr/share/datasets/fashion-mnist] [--seeded NAME]...
 
-The shipped models: Top-1 on the 10,000 test images in every precision on both engines, what changed sides, the
-signal-to-noise ratio to fp32 in the same engine over all these images, between the engines, and to the exact
-reference (NumPy, float64) on some of them. `--seeded`: models of ImageNet's size with seeded weights, exported and
-quantised here on the photos that ship (needs the extra `export`); their ratios say how the noise adds up, no accuracy.
-Two ratios are given: of the logits as they are, and of how they differ between images, which validations use.
+For the shipped models it measures Top-1 on the 10,000 test images in every precision on both engines, the number of
+images whose correctness changed, and the signal-to-noise ratio to fp32 in the same engine over all these images,
+between the engines, and to the exact reference (NumPy, float64) on some of them. With `--seeded`, models of ImageNet's
+size with seeded weights are exported and quantised on the shipped photos (needs the extra `export`); their ratios show
+how the noise adds up, but not an accuracy. Two ratios are given: of the logits, and of their variation between images,
+which validations use.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ PRECISIONS = ("fp32", "int8", "fp16")
 BATCH = 50
 EXACT_IMAGES = 100
 SEEDED_LIMIT_DB = 12.0
-"""Logits of seeded weights hardly differ between images: the ratio that validations use is low there."""
+"""Limit for seeded weights, whose logits hardly differ between images, so that validations' ratio is low."""
 
 
 def main() -> None:
@@ -118,26 +119,26 @@ def seeded(name: str) -> dict[str, Any]:
 
 
 def logits(artifact: Artifact, precision: str, engine: str, images: Array) -> Array:
-    """Of all images, float32 [N, classes]."""
+    """The logits of all images, float32 [N, classes]."""
     with load(artifact.folder, engine=engine, precision=precision, batch_size=BATCH) as model:
         return np.concatenate([model.logits(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
 
 
 def exact_logits(artifact: Artifact, images: Array) -> Any:
-    """What the checkpoint gives in NumPy and float64."""
+    """The checkpoint's logits in NumPy and float64."""
     checkpoint = read_checkpoint(CHECKPOINTS / f"{artifact.name}.pdparams", find(artifact.name))
     engine = ExactEngine(spec_of(artifact, checkpoint), checkpoint.state)
     return engine.run_float64({next(iter(engine.inputs)): images})["logits"]
 
 
 def plain(expected: Array, actual: Array) -> float | None:
-    """10 log10 of the sum of squares of the logits over that of the differences; None where there is none."""
+    """10 log10 of the sum of squares of the logits over that of the differences; None if there are none."""
     wanted, error = expected.astype(np.float64), actual.astype(np.float64) - expected
     return finite(float(10 * np.log10((wanted**2).sum() / (error**2).sum()))) if error.any() else None
 
 
 def finite(value: float) -> float | None:
-    """JSON has no infinity."""
+    """The value, or None for infinity, which JSON lacks."""
     return value if np.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""An artifact with seeded weights, made where Paddle is."""
+"""Makes an artifact with seeded weights, which needs Paddle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from cold_start import log, measure
 
 SEED = 1
-# In processes of their own: one that has loaded Paddle is too large to measure others from.
+# This runs in its own process, as a process with Paddle loaded is too large to measure others from.
 WEIGHTS = """
 import sys
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""The table of whole validations: what `onnxzoo validate --weights --tol 1e-4` finds, and how long it takes.
+"""The table of whole validations: the results and times of `onnxzoo validate --weights --tol 1e-4`.
 
     python benchmarks/validation.py [NAME ...] [--out DIR]
 
-By default the two models that ship, with their trained checkpoints, and four at their real sizes, exported here with
-seeded weights. The validation is a process of its own, from its start to its end, and is timed as such: imports,
-reading the checkpoint, building the Paddle model, both engines. Writes DIR/validation.json and .md (default
-benchmarks/results) after every model. Exit code 1 when one failed.
+By default it validates the two shipped models, with their trained checkpoints, and four at their real sizes, exported
+with seeded weights. The time is that of the whole process, including imports, reading the checkpoint, building the
+Paddle model, and both engines. Writes DIR/validation.json and .md (default benchmarks/results) after every model. Exit
+code 1 if one failed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Time whole validations and print what they find.")
     parser.add_argument("models", nargs="*", metavar="NAME", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to make temporary folders")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for temporary folders")
     options = parser.parse_args()
     names = [find(name).name for name in options.models] or list(MODELS)
     file = options.out / "validation.json"

@@ -1,17 +1,17 @@
-"""What only a machine with a network can show: the official weights give the numbers that others publish of them.
+"""Verifies, on a machine with a network, that the official weights reproduce published outputs and accuracies.
 
     python benchmarks/verify_official.py [NAME ...] [--data DIR] [--photo FILE] [--expectations FILE] [--limit N]
 
 Assembles every model (or those named) from its official weights, and asserts
 
-- the first logits that transformers' own tests expect of a photo, with its preprocessing (the whole photo resized to
-  the model's size), through the exact reference and every engine that works here: by 2e-4 at most, as the expectations
-  have four decimals;
+- the first logits that transformers' own tests expect for a photo, with its preprocessing (the whole photo resized to
+  the model's size), in the exact reference and every engine that works here; they may differ by 2e-4, as the
+  expectations have four decimals;
 - with `--data` (ImageNet, see eval_imagenet.py) the Top-1 that PaddleClas publishes, with its preprocessing, and
-  timm's, with timm's crop fraction: within TOP1_POINTS, which decoders of JPEG and engines differ by.
+  timm's, with timm's crop fraction; they may differ by TOP1_POINTS, due to JPEG decoders and engines.
 
-The expectations and the photo's address stand in official_expectations.json. Prints a line for each comparison. Exit
-code: 0 all hold, 1 one does not, 3 something that is needed could not be had.
+The expectations and the photo's URL are in official_expectations.json. Prints a line for each comparison. Exit code: 0
+if all hold, 1 if one does not, 3 if something necessary is missing.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from onnxzoo.weights.checkpoint_download import download
 HERE = Path(__file__).resolve().parent
 EXPECTATIONS = HERE / "official_expectations.json"
 LOGIT_TOLERANCE = 2e-4
-"""1e-4 in transformers' tests, of numbers that are themselves rounded to 1e-4."""
+"""transformers' tests use 1e-4, and their numbers are themselves rounded to 1e-4."""
 TOP1_POINTS = 0.1
 """Percentage points: 50 of the 50,000 images."""
 TIMM_CROP = 0.9
-"""timm's crop fraction for all models whose image size is not their resize size already (the w24 models)."""
+"""timm's crop fraction for all models except those whose image size equals the resize size (the w24 models)."""
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One expectation: what was found, and by how much it may differ."""
+    """One expectation, the actual value, and the permitted difference."""
 
     model: str
     what: str
@@ -74,7 +74,7 @@ class Comparison:
 
 
 def whole_photo(photo: bytes, size: int, interpolation: str, spec: Preprocess) -> np.ndarray:
-    """The photo resized without a crop and normalised, as transformers does for these models: [1, 3, size, size]."""
+    """The photo resized without a crop and normalised, as in transformers for these models: [1, 3, size, size]."""
     image = Image.open(io.BytesIO(photo)).convert("RGB").resize((size, size), RESAMPLING[interpolation])
     values = (np.asarray(image, np.float32) / 255 - np.float32(spec.mean)) / np.float32(spec.std)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
@@ -94,7 +94,7 @@ def engines_of(artifact: Artifact) -> Iterator[Engine]:
 
 
 def logits(artifact: Artifact, photo: bytes, expected: Mapping[str, Any]) -> Iterator[Comparison]:
-    """The first logits of the photo on everything that runs the model."""
+    """Compare the first logits of the photo in every engine that runs the model."""
     image = whole_photo(photo, artifact.image_size, expected["interpolation"], artifact.preprocess)
     first = tuple(expected["first"])
     for engine in engines_of(artifact):
@@ -105,7 +105,7 @@ def logits(artifact: Artifact, photo: bytes, expected: Mapping[str, Any]) -> Ite
 def accuracies(
     artifact: Artifact, entry: ModelEntry, timm_top1: float, data: Path, limit: int | None
 ) -> Iterator[Comparison]:
-    """Top-1 in percent with either preprocessing."""
+    """Compare Top-1 in percent with either preprocessing."""
     own = artifact.preprocess
     short = own.resize_size if own.resize_size == own.crop_size else int(own.crop_size / TIMM_CROP)
     timm = dataclasses.replace(own, resize_size=short)
@@ -120,7 +120,7 @@ def accuracies(
 def verify(
     name: str, expectations: Mapping[str, Any], photo: bytes, options: argparse.Namespace
 ) -> Iterator[Comparison]:
-    """All that is expected of one model."""
+    """Check all expectations for one model."""
     entry = find(name)
     artifact = read_artifact(
         official_artifact(entry, progress=lambda *step: print(f"{name}: {step[2]}", file=sys.stderr))
@@ -142,12 +142,12 @@ def photo_of(expectations: Mapping[str, Any], given: Path | None) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare, print, and say by the exit code whether all holds."""
+    """Compare and print; the exit code tells whether all expectations hold."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all that something is expected of")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all with expectations")
     parser.add_argument("--data", type=Path, help="folder with ImageNet's validation images")
-    parser.add_argument("--limit", type=int, help="only so many of them, spread evenly")
-    parser.add_argument("--photo", type=Path, help="the photo, if it is here already")
+    parser.add_argument("--limit", type=int, help="maximum number of images, spread evenly")
+    parser.add_argument("--photo", type=Path, help="the photo, if it is already here")
     parser.add_argument("--expectations", type=Path, default=EXPECTATIONS)
     options = parser.parse_args(arguments)
     expectations = json.loads(options.expectations.read_text(encoding="utf-8"))

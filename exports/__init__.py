@@ -1,5 +1,5 @@
-"""From a checkpoint to an artifact: Paddle model -> static program -> ONNX -> simplified -> folder.
+"""Exports a checkpoint to an artifact: Paddle model -> static program -> ONNX -> simplified -> folder.
 
-`export_model` in `pipeline` runs the whole way; every step that calls a foreign converter runs in a
-process of its own (`steps/`). Needs the extra `export`.
+`export_model` in `pipeline` runs all steps; every step that calls a third-party converter runs in its own process
+(`steps/`). Needs the extra `export`.
 """

@@ -1,4 +1,4 @@
-"""The project's own checks of an exported graph; a converter's word that all went well is not enough."""
+"""The project's own checks of an exported graph, which do not rely on the converters reporting errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FLOAT = onnx.TensorProto.FLOAT
 def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
     """Raise ExportError unless `model` is a valid ONNX file of exactly the artifact's form.
 
-    That is: accepted by onnx's checker and strict shape inference; standard operators of opset `opset`
-    only; no data outside the file; one input `pixel_values` float32 [batch, 3, S, S], outputs `logits`
-    float32 [batch, classes] and `embedding` float32 [batch, features], with `batch` the only free
-    dimension of them all.
+    The model must be accepted by onnx's checker and strict shape inference, use only standard operators of opset
+    `opset`, and have no data outside the file. It must have one input `pixel_values` float32 [batch, 3, S, S], and
+    outputs `logits` float32 [batch, classes] and `embedding` float32 [batch, features], with `batch` as their only
+    free dimension.
     """
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -44,7 +44,7 @@ def check_graph(model: Any, spec: ModelSpec, opset: int) -> None:
     logits, embedding = OUTPUT_NAMES
     expected: dict[str, list[int | str]] = {logits: [BATCH, spec.num_classes], embedding: [BATCH, features]}
     _require_values("outputs", model.graph.output, expected)
-    # The declared shapes are claims; what inference derives from the input must not contradict them.
+    # The shapes that inference derives from the input must not contradict the declared ones.
     _require_values("inferred outputs", inferred.graph.output, expected)
 
 

@@ -1,7 +1,7 @@
-"""Running a step of the export in a child process.
+"""Runs a step of the export in a child process.
 
-Paddle, paddle2onnx and onnxsim print at length, call `sys.exit`, and can crash the interpreter.
-In a child none of that reaches the caller: the noise goes to a log that the error carries.
+Paddle, paddle2onnx and onnxsim print a lot, call `sys.exit`, and can crash the interpreter. In a child process none
+of this affects the caller, and the output goes to a log in the error.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def require_export_tools() -> None:
 def run_step(module: str, title: str, arguments: Sequence[str | Path], product: Path) -> None:
     """Run `python -m module` with these arguments; it must write the file `product`.
 
-    Raises ExportError, with the child's output in `log`, when it exits with an error, is killed by a
-    signal, or ends well without having written `product`.
+    Raises ExportError, with the child's output in `log`, if it exits with an error, is killed by a signal, or succeeds
+    without writing `product`.
     """
-    # -P: the working directory may hold a file called onnx.py, which must not be imported.
+    # -P, because the working directory may contain a file onnx.py, which must not be imported.
     command = [sys.executable, "-P", "-m", module, *map(str, arguments)]
     with tempfile.TemporaryFile() as log:
-        # The child needs no terminal, and nothing of what the tools print may reach stdout.
+        # The child needs no terminal, and the tools' output must not reach stdout.
         code = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=_environment(), check=False
         ).returncode
@@ -62,9 +62,9 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(output: str) -> str:
-    """The exception that a traceback ends with, on one line; nothing where there is no traceback."""
+    """The exception at the end of a traceback, on one line; empty if there is no traceback."""
     _, traceback, tail = output.rpartition("Traceback (most recent call last)")
-    # Frames are indented; the exception's own message may go over several lines.
+    # Frames are indented; the exception's message may have several lines.
     lines = [line for line in tail.splitlines()[1:] if line.strip()]
     start = next((number for number, line in enumerate(lines) if not line.startswith(" ")), len(lines))
     return " ".join(" ".join(lines[start:]).split())[:300] if traceback else ""

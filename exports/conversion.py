@@ -1,4 +1,4 @@
-"""From constants to a checked ONNX file: the converters, one after the other, and our clean-up of what they give."""
+"""Converts constants to a checked ONNX file: runs the converters one after the other, then our clean-up."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def convert(
 ) -> int:
     """Write the checked ONNX file `target` for these parameters; returns its operator set version.
 
-    `state`: under PaddleClas's names, float32. `metadata`: what the file says of itself. `begin`: called with each of
-    TITLES as its step begins. Raises ExportError with the log of the tool that failed.
+    `state`: under PaddleClas's names, float32. `metadata`: for the file's metadata. `begin`: called with each of TITLES
+    when its step begins. Raises ExportError with the log of the failed tool.
     """
 
     def started(number: int) -> str:
@@ -50,7 +50,7 @@ def convert(
         program, parameters = work / "model.json", work / "model.pdiparams"
         converted, simplified = work / "converted.onnx", work / "simplified.onnx"
         run_step(f"{STEPS_PACKAGE}.static_program", started(0), [spec_file, constants_file, work], program)
-        constants_file.unlink()  # none of the following needs what may be 800 MB
+        constants_file.unlink()  # up to 800 MB, which the next steps do not need
         run_step(f"{STEPS_PACKAGE}.paddle_to_onnx", started(1), [program, parameters, converted], converted)
         run_step(f"{STEPS_PACKAGE}.simplify", started(2), [converted, simplified], simplified)
         started(3)

@@ -1,4 +1,4 @@
-"""From a simplified graph to the artifact's: all passes in order, then metadata."""
+"""Finishes a simplified graph for the artifact: runs all passes in order, then sets the metadata."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .passes.names import name_constants, name_nodes
 
 
 def finish(model: Any, metadata: Mapping[str, str]) -> None:
-    """Bring a freshly simplified model into the artifact's form, in place.
+    """Convert a simplified model to the artifact's form, in place.
 
-    Requires: one input `pixel_values` [?, 3, S, S]; as many outputs as the artifact has, in its order.
+    Requires: one input `pixel_values` [?, 3, S, S]; the artifact's outputs, in its order.
     Ensures: outputs are named as in the artifact, the first dimension of every input and output is
-    called `batch`, constants are initializers and stored once, names follow the checkpoint, nothing inferred by a
-    tool is left in `value_info`, and the file says what it is.
+    called `batch`, constants are initializers and stored once, names follow the checkpoint, `value_info` from
+    tools is removed, and the file has its metadata.
     """
     graph = model.graph
     rename_outputs(graph, OUTPUT_NAMES)

@@ -1,4 +1,4 @@
-"""What a graph consists of, counted and listed: for tables, benchmarks and tests. Changes nothing."""
+"""Counts and lists the contents of a graph, for tables, benchmarks and tests, without changing it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import onnx
 TENSOR = onnx.TensorProto
 INTEGERS = {TENSOR.INT8, TENSOR.INT16, TENSOR.INT32, TENSOR.INT64, TENSOR.UINT8, TENSOR.UINT16, TENSOR.UINT32}
 
-# Operators that compute shapes, convert types, branch or shuffle without need. A graph whose only free dimension
-# is the batch needs none of them.
+# Operators that compute shapes, convert types, branch or move data unnecessarily. A graph with the batch as its only
+# free dimension needs none of them.
 UNWANTED_OPERATORS = frozenset(
     {
         "Shape", "Slice", "Squeeze", "Unsqueeze", "Cast", "Identity", "Constant", "If", "Loop", "Where", "Expand",
@@ -21,7 +21,7 @@ UNWANTED_OPERATORS = frozenset(
     }
 )  # fmt: skip
 
-# Where integers may enter: (operator, position of the input): shapes, indices, sizes and axes.
+# Permitted integer inputs as (operator, position of the input): shapes, indices, sizes and axes.
 INTEGER_INPUTS = frozenset(
     {
         ("Reshape", 1), ("Gather", 1), ("Split", 1),
@@ -36,13 +36,13 @@ def node_count(file: Path) -> int:
 
 
 def operator_counts(model: Any) -> Counter[str]:
-    """How many nodes of each operator the graph has, the most frequent first; other domains as `domain::Operator`."""
+    """The number of nodes per operator, the most frequent first; other domains as `domain::Operator`."""
     names = (node.op_type if _standard(node.domain) else f"{node.domain}::{node.op_type}" for node in model.graph.node)
     return Counter(dict(Counter(names).most_common()))
 
 
 def unwanted_operators(model: Any) -> dict[str, int]:
-    """Those of UNWANTED_OPERATORS that are in the graph, with their numbers."""
+    """The UNWANTED_OPERATORS in the graph, with their numbers."""
     return {name: count for name, count in operator_counts(model).items() if name in UNWANTED_OPERATORS}
 
 
@@ -52,9 +52,9 @@ def foreign_operators(model: Any) -> dict[str, int]:
 
 
 def integer_arithmetic(model: Any) -> list[str]:
-    """Every place where an integer tensor is more than a stored shape, index, size or axis; [] in a clean graph.
+    """The places where an integer tensor is not a stored shape, index, size or axis; [] for a clean graph.
 
-    A line per place: a node that computes an integer tensor, or an integer tensor at an input that is not
+    There is a line per place: a node that computes an integer tensor, or an integer tensor at an input that is not
     one of INTEGER_INPUTS.
     """
     return list(_integer_places(model))

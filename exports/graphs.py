@@ -1,10 +1,10 @@
-"""Making the weightless graphs that ship: an ordinary export with seeded weights, emptied of what a checkpoint gives.
+"""Makes the shipped graphs without weights: normal exports with seeded weights, from which the weights are removed.
 
     python -m onnxzoo.exports.graphs --out onnxzoo/graphs [NAME ...] [--again]
 
-makes those whose fingerprint is not that of the code any more (`make graphs`). A graph's fingerprint covers the forms,
-steps and passes, the constants of its family, the versions of the converters, and what the registry says of the model.
-The largest models need 8 GB of memory.
+makes those whose fingerprint no longer matches the code (`make graphs`). A graph's fingerprint covers the forms, steps
+and passes, the constants of its family, the versions of the converters, and the model's registry entry. The largest
+models need 8 GB of memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 CONVERTERS = ("paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxsim")
 SEEDS = (1, 2)
-"""Of the weights that graphs are made with: what is equal for both follows from no checkpoint."""
+"""Seeds of the weights for making graphs; constants that are equal for both do not depend on a checkpoint."""
 
 _OWN_MODULE = re.compile(r"^from \.[\w.]* import")
 
@@ -50,9 +50,9 @@ FAMILIES_FOLDER = Path(sys.modules[ModelSpec.__module__].__file__ or "").resolve
 
 
 def made_from(entry: ModelEntry) -> str:
-    """The fingerprint, a SHA-256, of all that decides what the graph of `entry` is.
+    """The fingerprint, a SHA-256, of everything that determines the graph of `entry`.
 
-    Of sources it sees the code and neither comments, docstrings nor blank lines, nor what files are called.
+    It covers the code of source files, but not comments, docstrings, blank lines and file names.
     """
     others = {f"{family}.py" for family in FAMILIES if family != entry.family}
     sources = [
@@ -71,9 +71,9 @@ def made_from(entry: ModelEntry) -> str:
 
 
 def code_of(source: str) -> str:
-    """Python source without comments, docstrings, errors, blank lines, spaces at the ends and names of own modules.
+    """Python source without comments, docstrings, errors, blank lines, trailing spaces and names of our modules.
 
-    Cut out of the text rather than printed from the syntax tree, whose printing differs between versions of Python.
+    These are cut from the text, as code printed from the syntax tree differs between versions of Python.
     """
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
@@ -90,15 +90,15 @@ def code_of(source: str) -> str:
 
 
 def converter_versions() -> dict[str, str]:
-    """Versions of the converters that are installed here, by name."""
+    """Versions of the installed converters by name."""
     return {name: version for name, version in tool_versions().items() if name in CONVERTERS}
 
 
 def make_graph(entry: ModelEntry, folder: Path) -> Graph:
     """Export `entry` with seeded weights and write its weightless graph into `folder`.
 
-    Raises ExportError with the log of the tool that failed, and where what the file has to be given cannot be told from
-    what it keeps; MissingDependencyError without the export tools.
+    Raises ExportError with the log of a failed tool, or if the constants to be filled in cannot be separated from those
+    to keep; MissingDependencyError without the export tools.
     """
     from ..reference.exact.engine import exact_model
     from ..weights.seeded import seeded_state
@@ -127,9 +127,9 @@ def variable_constants(spec: ModelSpec, state: State, other: State) -> frozenset
 
 
 def emptied(exported: Path, variable: frozenset[str], known: Mapping[str, Any]) -> bytes:
-    """The bytes of an exported file without the numbers that `known` gives for its initializers.
+    """The bytes of an exported file without the values of the initializers that `known` contains.
 
-    Raises ExportError unless every constant that is `variable` has an initializer of its own with exactly its numbers.
+    Raises ExportError unless every constant in `variable` has its own initializer with exactly its values.
     """
     import onnx
 
@@ -144,7 +144,7 @@ def emptied(exported: Path, variable: frozenset[str], known: Mapping[str, Any]) 
             tensor.ClearField("raw_data")
     if lost := variable - found:
         raise ExportError(f"the graph has no initializer for {len(lost)} constants, the first {min(lost)!r}")
-    # What the file says of its making is for whoever fills it.
+    # Metadata about its making is written when the graph is filled.
     model.ClearField("producer_version")
     del model.metadata_props[:]
     content: bytes = model.SerializeToString(deterministic=True)
@@ -152,7 +152,7 @@ def emptied(exported: Path, variable: frozenset[str], known: Mapping[str, Any]) 
 
 
 def stale(names: list[str]) -> Iterator[str]:
-    """Those of these models whose graph is missing or was made from other code than there is now."""
+    """The models among `names` whose graph is missing or was made from different code."""
     there = graphs()
     for name in names:
         if name not in there or there[name].made_from != made_from(models()[name]):
@@ -160,7 +160,7 @@ def stale(names: list[str]) -> Iterator[str]:
 
 
 def write_index(folder: Path, made: Mapping[str, Graph]) -> None:
-    """Write the index of the graphs in `folder`, in the registry's order; those of unknown models are left out."""
+    """Write the index of the graphs in `folder`, in the registry's order, without those of unknown models."""
     index = {
         name: {key: value for key, value in dataclasses.asdict(made[name]).items() if key != "name"}
         for name in models()
@@ -171,11 +171,11 @@ def write_index(folder: Path, made: Mapping[str, Graph]) -> None:
 
 
 def main() -> int:
-    """Make what is asked for and not up to date, one after the other."""
+    """Make the requested graphs that are not up to date, one after the other."""
     parser = argparse.ArgumentParser(prog="onnxzoo.exports.graphs", description="Make the graphs that ship.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all ImageNet models")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the source: onnxzoo/graphs")
-    parser.add_argument("--again", action="store_true", help="make those anew that are up to date")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="in the source: onnxzoo/graphs")
+    parser.add_argument("--again", action="store_true", help="also make those that are up to date")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [find(name).name for name in options.names] or official_models()
@@ -190,7 +190,7 @@ def main() -> int:
 
 
 def official_models() -> list[str]:
-    """The models whose weights others publish: those that a graph ships for."""
+    """The models with officially published weights, for which a graph ships."""
     return [entry.name for entry in models().values() if entry.source.timm_repo is not None]
 
 

@@ -1,7 +1,7 @@
-"""Exporting several models: one after the other, whatever becomes of the others, with figures for each.
+"""Exports several models one after the other, with figures for each; a failure does not stop the others.
 
-Each is exported in a process of its own. That gives every model its own peak memory, gives all of it back, and lets the
-rest go on when one is killed.
+Each model is exported in its own process. So its peak memory can be measured, all of it is released, and the others
+continue if the process is killed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GRACE_S = 10.0
 class Job:
     """One model to export; `weights`, or the checkpoint found in `weights_dir`, or the registry's download.
 
-    `skip_exported`: leave it out where its artifact is there already (see `already_exported`).
+    `skip_exported`: skip it if its artifact already exists (see `already_exported`).
     """
 
     name: str
@@ -54,12 +54,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one export went; true when its artifact is there.
+    """The result of one export; true if its artifact exists.
 
     `seconds`: wall time. `peak_mib`: the largest resident memory of the exporting process plus that of its largest
-    child, which bounds what both held at one time. `nodes` and `bytes`: of the ONNX file. `error`: one line, empty
-    when all went well, and `log`: what the tool that failed printed. `skipped`: the artifact was there already. Figures
-    that could not be taken are None.
+    child, an upper bound of their total. `nodes` and `bytes`: of the ONNX file. `error`: one line, empty on success;
+    `log`: the output of the failed tool. `skipped`: whether the artifact already existed. Unknown figures are None.
     """
 
     name: str
@@ -77,18 +76,18 @@ class Result:
 
 
 class Watcher(Protocol):
-    """What wants to know how an export goes on."""
+    """Receives the progress of an export."""
 
     def begin(self, name: str, number: int, count: int) -> None:
-        """A model, the `number`-th of `count`, is begun."""
+        """Report the begin of a model, the `number`-th of `count`."""
         ...
 
     def step(self, number: int, total: int, title: str) -> None:
-        """A step of it is begun, the `number`-th of `total`."""
+        """Report the begin of a step, the `number`-th of `total`."""
         ...
 
     def downloaded(self, done: int, total: int | None) -> None:
-        """So many bytes of its checkpoint are here, of `total` where that is known."""
+        """Report the downloaded bytes of its checkpoint, of `total` if that is known."""
         ...
 
 
@@ -103,7 +102,7 @@ class Unwatched:
 
 
 def export_many(jobs: Sequence[Job], watcher: Watcher | None = None) -> Iterator[Result]:
-    """Export one model after the other, and say of each how it went as soon as it is known; failures are values."""
+    """Export one model after the other and yield each result as soon as it is known, also failures."""
     watcher = watcher or Unwatched()
     for number, job in enumerate(jobs, start=1):
         watcher.begin(job.name, number, len(jobs))
@@ -111,14 +110,14 @@ def export_many(jobs: Sequence[Job], watcher: Watcher | None = None) -> Iterator
 
 
 def exportable() -> list[ModelEntry]:
-    """The models that have a published checkpoint; those without come with this package, trained and exported."""
+    """The models with a published checkpoint; the others ship with this package."""
     return [entry for entry in models().values() if entry.source.url]
 
 
 def find_weights(entry: ModelEntry, folder: Path) -> Path:
-    """The model's checkpoint in `folder`: called as in its registry address, or after the model.
+    """The model's checkpoint in `folder`, with the file name of its registry URL or the name of the model.
 
-    Raises InputError, with the names that would do, when there is none. Nothing is downloaded instead.
+    Raises InputError, with the accepted names, if there is none. Nothing is downloaded instead.
     """
     names = [f"{entry.name}.pdparams", f"{entry.name}.safetensors"]
     if entry.source.url:
@@ -133,7 +132,7 @@ def find_weights(entry: ModelEntry, folder: Path) -> Path:
 
 
 def already_exported(job: Job) -> Artifact | None:
-    """The artifact that this job would make again, where it is whole: of the same checkpoint, by the same tools.
+    """The complete artifact that an earlier run made from this job's checkpoint with the same tools, or None.
 
     Raises InputError for labels or weights that cannot be found.
     """
@@ -162,7 +161,7 @@ def already_exported(job: Job) -> Artifact | None:
 
 
 def _in_child(job: Job, watcher: Watcher) -> Result:
-    """Run one job in a fresh interpreter; a child that dies gives a result that says so."""
+    """Run one job in a new interpreter; if the child process dies, the result says so."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     started = time.perf_counter()
@@ -175,7 +174,7 @@ def _in_child(job: Job, watcher: Watcher) -> Result:
         process.join()
         return Result(job.name, time.perf_counter() - started, error=f"the export {_fate(process.exitcode)}")
     except BaseException as error:
-        # Ctrl-C reaches the child, too, and it needs a moment to remove what it has half written.
+        # Ctrl-C also reaches the child, which needs a moment to remove unfinished files.
         if not isinstance(error, KeyboardInterrupt):
             process.terminate()
         process.join(GRACE_S)
@@ -187,7 +186,7 @@ def _in_child(job: Job, watcher: Watcher) -> Result:
 
 
 def _result(receiver: Connection, watcher: Watcher) -> Result:
-    """What the child sends last; what comes before goes to the watcher and into this process's log."""
+    """The last message of the child; earlier ones go to the watcher and to this process's log."""
     while True:
         match receiver.recv():
             case ("step", number, total, title):
@@ -201,7 +200,7 @@ def _result(receiver: Connection, watcher: Watcher) -> Result:
 
 
 class _Sent(logging.Handler):
-    """Sends what the child logs to the process that asked for the export."""
+    """Sends the child's log records to the parent process."""
 
     def __init__(self, sender: Connection) -> None:
         super().__init__()
@@ -212,7 +211,7 @@ class _Sent(logging.Handler):
 
 
 def _work(job: Job, sender: Connection) -> None:
-    """What the child does: export, measure, send the Result."""
+    """The main function of the child: export, measure, send the Result."""
     raise_when_terminated()
     end_with_parent()
     package = logging.getLogger("onnxzoo")

@@ -1,4 +1,4 @@
-"""The way from a checkpoint to an artifact folder, step by step."""
+"""Exports a checkpoint to an artifact folder, step by step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 STEPS = ("read the checkpoint", *TITLES, "record conformance vectors", "write the artifact")
 
 StepProgress = Callable[[int, int, str], None]
-"""Called with the step's number from 1, the number of steps, and the step's title as it begins."""
+"""Called when a step begins, with its number from 1, the number of steps, and its title."""
 
 
 def export_model(
@@ -43,16 +43,16 @@ def export_model(
     """Export one model and return its artifact.
 
     `weights`: a `.pdparams` or `.safetensors` file; without it the registry's checkpoint is downloaded.
-    `out`: the artifact folder, replaced whole if it is an artifact already; by default the model's place
+    `out`: the artifact folder, which is replaced if it is already an artifact; by default the model's folder
     in the cache, where `onnxzoo.load(name)` finds it. `labels_file`: class names (see `onnxzoo.data.labels`);
-    by default the registry's, if the checkpoint has as many classes. `image_size`: side of the
+    by default the registry's, if the checkpoint has the same number of classes. `image_size`: side of the
     input in pixels, by default the checkpoint's (see `at_image_size`).
 
     Nothing is written to `out` before the last step. Raises CheckpointError, ExportError (with the log of
-    the tool that failed), InputError, MissingDependencyError or DownloadError.
+    the failed tool), InputError, MissingDependencyError or DownloadError.
     """
     require_export_tools()
-    # Fails on a machine without Paddle, which only the line above turns into one readable line.
+    # This import fails without Paddle; the line above raises a readable error in that case.
     from ..reference.paddle.engine import PaddleEngine
 
     def begin(title: str) -> None:
@@ -101,7 +101,7 @@ def export_model(
 
 
 def target_folder(entry: ModelEntry, out: Path | None) -> Path:
-    """Where the artifact goes: `out`, or the model's place in the cache. Raises InputError where it may not."""
+    """The folder for the artifact, `out` or the model's in the cache; raises InputError if it must not be written."""
     folder = (out if out is not None else models_dir() / entry.name).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out must name a folder")

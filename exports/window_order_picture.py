@@ -64,7 +64,7 @@ def colours_by_token(order: Order) -> Callable[[int], str]:
 
 
 def panel(column: int, title: str, order: Order, colour: Callable[[int], str], shift: int) -> list[str]:
-    """The map, every cell with the place of its token in a stream of this order."""
+    """The map, with the position of each cell's token in a stream of this order."""
     left = MARGIN + column * (GRID + GAP)
     place = np.argsort(order)
     parts = [text(left, GRID_TOP - 12, title, size=14, weight="bold")]
@@ -92,7 +92,7 @@ def caption(column: int, lines: list[str]) -> list[str]:
 
 
 def streams(before: Order, after: Order, colour: Callable[[int], str]) -> list[str]:
-    """The stream in both orders and the Gather between them, one window of the second one drawn strongly."""
+    """The stream in both orders and the Gather between them, with one window of the second one emphasised."""
     index = reorder_index(before, after)
     below = STRIP_TOP + STRIP_GAP
     parts = [
@@ -132,7 +132,7 @@ def streams(before: Order, after: Order, colour: Callable[[int], str]) -> list[s
 
 
 def badge(x: float, y: float, words: str) -> list[str]:
-    """A window's number on a dark disc."""
+    """The number of a window on a dark disc."""
     return [
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{INK}"/>',
         text(x, y + 3.6, words, size=10, weight="bold", fill=PAPER, anchor="middle"),
@@ -142,7 +142,7 @@ def badge(x: float, y: float, words: str) -> list[str]:
 def text(
     x: float, y: float, words: str, *, size: int = 13, weight: str = "normal", fill: str = INK, anchor: str = "start"
 ) -> str:
-    """Words with their baseline at y."""
+    """Text with its baseline at y."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
         f'text-anchor="{anchor}">{escape(words)}</text>'

@@ -33,6 +33,7 @@ from .errors import (
     TrainingError,
     UnknownModelError,
     ValidationError,
+    WrongResultsError,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ __all__ = [
     "TrainingError",
     "UnknownModelError",
     "ValidationError",
+    "WrongResultsError",
     "__version__",
     "info",
     "list_models",

@@ -12,6 +12,7 @@
     ├── DownloadError              (ConnectionError)  a download that failed or is incomplete
     ├── HubError                   (ConnectionError)  the Hugging Face Hub is unreachable or refuses
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
+    │   └── WrongResultsError      (ArithmeticError)  it runs here, and gives wrong results
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
@@ -97,6 +98,10 @@ class EngineUnavailableError(OnnxzooError, RuntimeError):
     """The requested engine is not installed or cannot run on this machine."""
 
     exit_code = 3
+
+
+class WrongResultsError(EngineUnavailableError, ArithmeticError):
+    """The engine runs on this machine, but does not give the recorded outputs of the model's conformance vectors."""
 
 
 class EngineError(OnnxzooError, RuntimeError):

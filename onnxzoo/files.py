@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ from .errors import InputError, OnnxzooError, one_line
 CACHE_VARIABLE = "ONNXZOO_CACHE"
 # The folder of a model's compiled files is named after this many digits of its SHA-256.
 COMPILED_DIGITS = 16
+
+KeyValue = str | int | float | bool | None | list[int]
 
 
 def cache_dir() -> Path:
@@ -73,6 +76,11 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_digest(key: Mapping[str, KeyValue]) -> str:
+    """What a cache key's file or folder is called: 32 hexadecimal digits, whatever the order of the key."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def git_blob_id(content: bytes) -> str:

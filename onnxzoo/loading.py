@@ -12,6 +12,7 @@ from .engines import AUTO, EXACT, PADDLE, REFERENCES, EngineOptions, create_engi
 from .engines.options import Hint
 from .engines.protocol import Engine
 from .errors import CheckpointError, InputError
+from .first_use import REFERENCE, FirstUse
 from .image_memory import max_pixels as pixel_limit
 from .model import Model
 from .precisions import FP32
@@ -32,6 +33,7 @@ def load(
     strict: bool = False,
     max_pixels: int | None = None,
     trust: str = KNOWN,
+    verify: bool = True,
 ) -> Model:
     """Load a model by registry name, alias, Hub repo (`USER/NAME`, `USER/NAME@REVISION`), or artifact folder.
 
@@ -54,12 +56,17 @@ def load(
     with the operators of onnxzoo's own artifacts; `any` accepts whatever the engine runs, which can keep the machine
     busy forever or exhaust its memory, so use it only for files whose author you trust.
 
+    Before an engine runs a model on this machine for the first time, it has to give the recorded outputs of a few
+    inputs (`onnxzoo.first_use`); a device that gives others is refused, and `auto` passes on to the next engine.
+    `Model.engine.verification` has the figures. `verify`: False skips this.
+
     The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more per image) run the reference itself:
     labels and preprocessing come from the artifact, the numbers from the checkpoint `weights`. The default is the file
     that the artifact was assembled from, or for an exported one the registry's checkpoint, which must be the file that
     it was made from; either is downloaded if necessary.
 
-    Raises UnknownModelError, ModelNotFoundError, ArtifactError, EngineUnavailableError, EngineError; InputError for
+    Raises UnknownModelError, ModelNotFoundError, ArtifactError, EngineUnavailableError (WrongResultsError for an engine
+    with wrong results), EngineError; InputError for
     another `trust`, an unknown engine, a precision that the engine or the artifact does not provide, or `weights` with
     another engine than `paddle` and `exact`;
     for these two also MissingDependencyError, CheckpointError when the checkpoint is not this model's, and
@@ -73,15 +80,24 @@ def load(
             raise InputError(f"the engine {engine!r} computes in {only} only, got precision {precision!r}")
         artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
         reference = _reference(engine, artifact, None if weights is None else Path(weights), offline)
-        return Model(artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels)
+        return Model(
+            artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels, verification=REFERENCE
+        )
     if weights is not None:
         raise InputError(
             f"weights are for the engine {PADDLE!r} or {EXACT!r}, which runs the checkpoint; {engine!r} runs the "
             f"artifact's ONNX file; leave them out, or export them: onnxzoo export NAME --weights {weights}"
         )
     source = source_for(model, engine, options, revision=revision, offline=offline, trust=trust)
-    running = create_engine(engine, source.model_files(precision), options)
-    return Model(source.artifact, running, batch_size=options.largest_batch, max_pixels=max_pixels)
+    first_use = FirstUse(source.artifact, source.vectors, options, verify=verify)
+    running = create_engine(engine, source.model_files(precision), options, check=first_use)
+    return Model(
+        source.artifact,
+        running,
+        batch_size=options.largest_batch,
+        max_pixels=max_pixels,
+        verification=first_use.verification,
+    )
 
 
 def source_for(

@@ -18,7 +18,8 @@ from .engines.options import DEFAULT_BATCH_SIZE
 from .engines.protocol import Engine
 from .errors import ArtifactError, EngineError, ImageError, InputError
 from .image import ImageInput, describe, preprocess_batch
-from .results import Array, ClassScore, EngineInfo, Prediction
+from .interface import check_interface
+from .results import Array, ClassScore, EngineInfo, Prediction, Verification
 from .stream import Result, stream
 
 logger = logging.getLogger(__name__)
@@ -42,21 +43,28 @@ class Model:
     """
 
     def __init__(
-        self, artifact: Artifact, engine: Engine, *, batch_size: int = BATCH_SIZE, max_pixels: int | None = None
+        self,
+        artifact: Artifact,
+        engine: Engine,
+        *,
+        batch_size: int = BATCH_SIZE,
+        max_pixels: int | None = None,
+        verification: Verification | None = None,
     ) -> None:
         """Combine an artifact with the engine that runs it; `load` finds both. `batch_size`: images per run for lists.
-        `max_pixels`: as in `load`.
+        `max_pixels`: as in `load`. `verification`: what is known of the engine's results.
 
         Raises ArtifactError, and closes the engine, when its input or outputs are not the artifact's.
         """
         self._artifact = artifact
         self._engine = engine
+        self._verification = verification
         self._process = os.getpid()
         self._max_pixels = max_pixels
         # No more than the engine takes at a time, or each batch of a list would be cut in two.
         self._batch_size = min(batch_size, engine.max_batch or batch_size)
         try:
-            _check_interface(artifact, engine)
+            check_interface(artifact, engine)
         except ArtifactError:
             engine.close()
             raise
@@ -68,8 +76,9 @@ class Model:
 
     @property
     def engine(self) -> EngineInfo:
-        """Which engine runs the model, on what, and why."""
-        return self._engine.info
+        """Which engine runs the model, on what, and why, and whether its results were verified."""
+        info = self._engine.info
+        return info if self._verification is None else self._verification.of(info)
 
     @property
     def artifact(self) -> Artifact:
@@ -347,36 +356,3 @@ def _whole(name: str, value: int) -> int:
     if count < 1 or isinstance(value, bool):
         raise InputError(f"{name} must be a whole number from 1, got {value!r}")
     return count
-
-
-def _check_interface(artifact: Artifact, engine: Engine) -> None:
-    """Refuse a wrong graph when it is loaded, not at the first image or the first batch of two."""
-    expected = artifact.interface
-    if engine.inputs.keys() != expected.inputs.keys():
-        raise ArtifactError(
-            f"{artifact.folder}: expected one input {INPUT_NAME!r}, the model has {list(engine.inputs)}"
-        )
-    for name, shape in expected.inputs.items():
-        spec = engine.inputs[name]
-        if spec.dtype != "float32" or not _fits(spec.shape, shape):
-            raise ArtifactError(
-                f"{artifact.folder}: the input must be float32 {shape} with a free batch size, "
-                f"the model has {spec.dtype} {spec.shape}; export it again"
-            )
-    if LOGITS not in engine.outputs:
-        raise ArtifactError(f"{artifact.folder}: expected an output {LOGITS!r}, the model has {list(engine.outputs)}")
-    for name, shape in expected.outputs.items():
-        found = engine.outputs.get(name)
-        # Of an output, the engine's library may not know the shape before it runs.
-        if found and (not found.dtype.startswith("float") or (found.shape and not _fits(found.shape, shape))):
-            raise ArtifactError(
-                f"{artifact.folder}: the output {name!r} must be float32 {shape} with a free batch size, "
-                f"the model has {found.dtype} {found.shape}; export it again"
-            )
-
-
-def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
-    """Whether a shape may be the expected one: as long, and each size the same or left open."""
-    return len(shape) == len(expected) and all(
-        size in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
-    )

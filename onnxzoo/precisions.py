@@ -23,9 +23,9 @@ class Precision:
     `rounding`: the largest relative error of rounding an fp32 number to it, half a unit in the last place; None for
     integers with a scale, whose error depends on the scale. `smallest`: the magnitude to which converters raise smaller
     numbers other than 0.
-    `tolerance` and `snr_db`: what its outputs must meet, see `onnxzoo.validators.tolerances.Tolerance`.
+    `tolerance` and `snr_db`: what its outputs must meet, see `onnxzoo.comparison.tolerances.Tolerance`.
     `layer_noise`: order of magnitude of the rms of a layer's rounding errors, relative to the rms of its values.
-    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` that each make it faster than fp32.
+    `instruction_sets`: those of `onnxzoo.cpu.INSTRUCTION_SETS` that each have instructions for it.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,9 @@ class EngineInfo:
     `reason`: why this engine was chosen, in a sentence.
     `nodes`: nodes of the graph per provider, as the library assigned them; empty if it does not report them.
     `considered`: (engine, why it was skipped) for those that `auto` would have preferred.
+    `verified`: whether it gave the recorded outputs of the artifact's conformance vectors on this machine, now or on an
+    earlier load; None where that is not asked: for the references, and before `load` has checked. `verification`: the
+    figures, or why it was not verified.
     """
 
     name: str
@@ -75,3 +78,17 @@ class EngineInfo:
     reason: str
     nodes: Mapping[str, int] = field(default_factory=dict, hash=False)
     considered: tuple[tuple[str, str], ...] = ()
+    verified: bool | None = None
+    verification: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known of an engine's results; the fields are those of EngineInfo."""
+
+    verified: bool | None
+    verification: str
+
+    def of(self, info: EngineInfo) -> EngineInfo:
+        """The engine's description with this in it."""
+        return replace(info, verified=self.verified, verification=self.verification)

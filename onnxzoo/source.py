@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .artifact.folder import Artifact, is_artifact, read_artifact
+from .artifact.folder import CONFORMANCE_FILE, Artifact, is_artifact, read_artifact
 from .artifact.onnx_checks import KNOWN, require_trust
 from .errors import InputError, ModelNotFoundError
 from .files import models_dir
@@ -23,6 +23,7 @@ from .precisions import AUTO_PRECISION, FP32
 from .registry import ModelEntry
 
 if TYPE_CHECKING:
+    from .artifact.vectors import Vectors
     from .engines.protocol import ModelFile, ModelFiles
     from .hub.snapshot import Snapshot
 
@@ -78,6 +79,23 @@ class Source:
                 path = self.artifact.checked_graph(self.snapshot.bring(announced))
             self._opened[precision] = ModelFile(path, announced.sha256, precision, announced.weights_bits)
         return self._opened[precision]
+
+    def vectors(self) -> Vectors:
+        """The verified conformance vectors; those of a Hub model are downloaded now, if they are not here.
+
+        Raises ArtifactError when they are damaged, ModelNotFoundError when they are not here and cannot be asked for,
+        HubError when the Hub refuses or cannot be reached.
+        """
+        from .artifact.vectors import read_vectors  # imports numpy
+
+        announced = self.artifact.files.get(CONFORMANCE_FILE)
+        if announced is None:
+            raise ModelNotFoundError(f"{self.artifact.config_file} lists no {CONFORMANCE_FILE}")
+        if self.snapshot is not None:
+            return read_vectors(self.artifact, self.snapshot.bring(announced))
+        if not (self.artifact.folder / CONFORMANCE_FILE).exists():
+            raise ModelNotFoundError(f"{self.artifact.folder / CONFORMANCE_FILE} is missing; make the model again")
+        return read_vectors(self.artifact)
 
     def model_files(self, precision: str) -> ModelFiles:
         """The ONNX files that an engine can choose from to compute in `precision`.

@@ -14,6 +14,7 @@ from .artifact.onnx_checks import KNOWN
 from .engines import AUTO, EngineOptions, create_engine
 from .engines.options import Hint
 from .engines.protocol import Built, CachedEngine
+from .first_use import FirstUse
 from .loading import source_for
 from .precisions import FP32
 from .results import EngineInfo
@@ -44,8 +45,9 @@ def warm(
     strict: bool = False,
     hint: Hint | None = None,
     trust: str = KNOWN,
+    verify: bool = True,
 ) -> Iterator[Warmed]:
-    """Compile a model for each of the batch sizes, and yield each result when it is ready.
+    """Compile a model for each of the batch sizes, verify its results, and yield each result when it is ready.
 
     `hint`: by default `latency` for batches of 1 and `throughput` for larger ones, as predictions run them. The other
     arguments are those of `onnxzoo.load`. Arguments are checked and the model is resolved before anything is compiled.
@@ -65,10 +67,11 @@ def warm(
         known: set[Path] = set()
         for options in asked:
             started = time.monotonic()
-            running = create_engine(engine, files, options)
+            first_use = FirstUse(source.artifact, source.vectors, options, verify=verify)
+            running = create_engine(engine, files, options, check=first_use)
             try:
                 built = running.warm() if isinstance(running, CachedEngine) else ()
-                info = running.info
+                info = first_use.verification.of(running.info)
             finally:
                 running.close()
             # Batch sizes may share a compiled model.

@@ -123,6 +123,16 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark takes milliseconds for each sample, and multiplies small matrices."""
+    from onnxzoo.bench import products, run, timing
+
+    monkeypatch.setattr(timing, "WARM_MS", 1.0)
+    monkeypatch.setattr(run, "SAMPLE_S", 0.002)
+    monkeypatch.setattr(products, "SIDE", 32)
+
+
+@pytest.fixture
 def batch() -> np.ndarray:
     """Three different preprocessed images, float32 [3, 3, 32, 32]."""
     return np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)

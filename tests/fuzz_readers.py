@@ -226,7 +226,7 @@ def vectors() -> Sequence[bytes]:
 
 
 def vectors_reader(folder: Path) -> Callable[[bytes], None]:
-    from onnxzoo.validators.vectors import read_vectors
+    from onnxzoo.artifact.vectors import read_vectors
 
     place = _Announced(folder, SHIPPED)
 

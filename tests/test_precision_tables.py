@@ -9,7 +9,6 @@ import pytest
 from onnxzoo.validators.engine_settings import ROUNDING as ROUNDING_OF_ENGINES
 from onnxzoo.validators.layer_errors import NOISE
 from onnxzoo.validators.low_precision import ROUNDING, SMALLEST
-from onnxzoo.validators.tolerances import TOLERANCES
 from written_options import ENGINES as WITH_WRITTEN_OPTIONS
 from written_options import PRECISIONS as WRITTEN
 
@@ -17,6 +16,7 @@ from onnxzoo.artifact.folder import MODEL_FILES
 from onnxzoo.artifact.onnx_checks import CAST_TYPES
 from onnxzoo.cli import download, predict, validate, warmup
 from onnxzoo.cli import eval as eval_command
+from onnxzoo.comparison.tolerances import TOLERANCES
 from onnxzoo.cpu import INSTRUCTION_SETS, implied_precisions
 from onnxzoo.engines import ENGINES, engine_class
 from onnxzoo.engines.onnxruntime_tensorrt import PRECISION_FLAGS

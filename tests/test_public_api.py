@@ -54,6 +54,7 @@ def test_all_is_pinned():
         "TrainingError",
         "UnknownModelError",
         "ValidationError",
+        "WrongResultsError",
         "__version__",
         "info",
         "list_models",

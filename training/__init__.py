@@ -1,10 +1,9 @@
 """Training and evaluation of the reference models, installed as `onnxzoo.training`.
 
-- what is trained on: `data` (opens class folders, lists, IDX files), `dataset`, `subsets`, `idx`
-- what a batch is: `images` (reading), `augment`, `randaugment`, `mixing`, `batches`, `streams` (random numbers)
-- what a step does: `recipe` (hyperparameters), `network`, `optimizer`, `schedule`, `ema`, `parallel`
-- what a training is: `session` (from a request to files), `trainer`, `validation`, `state`, `metrics`, `writing`
-- how good a model is, on any engine: `evaluate`
+- a batch: `images` (reading), `augment`, `randaugment`, `mixing`, `batches`, `streams` (random numbers)
+- a step: `recipe` (hyperparameters), `network`, `optimizer`, `schedule`, `ema`, `parallel`
+- a training run: `session` (from a request to files), `trainer`, `validation`, `state`, `metrics`, `writing`
 
-Paddle is loaded by `network`, `optimizer`, `ema`, `parallel`, `validation` and what imports them; not by the others.
+`onnxzoo.data` opens the data sets; `onnxzoo.evaluation` measures accuracy on any engine. Paddle is loaded only by
+`network`, `optimizer`, `ema`, `parallel`, `validation` and the modules that import them.
 """

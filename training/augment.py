@@ -1,4 +1,4 @@
-"""Augmentations of single images, as the PaddleClas recipes have them; every random choice comes from the caller."""
+"""Augmentations of single images, as in the PaddleClas recipes, with a random generator given by the caller."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .recipe import Recipe
 Pixels = npt.NDArray[np.uint8]
 
 ASPECTS = (3 / 4, 4 / 3)
-# RandomErasing of the PaddleClas configurations: share of the area, smallest aspect, attempts to fit.
+# RandomErasing of the PaddleClas configurations: fraction of the area, smallest aspect ratio, number of attempts.
 ERASE_AREA, ERASE_MIN_ASPECT, ATTEMPTS = (0.02, 1 / 3), 0.3, 10
 
 
@@ -45,8 +45,8 @@ def random_area(
 ) -> tuple[float, float, float, float]:
     """A box (left, top, right, bottom) in pixels of an image of (width, height).
 
-    Its area is a random share `smallest`..1 of the image, its aspect log-uniform in 3/4..4/3 (Szegedy et al.,
-    arXiv:1409.4842); after ten misfits the largest centred box of an allowed aspect.
+    Its area is a random fraction `smallest`..1 of the image, its aspect ratio log-uniform in 3/4..4/3 (Szegedy et
+    al., arXiv:1409.4842). After ten boxes that do not fit, it is the largest centred box of an allowed aspect ratio.
     """
     width, height = size
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""The batches of an epoch: which images in which order, mixed and with targets, prepared ahead in a thread."""
+"""The batches of an epoch: ordered, mixed and with targets, prepared in advance by a thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .streams import ORDER, stream
 
 AHEAD = 3
-"""Batches that wait ready."""
+"""Number of batches prepared in advance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """How a training set is cut into batches: `part` is this process's share of each.
+    """Divides a training set into batches; `part`: this process's part of each.
 
-    The last images of an epoch that fill no batch are left out; a set smaller than a batch is one batch.
+    An incomplete last batch of an epoch is dropped; a set smaller than a batch is one batch.
     """
 
     source: ImageSource
@@ -52,12 +52,12 @@ class BatchPlan:
 
     @property
     def batch_size(self) -> int:
-        """Images a step over all processes."""
+        """Images per step over all processes."""
         return min(self.recipe.batch_size, len(self.labels))
 
     @property
     def steps(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return len(self.labels) // self.batch_size
 
     def prepare(self, epoch: int, step: int, order: Indices) -> Batch:
@@ -67,7 +67,7 @@ class BatchPlan:
         own = np.arange(len(chosen))[self.part]
         mix = draw_mix(recipe, epoch, step, len(chosen), self.side)
         partners = own if mix is None else mix.partners[self.part]
-        # Partners are mostly images of this part themselves: each is read once.
+        # Most partners are images of this part as well, so each image is read only once.
         wanted, places = np.unique(np.concatenate([own, partners]), return_inverse=True)
         images, readable = self.source.load(chosen[wanted], epoch)
         targets = smoothed(self.labels[chosen[wanted]], self.classes, recipe.label_smoothing)
@@ -82,7 +82,7 @@ class BatchPlan:
         return Batch(step, images, targets, labels, int(readable.sum()))
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        """The batches of an epoch from `first_step` on; errors of the preparing thread are raised here."""
+        """The batches of an epoch from `first_step` on; errors in the preparing thread are raised here."""
         order: npt.NDArray[np.int64] = stream(ORDER, self.recipe.seed, epoch).permutation(len(self.labels))
         ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         stopped = threading.Event()

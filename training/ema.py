@@ -22,7 +22,7 @@ class Ema:
         self._average: dict[str, Any] = {name: value.detach().clone() for name, value in parameters.items()}
 
     def update(self, step: int) -> None:
-        """Take the weights after step `step`, counted from 0 over the whole training."""
+        """Add the weights after step `step`, counted from 0 over the whole training."""
         decay = min(self._decay, (1 + step) / (10 + step))
         with paddle.no_grad():
             for name, parameter in self._parameters.items():

@@ -1,4 +1,4 @@
-"""Where training images come from: files that are read as they are needed, or small images kept in memory."""
+"""Sources of training images: files read on demand, or small images kept in memory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ OnError = Literal["skip", "stop"]
 Indices = npt.NDArray[np.int64]
 
 MAX_KEPT_BYTES = 2 * 2**30
-"""Evaluation crops of a whole dataset are kept in memory up to this size."""
+"""Maximum size of a dataset's evaluation crops that are kept in memory."""
 
 
 class Damaged:
-    """Images that this process could not read: named once each, counted, or the end of the training, as asked."""
+    """Images that this process could not read: each is reported once and counted, or ends the training."""
 
     def __init__(self, on_error: OnError, say: Callable[[str], None]) -> None:
         self._on_error, self._say = on_error, say
@@ -37,11 +37,11 @@ class Damaged:
 
     @property
     def names(self) -> Iterable[str]:
-        """What the datasets call these images, each once."""
+        """The distinct names of these images in the datasets."""
         return self._names
 
     def add(self, name: str, error: ImageError) -> None:
-        """Raises DatasetError when the training is to stop."""
+        """Add an image; raises DatasetError if damaged images are to stop the training."""
         if self._on_error == "stop":
             raise DatasetError(f"{error}; repair or remove it, or skip it with --on-error skip")
         if name not in self._names:
@@ -50,7 +50,7 @@ class Damaged:
 
 
 class ImageSource(Protocol):
-    """Gives augmented images for training."""
+    """A source of augmented images for training."""
 
     def load(self, indices: Indices, epoch: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Images float32 [n, 3, S, S], normalised, and which of them could be read, bool [n]."""
@@ -74,14 +74,14 @@ class KeptImages:
         return values, self._readable[indices]
 
     def _draw(self, epoch: int) -> tuple[Indices, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """For all images of an epoch at once: what an image gets does not depend on its batch."""
+        """Draw for all images of an epoch at once, so that an image's augmentation does not depend on its batch."""
         recipe, count, random = self._recipe, len(self._pixels), stream(IMAGES, self._recipe.seed, epoch)
         moves = random.integers(-recipe.shift, recipe.shift + 1, size=(count, 2))
         return moves, random.random(count) < recipe.flip, random.random(count) < recipe.erase
 
 
 class ReadImages:
-    """Images read and augmented one by one, in threads: Pillow works without the interpreter's lock."""
+    """Images read and augmented one by one, in threads, as Pillow releases the interpreter's lock."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe, spec: Preprocess, damaged: Damaged, threads: int) -> None:
         self._dataset, self._recipe, self._spec, self._damaged = dataset, recipe, spec, damaged
@@ -116,7 +116,7 @@ class ReadImages:
 
 
 def training_images(dataset: Dataset, recipe: Recipe, spec: Preprocess, damaged: Damaged, threads: int) -> ImageSource:
-    """Images in memory where the recipe works on evaluation crops and these are small enough, else read each time."""
+    """Images kept in memory if the recipe uses evaluation crops and these are small enough, else read on demand."""
     if recipe.crop == "shift" and len(dataset) * 3 * spec.crop_size**2 <= MAX_KEPT_BYTES and not recipe.rand_layers:
         pixels, readable = evaluation_crops(dataset, spec, damaged, threads)
         return KeptImages(pixels, readable, recipe, spec)
@@ -126,7 +126,7 @@ def training_images(dataset: Dataset, recipe: Recipe, spec: Preprocess, damaged:
 def evaluation_crops(
     dataset: Dataset, spec: Preprocess, damaged: Damaged, threads: int
 ) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """Every image as evaluation sees it before normalising, uint8 [N, S, S, 3], and which could be read, bool [N]."""
+    """The evaluation crops before normalising, uint8 [N, S, S, 3], and which images could be read, bool [N]."""
     pixels = np.zeros((len(dataset), spec.crop_size, spec.crop_size, 3), dtype=np.uint8)
     readable = np.ones(len(dataset), dtype=np.bool_)
 
@@ -146,7 +146,7 @@ def evaluation_crops(
 
 
 def evaluation_crop(image: ImageInput, spec: Preprocess) -> Pixels:
-    """One image as evaluation sees it before normalising: uint8 [S, S, 3]."""
-    # With this mean and deviation the preprocessing gives back its own 8-bit values.
+    """The evaluation crop of one image before normalising: uint8 [S, S, 3]."""
+    # With this mean and standard deviation the preprocessing returns the 8-bit values.
     exact = dataclasses.replace(spec, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     return preprocess(image, exact).round().astype(np.uint8).transpose(1, 2, 0)

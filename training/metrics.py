@@ -1,4 +1,4 @@
-"""Metrics as JSON lines: one object a line, `kind` `step` or `epoch`."""
+"""Metrics as JSON lines: one object per line, with `kind` `step` or `epoch`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def append_record(file: Path, record: Mapping[str, Any]) -> None:
-    """Add one line. Raises TrainingError when it cannot be written."""
+    """Append one line. Raises TrainingError if it cannot be written."""
     append_line(file, json.dumps(record, allow_nan=False))
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """All lines up to the first that is not a record, as the last one is not that a kill cut short. No file gives [].
+    """All records up to the first invalid line, such as a last line truncated by a kill. [] if there is no file.
 
-    Raises TrainingError when the file cannot be read.
+    Raises TrainingError if the file cannot be read.
     """
     if not file.exists():
         return []
@@ -45,9 +45,9 @@ def read_records(file: Path) -> list[dict[str, Any]]:
 
 
 def keep_until(file: Path, step: int, epochs: int) -> None:
-    """Drop what was recorded after `step` and after `epochs`, both counted over the whole training.
+    """Remove records after `step` and after `epochs`, both counted over the whole training.
 
-    Steps that are repeated after a kill are recorded again. Raises TrainingError when the file cannot be written.
+    Steps that are repeated after a kill are recorded again. Raises TrainingError if the file cannot be written.
     """
     records = read_records(file)
     kept = [r for r in records if r["step"] <= step and (r["kind"] != "epoch" or r["epoch"] <= epochs)]

@@ -1,4 +1,4 @@
-"""Targets of a batch, and mixup and CutMix on it."""
+"""The targets of a batch, and mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .streams import MIXING, stream
 class Mix:
     """How each image of a batch is mixed with another one.
 
-    `partners`: position in the batch of each image's partner, int64 [B]. `share`: what is left of the image itself,
-    in [0, 1]. `box`: rows and columns (top, bottom, left, right) that come from the partner; None for mixup, which
-    adds the two.
+    `partners`: position in the batch of each image's partner, int64 [B]. `share`: weight of the image itself,
+    in [0, 1]. `box`: rows and columns (top, bottom, left, right) taken from the partner; None for mixup, which adds
+    the two.
     """
 
     partners: npt.NDArray[np.int64]
@@ -28,10 +28,10 @@ class Mix:
 
 
 def draw_mix(recipe: Recipe, epoch: int, step: int, batch: int, side: int) -> Mix | None:
-    """The mixing of one batch of images of `side` pixels; None where the recipe has none.
+    """The mixing of one batch of images of `side` pixels; None if the recipe has none.
 
-    Mixup: Zhang et al., arXiv:1710.09412; CutMix: Yun et al., arXiv:1905.04899, share by the area after clipping.
-    As PaddleClas's OpSampler, one of the two for every batch when both are on.
+    Mixup: Zhang et al., arXiv:1710.09412; CutMix: Yun et al., arXiv:1905.04899, with the share from the clipped area.
+    If both are on, one of the two is chosen for each batch, as in PaddleClas's OpSampler.
     """
     kinds = [kind for kind, alpha in (("mixup", recipe.mixup), ("cutmix", recipe.cutmix)) if alpha > 0]
     if not kinds or batch < 2:
@@ -61,7 +61,7 @@ def mixed_images(own: Array, partners: Array, mix: Mix) -> Array:
 
 
 def smoothed(labels: npt.NDArray[np.int64], classes: int, smoothing: float) -> Array:
-    """Targets float32 [n, classes]: 1 - smoothing on the label, the rest spread over all classes evenly."""
+    """Targets float32 [n, classes]: 1 - smoothing on the label, the rest spread evenly over all classes."""
     targets = np.full((len(labels), classes), smoothing / classes, dtype=np.float32)
     targets[np.arange(len(labels)), labels] += np.float32(1 - smoothing)
     return targets

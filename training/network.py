@@ -1,7 +1,7 @@
-"""The model as it is trained: stochastic depth from given draws, faster depthwise convolutions, and the loss.
+"""The training form of the model: stochastic depth from given draws, faster depthwise convolutions, and the loss.
 
 Requires a reference model from `onnxzoo.reference.paddle.build`; ensures that parameters, their names and the function
-in eval mode stay those of the reference.
+in eval mode are the same as in the reference.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ..results import Array
 from .recipe import Recipe
 from .streams import DEPTH, stream
 
-# Side of the largest map on which the dense product below was measured to be faster on a CPU (8: 2.1 times the
-# images/s of a whole PVTv2 with Paddle 3.3.1; its own kernel manages 1.3 GFLOPS).
+# Side of the largest map on which the dense product below was faster on a CPU. At 8 a whole PVTv2 processes 2.1 times
+# the images/s with Paddle 3.3.1, whose own kernel reaches 1.3 GFLOPS.
 DENSE_SIDE = 8
 
 
 class Depths:
-    """The draws of stochastic depth for the batch at hand, [layers, n, 1, 1]: 0, or 1 / (chance of keeping)."""
+    """The draws of stochastic depth for the present batch, [layers, n, 1, 1]: 0, or 1 / (probability of keeping)."""
 
     def __init__(self) -> None:
         self.kept: Any = None
 
 
 class DrawnDropPath(nn.Layer):
-    """Stochastic depth (see `onnxzoo.reference.paddle.layers.DropPath`) whose draws are given from outside."""
+    """Stochastic depth (see `onnxzoo.reference.paddle.layers.DropPath`) with given draws."""
 
     def __init__(self, depths: Depths, number: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DrawnDropPath(nn.Layer):
 
 
 class DenseDepthwiseConv(nn.Layer):
-    """`DepthwiseConv` of PVTv2 as one [T, T] matrix a channel, T = side^2, most of it zero; same parameters.
+    """`DepthwiseConv` of PVTv2 as one mostly zero [T, T] matrix per channel, T = side^2; same parameters.
 
     Paddle's depthwise kernel for CPUs is so slow that on small maps a matrix product with 7 times the operations
     is faster.
@@ -69,7 +69,7 @@ class DenseDepthwiseConv(nn.Layer):
 
 
 def tap_numbers(side: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Which of the 9 weights of a 3 x 3 kernel leads from one position of a map to another; 9 stands for none.
+    """The index of the 3 x 3 kernel's weight that connects one position of a map with another; 9 if none does.
 
     int64 [side^2, side^2], source position first, positions row-major.
     """
@@ -80,7 +80,7 @@ def tap_numbers(side: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 class Objective(nn.Layer):
-    """Images and targets to loss and logits."""
+    """Computes loss and logits from images and targets."""
 
     def __init__(self, model: Any, depths: Depths) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Objective(nn.Layer):
         """Cross entropy with soft targets, summed over the batch and multiplied by `scale`, and the logits.
 
         `image` float32 [n, 3, S, S], `target` float32 [n, classes] (zeros leave an image out), `scale` float32 [],
-        `kept` float32 [layers, n, 1, 1] where the model has stochastic depth.
+        `kept` float32 [layers, n, 1, 1] if the model has stochastic depth.
         """
         self.depths.kept = kept
         logits = self.model(image)
@@ -102,7 +102,10 @@ class Network:
     """A model under training. `model` is the reference layer, `parameters` its parameters by checkpoint name."""
 
     def __init__(self, spec: ModelSpec, recipe: Recipe, *, compiled: bool = True) -> None:
-        """Initial weights from the recipe's seed. `compiled`: as a static program, on CPUs up to 1.5 times as fast."""
+        """Draw the initial weights by the recipe's seed.
+
+        `compiled`: use a static program, which is up to 1.5 times as fast on CPUs.
+        """
         paddle.seed(recipe.seed)
         self._recipe = recipe
         self._depths = Depths()
@@ -116,7 +119,7 @@ class Network:
         self._objective = paddle.jit.to_static(objective, full_graph=True) if compiled else objective
 
     def loss(self, images: Array, targets: Array, scale: float, kept: Array | None) -> tuple[Any, Array]:
-        """The loss as a tensor to call `backward()` on, and the logits float32 [n, classes]."""
+        """The loss as a tensor for `backward()`, and the logits float32 [n, classes]."""
         inputs = [paddle.to_tensor(images), paddle.to_tensor(targets), paddle.to_tensor(scale, dtype="float32")]
         if kept is not None:
             inputs.append(paddle.to_tensor(kept))
@@ -124,7 +127,7 @@ class Network:
         return loss, logits.numpy()
 
     def draw_depths(self, epoch: int, step: int, batch: int) -> Array | None:
-        """Stochastic depth of a whole batch: float32 [layers, batch, 1, 1]; None without it."""
+        """The draws of stochastic depth for a whole batch: float32 [layers, batch, 1, 1]; None without it."""
         if not self._rates:
             return None
         keep = 1 - np.array(self._rates)[:, None]

@@ -1,4 +1,4 @@
-"""AdamW with the recipe's groups, and its state by parameter name instead of Paddle's running numbers."""
+"""AdamW with the recipe's parameter groups, and its state by parameter name instead of Paddle's running numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .recipe import Recipe, decays
 
 
 class Optimizer:
-    """Loshchilov and Hutter, arXiv:1711.05101; the decay is multiplied with the learning rate."""
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); the decay is multiplied by the learning rate."""
 
     def __init__(self, parameters: Mapping[str, Any], recipe: Recipe) -> None:
         self._names = {parameter.name: name for name, parameter in parameters.items()}
@@ -46,7 +46,7 @@ class Optimizer:
         return state
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Set what `state()` gave, in this or another process."""
+        """Restore the result of `state()`, from this or another process."""
         named = {}
         for key, value in state.items():
             name, _, role = key.rpartition("|")

@@ -1,7 +1,7 @@
-"""Several processes that train one model together (`python -m paddle.distributed.launch`), or just this one.
+"""Data-parallel training with several processes (`python -m paddle.distributed.launch`), or only this one.
 
-Every process computes a part of each batch; sums of losses, counts and gradients are the same in all of them, so that
-their weights stay equal without being sent.
+Every process computes a part of each batch. The sums of losses, counts and gradients are the same in all processes, so
+their weights stay equal without synchronisation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Processes:
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """The part of a batch of that many images which is this process's."""
+        """This process's part of a batch with this number of images."""
         return slice(batch * self.rank // self.count, batch * (self.rank + 1) // self.count)
 
     def summed(self, values: Iterable[float]) -> npt.NDArray[np.float64]:
@@ -45,7 +45,7 @@ class Processes:
         return total
 
     def union(self, values: Iterable[str]) -> set[str]:
-        """What is among the values of any process."""
+        """The union of the values over the processes."""
         own = list(values)
         if self.count == 1:
             return set(own)
@@ -66,6 +66,6 @@ class Processes:
                 paddle.assign(part.reshape(parameter.shape), parameter.grad)
 
     def wait(self) -> None:
-        """Return when all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             paddle.distributed.barrier()

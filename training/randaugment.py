@@ -1,7 +1,7 @@
 """RandAugment (Cubuk et al., arXiv:1909.13719) in the increasing form of timm's `rand-m9-mstd0.5-inc1`.
 
-PaddleClas's TimmAutoAugment is the same list of operations: a larger magnitude is a stronger change for every one
-of them. Ranges follow timm's `auto_augment.py`.
+PaddleClas's TimmAutoAugment has the same operations; a larger magnitude is a stronger change for each of them. Ranges
+follow timm's `auto_augment.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import PIL.ImageOps
 
 Image = PIL.Image.Image
 Operation = Callable[[Image, float, float, tuple[int, int, int]], Image]
-"""Takes the image, the strength in 0..1, a sign (1 or -1) and the colour of uncovered pixels."""
+"""Arguments: the image, the strength in 0..1, a sign (1 or -1) and the fill colour of uncovered pixels."""
 
 MAX_DEGREES, MAX_SHEAR, MAX_MOVE, MAX_ENHANCE = 30.0, 0.3, 0.45, 0.9
 CHANCE = 0.5
@@ -30,10 +30,10 @@ def rand_augment(
     mean: tuple[float, float, float],
     random: np.random.Generator,
 ) -> Image:
-    """Apply `layers` random operations, each with a chance of one half.
+    """Apply `layers` random operations, each with a probability of one half.
 
-    `magnitude` 0..10, varied by a normal of standard deviation `std` and clipped; `mean` (0..1, RGB) colours what
-    moves bring in.
+    `magnitude` 0..10, varied by a normal distribution of standard deviation `std` and clipped; `mean` (0..1, RGB) fills
+    uncovered pixels.
     """
     fill = (round(mean[0] * 255), round(mean[1] * 255), round(mean[2] * 255))
     for number in random.integers(len(OPERATIONS), size=layers):

@@ -1,4 +1,4 @@
-"""The hyperparameters of a training, with PaddleClas's values for these families as defaults."""
+"""The hyperparameters of training, with PaddleClas's values for these families as defaults."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ CROPS = ("resized", "shift")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides which weights come out, besides data, model and initial weights.
+    """Everything that determines the trained weights, besides data, model and initial weights.
 
-    The defaults are those of PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}/*.yaml` (commit d178931),
-    which agree with each other except for the stochastic depth (see `default_recipe`) and for `clip_grad: 1.0` of
-    PVT_V2_B3 to B5; that one has no effect there, as PaddleClas's AdamW takes it for none of its arguments. `lr`,
-    `lr_min` and `lr_start` are meant for `lr_batch_size` images a step (there: 8 cards of 128) and scale linearly
-    with `batch_size`; `lr_batch_size` 0 takes them as they are.
+    The defaults are those of PaddleClas, `ppcls/configs/ImageNet/{PVTV2,SwinTransformerV2}/*.yaml` (commit d178931).
+    These agree with each other except for the stochastic depth (see `default_recipe`) and for `clip_grad: 1.0` of
+    PVT_V2_B3 to B5, which has no effect, as PaddleClas's AdamW has no such argument. `lr`, `lr_min` and `lr_start` are
+    for `lr_batch_size` images per step (PaddleClas: 8 cards of 128) and scale linearly with `batch_size`; with
+    `lr_batch_size` 0 they are not scaled.
 
-    `batch_size`: images a step over all processes. `warmup_epochs`: linear rise from `lr_start` to `lr`, then a
+    `batch_size`: images per step over all processes. `warmup_epochs`: linear rise from `lr_start` to `lr`, then a
     cosine to `lr_min`. `weight_decay`: decoupled, on matrices and kernels only (see `decays`). `clip_norm`: largest
-    global norm of the gradient, 0 for no limit. `label_smoothing`: share of the target spread over all classes.
+    global norm of the gradient, 0 for no limit. `label_smoothing`: fraction of the target spread over all classes.
     `crop`: `resized` cuts a random area of `crop_min_area`..1 of the image, aspect 3/4 to 4/3, and resizes it;
     `shift` takes the evaluation crop and moves it by up to `shift` pixels each way, with the border repeated.
-    `flip`: chance of a horizontal flip. `rand_layers`, `rand_magnitude` (0 to 10), `rand_std`: RandAugment, in the
-    increasing form of timm's `rand-m9-mstd0.5-inc1`. `erase`: chance of erasing a rectangle with noise.
-    `mixup`, `cutmix`: alpha of the Beta distribution, 0 for never; where both are given each takes half of the
-    batches. `drop_path`: stochastic depth of the last block. `ema`: decay of the average of the weights a step,
-    0 for none. `seed`: of initial weights, order, augmentation and stochastic depth.
+    `flip`: probability of a horizontal flip. `rand_layers`, `rand_magnitude` (0 to 10), `rand_std`: RandAugment, in the
+    increasing form of timm's `rand-m9-mstd0.5-inc1`. `erase`: probability of erasing a rectangle with
+    noise. `mixup`, `cutmix`: alpha of the Beta distribution, 0 for never; if both are given, each is used for half of
+    the batches. `drop_path`: stochastic depth of the last block. `ema`: decay of the average of the weights per step,
+    0 for none. `seed`: for initial weights, order, augmentation and stochastic depth.
     """
 
     epochs: int = 300
@@ -85,7 +85,7 @@ class Recipe:
         for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "rand_layers", "rand_std", "shift", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative", getattr(self, name))
         _require(self.lr_batch_size >= 0, "lr_batch_size must not be negative", self.lr_batch_size)
-        # The rest of the 64 bits tells what random numbers are for (see `streams`).
+        # The other bits of the 64 identify the purpose of random numbers (see `streams`).
         _require(self.seed < 2**56, "seed must be below 2^56", self.seed)
         _require(self.epsilon > 0, "epsilon must be positive", self.epsilon)
         _require(self.crop in CROPS, f"crop must be one of {CROPS}", self.crop)
@@ -94,15 +94,15 @@ class Recipe:
 
     @property
     def lr_factor(self) -> float:
-        """What the learning rates are multiplied with for this batch size."""
+        """The factor on the learning rates for this batch size."""
         return self.batch_size / self.lr_batch_size if self.lr_batch_size else 1.0
 
 
 def default_recipe(entry: ModelEntry, changes: Mapping[str, Any] | None = None) -> Recipe:
     """PaddleClas's recipe for a model of the registry, with `changes` by field.
 
-    The stochastic depth is the architecture's. In a training of fewer epochs the warm-up keeps its share of them,
-    unless the changes have another. Raises InputError as `Recipe` does.
+    The stochastic depth is the architecture's. With fewer epochs the warm-up keeps its fraction of them, unless the
+    changes set it. Raises InputError as `Recipe` does.
     """
     recipe = Recipe(drop_path=entry.architecture.drop_path_rate)
     given = dict(changes or {})
@@ -113,12 +113,12 @@ def default_recipe(entry: ModelEntry, changes: Mapping[str, Any] | None = None) 
 
 
 def decays(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether weight decay acts on this parameter.
+    """Whether weight decay applies to this parameter.
 
-    Not on biases, norms and anything of one dimension (PaddleClas: `one_dim_param_no_weight_decay`), nor on
-    SwinV2's `logit_scale` and `cpb_mlp`. These two PaddleClas does decay: its list of exceptions has Swin V1's
-    `relative_position_bias_table` in their place. Here it is as the paper's authors did it (`no_weight_decay_keywords`
-    in github.com/microsoft/Swin-Transformer, models/swin_transformer_v2.py).
+    It does not apply to biases, norms and other parameters with one dimension (PaddleClas:
+    `one_dim_param_no_weight_decay`), nor to SwinV2's `logit_scale` and `cpb_mlp`. PaddleClas decays these two, as its
+    list of exceptions has Swin V1's `relative_position_bias_table` instead. This follows the paper's authors
+    (`no_weight_decay_keywords` in github.com/microsoft/Swin-Transformer, models/swin_transformer_v2.py).
     """
     return len(shape) > 1 and not name.endswith(".bias") and "logit_scale" not in name and "cpb_mlp" not in name
 

@@ -1,4 +1,4 @@
-"""The learning rate as a closed form of the step: nothing to save, nothing to get out of step on resuming."""
+"""The learning rate as a function of the step only, so that nothing has to be saved for resuming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from .recipe import Recipe
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Learning rate of `step`, counted from 0 over the whole training, already scaled to the batch size.
 
-    Linear from `lr_start` to `lr` over the warm-up, then half a cosine that reaches `lr_min` after the last step.
+    It rises linearly from `lr_start` to `lr` during the warm-up, then follows half a cosine to `lr_min` after the last
+    step.
     """
     warmup = recipe.warmup_epochs * steps_per_epoch
     total = recipe.epochs * steps_per_epoch

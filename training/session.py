@@ -1,4 +1,4 @@
-"""From what a user asks for to a training that runs: opens the data, fits the model to it, writes what it did."""
+"""Runs a requested training: opens the data, adapts the model to it, trains, and describes the result in files."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PACKAGES = ("onnxzoo", "numpy", "pillow")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to train. `data`, `classes`, `holdout` as in `open_data`; the rest as in `Job`.
+    """A request for training. `data`, `classes`, `holdout` as in `open_data`; the rest as in `Job`.
 
-    `image_size`: pixels; None for the checkpoint's, or the registry's without one. `init`: a checkpoint to start
-    from. `command`: how the training was asked for, to be written down.
+    `image_size`: pixels; None for the checkpoint's, or without a checkpoint the registry's. `init`: a checkpoint to
+    start from. `command`: the user's command, to be recorded.
     """
 
     entry: ModelEntry
@@ -58,9 +58,9 @@ class Request:
 
 
 def run(request: Request, progress: Progress, *, resume: bool) -> Outcome:
-    """Train, or go on where an earlier run of the same request stopped.
+    """Train, or with `resume` continue where an earlier run of the same request stopped.
 
-    The folder `request.out` gets `best.pdparams` and `last.pdparams` (read by `onnxzoo export --weights`),
+    The folder `request.out` receives `best.pdparams` and `last.pdparams` (read by `onnxzoo export --weights`),
     `labels.txt`, `metrics.jsonl`, `train.json`, and `state.npz` to resume from.
 
     Raises DatasetError, CheckpointError, InputError, TrainingError or MissingDependencyError.
@@ -78,14 +78,14 @@ def run(request: Request, progress: Progress, *, resume: bool) -> Outcome:
         trainer.resume()
     elif resume:
         progress.say(f"no {state_file} yet: starting from the beginning")
-    # After resuming, which refuses another training: the description of the one that is there must stay.
+    # This comes after resuming, which refuses a different training, whose description must not be overwritten.
     if trainer.processes.first:
         _write_description(request, job)
     return trainer.run()
 
 
 def prepare(request: Request, progress: Progress) -> Job:
-    """Open the data and the initial checkpoint, and fit the one to the other."""
+    """Open the data and the initial checkpoint, and adapt the checkpoint to the data."""
     entry = request.entry
     train, val = open_data(request, progress)
     checkpoint = read_checkpoint(request.init, entry) if request.init is not None else None
@@ -108,10 +108,10 @@ def prepare(request: Request, progress: Progress) -> Job:
 
 
 def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
-    """Training and validation data; with `holdout` that many training images, drawn by the seed, validate instead.
+    """Training and validation data; with `holdout`, this number of random training images is used for validation.
 
     Data without class names gets those of the model's label set if their number is the same, with a note.
-    Raises DatasetError, also when the two have different classes, or fewer than two.
+    Raises DatasetError, also if the two have different classes, or fewer than two.
     """
     path, classes = request.data, request.classes
     whole = open_dataset(path, "train")
@@ -142,10 +142,10 @@ def open_data(request: Request, progress: Progress) -> tuple[Dataset, Dataset]:
 
 
 def fitted_spec(entry: ModelEntry, checkpoint: Checkpoint | None, image_size: int | None, classes: int) -> ModelSpec:
-    """The registry's model at `image_size`, by default the checkpoint's or its own: what an export will make.
+    """The registry's model at `image_size`, by default the checkpoint's or its own, which an export will also use.
 
-    Raises CheckpointError where the checkpoint is of another model: weights are saved without buffers, so that an
-    export could not tell. Raises InputError for a size that the model cannot have.
+    Raises CheckpointError if the checkpoint is of another model; an export could not detect this, as weights are saved
+    without buffers. Raises InputError for a size that the model does not support.
     """
     registered = ModelSpec(entry.architecture, entry.image_size, classes)
     own = registered
@@ -162,7 +162,7 @@ def fitted_spec(entry: ModelEntry, checkpoint: Checkpoint | None, image_size: in
 
 
 def fitted_weights(checkpoint: Checkpoint, spec: ModelSpec, seed: int, progress: Progress) -> Mapping[str, Array]:
-    """The checkpoint's weights; with a new head, and a note, where the number of classes is another."""
+    """The checkpoint's weights, with a new head and a note if the number of classes differs."""
     if checkpoint.num_classes == spec.num_classes:
         return checkpoint.state
     import paddle
@@ -181,7 +181,7 @@ def fitted_weights(checkpoint: Checkpoint, spec: ModelSpec, seed: int, progress:
 
 
 def export_command(request: Request, image_size: int) -> str:
-    """The command that makes an artifact of the best weights, as the model that was trained."""
+    """The command that exports the best weights as the trained model."""
     out, entry = request.out, request.entry
     return remake.export_command(
         entry,
@@ -193,7 +193,7 @@ def export_command(request: Request, image_size: int) -> str:
 
 
 def _write_description(request: Request, job: Job) -> None:
-    """`train.json` and `labels.txt`: what was asked for, with which versions, and how to export it."""
+    """Write `train.json` and `labels.txt`: the request, the versions, and the command for exporting."""
     import paddle
 
     description = {
@@ -210,7 +210,7 @@ def _write_description(request: Request, job: Job) -> None:
         "initial_weights_sha256": job.identity["initial weights"],
         "versions": {
             "python": platform.python_version(),
-            # The package is paddlepaddle or paddlepaddle-gpu.
+            # The installed package may be paddlepaddle or paddlepaddle-gpu.
             "paddlepaddle": paddle.__version__,
             **{package: importlib.metadata.version(package) for package in PACKAGES},
         },

@@ -24,9 +24,9 @@ STATE_FILE, BEST_FILE, LAST_FILE = "state.npz", "best.pdparams", "last.pdparams"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a training has come.
+    """The progress of a training.
 
-    `epoch` from 0 and `step` within it: the next step to do; after the epoch's last step, its validation.
+    `epoch` from 0 and `step` within it: the next step; after the epoch's last step its validation is next.
     `loss_sum`, `correct`, `images`: of the steps of this epoch so far. `best_top1`: best validation accuracy so far,
     in [0, 1]; -1 before the first. `best_epoch`: its epoch, from 0.
     """
@@ -44,8 +44,8 @@ class Position:
 class TrainingState:
     """Everything beyond the data: `weights` and `ema` by parameter name, `optimizer` by parameter name and role.
 
-    `identity` names what must not change between the runs of one training: recipe, model, data, classes.
-    Random numbers need no entry: they are functions of seed, epoch and step (see `streams`).
+    `identity` contains what must not change between the runs of one training: recipe, model, data, classes.
+    Random numbers need no entry, as they are functions of seed, epoch and step (see `streams`).
     """
 
     position: Position
@@ -56,7 +56,7 @@ class TrainingState:
 
 
 def save_state(file: Path, state: TrainingState) -> None:
-    """Replace `file` atomically. Raises TrainingError when it cannot be written; the earlier file stays whole."""
+    """Replace `file` atomically. Raises TrainingError if it cannot be written; the earlier file is then kept."""
     meta = json.dumps({"position": asdict(state.position), "identity": dict(state.identity)}, allow_nan=False)
     arrays = {
         f"{kind}/{name}": array
@@ -67,7 +67,7 @@ def save_state(file: Path, state: TrainingState) -> None:
         np.savez(stream, allow_pickle=False, meta=np.array(meta), **arrays)
 
 
-# Whatever numpy, zipfile and Python's parser, which numpy hands headers to, make of a damaged file.
+# The errors that numpy, zipfile and Python's parser, which numpy uses for headers, raise for a damaged file.
 DAMAGE = (
     OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, SyntaxError, SystemError, MemoryError,
     OverflowError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
@@ -75,7 +75,7 @@ DAMAGE = (
 
 
 def load_state_file(file: Path) -> TrainingState:
-    """Read what `save_state` wrote; raises TrainingError when it is missing or damaged."""
+    """Read a file of `save_state`; raises TrainingError if it is missing or damaged."""
     groups: dict[str, dict[str, Array]] = {"weights": {}, "ema": {}, "optimizer": {}}
     try:
         with np.load(file, allow_pickle=False) as archive:
@@ -94,7 +94,7 @@ def load_state_file(file: Path) -> TrainingState:
 
 
 def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise TrainingError naming every difference between the training that was saved and this one."""
+    """Raise TrainingError, which lists every difference between the saved training and this one."""
     plain = json.loads(json.dumps(dict(now)))
     differences = [f"{key} was {saved.get(key)!r}, now {plain.get(key)!r}" for key in _differing(saved, plain)]
     if differences:
@@ -105,12 +105,12 @@ def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def save_weights(file: Path, weights: Mapping[str, Array]) -> None:
-    """Write weights as `paddle.save(model.state_dict(), ...)` does, atomically; equal weights give equal bytes."""
+    """Write weights as `paddle.save(model.state_dict(), ...)` does, atomically; equal weights produce equal bytes."""
     import paddle
 
     tensors = {name: paddle.to_tensor(array) for name, array in weights.items()}
     for name, tensor in tensors.items():
-        tensor.name = name  # Paddle would write its own running numbers
+        tensor.name = name  # Paddle would write its running numbers
     buffer = io.BytesIO()
     paddle.save(tensors, buffer)
     with written(file) as stream:

@@ -1,7 +1,7 @@
-"""Random numbers that depend on nothing but the seed and what they are for.
+"""Random numbers that depend only on the seed and their purpose.
 
-No generator is carried from one step to the next: a resumed training, or one shared among processes, draws exactly
-what an unbroken single process would.
+No generator is carried from one step to the next, so a resumed training, or one with several processes, draws exactly
+the same numbers as a single uninterrupted process.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 ORDER, IMAGES, IMAGE, MIXING, DEPTH = range(1, 6)
-"""What a stream is for: the order of an epoch, all images at once, one image, mixing of a batch, stochastic depth."""
+"""Purposes of streams: the order of an epoch, all images at once, one image, mixing of a batch, stochastic depth."""
 
 
 def stream(purpose: int, seed: int, epoch: int, index: int = 0) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""The training itself: epochs of steps, validation, checkpoints."""
+"""The training loop: epochs of steps, validation, checkpoints."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Job:
     """A training that is fully described.
 
     `crop`: the evaluation preprocessing, of `spec.image_size` pixels. `initial`: weights to start from by parameter
-    name, None for random ones. `identity`: what else tells this training from another when it is resumed.
-    `save_steps`: steps between two states within an epoch, 0 to save at its end only. `log_steps`: steps between two
-    records of the loss, 0 for none. `threads`: that read images.
+    name, None for random ones. `identity`: further properties that must be equal when it is resumed.
+    `save_steps`: steps between two saved states within an epoch, 0 to save only at its end. `log_steps`: steps between
+    two records of the loss, 0 for none. `threads`: number of threads that read images.
     """
 
     spec: ModelSpec
@@ -70,22 +70,22 @@ class Job:
 
 
 class Progress(Protocol):
-    """What a training tells while it runs.
+    """Receives the progress of a training.
 
-    The trainer calls it in the first process only; the others name on stderr the images that they could not read.
+    The trainer calls it in the first process only; the others report unreadable images on stderr.
     """
 
     def say(self, message: str) -> None:
-        """One line worth reading."""
+        """Report a note in one line."""
 
     def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """`epoch` and `step` count from 0."""
+        """Report the begin of an epoch; `epoch` and `step` count from 0."""
 
     def step(self, loss: float, top1: float, images: int) -> None:
-        """After a step: means over the epoch so far, and the images of this step."""
+        """Report a finished step: means over the epoch so far, and the number of images in this step."""
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:
-        """The epoch's record, as in metrics.jsonl."""
+        """Report a finished epoch by its record in metrics.jsonl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Outcome:
 
 
 class Trainer:
-    """Trains one job. The same job, resumed or not, in one process with one thread, gives the same weights."""
+    """Trains one job. In one process with one thread the same job gives the same weights, resumed or not."""
 
     def __init__(self, job: Job, progress: Progress) -> None:
         self.job, self.recipe, self._progress = job, job.recipe, progress
@@ -120,7 +120,7 @@ class Trainer:
         self.position = Position()
 
     def resume(self) -> None:
-        """Go on from the state in the output folder. Raises TrainingError where it is another training's."""
+        """Continue from the state in the output folder. Raises TrainingError if it is from another training."""
         state = load_state_file(self.job.out / STATE_FILE)
         require_same(state.identity, self._identity())
         load_state(self.network.model, state.weights)
@@ -140,8 +140,8 @@ class Trainer:
     def run(self) -> Outcome:
         """Train to the end.
 
-        Raises TrainingError when the loss is no longer a number or a file cannot be written, DatasetError for a
-        damaged image that is not to be skipped.
+        Raises TrainingError if the loss is no longer a number or a file cannot be written, DatasetError for a damaged
+        image if these are not skipped.
         """
         if self.processes.first:
             self._tidy()
@@ -152,7 +152,7 @@ class Trainer:
         return Outcome(now.best_top1, now.best_epoch, out / BEST_FILE, out / LAST_FILE, self.job.spec.image_size)
 
     def _tidy(self) -> None:
-        """Remove what an earlier run recorded beyond this position, and what it was writing when it was killed."""
+        """Remove an earlier run's records after this position, and its temporary files if it was killed."""
         out, done = self.job.out, self.position.epoch * self.plan.steps + self.position.step
         remove_unfinished(out / name for name in (STATE_FILE, BEST_FILE, LAST_FILE, METRICS_FILE))
         keep_until(out / METRICS_FILE, done, self.position.epoch)
@@ -169,7 +169,7 @@ class Trainer:
         self._finish_epoch(epoch, time.perf_counter() - started, seen)
 
     def _step(self, epoch: int, batch: Batch) -> int:
-        """One step; returns how many images it took, over all processes."""
+        """Run one step; returns its number of images over all processes."""
         whole = self.plan.batch_size
         images = int(self.processes.summed([batch.readable])[0])
         if not images:
@@ -212,7 +212,7 @@ class Trainer:
         self._progress.step(now.loss_sum / now.images, now.correct / now.images, images)
 
     def _finish_epoch(self, epoch: int, seconds: float, seen: int) -> None:
-        # Before the validation, so that whatever stops that does not cost the epoch.
+        # Save before the validation, so that its failure does not lose the epoch.
         self._save()
         now = self.position
         weights = self.ema.state() if self.ema is not None else self.network.state()
@@ -242,7 +242,7 @@ class Trainer:
             best_epoch=epoch if better else now.best_epoch,
         )
         if self.processes.first:
-            # The state comes last: a kill before it repeats the epoch, and writes the same files again.
+            # The state is written last: after an earlier kill the epoch is repeated and writes the same files again.
             if better:
                 save_weights(self.job.out / BEST_FILE, weights)
             save_weights(self.job.out / LAST_FILE, weights)
@@ -264,7 +264,7 @@ class Trainer:
         self.processes.wait()
 
     def _advice(self) -> str:
-        """What to do about a training that has diverged."""
+        """Advice for a training that has diverged."""
         state = self.job.out / STATE_FILE
         return (
             f"lower --lr or set --clip-norm, and give another --out, or remove {state} if it is there; "

@@ -1,4 +1,4 @@
-"""Accuracy of weights under training, with the preprocessing of evaluation."""
+"""Accuracy of the weights during training, with the preprocessing of evaluation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Mean cross entropy (in nats), and the share of images whose class is the best one or among the best five.
+    """Mean cross entropy (in nats), and Top-1 and Top-5 accuracy as fractions.
 
-    An image with a score that is not finite is in neither share, and makes the mean cross entropy not finite.
+    An image with a non-finite score counts as wrong in both, and makes the mean cross entropy non-finite.
     """
 
     loss: float
@@ -51,7 +51,7 @@ class Validator:
             self._kept = evaluation_crops(dataset, crop, damaged, threads)
 
     def score(self, weights: Mapping[str, Array]) -> Score:
-        """Score these weights. Raises TrainingError when no image could be read."""
+        """Score these weights. Raises TrainingError if no image could be read."""
         for name, parameter in self._model.named_parameters():
             parameter.set_value(weights[name])
         mine = np.arange(self._processes.rank, len(self._dataset), self._processes.count)
@@ -72,10 +72,10 @@ class Validator:
         logits = self._model(paddle.to_tensor(images[readable]))
         loss = F.cross_entropy(logits, paddle.to_tensor(labels), reduction="sum")
         scores = logits.numpy()
-        # The rank of the right class: how many score at least as much, itself not counted; ties count against it.
+        # The rank of the correct class: the number of other classes with at least its score, so ties count against it.
         own = scores[np.arange(len(labels)), labels]
         rank = (scores >= own[:, None]).sum(axis=1) - 1
-        # A comparison with NaN is false, which would rank any class first.
+        # Comparisons with NaN are false, which would rank any class first.
         finite = np.isfinite(scores).all(axis=1)
         return np.array([float(loss), (finite & (rank < 1)).sum(), (finite & (rank < TOP)).sum(), len(labels)])
 

@@ -1,4 +1,4 @@
-"""Writing files so that a failure leaves what was there and says what to do."""
+"""Writes files so that a failure keeps the earlier file and raises an error with advice."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..files import atomic_write, sweep
 
 @contextlib.contextmanager
 def written(file: Path) -> Iterator[IO[bytes]]:
-    """Replace `file` when the block succeeds (`atomic_write`). Raises TrainingError when it cannot be written."""
+    """Replace `file` when the block succeeds (`atomic_write`). Raises TrainingError if it cannot be written."""
     with _explained(file), atomic_write(file) as stream:
         yield stream
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add one line to a text file. Raises TrainingError when it cannot be written."""
+    """Append one line to a text file. Raises TrainingError if it cannot be written."""
     with _explained(file), file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 
 
 def remove_unfinished(files: Iterable[Path]) -> None:
-    """Remove the temporary files that a killed process left beside these files (see `atomic_write`)."""
+    """Remove the temporary files that a killed process left next to these files (see `atomic_write`)."""
     for file in files:
         sweep(file)
 

@@ -1,4 +1,4 @@
 """Numerical equivalence between the Paddle reference and every engine.
 
-Knows the runtime and the reference, never the exporter: they meet only in the artifact.
+It uses the runtime and the reference, never the exporter; they exchange data only through the artifact.
 """

@@ -1,7 +1,7 @@
-"""Finding the layer that drifts: an engine's values against the reference's, layer by layer, in the order of execution.
+"""Finds the first wrong layer by comparing an engine with the reference, layer by layer, in the order of execution.
 
-An error jumps where, in units of the noise that rounding can make there (see `layer_errors`), it exceeds LIMIT times
-all that came before it: the first such layer is the answer, however much larger the error is later on.
+An error jumps at a layer if, in units of the possible rounding noise there (see `layer_errors`), it exceeds LIMIT times
+all errors before it. The first such layer is the result, even if the error is much larger later on.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .probe_points import LayerSource, ProbePoint
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
-    """Where an engine leaves the reference.
+    """Where an engine diverges from the reference.
 
-    `layers`: the errors of the layers that were compared, in the order of execution, then those of the outputs.
-    `part`: the first part of the model whose error jumps (`layers.2.blocks.5.attn`), None when none does. `before` and
-    `after`: the layers around the jump; before is None at the first layer. `elsewhere`: the error after the jump on
-    other engines, by name. `settings`: the engine's settings that could explain it. `message`: all of this for people,
-    also when layers cannot be compared.
+    `layers`: the errors of the compared layers, in the order of execution, then those of the outputs. `part`: the first
+    part of the model whose error jumps (`layers.2.blocks.5.attn`), None if none does. `before` and `after`: the layers
+    around the jump; before is None at the first layer. `elsewhere`: the error after the jump on other engines, by name.
+    `settings`: the engine's settings that could explain it. `message`: all of this for people, also if layers cannot
+    be compared.
     """
 
     engine: EngineInfo | None
@@ -50,15 +50,15 @@ def bisect(
     every_layer: bool = False,
     build: bool = True,
 ) -> Bisection:
-    """Find the first part of the artifact's model that leaves the reference on this engine.
+    """Find the first part of the artifact's model that diverges from the reference on this engine.
 
-    `images`: float32 [N, 3, S, S], inputs on which the comparison failed; they run as one batch. `reference`: a
+    `images`: float32 [N, 3, S, S], inputs with a failed comparison; they run as one batch. `reference`: a
     `PaddleEngine` (`--weights`), an `ExactEngine`, or `onnx_layers(artifact, engine)` of another artifact
     (`--against`). `every_layer` (`--layers`): compare every layer, otherwise block by block and then inside the first
-    bad one. `build`: whether an engine that takes minutes to build for every few layers may be.
+    wrong one. `build`: whether to use an engine that takes minutes to build for every few layers.
 
     Raises EngineUnavailableError, MissingDependencyError (without onnx), InputError for no images and ValidationError
-    when a file cannot be read or the reference's own values are not finite.
+    if a file cannot be read or the reference's values are not finite.
     """
     run = LayerErrors(artifact, engine, images, reference, precision, build=build)
     if not run.points:
@@ -82,7 +82,7 @@ def _bisect(run: LayerErrors, every_layer: bool) -> Bisection:
 
 
 def _first_jump(layers: Sequence[LayerError]) -> int | None:
-    """The first layer whose error, in units of its noise, exceeds LIMIT times everything before it."""
+    """The index of the first layer whose error, in units of its noise, exceeds LIMIT times all errors before it."""
     largest = 1.0
     for index, layer in enumerate(layers):
         if layer.in_noise > LIMIT * largest:
@@ -92,7 +92,7 @@ def _first_jump(layers: Sequence[LayerError]) -> int | None:
 
 
 def _inside(points: Sequence[ProbePoint], blocks: Sequence[LayerError], found: int | None) -> list[ProbePoint]:
-    """The probe points inside the first bad block and the one before it, where a small error may hide; or all."""
+    """The probe points inside the first wrong block and the one before it, which may have a small error; or all."""
     if found is None:
         return list(points)
     names = [point.name for point in points]

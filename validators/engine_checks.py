@@ -1,4 +1,4 @@
-"""The checks of one engine on one ONNX file: every batch size against every reference, and the order in a batch."""
+"""The checks of one engine on one ONNX file: each batch size with each reference, and the order in a batch."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..comparison.compare import Comparison, compare, failed
+from ..comparison.tolerances import Tolerance, tolerance_of
 from ..engines import AUTO
 from ..engines.protocol import CachedEngine, Engine
 from ..errors import EngineError, EngineUnavailableError, InputError, ValidationError
 from ..precisions import FP32
 from ..results import Array, EngineInfo
-from .compare import Comparison, compare, failed
 from .inputs import Inputs
 from .references import Reference
 from .running import open_engine, outputs_at
-from .tolerances import Tolerance, tolerance_of
 
 ORDER, LOADING, PARAMETERS = "order", "loading", "parameters"
-"""What a check is about when it compares with no reference's outputs (see `Check`)."""
+"""The subjects of checks that do not compare with a reference's outputs (see `Check`)."""
 
 ORDER_SEED = 11
 
 Outputs = Mapping[str, Array] | Comparison
-"""What a model gave, or the failed comparison that says why it gave nothing."""
+"""The outputs of a model, or a failed comparison that says why there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One engine at one batch size against one reference; true when it passed.
+    """One engine at one batch size compared with one reference; true if it passed.
 
     `reference`: `conformance` (recorded in the artifact), `paddle` (run now, from a checkpoint) or `against` (another
-    artifact in the same engine). Or `order`: the batches hold the images in another order, and the engine's own runs
-    of single images are the reference (in low precision the same batches in their order, as rounding there differs
-    between batch sizes); `loading`: the engine rejected the model, nothing ran; `parameters`: those in the ONNX file
-    are compared with the checkpoint's, or in low precision with those of the fp32 file, in no engine. `samples`: number
-    of inputs, or of parameters. `tolerance`: what had to be met. `note`: more to say. `requested`: the engine as it was
-    asked for, with its device (`openvino:GPU`); what `auto` chose.
+    artifact in the same engine). Other values are `order`: the images are shuffled in the batches, and the reference is
+    the engine's own runs of single images (in low precision the unshuffled batches, as rounding differs between batch
+    sizes); `loading`: the engine rejected the model, nothing ran; `parameters`: without an engine, the parameters in
+    the ONNX file are compared with the checkpoint's, or in low precision with those of the fp32 file. `samples`: number
+    of inputs, or of parameters. `tolerance`: the applied tolerance. `note`: further information. `requested`: the
+    requested engine with its device (`openvino:GPU`), or the choice of `auto`.
     """
 
     engine: EngineInfo
@@ -63,9 +63,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be checked: an ONNX file with weights in `precision`, in the engine `name`.
+    """The target of checks: an ONNX file with weights in `precision`, in the engine `name`.
 
-    `build`: whether an engine that takes minutes to build may be.
+    `build`: whether to use an engine that takes minutes to build.
     """
 
     name: str
@@ -79,15 +79,15 @@ class Target:
 
 
 class Sizes:
-    """A model in an engine, run at every batch size as if no other were wanted.
+    """A model in an engine, run at each batch size as if it were the only one.
 
-    An engine that compiles for certain batch sizes makes others up of those: it is opened once for each. `rejected`:
-    why the engine does not take more than one image at a time; "" when it does.
+    An engine that compiles for certain batch sizes would combine them for others, so it is opened once for each size.
+    `rejected`: why the engine does not accept more than one image at a time; "" if it does.
     """
 
     def __init__(self, target: Target, largest: int) -> None:
-        """Raises EngineUnavailableError and InputError where the engine is not available, EngineError where it rejects
-        the model.
+        """Raises EngineUnavailableError and InputError if the engine is not available, EngineError if it rejects the
+        model.
         """
         self._target = target
         self.rejected = ""
@@ -95,14 +95,14 @@ class Sizes:
             self._engine, self._size = target.open(largest), largest
         except EngineError as error:
             self.rejected = str(error)
-            # Engines that compile for a batch size reject a baked batch only now: does the model run at all?
+            # Engines that compile for a batch size reject a fixed batch here; check whether the model runs at all.
             self._engine, self._size = target.open(1), 1
-        # TensorRT engines are for a range of sizes, and take minutes to build: one is enough.
+        # A TensorRT engine is for a range of sizes and takes minutes to build, so one is enough.
         self._compiles_each = isinstance(self._engine, CachedEngine) and self._engine.max_batch is None
 
     @property
     def info(self) -> EngineInfo:
-        """The engine that ran last."""
+        """The info of the engine that ran last."""
         return self._engine.info
 
     def run(self, images: Array, size: int) -> Outputs:
@@ -126,9 +126,9 @@ def check_engine(
     batch_sizes: Sequence[int],
     references: Sequence[tuple[Reference, Tolerance]],
 ) -> Iterator[Check]:
-    """The checks of one engine, each reference with what has to be met; a model that it rejects has failed.
+    """The checks of one engine, with the tolerance for each reference; a model that it rejects is a failed check.
 
-    Raises EngineUnavailableError and InputError, before the first check, where the engine is not available.
+    Raises EngineUnavailableError and InputError, before the first check, if the engine is not available.
     """
     try:
         model = Sizes(target, max(batch_sizes))
@@ -155,7 +155,7 @@ def _checks(
     order = np.random.RandomState(ORDER_SEED).permutation(len(inputs)).astype(np.intp)
     outputs: dict[int, Outputs] = {}
     infos: dict[int, EngineInfo] = {}
-    # From the largest, which is open: what was compiled for it is used for the order, too, and then let go.
+    # Start with the largest size, which is open: its compiled model is also used for the order, and then released.
     shuffled: Outputs = {}
     for size in sorted({*batch_sizes, *([1] if ordered and target.precision == FP32 else [])}, reverse=True):
         outputs[size] = model.run(inputs.images, size)
@@ -173,13 +173,13 @@ def _checks(
             )
     if ordered:
         comparison = _compare_order(outputs[1 if target.precision == FP32 else largest], shuffled, order, inputs)
-        # Whatever the precision may differ from Paddle's numbers by, the order must not matter.
+        # The order must not matter beyond fp32's tolerance, in any precision.
         exact = tolerance_of(FP32)
         yield Check(infos[largest], largest, ORDER, len(inputs), comparison, target.precision, exact, "", target.name)
 
 
 def _expected(reference: Reference, engine: str, images: Array) -> Outputs:
-    """What the reference gives; where it cannot be run, that is said of its own checks and of no other."""
+    """The reference's outputs; if it cannot run, only its own checks fail with the reason."""
     try:
         return reference.outputs(engine, images)
     except (EngineError, EngineUnavailableError, InputError) as error:
@@ -196,7 +196,7 @@ def _compare(expected: Outputs, outputs: Outputs, count: int, tolerance: Toleran
 
 
 def _compare_order(expected: Outputs, shuffled: Outputs, order: npt.NDArray[np.intp], inputs: Inputs) -> Comparison:
-    """Row i of a batch must be what image i alone gives, whatever the other rows are."""
+    """Compare each row of a batch with the outputs of its image alone, which other rows must not influence."""
     if isinstance(expected, Comparison):
         return expected
     if isinstance(shuffled, Comparison):
@@ -212,7 +212,7 @@ def _compare_order(expected: Outputs, shuffled: Outputs, order: npt.NDArray[np.i
 
 
 def _exact(comparison: Comparison, info: EngineInfo, precision: str) -> Comparison:
-    """fp32 means fp32: an engine that says that it computes in less has failed, whatever the numbers."""
+    """Fail an fp32 check if the engine reports a lower precision, even if the outputs agree."""
     if precision != FP32 or info.precision == FP32:
         return comparison
     problem = f"{info.name} computes in {info.precision}, expected fp32; set its precision to fp32"

@@ -1,4 +1,4 @@
-"""Which settings of an engine could explain an error of a certain size at a certain place."""
+"""Finds the settings of an engine that could explain an error of a certain size at a certain place."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..cpu import cpu
 from ..precisions import BF16, FP16, FP32, PRECISIONS
 from ..results import EngineInfo
 
-TF32 = "tf32"  # of products only, and so no precision that can be asked for
-# Half a unit in the last place: the largest relative error of rounding one number.
+TF32 = "tf32"  # for products only, so it is not a precision that can be requested
+# Half a unit in the last place, the largest relative error of rounding one number.
 ROUNDING = {TF32: 2.0**-11} | {name: one.rounding for name, one in PRECISIONS.items() if one.rounding}
-# How far from that the rms error of a layer whose inputs and weights are rounded was found to be, either way.
+# Measured factor, in both directions, between this and the rms error of a layer with rounded inputs and weights.
 SPREAD = 20.0
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of this CPU, as `onnxzoo.cpu` names them (`avx512_bf16`); empty where they are unknown."""
+    """Instruction sets of this CPU, as `onnxzoo.cpu` names them (`avx512_bf16`); empty if they are unknown."""
     return frozenset(cpu().instruction_sets or ())
 
 
 def suspects(info: EngineInfo, part: str, error: float, *, from_the_start: bool) -> tuple[str, ...]:
-    """Settings of the engine `info` that could make an error of this size (relative, rms) in this part of a model.
+    """Settings of the engine `info` that could cause an error of this size (relative, rms) in this part of a model.
 
-    `from_the_start`: whether it shows in the first layer already, as lower precision does and a faulty layer
-    does not. Empty when no setting known here fits.
+    `from_the_start`: whether the error starts in the first layer, which indicates a lower precision rather than a
+    faulty layer. The result is empty if no known setting fits.
     """
     return tuple(_suspects(info, part, error, from_the_start))
 

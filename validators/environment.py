@@ -1,4 +1,4 @@
-"""What a validation ran on: versions, processor, graphics, system. Figures mean little without."""
+"""The environment of a validation, without which its figures mean little: versions, processor, graphics, system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_S = 10
 
 
 def environment() -> dict[str, str]:
-    """Caption -> text, in the order in which to show it; what cannot be found out is left out."""
+    """Caption -> text, in the order to show them; unknown entries are left out."""
     processor = cpu()
     found = {
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",

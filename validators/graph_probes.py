@@ -1,7 +1,7 @@
-"""Reading a layer's values out of an ONNX file: its tensor is found by the parameters, marked as an output, and run.
+"""Reads the values of layers of an ONNX model: finds their tensors by the parameters, adds these as outputs, and runs.
 
 The names of initializers follow the checkpoint: a LayerNormalization whose scale is `norm1.weight` computes the layer
-`norm1`, a product with `proj.weight` and the addition behind it compute `proj`. Nothing else of the graph is relied on.
+`norm1`, a product with `proj.weight` and the following addition compute `proj`. Nothing else is assumed of the graph.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .probe_points import ProbePoint
 from .running import open_engine
 
 PROBES_PER_RUN = 16
-"""Few, because a tensor that is an output cannot be fused away: marking all would run another program."""
+"""Maximum number of tensors added per run. Outputs prevent fusions, so adding all would run a different program."""
 
-# The input that is the weight, by operator; either of a product, and of the scale of a norm made of single steps.
+# Position of the weight among the inputs by operator; either for a product, and for the scale of a decomposed norm.
 WEIGHT_INPUT = {"LayerNormalization": (1,), "Conv": (1,), "Gemm": (1,), "MatMul": (0, 1), "Mul": (0, 1)}
 RELABELLING = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 REARRANGING = (*RELABELLING, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
@@ -30,11 +30,11 @@ QUANTIZED = "_quantized"
 
 
 class GraphProbes:
-    """Where the probe points of a model are in one ONNX graph."""
+    """Locates the probe points of a model in one ONNX graph."""
 
     def __init__(self, graph: Any, points: Sequence[ProbePoint]) -> None:
-        """`tensors`: the tensor of every probe point that was found, by its name. `anchors`: the nodes that use a
-        layer's weight, by the layer.
+        """`tensors`: the tensor of each found probe point, by the point's name. `anchors`: the nodes that use a layer's
+        weight, by the layer.
         """
         self._consumers: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
@@ -51,7 +51,7 @@ class GraphProbes:
         self.tensors: dict[str, str] = {name: tensor for name, tensor in places if tensor}
 
     def _parameter_names(self, graph: Any) -> dict[str, str]:
-        """The name of the parameter in every constant tensor: of the constant that it was computed from."""
+        """Constant tensor -> the name of its parameter, which is the constant that it was computed from."""
         names = {tensor.name: tensor.name.removesuffix(QUANTIZED) for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":
@@ -63,19 +63,19 @@ class GraphProbes:
     def _tensor(self, point: ProbePoint) -> str:
         nodes = self.anchors.get(point.anchor, [])
         if len(nodes) != 1:
-            # Equal parameters may be stored once and used by several layers: then the weight does not tell which.
+            # Equal parameters may be stored once and used by several layers; then the bias identifies the layer.
             nodes = [node for node in nodes if self._parameters.get(_at(node, 2)) == f"{point.anchor}.bias"]
         if len(nodes) != 1:
             return ""
         node = nodes[0]
         if point.side == "input":
-            # A norm in single steps shows only where it ends.
+            # Of a decomposed norm only the end can be recognised.
             return next((name for name in node.input if name not in self._parameters and node.op_type != "Mul"), "")
         output = self._with_bias(node)
         return output if point.side == "output" else self._sum(output)
 
     def _with_bias(self, node: Any) -> str:
-        """What `node` computes, behind the addition of a constant where there is one."""
+        """The output of `node`, or of the addition of a constant that follows it."""
         output = str(node.output[0])
         if node.op_type in ("MatMul", "Mul"):
             addition = self._following(output, RELABELLING)
@@ -90,7 +90,7 @@ class GraphProbes:
         return str(addition.output[0])
 
     def _following(self, tensor: str, passing: Sequence[str]) -> Any:
-        """The Add that alone uses a tensor, as it is or behind operators that pass it on."""
+        """The Add that is the only user of a tensor, directly or through the operators `passing`."""
         while len(users := self._consumers.get(tensor, [])) == 1:
             if users[0].op_type == "Add":
                 return users[0]
@@ -101,18 +101,18 @@ class GraphProbes:
 
 
 class OnnxLayers:
-    """The layers of an ONNX model on an engine, as a source of their values.
+    """A source of the values of an ONNX model's layers on an engine.
 
-    `found`: names of the probe points that the graph has. After a run, `outputs` are the model's own outputs beside the
-    tensors that were marked last, and `info` says what ran it.
+    `found`: names of the probe points in the graph. After a run, `outputs` are the model's own outputs from the same
+    run as the added tensors, and `info` describes the engine.
     """
 
     def __init__(
         self, model_file: Path, points: Sequence[ProbePoint], engine: str, precision: str = FP32, *, build: bool = True
     ) -> None:
-        """`precision`: of the file's weights. `build`: whether an engine that takes minutes to build may be.
+        """`precision`: of the file's weights. `build`: whether to use an engine that takes minutes to build.
 
-        Raises MissingDependencyError without the package onnx, ValidationError when the file cannot be read.
+        Raises MissingDependencyError without the package onnx, ValidationError if the file cannot be read.
         """
         with reading(model_file, "layers") as onnx:
             self._model = onnx.load(str(model_file), load_external_data=False)
@@ -124,13 +124,13 @@ class OnnxLayers:
         self.outputs: dict[str, Array] = {}
 
     def chunks(self, names: Sequence[str]) -> Iterator[list[str]]:
-        """The layers among `names` that the graph has, as many at a time as are marked in one run."""
+        """The layers among `names` that the graph has, in groups for one run each."""
         wanted = [name for name in names if name in self._tensors]
         for start in range(0, len(wanted), PROBES_PER_RUN):
             yield wanted[start : start + PROBES_PER_RUN]
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
-        """See LayerSource; raises EngineError when the engine rejects or cannot run the model."""
+        """See LayerSource; raises EngineError if the engine rejects or cannot run the model."""
         values: dict[str, Array] = {}
         for chunk in self.chunks(names):
             marks = {f"onnxzoo_probe_{number}": name for number, name in enumerate(chunk)}
@@ -140,7 +140,7 @@ class OnnxLayers:
         return values
 
     def run_outputs(self, images: Array) -> dict[str, Array]:
-        """The outputs of the model as it is; raises EngineError."""
+        """The outputs of the unmodified model; raises EngineError."""
         self.outputs = self._run(images, {})
         return self.outputs
 
@@ -148,7 +148,7 @@ class OnnxLayers:
         with scratch_folder("layers") as folder:
             path = folder / "model.onnx"
             path.write_bytes(self._marked(marks))
-            # What is compiled from this file is of no use to anyone later.
+            # Models compiled from this file are never used again.
             cache = folder / "cache"
             engine = open_engine(self._engine, path, self._precision, len(images), cache=cache, build=self._build)
             try:
@@ -158,7 +158,7 @@ class OnnxLayers:
                 engine.close()
 
     def _marked(self, marks: Mapping[str, str]) -> bytes:
-        """The model with these further outputs, by the tensor that each shows, as float32."""
+        """The model with additional float32 outputs, given by the tensor of each."""
         from onnx import TensorProto, helper
 
         model = type(self._model)()

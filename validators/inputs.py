@@ -1,4 +1,4 @@
-"""What a model is run on: seeded noise, adversarially plain images, and images of the user's."""
+"""Inputs of a validation: seeded noise, adversarially plain images, and the user's images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..results import Array
 NOISE_SAMPLES = 3
 NOISE_SEED = 7
 IMAGE_SAMPLES = 32
-"""Of a folder of images so many are taken, spread evenly, unless told otherwise."""
+"""Default number of images taken from a folder, spread evenly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Inputs:
 
 
 def joined(*parts: Inputs) -> Inputs:
-    """All inputs in one, in this order."""
+    """All inputs together, in this order."""
     names = tuple(name for part in parts for name in part.names)
     return Inputs(names, np.concatenate([part.images for part in parts]))
 
@@ -39,16 +39,16 @@ def noise_inputs(size: int, count: int, seed: int) -> Inputs:
     """`count` images of standard normal noise, fixed by the seed (0..2^32-1)."""
     stream = np.random.RandomState(seed)
     noise = np.empty((count, 3, size, size), np.float32)
-    for image in noise:  # one by one: the stream gives float64
+    for image in noise:  # one by one, as the generator returns float64
         image[...] = stream.standard_normal(image.shape)
     return Inputs(tuple(f"noise {seed}.{number}" for number in range(count)), noise)
 
 
 def plain_inputs(spec: Preprocess) -> Inputs:
-    """Images on which a model has nothing to hold on to: variances of 0 before norms, softmaxes over equal scores.
+    """Plain images, which cause variances of 0 before norms and softmaxes over equal scores.
 
-    All zero (the mean colour), all at the lowest and at the highest value that preprocessing gives, and one highest
-    pixel, off the centre, in the lowest: an error in the order of tokens moves it.
+    They are all zero (the mean colour), all at the lowest and all at the highest value of the preprocessing, and the
+    lowest with one highest pixel off the centre, which an error in the order of tokens would move.
     """
     size = spec.crop_size
     low, high = ((level - np.array(spec.mean)) / np.array(spec.std) for level in (0.0, 1.0))
@@ -68,8 +68,8 @@ def image_inputs(
 ) -> Inputs:
     """At most `count` of these images, spread evenly, through the model's preprocessing.
 
-    `unreadable` is told of an image that cannot be read, which is left out. Raises ImageError naming it without
-    `unreadable`, InputError if there are no images or none can be read.
+    `unreadable` is called for an image that cannot be read, which is skipped. Raises ImageError for it if `unreadable`
+    is None, InputError if there are no images or none can be read.
     """
     if not images:
         raise InputError("there are no images to validate with; give a folder with images")

@@ -1,10 +1,10 @@
-"""The errors of a model's layers on an engine, and how large rounding alone could make them.
+"""The errors of a model's layers on an engine, and the noise that rounding alone could cause.
 
-What is noise is not guessed but measured: the reference runs a second time on images changed by about a rounding error
-of the artifact's precision, and what that makes of a layer's values is the noise of that layer. It grows with depth and
-with whatever else amplifies errors in this model with these weights. Measured on 19 models with seeded weights (6 to 30
-blocks, on both engines; noise, gradients, zeros, two-valued and one-pixel images): the errors of right models were at
-most 1.3 times the noise, and never grew by more than 1.2 times over all layers before.
+The noise is measured: the reference runs a second time on images changed by about a rounding error of the artifact's
+precision, and the change of a layer's values is the noise of that layer. It grows with depth and with anything else
+that amplifies errors in this model with these weights. On 19 models with seeded weights (6 to 30 blocks, on both
+engines; noise, gradients, zeros, two-valued and one-pixel images) the errors of correct models were at most 1.3 times
+the noise, and never grew by more than 1.2 times over all previous layers.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LIMIT = 3.0
 """An error above this multiple of the noise is not caused by rounding."""
 
 NOISE: Mapping[str, float] = {name: precision.layer_noise for name, precision in PRECISIONS.items()}
-"""The relative size of what counts as rounding, by the precision of the ONNX file."""
+"""The relative size of the change that represents rounding, by the precision of the ONNX file."""
 NOISE_SEED = 11
-# The model's outputs, and the layers of the reference that give the same values.
+# The model's outputs, and the layers of the reference with the same values.
 OUTPUTS = {"embedding": f"head{INPUT}", "logits": "head"}
 
 
@@ -37,10 +37,10 @@ OUTPUTS = {"embedding": f"head{INPUT}", "logits": "head"}
 class LayerError:
     """The error of one layer.
 
-    `name`: of the layer, `NAME:input` for what enters it, or of an output of the model. `part`: the part of the model
-    to name when the error first shows here. `error`: rms of the difference over the rms of the reference, for the worst
-    image; infinite for NaN, infinity or another shape, of which `problem` then says more. `noise`: what rounding can
-    make here.
+    `name`: of the layer, `NAME:input` for its input, or of an output of the model. `part`: the part of the model to
+    report if the error starts here. `error`: rms of the difference divided by the rms of the reference, for the worst
+    image; infinite for NaN, infinity or another shape, which `problem` then describes. `noise`: the error that rounding
+    can cause here.
     """
 
     name: str
@@ -56,19 +56,19 @@ class LayerError:
 
 
 def onnx_layers(artifact: Artifact, engine: str, precision: str = FP32, *, build: bool = True) -> OnnxLayers:
-    """The layers of an artifact's ONNX file on an engine: what `bisect` tests, and what it can take as a reference.
+    """The layers of an artifact's ONNX file on an engine: the subject of `bisect`, or its reference.
 
-    `build`: whether an engine that takes minutes to build may be.
+    `build`: whether to use an engine that takes minutes to build.
     """
     points = probe_points_of(artifact.architecture, artifact.num_classes)
     return OnnxLayers(artifact.model_file(precision), points, engine, precision, build=build)
 
 
 class LayerErrors:
-    """One model on one engine beside a reference, on the same images: its layers' errors, measured when asked for.
+    """The errors of a model's layers on one engine compared with a reference on the same images, computed on demand.
 
-    `points`: those that the ONNX file has, of all that are `wanted`. `same_outputs`: whether the outputs were right
-    with nothing marked. `healed_by`: layers whose marking made wrong outputs right.
+    `points`: the `wanted` probe points that the ONNX file has. `same_outputs`: whether the outputs of the unmodified
+    model were correct. `healed_by`: layers that made wrong outputs correct when they were added as outputs.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LayerErrors:
         self._done: dict[str, LayerError] = {}
 
     def compare(self, points: Sequence[ProbePoint]) -> list[LayerError]:
-        """The errors of these and of all earlier probe points, in order; runs the model for those that are new."""
+        """The errors of these and of all earlier probe points, in order; runs the model for new ones."""
         new = [point for point in points if point.name not in self._done]
         for names in self.source.chunks([point.name for point in new]):
             actual = self.source.run_layers(self.images, names)
@@ -112,7 +112,7 @@ class LayerErrors:
         return [self._done[point.name] for point in self.points if point.name in self._done]
 
     def compare_outputs(self) -> list[LayerError]:
-        """The errors of the outputs of the model as it is, with nothing marked."""
+        """The errors of the unmodified model's outputs."""
         names = list(OUTPUTS.values())
         actual = self.source.run_outputs(self.images)
         expected, noisy = (self.reference.run_layers(x, names) for x in (self.images, self.changed_images))
@@ -128,7 +128,7 @@ class LayerErrors:
         return errors
 
     def on_other_engines(self, name: str) -> dict[str, float]:
-        """The error of one layer on the other engines that work here without being built for minutes."""
+        """The error of one layer on the other engines that work here and do not take minutes to build."""
         point = next((point for point in self.points if point.name == name), None)
         if point is None:
             return {}
@@ -155,7 +155,7 @@ class LayerErrors:
         return relative_error(expected, actual, len(self.images), point.width, self.orders)
 
     def _watch(self, names: Sequence[str]) -> None:
-        """Note the layers whose marking makes wrong outputs right."""
+        """Record these layers if wrong outputs became correct when they were added as outputs."""
         logits = self.source.outputs.get("logits")
         if self.same_outputs or self._logits is None or logits is None:
             return
@@ -165,7 +165,7 @@ class LayerErrors:
             self.healed_by.extend(names)
 
     def unseen(self, before: str | None, after: str) -> list[str]:
-        """The parts of the model between two layers whose own layers are not in the file under their names."""
+        """The parts of the model between two layers whose layers were not found in the file by their names."""
         names = [point.name for point in self.wanted]
         if after not in names:
             return []

@@ -1,4 +1,4 @@
-"""Comparing one layer's values of two runs, up to the order in which each keeps its tokens."""
+"""Compares one layer's values of two runs, which may keep their tokens in different orders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Permutation = npt.NDArray[np.int64]
 
 
 def token_orders(architecture: Architecture, image_size: int) -> dict[int, list[Permutation]]:
-    """The permutations by which two runs may differ in the order of their tokens, by the number of tokens.
+    """The permutations by which the token orders of two runs may differ, by the number of tokens.
 
-    Swin blocks attend within windows, of the map or of the map rolled by half a window, and a graph may leave its
-    tokens in the order of either. That changes no value, so two runs are compared up to going from one such order to
-    another; the identity comes first. Numbers of tokens that are not named have no other order.
+    Swin blocks attend within windows, of the map or of the map rolled by half a window, and a graph may keep its tokens
+    in either order. This does not change the values, so two runs are compared up to a change between such orders; the
+    identity comes first. Numbers of tokens that are not listed have only one order.
     """
     if not isinstance(architecture, SwinV2Architecture):
         return {}
@@ -37,12 +37,12 @@ def token_orders(architecture: Architecture, image_size: int) -> dict[int, list[
 
 
 def _side(architecture: SwinV2Architecture, image_size: int, stage: int) -> int:
-    """Tokens along a side of the map in this stage."""
+    """The side of the map in this stage, in tokens."""
     return int(image_size // (architecture.patch_size * 2**stage))
 
 
 def _window_order(side: int, window: int, shift: int) -> Permutation:
-    """The place in the map of every token, when the map is rolled by `-shift` and cut into windows."""
+    """The position in the map of each token after the map is rolled by `-shift` and partitioned into windows."""
     places = np.roll(np.arange(side * side).reshape(side, side), (-shift, -shift), (0, 1))
     blocks = [np.hsplit(band, side // window) for band in np.vsplit(places, side // window)]
     return np.concatenate([square.reshape(-1) for row in blocks for square in row])
@@ -51,11 +51,11 @@ def _window_order(side: int, window: int, shift: int) -> Permutation:
 def relative_error(
     expected: Array, actual: Array, count: int, width: int, orders: Mapping[int, Sequence[Permutation]]
 ) -> tuple[float, str]:
-    """How far one layer's values for `count` images are from another run's, and a word where no number says it.
+    """The error of a layer's values for `count` images relative to another run's, and a description if it is infinite.
 
-    The error is that of the worst image: rms of the difference over rms of the expected values. It is infinite for
-    NaN, infinity or another number of values. Values may be laid out as [N, tokens, width], in windows, or as a map
-    [N, width, ...], each run in its own way; tokens may be in any of `orders`.
+    The error is that of the worst image: rms of the difference divided by the rms of the expected values. It is
+    infinite for NaN, infinity or another number of values. Values may have the layout [N, tokens, width], windows, or a
+    map [N, width, ...], independently for each run; tokens may be in any of `orders`.
     """
     wanted, found = _tokens(expected, count, width), _tokens(actual, count, width)
     if not wanted or not found or wanted[0].shape != found[0].shape:
@@ -72,7 +72,7 @@ def relative_error(
 
 
 def _tokens(values: Array, count: int, width: int) -> list[npt.NDArray[np.float64]]:
-    """The values as [count, tokens, width], in every way that their shape can be read."""
+    """The values as [count, tokens, width], for every possible interpretation of their shape."""
     if not values.size or values.size % (count * width):
         return []
     ways = []

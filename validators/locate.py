@@ -1,4 +1,4 @@
-"""From a failed comparison to the layer: which inputs to bisect with, and against what."""
+"""Selects the inputs and the reference for bisecting a failed comparison."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .references import AGAINST, LIVE, Reference
 from .validate import Validation
 
 MAX_IMAGES = 4
-"""Inputs to bisect with: all layers of all of them are held at once."""
+"""Maximum number of inputs to bisect with, as the values of their layers are all held in memory."""
 
 
 def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bisection]:
-    """Bisect every engine whose fp32 numbers differ from a reference that has layers, or from its own in other batches.
+    """Bisect every engine whose fp32 outputs differ from a reference with layers, or between batch sizes.
 
-    One bisection for each engine, with the inputs, and at least the batch size, of its first such check that failed.
-    With `every_layer` also engines and precisions where nothing failed, and every layer instead of one block.
-    A bisection that cannot be carried out is one whose `message` says why.
+    There is one bisection per engine, with the inputs and at least the batch size of its first failed check of this
+    kind. With `every_layer`, engines and precisions without failures are included, and all layers are compared instead
+    of one block. If a bisection is not possible, its `message` says why.
     """
     reference = layered(validation)
     if reference is None:
         return
     done = set()
-    # A failure at batch 1 comes first: it is the simplest to look at.
+    # A failure at batch 1 comes first, as it is the simplest to examine.
     for check in sorted(validation.checks, key=lambda check: (bool(check), check.batch_size)):
         key = (check.requested, check.precision)
         concerned = check.batch_size > 0 and check.reference in (reference.name, ORDER)
@@ -60,7 +60,7 @@ def layered(validation: Validation) -> Reference | None:
 
 
 def _images(validation: Validation, check: Check) -> Array:
-    """The inputs at fault, worst first, then others up to the batch size that failed."""
+    """The failed inputs, worst first, then others up to the failed batch size."""
     rows = list(check.comparison.failed_rows[:MAX_IMAGES])
     others = (row for row in range(len(validation.inputs)) if row not in rows)
     while len(rows) < max(check.batch_size, 1):

@@ -1,8 +1,8 @@
-"""The constants inside a low-precision ONNX file against those of the fp32 file that it was made from, by name.
+"""Compares the constants of a low-precision ONNX file with those of its original fp32 file, by name.
 
-Outputs say little in low precision: half of the single faults of a small int8 model stay within its noise (zeroed shift
-masks, tables of position biases, biases). Constants do not: what is still a float is equal, or rounded to the narrower
-float, and what is quantised is within half a step.
+Outputs are a weak test in low precision: half of the single faults of a small int8 model stay within its noise (zeroed
+shift masks, tables of position biases, biases). Constants are a strict one: floats must be equal, or rounded to the
+narrower float, and quantised values must be within half a step.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from .parameters import ParameterCheck
 
 Values = npt.NDArray[Any]
 
-# Largest relative error of rounding to a float of so many bits, and the smallest number that converters keep.
+# Largest relative error of rounding to this type, and below, the smallest number that converters keep.
 ROUNDING: Mapping[str, float] = {"float64": 2.0**-24} | {
     one.dtype: one.rounding for one in PRECISIONS.values() if one.rounding is not None
 }
 SMALLEST: Mapping[str, float] = {one.dtype: one.smallest for one in PRECISIONS.values()}
 HALF_STEP = 0.501
-# A wider step would let anything pass: 7 bits and a sign are the fewest in use, for values on either side of zero.
+# A wider step would accept any value; at least 7 bits and a sign are in use, for values on either side of zero.
 FEWEST_STEPS = 60
 # Two products of uint8 and such weights fit into 16 bits: 2 * 255 * 64 = 32640.
 SEVEN_BITS = 64
 SMALL_INTEGERS = 8
-"""Integer constants of so many values, such as shapes, may go; longer ones are indices."""
+"""Integer constants of up to this many values, such as shapes, may be missing; longer ones are indices."""
 
 
 def check_low_precision(model_file: Path, exact_file: Path) -> ParameterCheck:
     """Compare the constants of an fp16, bf16 or int8 file with those of the same model's fp32 file.
 
-    Quantised ones are NAME_quantized, with NAME_scale and NAME_zero_point, as ONNX Runtime's quantiser names them.
-    Single numbers and shapes may be missing, anything else must be there and in use.
+    Quantised constants have ONNX Runtime's names: NAME_quantized, with NAME_scale and NAME_zero_point. Single numbers
+    and shapes may be missing; all other constants must be present and used.
 
-    Raises MissingDependencyError without onnx, ValidationError when a file cannot be read.
+    Raises MissingDependencyError without onnx, ValidationError if a file cannot be read.
     """
     exact, _ = _constants(exact_file)
     found, graph = _constants(model_file)
@@ -101,7 +101,7 @@ def _quantized_problem(name: str, wanted: Values, found: Mapping[str, Values], a
         np.zeros_like(scale),
     )
     if scale.size > 1:
-        # An operator that says no axis, such as MatMulInteger, has one scale for each column.
+        # An operator without an axis, such as MatMulInteger, has one scale per column.
         place = (wanted.ndim - 1 if axis is None else axis) if wanted.ndim > 1 else 0
         if scale.shape != (wanted.shape[place],):
             return f"there are {scale.size} scales for the shape {list(wanted.shape)} along axis {place}"
@@ -111,7 +111,7 @@ def _quantized_problem(name: str, wanted: Values, found: Mapping[str, Values], a
     else:
         scale, zero, largest = scale.reshape(()), zero.reshape(()), np.abs(wanted).max()
     step = scale.astype(np.float64)
-    # The step of a bias in int32 is that of the products that it is added to.
+    # An int32 bias has the step of the products to which it is added.
     fine = (largest == 0) | (step * FEWEST_STEPS <= largest) | (quantized.dtype.itemsize > 1)
     if not (fine & (step > 0)).all():
         return f"a step of up to {step.max():.3g} is too wide for values of up to {largest.max():.3g}"
@@ -121,7 +121,7 @@ def _quantized_problem(name: str, wanted: Values, found: Mapping[str, Values], a
 
 
 def _differences(wanted: Values, found: Values, limit: Values, what: str) -> str:
-    # Negated, so that NaN differs.
+    # Negated, so that NaN counts as different.
     expected, actual = wanted.astype(np.float64), found.astype(np.float64)
     bad = ~(np.abs(actual - expected) <= limit)
     if not bad.any():

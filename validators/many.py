@@ -1,4 +1,4 @@
-"""Validating every model on this machine, one after the other, by the outputs that their artifacts carry."""
+"""Validates every model on this machine, one after the other, by the outputs recorded in their artifacts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..comparison.tolerances import tolerance_of
 from ..engines import AUTO, engine_class
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub import cached_models, shipped_models
@@ -16,7 +17,6 @@ from ..source import resolve
 from ..strict_json import plain
 from .engine_checks import Check
 from .result import PreprocessResult
-from .tolerances import tolerance_of
 from .validate import Validation
 
 
@@ -31,12 +31,12 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """How one model fared; true when it passed.
+    """The result of one model; true if it passed.
 
-    `origin`: as of `Installed`. `checks`, `failed`: their numbers. `max_abs`: largest difference from the recorded
-    outputs, of those that could be compared. `error`: one line, the first problem or what kept the
-    model from being checked; "" when it passed. `skipped`: nothing failed, but something that checking it needs is
-    missing. `unavailable`: what was not checked, and why.
+    `origin`: as in `Installed`. `checks`, `failed`: their numbers. `max_abs`: largest difference from the recorded
+    outputs among those that could be compared. `error`: one line, the first problem or the reason why the model could
+    not be checked; "" if it passed. `skipped`: nothing failed, but something needed for the checks is missing.
+    `unavailable`: what was not checked, and why.
     """
 
     model: str
@@ -56,7 +56,7 @@ class ModelResult:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How all models fared; true when all passed. `preprocess`: None where that was not asked for."""
+    """The results of all models; true if all passed. `preprocess`: None if it was not requested."""
 
     models: tuple[ModelResult, ...]
     preprocess: PreprocessResult | None = None
@@ -66,12 +66,12 @@ class Summary:
 
     @property
     def failed(self) -> bool:
-        """Whether something is wrong, rather than missing."""
+        """Whether something failed, not only was missing."""
         wrong = any(not one and not one.skipped for one in self.models)
         return wrong or (self.preprocess is not None and not self.preprocess)
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's values."""
+        """As JSON values."""
         return {
             "models": [{**plain(one), "passed": bool(one)} for one in self.models],
             **({} if self.preprocess is None else self.preprocess.to_dict()),
@@ -80,7 +80,7 @@ class Summary:
 
 
 def installed_models() -> tuple[Installed, ...]:
-    """What ships, was exported or came from the Hub. Raises ModelNotFoundError when there is no model at all."""
+    """The shipped and exported models and those from the Hub. Raises ModelNotFoundError if there is no model at all."""
     from ..hub import inventory
 
     found = [Installed("package", folder.name, folder) for folder in shipped_models()]
@@ -100,12 +100,12 @@ def validate_many(
     choices: Mapping[str, Any],
     begin: Callable[[Installed, int, int], None] = lambda _model, _number, _count: None,
 ) -> Iterator[ModelResult]:
-    """Validate one model after the other, and say of each how it fared as soon as it is known; failures are values.
+    """Validate one model after the other and yield each result as soon as it is known, also failures.
 
-    What a model from the Hub lacks for that in the cache is downloaded. `choices`: arguments of every Validation.
-    `begin` is called with each model, its number from 1 and how many there are.
+    Files of a model from the Hub that are not in the cache are downloaded. `choices`: arguments of every Validation.
+    `begin` is called with each model, its number from 1 and the number of models.
 
-    Raises InputError, before the first, for choices that make no sense for any.
+    Raises InputError, before the first model, for choices that are invalid for all.
     """
     _refuse_nonsense(choices)
 
@@ -118,7 +118,7 @@ def validate_many(
 
 
 def _refuse_nonsense(choices: Mapping[str, Any]) -> None:
-    """Raise InputError for what would otherwise look like the fault of every model."""
+    """Raise InputError for invalid choices, which would otherwise look like a fault of every model."""
     for name in choices.get("engines", ()):
         if name != AUTO:
             engine_class(name)
@@ -134,13 +134,13 @@ def _validate(model: Installed, choices: Mapping[str, Any]) -> ModelResult:
         artifact = resolve(model.place, files=None).artifact
         folder = artifact.folder
         validation = Validation(artifact, **choices)
-        # What was found before something is missing counts.
+        # Results from before the missing item was found are kept.
         checks, unavailable = validation.checks, validation.unavailable
         for _ in validation.run():
             pass
     except OnnxzooError as problem:
         error = str(problem)
-        # Nothing is wrong with the model where an engine is missing, or the model or engine has no such precision.
+        # A missing engine, or a precision that model or engine lacks, is not a fault of the model.
         skipped = problem.exit_code != OnnxzooError.exit_code
     failed = [check for check in checks if not check]
     if failed and (skipped or not error):

@@ -1,4 +1,4 @@
-"""Looking into ONNX files with the package onnx, which only some validations need."""
+"""Reads ONNX files with the package onnx, which only some validations need."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..errors import MissingDependencyError, ValidationError
 
 @contextlib.contextmanager
 def reading(path: Path, compared: str) -> Iterator[Any]:
-    """The package onnx, to read the file at `path` with inside the block; `compared`: what for, in the plural.
+    """The package onnx, for reading the file at `path` inside the block; `compared`: what is compared, in the plural.
 
-    Raises MissingDependencyError without the package, ValidationError for whatever fails in the block.
+    Raises MissingDependencyError without the package, ValidationError for any failure in the block.
     """
     try:
         import onnx

@@ -1,8 +1,8 @@
-"""The parameters inside an ONNX file against the checkpoint's, by name.
+"""Compares the parameters in an ONNX file with the checkpoint's, by name.
 
-This sees what no output shows: one value of a million changed by 1 % is below the rounding of the logits. What a
-converter computes from several parameters (FOLDED) is left to the outputs; any other parameter must be in the file,
-under its name or, where equal ones are stored once or names were changed, under another.
+This detects errors that no output shows: a change of one value in a million by 1 % is below the rounding of the logits.
+Constants that exports compute from several parameters (FOLDED) are checked only by the outputs. Any other parameter
+must be in the file, under its name, or under another if equal ones are stored once or names were changed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Values = npt.NDArray[np.float64]
 
 SHOWN = 3
 ROUNDING = 2.0**-22
-"""Largest relative difference of equal values: two roundings to float32."""
+"""Largest relative difference of values that count as equal: two roundings to float32."""
 
 
 FOLDED = ("attn.logit_scale", "attn.q_bias", "attn.v_bias", "attn.cpb_mlp.")
-"""What exports compute other constants from (SwinV2's `qk_scale`, `qkv.bias` and `position_bias`; nothing of PVTv2):
-it may be absent, as may a bias of zeros."""
+"""Parameters from which exports compute other constants (SwinV2's `qk_scale`, `qkv.bias` and `position_bias`; none of
+PVTv2). They may be absent, as may a bias of zeros."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterCheck:
-    """`problems`: a line for every parameter that differs or is missing; true when there is none.
+    """`problems`: a line for every parameter that differs or is missing; true if there is none.
 
     `equal`: number of parameters found under their name with the checkpoint's values. `elsewhere`: names of those whose
-    values stand in the file under another name. `absent`: names of those that other constants were computed from.
+    values are in the file under another name. `absent`: names of those from which other constants were computed.
     `saturating`: names of int8 weights of more than 7 bits, whose products saturate on CPUs without VNNI.
     """
 
@@ -50,7 +50,7 @@ class ParameterCheck:
 
     @property
     def summary(self) -> str:
-        """What was found, in words."""
+        """A description of the result."""
         parts = [f"{self.equal} equal"]
         if self.elsewhere:
             parts.append(f"{len(self.elsewhere)} equal under another name: {_listing(self.elsewhere)}")
@@ -79,16 +79,15 @@ def check_parameters(
 
     `epsilons`: of the reference's norms by name, compared with those of the operators LayerNormalization.
 
-    Weights may be laid out as the operator that uses them needs it (a linear layer as a product from either side, a
-    convolution or a Gemm), but not otherwise: a square weight the wrong way round differs. Those of PVTv2's queries may
-    carry the scale of the scores. Raises MissingDependencyError without onnx, ValidationError when the file cannot be
-    read.
+    Weights may have only the layout that the operator using them needs (for a linear layer a product from either side,
+    a convolution or a Gemm), so a transposed square weight differs. Those of PVTv2's queries may include the scale of
+    the scores. Raises MissingDependencyError without onnx, ValidationError if the file cannot be read.
     """
     with reading(model_file, "parameters") as onnx:
         graph = onnx.load(str(model_file), load_external_data=False).graph
         tensors = {tensor.name: tensor for tensor in graph.initializer}
         stored = {name: onnx.numpy_helper.to_array(tensors[name]) for name in state if name in tensors}
-        # Only a file that renamed its parameters needs more than a few of these.
+        # Only a file with renamed parameters needs more than a few of these.
         absent = [name for name in state if name not in stored and not _may_be_absent(name, state[name])]
         sizes = {state[name].size for name in absent}
         others = [onnx.numpy_helper.to_array(t) for t in graph.initializer if absent and math.prod(t.dims) in sizes]
@@ -127,7 +126,7 @@ def _may_be_absent(name: str, value: npt.NDArray[np.float32]) -> bool:
 
 
 def _any_layout(value: npt.NDArray[np.float32]) -> list[Values]:
-    """A parameter in all layouts that an operator may take it in."""
+    """A parameter in all layouts that an operator may need."""
     exact = value.astype(np.float64)
     if value.ndim == 2 or (value.ndim == 4 and value.shape[2:] == (1, 1)):
         return [exact, exact.T if value.ndim == 2 else exact.transpose(1, 0, 2, 3)]
@@ -135,13 +134,13 @@ def _any_layout(value: npt.NDArray[np.float32]) -> list[Values]:
 
 
 def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> list[Values]:
-    """A parameter in the layouts in which the operators that use it take it; the checkpoint's where none is known."""
+    """A parameter in the layouts of the operators that use it, or in the checkpoint's if none is known."""
     exact = value.astype(np.float64)
     if value.ndim == 1:
         return [exact]
     if value.ndim == 4 and value.shape[2:] != (1, 1):
         return [exact]
-    # [in, out], which a product from the right takes.
+    # [in, out], the layout for a product from the right.
     linear = exact if value.ndim == 2 else exact[:, :, 0, 0].T
     forms = []
     for node in nodes:
@@ -153,7 +152,7 @@ def _as_used(value: npt.NDArray[np.float32], nodes: list[Any], name: str) -> lis
         elif name in node.input:
             forms.append(linear if list(node.input).index(name) == 1 else linear.T)
         else:
-            # Through another operator, such as a Transpose of the constant.
+            # It is used through another operator, such as a Transpose of the constant.
             forms += [linear, linear.T]
     return forms or [exact]
 
@@ -168,7 +167,7 @@ def _epsilon(node: Any) -> float:
 
 
 def _folded_scale(name: str, architecture: Architecture) -> float:
-    """The factor that a parameter may carry: 1 / sqrt(width of a head) for the queries of PVTv2, else 1."""
+    """The factor that a parameter may include: 1 / sqrt(width of a head) for the queries of PVTv2, else 1."""
     block, _, rest = name.partition(".attn.")
     if isinstance(architecture, PvtV2Architecture) and rest in ("q.weight", "q.bias"):
         stage = int(block.removeprefix("block").partition(".")[0]) - 1
@@ -181,13 +180,13 @@ def _same(found: Values, wanted: Values) -> bool:
 
 
 def _fits(found: Values, wanted: Values) -> bool:
-    """Whether the shapes agree, but for axes of length one: a bias may be a column."""
+    """Whether the shapes agree except for axes of length one, as a bias may be a column."""
     return [size for size in found.shape if size != 1] == [size for size in wanted.shape if size != 1]
 
 
 def _differing(found: Values, wanted: Values) -> npt.NDArray[np.bool_]:
     flat, expected = found.reshape(-1), wanted.reshape(-1)
-    # Negated, so that NaN differs.
+    # Negated, so that NaN counts as different.
     return ~(np.abs(flat - expected) <= ROUNDING * np.abs(expected) + np.finfo(np.float32).tiny)
 
 

@@ -1,7 +1,7 @@
-"""The image pipeline itself: golden images to golden tensors, so that a pixel that moves is noticed.
+"""Checks the image pipeline with golden images and tensors, so that any changed pixel is noticed.
 
-A change of Pillow, of its libraries or of our code changes every model's answers a little, on every engine alike: no
-comparison of engines can see it.
+A change of Pillow, of its libraries or of our code changes every model's outputs a little, equally on every engine, so
+no comparison of engines can detect it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 
 from .. import image
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import read_vectors
 from ..errors import ImageError
 from ..registry import Preprocess, models
 from ..results import Array
-from .vectors import read_vectors
 
 TOLERANCE = 1e-5
-"""The pipeline is float32 arithmetic on 256 levels: 1e-6 off at most. One level is 0.017 in the normalised image."""
+"""The error of float32 arithmetic on 256 levels is at most 1e-6. One level is 0.017 in the normalised image."""
 
 LEVELS = 255.0
 
 
 @dataclass(frozen=True, slots=True)
 class PreprocessCheck:
-    """One image through the preprocessing; true when it came out as it has to.
+    """One image through the preprocessing; true if the result is correct.
 
-    `case`: what is special about it. `max_abs`: largest difference, in normalised units. `moved`: number of values,
-    of three a pixel, that differ. `problem`: "" when it passed.
+    `case`: the special property of the image. `max_abs`: largest difference, in normalised units. `moved`: number of
+    values, three per pixel, that differ. `problem`: "" if it passed.
     """
 
     case: str
@@ -43,7 +43,7 @@ class PreprocessCheck:
 
 
 def check_preprocess() -> Iterator[PreprocessCheck]:
-    """Every golden image through `onnxzoo.image`, alone and in a batch, against its golden tensor."""
+    """Compare every golden image, through `onnxzoo.image` alone and in a batch, with its golden tensor."""
     with resources.files(__package__).joinpath("golden/cases.npz").open("rb") as file, np.load(file) as cases:
         mean, std = (tuple(float(value) for value in cases[key]) for key in ("mean", "std"))
         recorded_with = str(cases["pillow"])
@@ -55,10 +55,11 @@ def check_preprocess() -> Iterator[PreprocessCheck]:
 
 
 def check_description(artifact: Artifact) -> Iterator[PreprocessCheck]:
-    """An artifact's own description of its preprocessing.
+    """Check an artifact's own description of its preprocessing.
 
-    Against the registry's for the model of this name: filter, mean and deviation, which no image size changes. And the
-    plain images of the conformance vectors, whose pixels are known, against what the description makes of them.
+    Filter, mean and standard deviation, which do not depend on the image size, are compared with the registry's for the
+    model of this name. The plain images of the conformance vectors, whose pixels are known, are compared with the
+    tensors that the description gives for them.
     """
     entry = models().get(artifact.name)
     if entry is not None:
@@ -94,7 +95,7 @@ def _check(case: str, source: image.ImageInput, spec: Preprocess, golden: Array,
     largest, moved = float(errors.max()), int((errors.max(axis=0) > TOLERANCE).sum())
     problem = ""
     if not largest <= TOLERANCE:
-        # In levels of 0..255: what a pixel moved by, in the channel of the worst value.
+        # The change of a pixel in levels of 0..255, in the channel of the worst value.
         worst = int(np.unravel_index(int(errors.argmax()), errors.shape)[1])
         levels = largest * spec.std[worst] * LEVELS
         problem = (

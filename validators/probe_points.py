@@ -1,7 +1,7 @@
 """The probe points: the places at which two runs of one model can be compared.
 
-A layer is named as in the checkpoint; `NAME:input` is what enters it. Which layers there are follows from the
-architecture alone, so that a converter's own idea of the model has no say here.
+A layer is named as in the checkpoint; `NAME:input` is its input. The list of layers is determined by the architecture
+alone, independent of any converter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INPUT = ":input"
 
 
 class LayerSource(Protocol):
-    """Something that gives the values of a model's layers for images."""
+    """A source of the values of a model's layers for images."""
 
     def run_layers(self, images: Array, names: Sequence[str]) -> Mapping[str, Array]:
         """The output of every layer in `names` (`NAME:input`: its input) for images float32 [N, 3, S, S].
@@ -33,10 +33,10 @@ class LayerSource(Protocol):
 class ProbePoint:
     """A place in the model where values are compared.
 
-    `name`: of the layer, for a reference. `anchor`: the layer whose parameters show the place in a graph; the value
-    is its output, its `input`, or the residual `sum` that its output is added to. `part`: what to call the place
-    in which an error that first shows here arose. `width`: number of channels. `block`: whether it ends a block: these
-    probe points are compared first, the others only inside the first bad block.
+    `name`: of the layer, for a reference. `anchor`: the layer whose parameters identify the place in a graph; the value
+    is its output, its `input`, or the residual `sum` to which its output is added. `part`: the part of the model to
+    report if an error starts here. `width`: number of channels. `block`: whether it ends a block; these probe points
+    are compared first, the others only inside the first wrong block.
     """
 
     name: str
@@ -70,7 +70,7 @@ def _swinv2(architecture: SwinV2Architecture) -> Iterator[ProbePoint]:
         dim = architecture.embed_dim * 2**stage
         for index in range(depth):
             block = f"layers.{stage}.blocks.{index}"
-            # The reference calls the product with qkv's weight as a function: the layer that it enters is attn.
+            # The reference calls the product with qkv's weight as a function, so the layer with this input is attn.
             yield ProbePoint(f"{block}.attn{INPUT}", f"{block}.attn.qkv", "input", block, dim)
             yield ProbePoint(f"{block}.attn.proj", f"{block}.attn.proj", "output", f"{block}.attn", dim)
             yield ProbePoint(f"{block}.norm1", f"{block}.norm1", "output", f"{block}.norm1", dim)
@@ -101,7 +101,7 @@ def _pvt_v2(architecture: PvtV2Architecture) -> Iterator[ProbePoint]:
             if architecture.linear or architecture.sr_ratios[stage] > 1:
                 yield ProbePoint(f"{attn}.sr", f"{attn}.sr", "output", attn, dim)
                 yield ProbePoint(f"{attn}.norm", f"{attn}.norm", "output", attn, dim)
-            # No probe point at the queries: the scale of the scores may be folded into their weights.
+            # There is no probe point at the queries, as the scale of the scores may be folded into their weights.
             yield ProbePoint(f"{attn}.kv", f"{attn}.kv", "output", attn, 2 * dim)
             yield ProbePoint(f"{attn}.proj", f"{attn}.proj", "output", attn, dim)
             yield ProbePoint(f"{block}.norm2{INPUT}", f"{block}.norm2", "input", block, dim)
@@ -110,7 +110,7 @@ def _pvt_v2(architecture: PvtV2Architecture) -> Iterator[ProbePoint]:
             yield ProbePoint(f"{mlp}.fc1", f"{mlp}.fc1", "output", mlp, hidden)
             yield ProbePoint(f"{mlp}.dwconv.dwconv", f"{mlp}.dwconv.dwconv", "output", mlp, hidden)
             yield ProbePoint(f"{mlp}.fc2", f"{mlp}.fc2", "output", mlp, dim)
-            # A block ends in a sum, which is what enters the next norm.
+            # A block ends in a sum, which is the input of the next norm.
             following = f"block{number}.{index + 1}.norm1" if index + 1 < depth else f"norm{number}"
             yield ProbePoint(f"{following}{INPUT}", following, "input", block, dim, block=True)
         yield ProbePoint(f"norm{number}", f"norm{number}", "output", f"norm{number}", dim, block=True)

@@ -1,4 +1,4 @@
-"""Writing a passed validation into the artifact's config.json, where `info` and the model card find it."""
+"""Records a passed validation in the artifact's config.json, for `info` and the model card."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Sequence
 
 from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
 from ..artifact.writing import add_records
+from ..comparison.tolerances import tolerance_of
 from ..errors import ArtifactError, InputError, ValidationError
 from ..hub import require_own
 from ..precisions import FP32
 from .engine_checks import Check
 from .references import CONFORMANCE, LIVE
-from .tolerances import tolerance_of
 from .validate import Validation
 
 
 def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisions: Sequence[str] = (FP32,)) -> None:
-    """Say before a validation why it could not be recorded.
+    """Raise an error before a validation if it could not be recorded.
 
-    Raises InputError for a `tolerance` looser than that of one of the `precisions` that it is for, ArtifactError for an
-    artifact that may not be written to.
+    Raises InputError for a `tolerance` looser than the default of one of the `precisions` it applies to, ArtifactError
+    for an artifact that must not be written.
     """
     for precision in precisions:
         if tolerance is not None and tolerance > tolerance_of(precision).value:
@@ -36,13 +36,13 @@ def refuse_to_record(artifact: Artifact, tolerance: float | None = None, precisi
 
 
 def record(validation: Validation) -> tuple[ValidationRecord, ...]:
-    """Write a validation that has run into its artifact's config.json; returns the new records.
+    """Write a finished validation to its artifact's config.json; returns the new records.
 
-    One record for each engine, device, precision and reference (`conformance`, `paddle` or `exact`), which replaces an
-    earlier one of the same; those of ONNX files that are no longer there go. Whatever else the file holds stays.
+    There is one record per engine, device, precision and reference (`conformance`, `paddle` or `exact`), which replaces
+    an earlier one; records of removed ONNX files are deleted. The rest of the file is kept.
 
-    Raises ValidationError when anything failed or is yet to be done, or a tolerance against a reference's numbers was
-    looser than its precision's default, ArtifactError when config.json cannot be written or has changed meanwhile.
+    Raises ValidationError if anything failed or is unfinished, or a tolerance for a reference's outputs was looser than
+    its precision's default, ArtifactError if config.json cannot be written or has changed meanwhile.
     """
     if not validation:
         raise ValidationError("the validation did not pass or did not finish, so it is not recorded")
@@ -86,7 +86,7 @@ def _records(validation: Validation) -> Iterable[ValidationRecord]:
 
 
 def _is_proof(check: Check) -> bool:
-    """Whether it compares with a reference's numbers."""
+    """Whether the check compares with a reference's outputs."""
     return check.reference in (CONFORMANCE, *LIVE)
 
 

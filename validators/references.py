@@ -1,4 +1,4 @@
-"""What an engine's outputs are compared with: recorded outputs, a reference that runs now, another artifact."""
+"""References for an engine's outputs: recorded outputs, a reference that runs now, another artifact."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import Vectors
+from ..engines.running import run_batches
 from ..errors import InputError
 from ..precisions import FP32
 from ..registry import find
 from ..results import Array
 from .layer_errors import onnx_layers
 from .probe_points import LayerSource
-from .running import open_engine, run_batches
-from .vectors import Vectors
+from .running import open_engine
 
 if TYPE_CHECKING:
     from ..reference.exact.engine import ExactEngine
@@ -28,11 +29,10 @@ LIVE = (PADDLE, EXACT)
 
 
 class Reference(Protocol):
-    """Gives the expected outputs.
+    """A source of expected outputs.
 
-    `name`: CONFORMANCE, PADDLE, EXACT or AGAINST. `precision`: of its arithmetic. `covers`: it is asked about the first
-    so many inputs, None for all. `origin`: the file that it comes from, with its `sha256`. `remark`: what is to be said
-    of it; "" for nothing.
+    `name`: CONFORMANCE, PADDLE, EXACT or AGAINST. `precision`: of its arithmetic. `covers`: the number of first inputs
+    that it is used for, None for all. `origin`: its file, with its `sha256`. `remark`: a note about it, or "".
     """
 
     name: str
@@ -42,16 +42,16 @@ class Reference(Protocol):
     remark: str
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
-        """The outputs by name for images float32 [K, 3, S, S], each run alone; `engine`: what is compared with them."""
+        """The outputs by name for images float32 [K, 3, S, S], each run alone; `engine`: the engine to compare."""
         ...
 
     def layers(self, engine: str) -> LayerSource | None:
-        """Where the values between its layers come from, where it has them."""
+        """The source of the values of its layers, or None."""
         ...
 
 
 class Recorded:
-    """The conformance vectors of the artifact, recorded when it was made. Knows the recorded inputs only."""
+    """The conformance vectors of the artifact, recorded when it was made, for the recorded inputs only."""
 
     name, precision, remark = CONFORMANCE, FP32, ""
 
@@ -61,32 +61,32 @@ class Recorded:
         self._outputs = vectors.outputs
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all
-        """What was recorded, for the recorded images."""
+        """The recorded outputs, for the recorded images."""
         return self._outputs
 
     def layers(self, engine: str) -> LayerSource | None:  # noqa: ARG002
-        """None: only outputs were recorded."""
+        """None, as only outputs were recorded."""
         return None
 
 
 def live_by_default(artifact: Artifact) -> str:
-    """Which of LIVE a checkpoint is run by unless told otherwise.
+    """The default reference of LIVE for running a checkpoint.
 
-    EXACT for artifacts that were assembled without Paddle, and where there is no Paddle; PADDLE for all others.
+    It is EXACT for artifacts that were assembled without Paddle, and if Paddle is not installed; otherwise PADDLE.
     """
     return EXACT if artifact.assembled or importlib.util.find_spec("paddle") is None else PADDLE
 
 
 class LiveModel:
-    """The textbook model with the weights of a checkpoint, run here and now."""
+    """The textbook model with the weights of a checkpoint, run on this machine."""
 
     precision = FP32
 
     def __init__(self, artifact: Artifact, weights: Path, name: str = PADDLE) -> None:
         """`name`: of LIVE.
 
-        Raises CheckpointError when the checkpoint cannot be read or is not the artifact's model, InputError for another
-        name, MissingDependencyError for PADDLE where Paddle is not installed.
+        Raises CheckpointError if the checkpoint cannot be read or is not the artifact's model, InputError for another
+        name, MissingDependencyError for PADDLE if Paddle is not installed.
         """
         from ..weights.checkpoint import read_checkpoint, spec_of
 
@@ -111,7 +111,7 @@ class LiveModel:
         self._last: tuple[Array, Mapping[str, Array]] | None = None
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:  # noqa: ARG002 - the same for all
-        """What the model gives for each image alone; computed once for the same array."""
+        """The model's outputs for each image alone; computed once for the same array."""
         if self._last is None or self._last[0] is not images:
             self._last = images, self._engine.run_each(images)
         return self._last[1]
@@ -137,7 +137,7 @@ class OtherArtifact:
     name, remark = AGAINST, ""
 
     def __init__(self, artifact: Artifact, other: Artifact, precision: str) -> None:
-        """Raises InputError when the two cannot give comparable outputs, or `other` has no such precision."""
+        """Raises InputError if the outputs of the two are not comparable, or `other` lacks the precision."""
         for what, mine, theirs in (
             ("classes", artifact.num_classes, other.num_classes),
             ("pixels a side", artifact.image_size, other.image_size),
@@ -160,7 +160,7 @@ class OtherArtifact:
         }
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
-        """What the other artifact gives in this engine for each image alone. Raises EngineError when it cannot run."""
+        """The other artifact's outputs in this engine for each image alone. Raises EngineError if it cannot run."""
         running = open_engine(engine, self._model_file, self.precision)
         try:
             return run_batches(running, images, 1)

@@ -1,4 +1,4 @@
-"""The report of a validation: one page of HTML that needs nothing but itself, for reviews and archives."""
+"""The report of a validation: one self-contained HTML page, for reviews and archives."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..comparison.figures import HISTOGRAM_EDGES, Figures
 from ..errors import InputError
 from ..files import atomic_write
 from ..registry import Preprocess
@@ -23,7 +24,6 @@ from ..text import escaped
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
-from .figures import HISTOGRAM_EDGES, Figures
 from .preprocess import PreprocessCheck
 from .result import Compared, ValidationResult
 
@@ -47,9 +47,9 @@ image-rendering: pixelated; border: 1px solid #d9dee3 } figcaption { overflow-wr
 
 
 def write_report(path: Path, result: ValidationResult) -> None:
-    """Write the page, whole or not at all; its folder is made if need be.
+    """Write the page atomically; its folder is created if necessary.
 
-    Raises InputError when it cannot be written.
+    Raises InputError if it cannot be written.
     """
     page = render(result)
     try:
@@ -60,7 +60,7 @@ def write_report(path: Path, result: ValidationResult) -> None:
 
 
 def refuse_to_report(path: Path) -> None:
-    """Make the folder of a report, and say before a validation why it could not be written. Raises InputError."""
+    """Create the folder of a report; raises InputError before a validation if the report could not be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -72,7 +72,7 @@ def refuse_to_report(path: Path) -> None:
 
 
 def render(result: ValidationResult) -> str:
-    """The page as text. Everything that is not made here, such as names and messages, is escaped."""
+    """The page as text. All text from elsewhere, such as names and messages, is escaped."""
     artifact = result.artifact
     title = f"Validation of {artifact.name}"
     models = [file for file in artifact.files.values() if file.precision]
@@ -146,7 +146,7 @@ def _figures(output: Figures, check: Check) -> list[str]:
 
 
 def _histograms(checks: Sequence[Check]) -> Iterable[str]:
-    """One picture for each engine, precision, reference and output, at the first batch size."""
+    """One histogram for each engine, precision, reference and output, at the first batch size."""
     done = set()
     for check in checks:
         for name, output in check.comparison.outputs.items():
@@ -165,7 +165,7 @@ def _histogram(counts: Sequence[int]) -> str:
         for number, count in enumerate(counts)
         if (tall := height * math.log10(1 + count) / tallest)
     )
-    # The bin with this number begins at its edge, as the first one lies below all edges.
+    # The bin with this number begins at the edge with this number, as the first bin is below all edges.
     marks = "".join(
         f'<text x="{(number + 1) * bar:.1f}" y="{height + 14}" font-size="10" text-anchor="middle">{edge:.0e}</text>'
         for number, edge in enumerate(HISTOGRAM_EDGES)

@@ -1,4 +1,4 @@
-"""What a validation found, as one value: the command's table, its JSON and the report render this and nothing else."""
+"""The result of a validation as one value, from which the command's table, its JSON and the report are made."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..artifact.folder import Artifact, ValidationRecord
+from ..comparison.figures import HISTOGRAM_EDGES
+from ..comparison.tolerances import Tolerance
 from ..strict_json import plain
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
-from .figures import HISTOGRAM_EDGES
 from .inputs import Inputs
 from .preprocess import PreprocessCheck
-from .tolerances import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What outputs were compared with: the file it comes from, with its `sha256`, and what is to be said of it."""
+    """A reference of the comparisons: its file, with its `sha256`, and a note about it."""
 
     origin: Mapping[str, str]
     remark: str = ""
@@ -31,7 +31,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class PreprocessResult:
-    """The images that the pipeline was checked with; true when all came out as they should."""
+    """The checked images of the pipeline; true if all are correct."""
 
     checks: tuple[PreprocessCheck, ...]
 
@@ -45,12 +45,12 @@ class PreprocessResult:
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """Everything about one validation; true when it came to its end and all checks, of which there are some, passed.
+    """Everything about one validation; true if it finished with at least one check and all checks passed.
 
-    `tolerances`: by precision. `references`: by name. `inputs`: what the engines were run on; `seed`: of the noise
-    among them, None without. `unavailable`: what was not checked (`openvino in fp16`), and why. `bisections`: where
-    engines leave the reference. `preprocess`: None where that was not asked for. `recorded`: what was written into the
-    artifact.
+    `tolerances`: by precision. `references`: by name. `inputs`: the inputs of the engines; `seed`: of the noise among
+    them, None without noise. `unavailable`: what was not checked (`openvino in fp16`), and why. `bisections`: where
+    engines diverge from the reference. `preprocess`: None if it was not requested. `recorded`: the records written to
+    the artifact.
     """
 
     artifact: Artifact
@@ -71,11 +71,11 @@ class ValidationResult:
 
     @property
     def passed_checks(self) -> int:
-        """How many of the checks passed."""
+        """The number of passed checks."""
         return sum(map(bool, self.checks))
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's values, with the machine that it ran on; null stands for figures that are not finite."""
+        """As JSON values, with a description of this machine; non-finite figures are null."""
         return {
             "model": self.artifact.name,
             "folder": str(self.artifact.folder),

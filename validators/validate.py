@@ -1,4 +1,4 @@
-"""Validating an artifact: every engine, several batch sizes, against recorded or live outputs of the reference."""
+"""Validates an artifact on every engine at several batch sizes, against recorded or live outputs of the reference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
+from ..artifact.vectors import read_vectors
+from ..comparison.compare import failed
+from ..comparison.tolerances import Tolerance, coarser, tolerance_of
 from ..engines import AUTO, ENGINES, engine_class
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
@@ -13,7 +16,6 @@ from ..official import weights_of
 from ..precisions import FP32
 from ..results import EngineInfo
 from .bisect import Bisection
-from .compare import failed
 from .engine_checks import PARAMETERS, Check, Target, check_engine
 from .inputs import IMAGE_SAMPLES, NOISE_SAMPLES, NOISE_SEED, Inputs, image_inputs, joined, noise_inputs, plain_inputs
 from .low_precision import check_low_precision
@@ -21,23 +23,21 @@ from .parameters import ParameterCheck, check_parameters
 from .preprocess import PreprocessCheck
 from .references import AGAINST, CONFORMANCE, LiveModel, OtherArtifact, Recorded, Reference, live_by_default
 from .result import Compared, PreprocessResult, ValidationResult
-from .tolerances import Tolerance, coarser, tolerance_of
-from .vectors import read_vectors
 
 BATCH_SIZES = (1, 2, 3)
-"""One, two and an odd size: a batch that is baked into the graph shows at one of them."""
+"""One, two and an odd size, so that a batch size fixed in the graph is detected."""
 
 FILE_ITSELF = EngineInfo("-", "-", "-", "-", "the ONNX file itself")
 SAME_FILE = "it is the same ONNX file, and a model always agrees with itself"
 
 
 class Validation:
-    """One validation: prepared when it is made, carried out by `run`.
+    """One validation, prepared by its constructor and executed by `run`.
 
-    `inputs`: what the engines are run on, the recorded ones first. `references`: what they are compared with, by
-    name. `seed`: of the noise among the inputs, None without. `tolerances` and `model_files`: what has to be met, and
-    the ONNX file, by precision. `unavailable`: what was not checked (`openvino in fp16`), and why. `checks`: those done
-    so far. `finished`: these are all. `build`: whether engines that take minutes to build may be: where they are named.
+    `inputs`: the inputs of the engines, the recorded ones first. `references`: by name. `seed`: of the noise among the
+    inputs, None without noise. `tolerances` and `model_files`: the tolerance and the ONNX file, by precision.
+    `unavailable`: what was not checked (`openvino in fp16`), and why. `checks`: the checks so far. `finished`: whether
+    these are all. `build`: whether to use engines that take minutes to build, which is the case if engines are named.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Validation:
     ) -> None:
         """Verify the files, read the recorded vectors, make the other inputs and run the live reference.
 
-        `engines`: by default every one that works here without being built for minutes first; named ones must.
-        `weights`: checkpoint for the reference that runs now, which `reference` names, `paddle` or `exact` (by default
-        `live_by_default`); with `reference` alone it is `onnxzoo.official.weights_of` the artifact. `against`,
+        `engines`: by default all that work here and do not take minutes to build; named engines must work. `weights`:
+        checkpoint for the reference that runs now; `reference`: `paddle` or `exact` (by default `live_by_default`);
+        with `reference` alone the checkpoint is `onnxzoo.official.weights_of` the artifact. `against`,
         `against_precision`: another artifact. With either, the inputs are also fresh noise (`seed`), plain images and
-        `images`; `samples`: number of noise images, and of `images` at most; `unreadable` is told of one that cannot
-        be read, which is left out. `precisions`: by default all that the artifact has. `tolerance`: instead of the
-        default `value`; of precisions other than fp32 only where they are named.
+        `images`; `samples`: number of noise images, and maximum number of `images`; `unreadable` is called for one that
+        cannot be read, which is skipped. `precisions`: by default all of the artifact. `tolerance`: replaces the
+        default `value`, for precisions other than fp32 only if they are named.
 
-        Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for files and packages that are
-        not as needed, InputError for a combination that makes no sense, EngineUnavailableError for an engine that this
-        version does not have, ValidationError where there is no model or the other artifact is the same.
+        Raises ArtifactError, CheckpointError, ImageError and MissingDependencyError for unsuitable files and missing
+        packages, InputError for an invalid combination, EngineUnavailableError for an engine that this version does
+        not have, ValidationError if there is no model or the other artifact is the same.
         """
         if weights is None and reference is not None:
             weights = weights_of(artifact)
@@ -91,7 +91,7 @@ class Validation:
         self._explicit = {p for p in chosen if tolerance is not None and (self._named or p == FP32)}
         self.tolerances = {p: tolerance_of(p, tolerance if p in self._explicit else None) for p in chosen}
         self._itself: frozenset[str] = frozenset()
-        # Each file is read and hashed once: those that are read below are verified there.
+        # Each file is read and hashed only once; files that are read below are verified there.
         read = dict.fromkeys((*self.tolerances, *({FP32} & set(artifact.precisions))))
         models = {precision: artifact.model_file(precision) for precision in read}
         for path, file in artifact.files.items():
@@ -103,7 +103,7 @@ class Validation:
             raise ValidationError(f"{artifact.folder} has no ONNX file to validate")
         for name in self._engines or ():
             if name != AUTO:
-                engine_class(name)  # an unknown one is said now, not after the others have run
+                engine_class(name)  # so that an unknown one is reported before the others run
         self.references: dict[str, Reference] = {}
         self.seed: int | None = None
         parts: list[Inputs] = []
@@ -134,11 +134,10 @@ class Validation:
         return self.finished and bool(self.checks) and all(self.checks)
 
     def run(self) -> Iterator[Check]:
-        """Carry the checks out, one engine and precision after the other, and yield each as it is done.
+        """Run the checks, one engine and precision after the other, and yield each when it is done.
 
-        Raises EngineUnavailableError or InputError when an engine that was asked for can be used here in none of the
-        precisions, or not in one that was asked for as well, or when no engine can be used; ValidationError when a
-        reference gives nothing to compare with.
+        Raises EngineUnavailableError or InputError if a requested engine works here in none of the precisions, or not
+        in a requested one, or if no engine works; ValidationError if a reference has nothing to compare with.
         """
         self.finished = False
         self.checks.clear()
@@ -152,7 +151,7 @@ class Validation:
     def result(
         self, *, bisections: Sequence[Bisection] = (), preprocess: Sequence[PreprocessCheck] | None = None
     ) -> ValidationResult:
-        """What was found so far, as a value; `bisections` and `preprocess`: what else was looked at."""
+        """The result so far as a value; `bisections` and `preprocess`: further results to include."""
         return ValidationResult(
             artifact=self.artifact,
             tolerances=dict(self.tolerances),
@@ -190,7 +189,7 @@ class Validation:
             raise EngineUnavailableError(f"no engine can be used here: {'; '.join(dict.fromkeys(reasons))}")
 
     def _references(self, precision: str) -> list[tuple[Reference, Tolerance]]:
-        """What the ONNX file of this precision is compared with, and what it has to meet."""
+        """The references for the ONNX file of this precision, with their tolerances."""
         return [
             (reference, self._tolerance(precision, reference))
             for reference in self.references.values()
@@ -198,7 +197,7 @@ class Validation:
         ]
 
     def _tolerance(self, precision: str, reference: Reference) -> Tolerance:
-        """That of the coarser precision, where the reference itself is of a low one; an explicit `value` stays."""
+        """The tolerance of the coarser precision of file and reference; an explicit `value` is kept."""
         worse = coarser(precision, reference.precision)
         if worse == precision or precision in self._explicit:
             return self.tolerances[precision]
@@ -215,7 +214,7 @@ class Validation:
             yield _parameter_check(found, FP32)
 
     def _check_low_precisions(self) -> Iterator[Check]:
-        """The constants of files in low precision against the fp32 file's, which its own checks compare with Paddle."""
+        """Compare the constants of low-precision files with the fp32 file's, which is itself compared with Paddle."""
         for precision, file in self.model_files.items():
             if precision != FP32 and self._exact_file is not None:
                 try:
@@ -226,7 +225,7 @@ class Validation:
                 self.unavailable[f"{PARAMETERS} in {precision}"] = "there is no fp32 file to compare its constants with"
 
     def _same_files(self, against: Artifact, precision: str) -> frozenset[str]:
-        """The precisions whose ONNX file is the one to be compared with. Raises ValidationError when all are."""
+        """The precisions whose ONNX file is the same as the other's. Raises ValidationError if all are."""
         other = against.announced_model(precision)
         mine = {name: self.artifact.announced_model(name) for name in self.model_files}
         same = {
@@ -253,10 +252,10 @@ def validate(
     tolerance: float | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Iterator[Check]:
-    """Check `artifact` and yield one `Check` after the other as it is done: `Validation` in one call.
+    """Check `artifact` and yield each `Check` when it is done: `Validation` in one call.
 
-    Per engine, a check for every batch size and reference, and one of the order within a batch; with `weights`
-    one of the parameters. Raises as `Validation` and its `run` do.
+    Per engine there is a check for each batch size and reference, and one of the order within a batch; with `weights`
+    also one of the parameters. Raises as `Validation` and its `run` do.
     """
     yield from Validation(
         artifact, engines=engines, weights=weights, tolerance=tolerance, batch_sizes=batch_sizes
@@ -265,6 +264,6 @@ def validate(
 
 def _parameter_check(found: ParameterCheck, precision: str) -> Check:
     count = found.equal + len(found.elsewhere)
-    # Without problems it passes, also without figures.
+    # A comparison without problems passes, even without figures.
     comparison = failed(*found.problems)
     return Check(FILE_ITSELF, 0, PARAMETERS, count, comparison, precision, tolerance_of(precision), found.summary)

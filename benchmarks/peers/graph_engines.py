@@ -1,8 +1,8 @@
-"""An ONNX file in an engine, as a contender of a timing (see onnxzoo/bench/children).
+"""Runs an ONNX file in an engine as a contender of a timing (see onnxzoo/bench/children).
 
     python graph_engines.py {onnxruntime,openvino,openvino-static} MODEL.onnx IMAGE.npy OUT.npy THREADS
 
-Any graph with one input and the logits as its first output. The options are those of onnxzoo's engines: fp32
+The graph must have one input and the logits as its first output. The options are those of onnxzoo's engines: fp32
 arithmetic, lowest latency; `openvino-static` fixes the batch before it compiles. Only the number of threads is set.
 """
 

@@ -1,4 +1,4 @@
-"""An ONNX file simplified in place by onnxsim with its defaults.
+"""Simplifies an ONNX file in place by onnxsim with its defaults.
 
 python onnxsim_defaults.py MODEL.onnx
 """

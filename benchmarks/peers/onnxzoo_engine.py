@@ -1,8 +1,8 @@
-"""An engine of onnxzoo in exact fp32, as a contender of gpu.py (see onnxzoo/bench/children).
+"""Runs an engine of onnxzoo in exact fp32 as a contender of gpu.py (see onnxzoo/bench/children).
 
     python onnxzoo_engine.py ENGINE ARTIFACT BATCH CACHE REPORT OUT.npy THREADS
 
-What the engine keeps compiled goes to the folder CACHE and is found there by the next start.
+The engine's compiled models are kept in the folder CACHE for the next start.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(name: str, folder: str, batch: str, cache: str, report: str, out: str, 
 
 
 def kept(engine: Engine) -> dict[str, Any] | None:
-    """What the engine keeps compiled for this batch size: bytes, seconds of building; None: it keeps nothing."""
+    """The engine's compiled model for this batch size: bytes and seconds of building; None if it keeps nothing."""
     if not isinstance(engine, CachedEngine):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Paddle Inference as a contender of a timing (see onnxzoo/bench/children), with the options of paddle_inference.py.
+"""Runs Paddle Inference as a contender of a timing (see onnxzoo/bench/children/paddle_predictor.py).
 
 python paddle_serve.py FAMILY PROGRAM.json PROGRAM.pdiparams IMAGE.npy OUT.npy THREADS
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from paddle_inference import create_predictor, infer
 
+from onnxzoo.bench.children.paddle_predictor import create_predictor, infer
 from onnxzoo.bench.children.serve import serve
 
 

@@ -1,4 +1,4 @@
-"""The numbers that every contender must give: a seeded image and the textbook Paddle model's logits for it.
+"""Writes a seeded image and the textbook Paddle model's logits for it, which every contender must reproduce.
 
 python reference_logits.py NAME SEED IMAGE.npy LOGITS.npy
 """

@@ -1,4 +1,4 @@
-"""timm's implementation with a safetensors file in timm's layout, eager on the processor, image by image.
+"""Runs timm's implementation with a safetensors file in timm's layout, eager on the processor, image by image.
 
     python timm_official.py TIMM_NAME WEIGHTS.safetensors IMAGES.npy OUT.npz
 

@@ -1,9 +1,9 @@
-"""One image in PyTorch eager mode, with transformers' implementation of the same architecture.
+"""Classifies one image in PyTorch eager mode, with transformers' implementation of the same architecture.
 
     python torch_eager.py prepare SPEC.json FOLDER      write a checkpoint with random weights
     python torch_eager.py run SPEC.json FOLDER IMAGE    load it, classify, print the five best class ids as JSON
 
-Needs torch, transformers and pillow; their interpreter need not have onnxzoo.
+Needs torch, transformers and pillow, but not onnxzoo.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(action: str, spec_file: str, folder: str, *images: str) -> None:
 
 
 def implementation(family: str) -> tuple[Any, Any]:
-    """The configuration and model classes; only the family's own are imported, as an application would."""
+    """The configuration and model classes; as in an application, only the family's own are imported."""
     if family == "swinv2":
         from transformers import Swinv2Config, Swinv2ForImageClassification
 
@@ -47,7 +47,7 @@ def implementation(family: str) -> tuple[Any, Any]:
 
 
 def configuration(spec: dict[str, Any]) -> dict[str, Any]:
-    """The registry's architecture in transformers' words."""
+    """The registry's architecture under transformers' names."""
     of = spec["architecture"]
     common = {"image_size": spec["image_size"], "num_labels": spec["num_classes"], "depths": of["depths"]}
     if spec["family"] == "swinv2":

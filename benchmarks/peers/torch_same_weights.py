@@ -1,4 +1,4 @@
-"""transformers' implementation in PyTorch with the benchmark's own weights, as a contender or as an ONNX file.
+"""Runs or exports transformers' implementation in PyTorch with the benchmark's own weights.
 
     python torch_same_weights.py serve NAME SEED IMAGE.npy OUT.npy THREADS      eager mode
     python torch_same_weights.py start NAME SEED DEVICE MODE VECTORS.npz BATCH REPORT OUT.npy THREADS
@@ -8,7 +8,7 @@
 DEVICE is `cpu` or `cuda`; MODE is `eager`, `compile` (torch.compile) or `compile-graphs` (that with CUDA graphs).
 
 Names and weights come from tests/oracle/record.py, so that the outputs can be compared with the reference. Needs
-torch, transformers and an importable onnxzoo (PYTHONPATH); the export also whatever PyTorch's exporter asks for.
+torch, transformers and an importable onnxzoo (PYTHONPATH); the export also needs the packages of PyTorch's exporter.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from onnxzoo.bench.children.conformance import INPUT_NAME, Outputs, start
 from onnxzoo.bench.children.serve import serve
 from onnxzoo.registry import find
 
-# Of torch.compile; shapes are fixed in all of them.
+# Modes of torch.compile; shapes are fixed in all of them.
 MODES = {"compile": "default", "compile-graphs": "reduce-overhead"}
 
 
 class Logits(torch.nn.Module):
-    """The model with a tensor, not a dictionary, as its output."""
+    """The model with a tensor instead of a dictionary as its output."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def build(name: str, seed: int) -> torch.nn.Module:
 
 
 def runner(model: torch.nn.Module, device: str, mode: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The model on a device, eager or compiled, from images to logits in the processor's memory; exact fp32."""
+    """A function from images to logits in host memory, with the model on a device, eager or compiled; exact fp32."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     model = model.to(device)
@@ -68,7 +68,7 @@ def runner(model: torch.nn.Module, device: str, mode: str) -> Callable[[np.ndarr
 
 
 def describe(device: str, mode: str) -> dict[str, Any]:
-    """What computes, in the words of onnxzoo's EngineInfo."""
+    """The description of the engine, with the fields of onnxzoo's EngineInfo."""
     gpu = device.startswith("cuda")
     name = f"{device} {torch.cuda.get_device_name(device)}" if gpu else device
     info = {"name": "torch", "device": name, "precision": "fp32", "version": torch.__version__, "nodes": {}}

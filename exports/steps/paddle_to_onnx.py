@@ -1,4 +1,4 @@
-"""A step: the static Paddle program as ONNX, by paddle2onnx.
+"""Step: converts the static Paddle program to ONNX by paddle2onnx.
 
 python -m onnxzoo.exports.steps.paddle_to_onnx PROGRAM.json PROGRAM.pdiparams OUT.onnx
 """
@@ -14,8 +14,8 @@ from . import OPSET
 
 
 def main(program: str, parameters: str, out: str) -> None:
-    """Convert at the operator set of all exports."""
-    # Its default optimize_tool, polygraphy, pip-installs packages while it runs.
+    """Convert with the operator set of all exports."""
+    # The default optimize_tool, polygraphy, installs packages by pip at run time.
     paddle2onnx.export(program, parameters, out, opset_version=OPSET, optimize_tool=None, verbose=True)
 
 

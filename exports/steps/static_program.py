@@ -1,4 +1,4 @@
-"""A step: the export form of a model as a static Paddle program.
+"""Step: saves the export form of a model as a static Paddle program.
 
     python -m onnxzoo.exports.steps.static_program SPEC.json CONSTANTS.npz FOLDER
 
@@ -24,7 +24,7 @@ from ..forms import export_form
 
 
 def main(spec_file: Path, constants_file: Path, folder: Path) -> None:
-    """Build the export form of SPEC.json over the constants of CONSTANTS.npz and save it."""
+    """Build the export form of SPEC.json with the constants of CONSTANTS.npz and save it."""
     document = json.loads(spec_file.read_text(encoding="utf-8"))
     spec = ModelSpec(
         architecture=architecture_from_dict(document["family"], document["architecture"]),

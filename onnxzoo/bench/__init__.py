@@ -7,7 +7,8 @@
     result         the figures, as values
     plot           accuracy against speed; only this imports matplotlib
     engine_child   what runs in the process of an engine
-    children/      what runs in those processes and needs nothing else of this package
+    peers          other ways to run the same weights; `prepared` makes their weights and files
+    children/      what runs in processes whose Python may have no onnxzoo
 
 The scripts in benchmarks/ time by the same means.
 """

@@ -15,7 +15,7 @@ import numpy as np
 from ..artifact.folder import INPUT_NAME
 from ..engines import engine_class
 from ..engines.auto_precision import on_cpu
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, EngineUnavailableError, InputError
 from ..precisions import FP32
 from .plan import Settings, Subject
 from .products import FILES, product_input, write_product
@@ -23,15 +23,23 @@ from .result import Row
 from .timing import Contender, Worker
 
 MODULE = f"{__package__}.engine_child"
+UNAVAILABLE = (EngineUnavailableError.__name__, InputError.__name__)
+"""What engines raise where they, or the precision asked for, cannot be used on this machine."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A contender with what is known of it before it runs: its `row`, and where its process writes its `report`."""
+    """A contender with what is known of it before it runs: its `row`, and where its process writes its `report`.
+
+    `peer`: whether it runs anything else than the artifact's own file. `unavailable`: whether its engine said that it
+    cannot be used here.
+    """
 
     contender: Contender
     row: Row
     report: Path
+    peer: bool = False
+    unavailable: bool = False
     worker: Worker | None = field(default=None, repr=False)
 
     def start(self, out: Path, threads: int) -> dict[str, Any]:
@@ -44,9 +52,14 @@ class Candidate:
             self.worker = Worker(self.contender, out, threads)
         except BenchmarkError as error:
             told = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
+            self.unavailable = told.get("error") in UNAVAILABLE
             message = f"{self.contender.name}: {told['message']}" if "message" in told else str(error)
             raise BenchmarkError(message, contender=self.contender.name, log=error.log) from None
-        facts: dict[str, Any] = json.loads(facts_file.read_text(encoding="utf-8"))
+        try:
+            facts: dict[str, Any] = json.loads(facts_file.read_text(encoding="utf-8"))
+        except BaseException:
+            self.worker.kill()
+            raise
         info = facts["info"]
         self.row = dataclasses.replace(
             self.row, engine=info["name"], device=info["device"], precision=info["precision"], version=info["version"],
@@ -115,7 +128,7 @@ def graph_in_engine(
         preprocess=dataclasses.asdict(subject.artifact.preprocess),
     )
     row = Row(subject.artifact.name, peer, engine, "", "", FP32, batch_size)
-    return Candidate(_own(f"{peer} on {engine}", job), row, report)
+    return Candidate(_own(f"{peer} on {engine}", job), row, report, peer=True)
 
 
 def products(rows: list[Row], folder: Folder) -> list[Candidate]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..artifact.onnx_checks import KNOWN
+from ..artifact.vectors import read_vectors
 from ..cpu import engine_threads
 from ..data.walk import NoImages, Skipped, find_images
 from ..engines import AUTO, AUTO_ORDER, ENGINES, EngineOptions, engine_class, require_possible
@@ -20,7 +21,6 @@ from ..precisions import AUTO_PRECISION, FP32
 from ..registry import Preprocess, models
 from ..results import Array
 from ..source import Source, resolve
-from ..validators.vectors import read_vectors
 from ..weights.seeded import seeded_images
 
 SAMPLES = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ MARKERS = "osD^vP*X<>"
 def require_plot(file: Path) -> None:
     """Refuse what would only be found out after the measuring.
 
-    Raises InputError for another suffix than .png, a folder that does not exist, or a name that is a folder's, and
-    MissingDependencyError without matplotlib.
+    Raises InputError for another suffix than .png, a folder that does not exist or cannot be written to, or a name that
+    is a folder's, and MissingDependencyError without matplotlib.
     """
     if file.suffix.lower() != SUFFIX:
         raise InputError(f"the plot is a {SUFFIX} file, got {file.name!r}; name it {file.with_suffix(SUFFIX).name}")
@@ -30,6 +31,11 @@ def require_plot(file: Path) -> None:
         raise InputError(f"the plot cannot be written to {file}: there is no folder {file.parent}; make it first")
     if file.is_dir():
         raise InputError(f"the plot cannot be written to {file}, which is a folder; name a file in it")
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(file, error) from error
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -92,10 +98,17 @@ def draw(groups: Sequence[Group], machine: str) -> Figure:
 
 
 def write_plot(groups: Sequence[Group], machine: str, file: Path) -> None:
-    """Draw into a PNG file, whole or not at all. Raises as `draw` does, and OSError where it cannot be written."""
+    """Draw into a PNG file, whole or not at all. Raises as `draw` does, and InputError where it cannot be written."""
     figure = draw(groups, machine)
-    with atomic_write(file) as out:
-        figure.savefig(out, format="png", dpi=150)
+    try:
+        with atomic_write(file) as out:
+            figure.savefig(out, format="png", dpi=150)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> InputError:
+    return InputError(f"the plot cannot be written to {file}: {error.strerror or error}")
 
 
 def _model(row: Row) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from ..artifact.folder import Artifact
+from ..comparison.figures import snr_db
 from ..engines.auto_precision import on_cpu
 from ..errors import BenchmarkError, EngineUnavailableError
 from ..temporary import scratch_folder
-from ..validators.figures import snr_db
 from .contenders import Candidate, Folder, models_in_engines, products
 from .plan import Plan, Settings, Subject
 from .products import FLOP
@@ -34,9 +34,10 @@ def measure(
 ) -> Generator[Group, None, None]:
     """Measure every model of the plan at every batch size, and yield each group when it is done.
 
-    `log` is told what goes on. `peers`: what else runs in turn with the engines. `gate`: by default a `Gate`, or one
-    that lets all pass where no engine runs on the CPU. All processes have ended, and all files are gone, when the
-    generator is closed or raises.
+    Engines that were not named and prove to be unusable are left out, and `plan.skipped` says so then. `log` is told
+    what goes on. `peers`: what else runs in turn with the engines. `gate`: by default a `Gate`, or one that lets all
+    pass where no engine runs on the CPU. All processes have ended, and all files are gone, when the generator is closed
+    or raises.
 
     Raises EngineUnavailableError where none of a model's engines works.
     """
@@ -48,7 +49,10 @@ def measure(
             log(f"{subject.artifact.name}, batch size {batch_size}")
             with scratch_folder("bench") as scratch:
                 folder = Folder(scratch)
-                yield _group(subject, batch_size, settings, folder, gate, log, peers)
+                group, left_out = _group(subject, batch_size, settings, folder, gate, log, peers)
+                for name, why in left_out.items():
+                    plan.skipped.setdefault(name, why)
+                yield group
 
 
 def _group(
@@ -59,7 +63,8 @@ def _group(
     gate: Gate,
     log: Log,
     peers: Peers | None,
-) -> Group:
+) -> tuple[Group, dict[str, str]]:
+    """The group, and the engines that were not named and cannot be used, with their reasons."""
     ours = models_in_engines(subject, batch_size, settings, folder)
     candidates = [*ours, *(peers(subject, batch_size, settings, folder) if peers else ())]
     threads = settings.cpu_threads
@@ -70,14 +75,17 @@ def _group(
         if not any(candidate in running for candidate in ours):
             reasons = "; ".join(dict.fromkeys(candidate.row.error for candidate in ours))
             raise EngineUnavailableError(f"no engine can be used here: {reasons}")
+        left_out = [one for one in ours if one.unavailable and not settings.engines]
         bounds = _started(products([one.row for one in running], folder), folder, threads, stack, log)
         timed = _timed([*running, *bounds], gate, settings.samples, log)
         for candidate in timed:
             if candidate.worker is not None:
                 candidate.row = dataclasses.replace(candidate.row, peak_mib=candidate.worker.peak_mib())
     limits = tuple(_limit(candidate, gate) for candidate in bounds if candidate in timed)
-    rows = tuple(_row(candidate, subject, gate, limits, timed=candidate in timed) for candidate in candidates)
-    return Group(subject.artifact.name, batch_size, rows, limits)
+    shown = [candidate for candidate in candidates if candidate not in left_out]
+    rows = tuple(_row(candidate, subject, gate, limits, timed=candidate in timed) for candidate in shown)
+    reasons_by_name = {one.contender.name: one.row.error for one in left_out}
+    return Group(subject.artifact.name, batch_size, rows, limits), reasons_by_name
 
 
 def _started(
@@ -86,6 +94,8 @@ def _started(
     """Those that could be started, one after the other; the rows of the others say why not."""
     running = []
     for number, candidate in enumerate(candidates):
+        if candidate.row.error:  # it could not even be made
+            continue
         log(f"  loading {candidate.contender.name}")
         try:
             candidate.start(folder.path / f"{number}.npy", threads)
@@ -149,7 +159,7 @@ def _row(candidate: Candidate, subject: Subject, gate: Gate, limits: Sequence[Li
         return candidate.row
     samples = candidate.contender.samples
     speed = speed_of(samples, healthy_samples(candidate.contender, gate), candidate.row.batch_size)
-    accuracy = _accuracy(subject.artifact, candidate.row) if candidate.row.contender == candidate.row.engine else None
+    accuracy = None if candidate.peer else _accuracy(subject.artifact, candidate.row)
     row = dataclasses.replace(candidate.row, speed=speed, accuracy=accuracy)
     return against_limit(row, subject.gmacs, limits)
 

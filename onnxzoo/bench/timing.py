@@ -157,11 +157,11 @@ class Worker:
         code = self._process.wait(timeout=30)
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip()[-LOG_CHARS:]
-        ended = f"gave no answer in {self._timeout_s:.0f} s and was killed" if self._late else _ending(code, words)
+        ended = f"gave no answer in {self._timeout_s:.0f} s and was killed" if self._late else ending(code, words)
         raise BenchmarkError(f"{self._name} {ended}", contender=self._name, log=words)
 
 
-def _ending(code: int, words: str) -> str:
+def ending(code: int, words: str) -> str:
     """How a process ended, and the exception that it ended with, not the hints after that."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]

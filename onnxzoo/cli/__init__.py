@@ -1,7 +1,7 @@
-"""The command line: parses, calls, prints. One module per command, imported when it is asked for.
+"""The command line: parses arguments, calls the library, prints. Each command is a module, imported when it is used.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the answer is no or something was rejected or
-cannot be written, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 nobody reads the output,
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 a check failed, or something was rejected or
+cannot be written, 2 wrong usage, 3 something needed is missing, 130 interrupted, 141 the reader closed the output,
 143 terminated.
 """
 
@@ -23,7 +23,7 @@ from ..signals import Terminated, raise_when_terminated
 from ..text import escaped, shortened
 from .output import OutputError, discard_stdout, flush, report, require_stdout, say, unwritable
 
-# Command -> 'module:attribute'. These modules import whatever is heavy inside their functions, so that
+# Command -> 'module:attribute'. These modules import heavy modules inside their functions, so that
 # `onnxzoo --help`, which shows the first line of every command's help, stays fast.
 COMMANDS: dict[str, str] = {
     "list": "onnxzoo.cli.list:command",
@@ -43,7 +43,7 @@ COMMANDS: dict[str, str] = {
 }
 
 QUIET = "HF_HUB_VERBOSITY"
-# Environment variables that this process set, not its user.
+# Environment variables set by this process, not by its user.
 variables_of_ours: set[str] = set()
 
 INTERRUPTED = 130
@@ -51,7 +51,7 @@ OUTPUT_CLOSED = 141
 
 
 class StderrLines(logging.Handler):
-    """What the package logs (a compilation that takes minutes, a cache that cannot be written), as lines on stderr."""
+    """Prints the package's log (such as a compilation that takes minutes, an unwritable cache) as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
@@ -59,10 +59,10 @@ class StderrLines(logging.Handler):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use, and the one place where errors become lines and exit codes."""
+    """A group that imports its commands on use, and the one place that turns errors into messages and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [*COMMANDS]  # `list` is the module of that command here, once it is imported
+        return [*COMMANDS]  # not list(COMMANDS): `list` is this package's module once it is imported
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -96,20 +96,20 @@ class LazyGroup(click.Group):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        # huggingface_hub logs what it tries again; what fails in the end is an error of ours.
+        # huggingface_hub logs its retries; a final failure raises one of our errors.
         if QUIET not in os.environ:
             os.environ[QUIET] = "error"
             variables_of_ours.add(QUIET)
-        # Pillow warns of large images in two lines of its own; beyond our limit the error says it in one.
+        # Pillow's warning about large images takes two lines; beyond our limit an error says it in one.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
         package = logging.getLogger("onnxzoo")
         package.setLevel(logging.INFO)
         if not any(isinstance(handler, StderrLines) for handler in package.handlers):
             package.addHandler(StderrLines())
-        # Temporary files go when the program is told to end, as they do on Ctrl-C.
+        # Temporary files are removed when the program is terminated, as on Ctrl-C.
         raise_when_terminated()
         for stream in (sys.stdout, sys.stderr):
-            # A file name that the terminal's encoding lacks must not end the program.
+            # A file name that the terminal's encoding cannot represent must not end the program.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -124,14 +124,14 @@ class LazyGroup(click.Group):
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
             _exit_for_usage(error)
-        except OSError as error:  # of the help that click prints
+        except OSError as error:  # from the help that click prints
             sys.exit(_report_error(error))
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report_error(error: Exception) -> int:
-    """Say on one line what went wrong; returns the exit code."""
-    # What click prints itself, a help or a prompt, fails with an error like any other.
+    """Report the error in one line; returns the exit code."""
+    # Text that click prints itself, such as help or a prompt, fails with a plain OSError.
     if isinstance(error, OSError) and any(
         frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)
     ):

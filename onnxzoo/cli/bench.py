@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .bench_text import group_lines
 from .completion import engine_names, model_names
 from .engine_options import max_pixels_option, trust_option
 from .output import print_json, report, say
-from .parameters import FOLDER, OUTPUT_FILE, Whole
+from .parameters import FILE_OR_FOLDER, FOLDER, OUTPUT_FILE, Whole
 from .progress import progress, quiet_option
 
 if TYPE_CHECKING:
@@ -38,6 +39,24 @@ if TYPE_CHECKING:
 @click.option("--threads", type=Whole(1), help="CPU threads of every contender; by default the cores allowed.")
 @click.option("--images", type=FOLDER, help="Measure from the image files of this folder to the classes.")
 @click.option("--samples", type=Whole(1), help="Samples from healthy moments that are wanted.  [default: 10]")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="PEER",
+    help="Also run the same weights in torch, torch-compile (timm's models), paddle (Paddle Inference), or as "
+    "exported by paddle2onnx or optimum, in fp32.",
+)
+@click.option(
+    "--peer-python",
+    metavar="PATH",
+    help="The Python that has torch, timm and optimum; by default onnxzoo's own.",
+)
+@click.option(
+    "--weights",
+    type=FILE_OR_FOLDER,
+    help="Checkpoint for the peers, or a folder of them; by default the one that the model was made from.",
+)
 @click.option("--plot", type=OUTPUT_FILE, metavar="FILE.png", help="Draw accuracy against speed; needs matplotlib.")
 @trust_option
 @max_pixels_option
@@ -53,6 +72,9 @@ def command(
     threads: int | None,
     images: Path | None,
     samples: int | None,
+    peers: tuple[str, ...],
+    peer_python: str | None,
+    weights: Path | None,
     plot: Path | None,
     trust: str,
     quiet: bool,
@@ -65,6 +87,7 @@ def command(
     count, if there are any. Beside the speed stand the accuracy that the artifact records, the signal-to-noise ratio of
     the logits to the reference's, and the share of what a matrix product of the same precision reaches on this machine.
     """
+    from ..bench.peers import peers_of, usable_peers
     from ..bench.plan import SAMPLES, Settings, plan
     from ..bench.plot import require_plot
     from ..bench.run import measure
@@ -72,20 +95,27 @@ def command(
 
     if plot is not None:
         require_plot(plot)
+    if not peers and (peer_python or weights):
+        raise click.UsageError("--peer-python and --weights are for --peer")
+    python = peer_python or sys.executable
+    usable, absent = usable_peers(peers, python)
     settings = Settings(engines, precisions or (FP32,), batch_sizes or (1,), threads, (), samples or SAMPLES, trust)
     unreadable: list[ImageError] = []
     groups: list[Group] = []
     with progress("preparing", "steps", quiet=quiet) as line:
         planned = plan(models, settings)
+        planned.skipped |= absent
         if images is not None:
             settings = _with_images(settings, planned, images, unreadable)
-        for what, why in planned.skipped.items():
-            if what not in ENGINES:  # that a machine has no GPU need not be said every time
-                say(f"onnxzoo: {what} is left out: {why}", err=True)
+        said = set(ENGINES)  # that a machine has no GPU need not be said every time
+        _say_skipped(planned, said)
         try:
-            with contextlib.closing(measure(planned, settings, log=line.begin)) as measured:
-                for group in measured:
+            with contextlib.ExitStack() as stack:
+                others = stack.enter_context(peers_of(planned, usable, python, weights)) if usable else None
+                measured = measure(planned, settings, log=line.begin, peers=others)
+                for group in stack.enter_context(contextlib.closing(measured)):
                     groups.append(group)
+                    _say_skipped(planned, said)
                     if not as_json:
                         say(*group_lines(group), "")
         except BaseException:
@@ -103,6 +133,14 @@ def command(
         write_plot(groups, cpu().name, plot)
     if unreadable or any(row.error for group in groups for row in group.rows):
         context.exit(1)
+
+
+def _say_skipped(planned: Plan, said: set[str]) -> None:
+    """Name what is left out, once."""
+    for what, why in planned.skipped.items():
+        if what not in said:
+            said.add(what)
+            say(f"onnxzoo: {what} is left out: {why}", err=True)
 
 
 def _with_images(settings: Settings, planned: Plan, folder: Path, unreadable: list[ImageError]) -> Settings:

@@ -1,4 +1,4 @@
-"""`onnxzoo cache`: what is kept on this machine, whether it is whole, and how to be rid of it."""
+"""`onnxzoo cache`: lists, verifies and removes the files kept on this machine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def command() -> None:
     """List, verify or remove what is kept on this machine.
 
-    That is: exports, checkpoints and compiled engines in the folder ONNXZOO_CACHE, and the models of onnxzoo in
-    huggingface_hub's cache (HF_HOME), and the leftovers of processes that were killed. Models of other tools in that
-    cache are left alone, and so is what a running process writes.
+    These are the exports, checkpoints, compiled models and verdicts on engines in the folder ONNXZOO_CACHE, the models
+    of onnxzoo in huggingface_hub's cache (HF_HOME), and files left by killed processes. Models of other tools in that
+    cache and files that a running process is writing are not touched.
     """
     require_endpoint()
     if (fault := cache_fault()) is not None:
@@ -53,9 +53,10 @@ def list_command(as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Read everything, or what NAME means, and compare it with its hashes. Exit code 1 when something is wrong.
+    """Read everything, or what NAME selects, and compare it with its hashes. Exit code 1 if anything is wrong.
 
-    A damaged model from the Hub is fetched again when it is next loaded; remove anything else and make it again.
+    A damaged model from the Hub is fetched again when it is next loaded; remove other damaged entries and make them
+    again.
     """
     from ..engines.compiled_models import faults
     from ..hub.inventory import ENGINES, chosen, entries, verify
@@ -82,10 +83,11 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed.")
 def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool) -> None:
-    """Remove what NAME means: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint's file.
+    """Remove what NAME selects: a model by its name, USER/NAME or USER/NAME@REVISION, or a checkpoint by its file name.
 
-    What engines compiled of a model goes with it; 'engines/NAME' means that alone, 'engines' all that was compiled,
-    'leftovers' what killed processes left.
+    A model's compiled forms and the verdicts on the engines that ran it are removed with it. 'engines/NAME' and
+    'verdicts/NAME' select only these, 'engines' and 'verdicts' those of all models, 'leftovers' the files left by
+    killed processes.
     """
     from ..hub.inventory import chosen, entries, remove
 

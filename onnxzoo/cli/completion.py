@@ -1,4 +1,4 @@
-"""What a shell offers for the names of models and engines (click's completion: see the README)."""
+"""Shell completion for the names of models and engines (click's completion: see the README)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import hub, registry
 
 
 def model_names(context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The models of the registry, those that ship and those exported here; else aliases, else folders."""
+    """Models of the registry, shipped models and those exported here; if none match, aliases; else folders."""
     given = context.params.get("names") or ()
     here = [folder.name for folder in (*hub.shipped_models(), *hub.cached_models())]
     names = dict.fromkeys([*registry.list_models(), *here])
@@ -21,7 +21,7 @@ def model_names(context: click.Context, _param: click.Parameter, incomplete: str
 
 
 def engine_names(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The engines that `--engine` takes, without their devices."""
+    """The engines that `--engine` accepts, without their devices."""
     from ..engines import AUTO, ENGINES, PADDLE
 
     names = dict.fromkeys([AUTO, *ENGINES, PADDLE])

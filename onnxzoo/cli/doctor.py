@@ -1,4 +1,4 @@
-"""`onnxzoo doctor`: what works on this machine, and what to do about what does not."""
+"""`onnxzoo doctor`: which engines work on this machine, and how to fix the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NOTHING_WORKS = 3
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, hub: bool, timeout: float, as_json: bool) -> None:
-    """Say what this machine has and which engines work on it; each is tried out on a model that ships with the package.
+    """Show this machine's hardware and which engines work on it; each engine runs a model that ships with the package.
 
-    The exit code is 0 when at least one engine works, else 3.
+    The exit code is 0 if at least one engine works, else 3.
     """
     from ..doctor import diagnose
 
@@ -55,7 +55,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"OpenVINO  {device.name}: {device.description} ({arithmetic})"
     if found.openvino_fault:
         yield f"OpenVINO  {found.openvino_fault}"
-    # What is wrong with the folder of them all is said once.
+    # A fault of the folder that contains all caches is reported once.
     yield from dict.fromkeys(f"cache     {one.fault}" for one in found.caches if one.fault and not one.exists)
     for folder in found.caches:
         if folder.fault and not folder.exists:
@@ -79,7 +79,7 @@ def _nvidia_lines(found: Diagnosis) -> Iterator[str]:
         yield f"NVIDIA    {nvidia.fault}"
     for gpu in nvidia.gpus:
         yield f"NVIDIA    {gpu}, driver {nvidia.driver or 'unknown'}"
-    # Without a GPU nobody misses them.
+    # Without a GPU its libraries are not needed.
     if nvidia.gpus or not nvidia.fault:
         for library in nvidia.libraries:
             yield f"          {library.name}: {'loads' if library.fault is None else library.fault}"

@@ -1,4 +1,4 @@
-"""`onnxzoo download`: models onto this machine, to be used offline."""
+"""`onnxzoo download`: downloads models for use offline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .. import hub, registry
-from ..artifact.folder import CONFIG_FILE, MODEL_FILES
+from ..artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MODEL_FILES
 from ..errors import ModelNotFoundError, OnnxzooError
 from ..hub.lookup import Place
 from ..precisions import FP32
@@ -21,11 +21,12 @@ from .output import print_json, say
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one download went; true when it went well.
+    """The result of one download; true if it succeeded.
 
-    `source`: where the model is from: shipped, exported, folder, or USER/NAME on the Hub, with its `commit`.
-    `bytes`: of config.json and the ONNX file; `missing`: of these, what a download would bring (with --dry-run).
-    `error`: one line, with the exit code that it means.
+    `source`: the model's origin: shipped, exported, folder, or USER/NAME on the Hub, with its `commit`.
+    `bytes`: size of config.json, the ONNX file and the conformance vectors; `missing`: the part of it to be downloaded
+    (with --dry-run).
+    `error`: one line, with its exit code.
     """
 
     name: str
@@ -41,18 +42,18 @@ class Result:
         return not self.error
 
 
-@click.command("download", short_help="Bring models from the Hugging Face Hub.")
+@click.command("download", short_help="Download models from the Hugging Face Hub.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=model_names)
 @click.option("--all", "every", is_flag=True, help="Every model of the registry.")
 @click.option("--precision", type=click.Choice(list(MODEL_FILES)), default=FP32, show_default=True)
-@click.option("--revision", help="Branch, tag or commit; the Hub is asked also for models that are here.")
+@click.option("--revision", help="Branch, tag or commit on the Hub, also for models that are on this machine.")
 @click.option(
     "--source",
     type=click.Choice(["timm", "paddleclas"]),
-    help="Assemble models of the registry from these official weights, even if they are here.  [default: timm, where "
+    help="Assemble models of the registry from these official weights, even if they are here.  [default: timm, if "
     "a model is not here]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be downloaded.")
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -65,20 +66,20 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring models to this machine, checked, so that they run offline.
+    """Download models to this machine and verify them, so that they run offline.
 
-    NAME is a name that 'onnxzoo list' shows, whose official weights are downloaded and assembled into the cache folder,
-    or USER/NAME[@REVISION] on the Hugging Face Hub, whose files come into huggingface_hub's cache. Models that ship
-    with onnxzoo, or were exported or assembled before, are there already. Goes on after a failure and ends with a
-    table; the exit code is that of the failures: 1 when a file was rejected, 2 for a precision that a model does not
-    have, 3 when only the network, the Hub or a model was missing.
+    NAME is a name that 'onnxzoo list' shows, whose official weights are downloaded and assembled in the cache folder,
+    or USER/NAME[@REVISION] on the Hugging Face Hub, whose files are downloaded to huggingface_hub's cache. Models that
+    ship with onnxzoo, or were exported or assembled before, need no download. The command continues after a failure
+    and ends with a table. The exit code is that of the failures: 1 if a file was rejected, 2 for a precision that a
+    model does not have, 3 if only the network, the Hub or a model was missing.
     """
     if every == bool(names):
         raise click.UsageError("give names of models, or --all")
     chosen = list(dict.fromkeys(registry.list_models() if every else names))
     if source is not None and (revision is not None or dry_run or precision != FP32):
         raise click.UsageError(f"--source assembles in {FP32}: it goes with no --revision, --dry-run or --precision")
-    # A misspelt name is found before anything is downloaded.
+    # All names are checked before anything is downloaded.
     if source is not None:
         entries = {name: registry.find(name) for name in chosen}
         results = [_assembled(name, entry, source) for name, entry in entries.items()]
@@ -105,7 +106,7 @@ def _located(name: str, revision: str | None) -> Place | Result:
 
 def _downloaded(name: str, place: Place, precision: str) -> Result:
     try:
-        return _here(name, source_at(place, precision=precision), precision)
+        return _here(name, source_at(place, precision=precision, files=[CONFORMANCE_FILE]), precision)
     except OnnxzooError as error:
         return Result(name, error=str(error), exit_code=error.exit_code)
 
@@ -122,7 +123,8 @@ def _assembled(name: str, entry: ModelEntry, weights: str) -> Result:
 
 def _here(name: str, source: Source, precision: str) -> Result:
     model, folder = source.open(precision), source.artifact.folder
-    size = (folder / CONFIG_FILE).stat().st_size + model.path.stat().st_size
+    used = [folder / CONFIG_FILE, model.path, folder / CONFORMANCE_FILE]
+    size = sum(path.stat().st_size for path in used if path.is_file())
     return Result(name, source.origin, source.commit, str(folder), size)
 
 

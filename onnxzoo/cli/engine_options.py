@@ -1,4 +1,4 @@
-"""The options that say what runs a model and how, the same for every command that runs one."""
+"""The options for engine and precision, the same for every command that runs a model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _ENGINE = click.option(
     default="auto",
     show_default=True,
     shell_complete=engine_names,
-    help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU, cuda:1 for a device. Used or refused; "
-    "auto takes the first that works.",
+    help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU, cuda:1 for a device. An engine that does not work "
+    "is an error; auto takes the first that works.",
 )
 _PRECISION = click.option(
     "--precision",
     default=FP32,
     show_default=True,
     help=f"Arithmetic: {FP32} is exact; {', '.join(LOW_PRECISIONS)}; {AUTO_PRECISION}: the fastest that engine and "
-    "model offer.",
+    "model support.",
 )
 _THREADS = click.option(
     "--threads",
@@ -45,25 +45,34 @@ _TRUST = click.option(
     default="known",
     show_default=True,
     type=click.Choice(["known", "any"]),
-    help="ONNX graphs to run: those of the operators that onnxzoo's own artifacts have, or any, which may use all "
-    "time and memory.",
+    help="ONNX graphs to run: known for those with only the operators of onnxzoo's own artifacts, or any; an unknown "
+    "graph may use unlimited time and memory.",
+)
+
+_VERIFY = click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Use the engine although it was not seen to give the model's recorded outputs on this machine.",
 )
 
 
 def trust_option(command: Command) -> Command:
-    """Add --trust to a command, as a parameter of this name."""
+    """Add --trust to a command, as the parameter `trust`."""
     return _TRUST(command)
 
 
 def engine_options(command: Command) -> Command:
-    """Add --engine, --precision, --threads, --strict and --trust to a command, as parameters of these names."""
-    for option in (_TRUST, _STRICT, _THREADS, _PRECISION, _ENGINE):
+    """Add --engine, --precision, --threads, --strict, --trust and --no-verify (the parameter `verify`) to a command."""
+    for option in (_VERIFY, _TRUST, _STRICT, _THREADS, _PRECISION, _ENGINE):
         command = option(command)
     return command
 
 
 def _allow_pixels(_context: click.Context, _option: click.Parameter, pixels: int | None) -> None:
-    """Set the limit for this process, which is the command's own: ours and Pillow's, which would refuse before ours."""
+    """Set our limit and Pillow's, which would apply before ours, for this process, which runs only this command."""
     if pixels is None:
         return
     import PIL.Image
@@ -79,16 +88,16 @@ max_pixels_option = click.option(
     type=Whole(1, 2**48),
     expose_value=False,
     callback=_allow_pixels,
-    help="Largest image that is read, in pixels; by default ONNXZOO_MAX_PIXELS or 89478485.",
+    help="Largest image to read, in pixels; by default ONNXZOO_MAX_PIXELS or 89478485.",
 )
-"""--max-pixels, which takes effect by itself."""
+"""Adds --max-pixels to a command; its callback sets the limit, without a parameter."""
 
 
 @contextlib.contextmanager
 def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[Model, Line]]:
-    """Load a model, show that and what follows on the line of progress, and close the model at the end.
+    """Load a model with a progress line that its user continues, and close the model at the end.
 
-    `options`: as `onnxzoo.load` takes them, and raises for them.
+    `options`: those of `onnxzoo.load`. Raises as it does.
     """
     from ..loading import load
 
@@ -97,5 +106,5 @@ def loaded_model(model: str, *, quiet: bool, **options: Any) -> Iterator[tuple[M
 
 
 def batch_size_option(command: Command) -> Command:
-    """Add --batch-size, None without it."""
+    """Add --batch-size to a command; the parameter is None if it is not given."""
     return click.option("--batch-size", type=Whole(1), help="Images per run of the engine; by default 8.")(command)

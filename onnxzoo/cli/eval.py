@@ -1,4 +1,4 @@
-"""`onnxzoo eval`: how often a model is right about labelled images."""
+"""`onnxzoo eval`: measures a model's accuracy on labelled images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..evaluation.accuracy import Evaluation
     from ..registry import ModelEntry
 
-# A table of more classes than this is for programs (--json); people see those that go worst.
+# With more classes than this only those with the lowest accuracy are printed; --json has all.
 SHOWN_CLASSES = 20
 
 
@@ -43,14 +43,14 @@ SHOWN_CLASSES = 20
 @max_pixels_option
 @click.option(
     "--classes",
-    help="Only these classes of the data: names, or ids of the data (class folders count in the order of their names), "
-    "with commas between them.",
+    help="Only these classes of the data: names, or ids in the data (class folders are numbered in the order of their "
+    "names), separated by commas.",
 )
-@click.option("--limit", type=Whole(1), help="Only so many images, spread evenly over the data.")
+@click.option("--limit", type=Whole(1), help="Maximum number of images, spread evenly over the data.")
 @click.option(
     "--record",
     metavar="DATA",
-    help=f"Write the accuracy into config.json for the model card: {', '.join(DATASETS)}, or what the images are.",
+    help=f"Record the accuracy in config.json for the model card: {', '.join(DATASETS)}, or a description of the data.",
 )
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every class.")
@@ -65,6 +65,7 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     weights: Path | None,
     batch_size: int | None,
     classes: str | None,
@@ -75,8 +76,8 @@ def command(
 ) -> None:
     """Measure a model's accuracy: top-1, top-5, their 95 % confidence intervals, and images per second.
 
-    The classes of the data are matched with the model's labels by name, as ImageNet's synset folders, or by number.
-    An image that cannot be read is reported on stderr and left out; the exit code is then 1.
+    The classes of the data are matched with the model's labels by name, by ImageNet's synset folders, or by number.
+    An image that cannot be read is reported on stderr and skipped; the exit code is then 1.
     """
     from ..data.layouts import open_dataset
     from ..evaluation.accuracy import evaluate
@@ -101,11 +102,12 @@ def command(
         hint="latency" if batch_size == 1 else "throughput",
         strict=strict,
         trust=trust,
+        verify=verify,
     ) as (loaded, line):
         if record is not None:
             require_own(loaded.artifact.folder)
         entry = documented_entry(loaded.artifact)
-        # Numbers in data without names are the ids of the model at hand; with --classes, those of the registry's model.
+        # In data without names, numbers are the ids of this model; with --classes, those of the registry's model.
         named_by = models().get(loaded.name) if classes else entry
         line.begin(f"listing {data}")
         wanted = None if classes is None else [item.strip() for item in classes.split(",")]
@@ -123,7 +125,7 @@ def command(
         line.begin("classifying", len(dataset))
         result = evaluate(loaded, dataset, batch_size=batch_size or BATCH_SIZE, limit=limit, progress=line.advance)
     if classes is not None:
-        entry = None  # what is documented is about all classes
+        entry = None  # the documented accuracy is for all classes
     for image in result.unreadable:
         report(image.reason if image.name in image.reason else f"{image.name}: {image.reason}")
     if as_json:

@@ -1,4 +1,4 @@
-"""`onnxzoo export`: checkpoints become artifacts."""
+"""`onnxzoo export`: turns checkpoints into artifacts."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ if TYPE_CHECKING:
 @click.option(
     "--weights-dir",
     type=FOLDER,
-    help="Folder of checkpoints, called as in the registry's addresses, or NAME.pdparams or NAME.safetensors.",
+    help="Folder of checkpoints, named as in the registry's URLs, or NAME.pdparams or NAME.safetensors.",
 )
 @click.option(
     "--out",
     type=OUTPUT,
-    help="Artifact folder, by default the model's place in the cache; with several models, the folder above theirs.",
+    help="Artifact folder, by default the model's in the cache; with several models, the parent of their folders.",
 )
 @click.option("--image-size", type=Whole(1), metavar="S", help="Side of the square input in pixels.")
 @click.option(
     "--labels",
     "labels_file",
     type=FILE,
-    help="Class names, one a line, with or without a leading id; or the config.json of an artifact.",
+    help="Class names, one per line, with or without a leading id; or the config.json of an artifact.",
 )
-@click.option("--skip-exported", is_flag=True, help="Leave out what the same tools have made of the same checkpoint.")
+@click.option(
+    "--skip-exported", is_flag=True, help="Skip models that these tools already exported from the same checkpoint."
+)
 @quiet_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was made, how long it took and how large, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the artifacts, their sizes and their times as JSON.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -66,8 +68,8 @@ def command(
 ) -> None:
     """Export models: checkpoint -> Paddle -> ONNX -> simplified -> artifact folder.
 
-    One model ends with the name of its folder. Several, or --all, go on after a failure and end with a table; run
-    again with --skip-exported, only the rest is exported.
+    With one model the last line is its folder. With several, or --all, the command continues after a failure and ends
+    with a table; run it again with --skip-exported to export only the rest.
     """
     entries = _chosen(names, every)
     several = every or len(entries) > 1
@@ -112,7 +114,7 @@ def _chosen(names: tuple[str, ...], every: bool) -> list[ModelEntry]:
 
 
 def _export(job: Job, steps: Steps) -> Path:
-    """Export one model in this process, whose errors are the command's; returns the artifact's folder."""
+    """Export one model in this process, where its errors end the command; returns the artifact's folder."""
     from ..exports.many import already_exported
     from ..exports.pipeline import export_model
 
@@ -164,14 +166,14 @@ def _table(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
-    """The result for programs; the log of a tool that failed went to stderr."""
+    """The result for programs, without the log of a failed tool, which went to stderr."""
     return {name: value for name, value in dataclasses.asdict(result).items() if name != "log"}
 
 
 class Steps:
-    """Prints what an export does to stderr: the title of each step as it begins, its duration when it has ended.
+    """Prints the progress of an export to stderr: the title of each step when it begins, its duration when it ends.
 
-    It is a `Watcher` of `exports.many`. A download has a bar, on a terminal.
+    It is a `Watcher` of `exports.many`. On a terminal, a download has a progress bar.
     """
 
     def __init__(self, *, several: bool, quiet: bool) -> None:
@@ -187,12 +189,12 @@ class Steps:
         self._close("" if kind is None else "ended")
 
     def begin(self, name: str, number: int, count: int) -> None:
-        """Say which of several models is begun."""
+        """Print which of several models begins."""
         if self._several and not self._quiet:
             say(f"{name} ({number} of {count})", err=True)
 
     def step(self, number: int, total: int, title: str) -> None:
-        """Say that a step begins."""
+        """Print the title of a step that begins."""
         if self._quiet:
             return
         self._close()
@@ -200,7 +202,7 @@ class Steps:
         say(f"[{number}/{total}] {title} ...", err=True, nl=False)
 
     def downloaded(self, done: int, total: int | None) -> None:
-        """Show how much of the checkpoint is here."""
+        """Show how much of the checkpoint has been downloaded."""
         from tqdm import tqdm  # type: ignore[import-untyped]
 
         if self._bar is None:
@@ -214,7 +216,7 @@ class Steps:
         self._close()
 
     def failed(self, log: str = "") -> None:
-        """End the step that failed, and show what its tool printed."""
+        """End the failed step, and show the output of its tool."""
         self._close("failed")
         if log:
             say(*log.rstrip().splitlines(), err=True)

@@ -1,4 +1,4 @@
-"""`onnxzoo info`: everything about one model."""
+"""`onnxzoo info`: shows everything known about one model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from .output import print_json, say
 
 @click.command("info", short_help="Show what is known about a model.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
-@click.option("--hub", "on_hub", is_flag=True, help="Ask the Hugging Face Hub: published revisions, what they hold.")
+@click.option(
+    "--hub", "on_hub", is_flag=True, help="Show the revisions published on the Hugging Face Hub, and their contents."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model: str, on_hub: bool, as_json: bool) -> None:
-    """Show what is known about a model, and about its artifact when it is on this machine.
+    """Show what is known about a model, and about its artifact if it is on this machine.
 
-    The artifact's files are not read: 'onnxzoo validate' checks them. With --hub, NAME may be USER/NAME, too.
+    The artifact's files are not read; 'onnxzoo validate' checks them. With --hub, NAME may also be USER/NAME.
     """
     if on_hub:
         from .info_hub import print_published
@@ -37,7 +39,7 @@ def command(model: str, on_hub: bool, as_json: bool) -> None:
             "model": None if entry is None else dataclasses.asdict(entry),
             "artifact": None if artifact is None else artifact_as_dict(artifact),
         }
-        # Recorded figures are whatever config.json holds.
+        # Recorded figures are printed as they are in config.json.
         print_json(plain(document))
         return
     if entry is not None:
@@ -53,7 +55,7 @@ def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
     try:
         artifact = resolve(model, offline=True, precision=None, make=False).artifact
     except ModelNotFoundError:
-        # A known model that has not been exported still has an entry; a path that is not there has none.
+        # A registry model that has not been exported still has an entry; a missing path has none.
         try:
             return registry.find(model), None
         except UnknownModelError:
@@ -63,7 +65,7 @@ def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
 
 
 def artifact_as_dict(artifact: Artifact) -> dict[str, Any]:
-    """The artifact in plain JSON values, without its class names."""
+    """The artifact as plain JSON values, without its class names."""
     return {
         "folder": str(artifact.folder),
         "name": artifact.name,

@@ -1,4 +1,4 @@
-"""`onnxzoo info --hub`: what is published of one model."""
+"""`onnxzoo info --hub`: shows the published revisions of one model."""
 
 from __future__ import annotations
 

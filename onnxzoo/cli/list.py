@@ -1,4 +1,4 @@
-"""`onnxzoo list`: the models of the registry."""
+"""`onnxzoo list`: lists the models of the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .output import print_json, say
 def command(pattern: str, as_json: bool) -> None:
     """List the models, or those whose name or alias matches PATTERN (quote wildcards: 'swin*').
 
-    The last column says which are on this machine: shipped with onnxzoo, or exported into the cache.
+    The last column shows which are on this machine: shipped with onnxzoo, or exported into the cache.
     """
     names = registry.list_models(pattern)
     if not names:

@@ -1,8 +1,8 @@
-"""What commands print: lines for people, made printable, and JSON for programs, which escapes by itself.
+"""Output of the commands: escaped lines for people, and JSON for programs, which has its own escaping.
 
-Every command prints through this module, so that nothing from outside (a label, a path, a message of a library) reaches
-a terminal as it is. Results go to stdout, where a failure is an OutputError; the rest goes to stderr, and is lost where
-that cannot be written.
+Every command prints through this module, so that text from outside (a label, a path, a message of a library) reaches
+a terminal only escaped. Results go to stdout, where a failure raises OutputError; everything else goes to stderr, where
+failures are ignored.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from ..text import escaped, shortened
 
 
 class OutputError(OnnxzooError, OSError):
-    """What a command prints cannot be written: a full disk behind standard output, or none at all."""
+    """Standard output cannot be written: its disk is full, or it is closed."""
 
 
 def say(*lines: str, err: bool = False, nl: bool = True) -> None:
-    """Print each of the lines, escaped, to stdout, or with `err` to stderr. `nl`: end them.
+    """Print each of the lines, escaped, to stdout, or with `err` to stderr. `nl`: end each with a newline.
 
-    Raises OutputError when stdout cannot be written, BrokenPipeError when nobody reads it any more.
+    Raises OutputError if stdout cannot be written, BrokenPipeError if its reader has closed it.
     """
     for line in lines:
         _write(escaped(line), err=err, nl=nl)
 
 
 def report(message: str) -> None:
-    """Write one line about something that went wrong to stderr."""
+    """Write an error message to stderr, in one line."""
     say(f"onnxzoo: error: {shortened(escaped(message))}", err=True)
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document to stdout. Raises as `say`, ValueError for NaN and infinity, which JSON does not have."""
+    """Print one JSON document to stdout. Raises as `say`, and ValueError for NaN and infinity, which JSON lacks."""
     write_json(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def write_json(text: str) -> None:
-    """Write a part of a JSON document that is made piece by piece to stdout. Raises as `say`."""
+    """Write a part of a JSON document to stdout. Raises as `say`."""
     _write(text, err=False, nl=False)
 
 
 def flush() -> None:
-    """Write what stdout still holds. Raises as `say`."""
+    """Flush stdout. Raises as `say`."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -58,13 +58,13 @@ def flush() -> None:
 
 
 def require_stdout() -> None:
-    """Raise OutputError where the program was started without a standard output."""
+    """Raise OutputError if the program was started without a standard output."""
     if sys.stdout is None:
         raise OutputError("the output cannot be written: standard output is closed; send it to a file, or to /dev/null")
 
 
 def discard_stdout() -> None:
-    """Let what stdout still holds go nowhere: Python would complain once more when it flushes it at exit."""
+    """Redirect stdout to the null device, because Python's flush at exit would report the same error again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -82,7 +82,7 @@ def _write(text: str, *, err: bool, nl: bool) -> None:
 
 
 def _above_progress() -> contextlib.AbstractContextManager[None]:
-    """Take a line of progress away while something is written to the same terminal."""
+    """Hide the progress line while something is written to the same terminal."""
     bars = sys.modules.get("tqdm")
     if bars is None:
         return contextlib.nullcontext()

@@ -1,7 +1,7 @@
-"""The types of options that commands share: paths that must be there, and numbers in a range, with plain messages.
+"""Types of options that commands share: existing paths, and numbers in a range, with plain messages.
 
-A path that is given and does not exist is wrong usage, exit code 2, whichever command it is given to; only a model that
-is not on this machine, by name or by folder, is something missing, exit code 3.
+In every command a given path that does not exist is wrong usage, exit code 2. Only a model that is not on this machine,
+given by name or by folder, counts as missing, exit code 3.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
-"""A file or folder to be made."""
+"""A file or folder to be created."""
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """A whole number from `least` to `most`, both included; None: without an upper bound."""
+    """A whole number from `least` to `most`, inclusive; without an upper bound if `most` is None."""
 
     name = "integer"
 
@@ -32,7 +32,7 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         """The number in a text."""
         try:
             number = int(value)
-        except ValueError:  # also for thousands of digits
+        except ValueError:  # raised also for thousands of digits
             number = self._least - 1
         if number < self._least or (self._most is not None and number > self._most):
             bound = "" if self._most is None else f" to {self._most}"
@@ -41,7 +41,7 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]
-    """A number of at least `least`, or of more than that where `above`; NaN and infinity are left to the command."""
+    """A number of at least `least`, or more than that if `above` is set; the command checks for NaN and infinity."""
 
     name = "number"
 

@@ -1,4 +1,4 @@
-"""`onnxzoo predict`: classify images."""
+"""`onnxzoo predict`: classifies images."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Classify images: files, folders (with the folders in them) or quoted patterns such as 'photos/**/*.jpg'.
+    """Classify images: files, folders (including subfolders) or quoted patterns such as 'photos/**/*.jpg'.
 
     '-' is an image on standard input.
 
@@ -64,14 +65,14 @@ def command(
     size = EngineOptions(precision, threads, batch_size, strict).largest_batch
     skipped = Skipped()
     found = find_images(images, skipped)
-    # The first batch is looked for before anything is loaded: it tells whether there is one.
+    # The first batch is collected before anything is loaded, to find out whether there are any images.
     ahead = list(islice(found, size))
     count = sum(isinstance(item, str) for item in ahead)
     while not count and (item := next(found, None)) is not None:
         ahead.append(item)
         count = int(isinstance(item, str))
     if not count:
-        # Nothing to do is wrong usage, and not worth loading a model for.
+        # No image at all is wrong usage, reported before a model is loaded.
         raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
 
     failed = False
@@ -86,6 +87,7 @@ def command(
         hint=hint,
         strict=strict,
         trust=trust,
+        verify=verify,
     ) as (loaded, line):
         line.begin("predicting")
         writer = JsonWriter(loaded) if as_json else TextWriter()
@@ -105,35 +107,36 @@ def command(
 
 
 class Writer(Protocol):
-    """Prints outcomes as they come."""
+    """Prints results one by one."""
 
     def write(self, image: str, result: Result) -> None:
-        """Print what became of one image."""
+        """Print the result of one image."""
 
     def end(self) -> None:
-        """Print what closes the output."""
+        """Print the end of the output."""
 
 
 class TextWriter:
-    """For people: the image on one line, its classes below it."""
+    """For people: one line for the image, followed by its classes."""
 
     def write(self, image: str, result: Result) -> None:
-        """Print one image's classes; errors are on stderr already."""
+        """Print one image's classes; errors were printed to stderr."""
         if result.prediction is not None:
             say(image)
             say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in result.prediction.top))
 
     def end(self) -> None:
-        """Nothing closes the text."""
+        """Print nothing, as the text needs no end."""
 
 
 class JsonWriter:
-    """For programs: one document, written image by image, so that a folder of any size fits."""
+    """For programs: one document, written image by image, so that memory does not limit the number of images."""
 
     def __init__(self, model: Model) -> None:
         head = {"model": model.name, "engine": dataclasses.asdict(model.engine)}
         write_json(json.dumps(head, indent=2)[:-2] + ',\n  "results": [\n')
-        # The last result waits for the next one, so that nothing ends within a line, which progress would overwrite.
+        # The last result is held until the next one, so that all output ends with a newline and progress does not
+        # overwrite it.
         self._waiting = ""
 
     def write(self, image: str, result: Result) -> None:
@@ -153,7 +156,7 @@ class JsonWriter:
 
 
 def _images(items: Iterable[str | NoImages], names: deque[str]) -> Iterator[ImageInput | ImageError]:
-    """What the arguments name, to be read, or why there is nothing to read; what each is called joins `names`."""
+    """The images that the arguments name, or an error for an argument without any; appends their names to `names`."""
     for item in items:
         names.append(item if isinstance(item, str) else item.argument)
         if isinstance(item, NoImages):
@@ -168,7 +171,7 @@ def _images(items: Iterable[str | NoImages], names: deque[str]) -> Iterator[Imag
 
 
 def _image(argument: str) -> ImageInput:
-    """What an argument names: a path, or for `-` standard input, which can be read only once."""
+    """The image that an argument names: a path, or for `-` the bytes of standard input, which can be read only once."""
     if argument != STANDARD_INPUT:
         return argument
     from ..image_reading import settled

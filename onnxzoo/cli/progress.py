@@ -1,6 +1,6 @@
-"""Progress on a terminal: one line on stderr that moves, so that a long command is seen to work.
+"""Progress of a long command: one line on stderr that is updated.
 
-Nothing is shown where stderr is not a terminal, or with --quiet. What `output` prints meanwhile goes above the line.
+It is not shown if stderr is not a terminal, or with --quiet. Output printed by `output` meanwhile goes above the line.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..text import escaped
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 TICK_S = 0.5
-"""Between two renewals of the line while nothing is counted."""
+"""Seconds between two updates of the line while nothing is counted."""
 
 
 def quiet_option(command: Command) -> Command:
-    """Add -q/--quiet to a command, as the parameter `quiet`: neither progress nor notes, only warnings and errors."""
+    """Add -q/--quiet to a command, as the parameter `quiet`: only warnings and errors, no progress, no notes."""
 
     def silence(_context: click.Context, _option: click.Parameter, quiet: bool) -> bool:
         if quiet:
@@ -34,21 +34,21 @@ def quiet_option(command: Command) -> Command:
 
 
 class Line:
-    """The line: what goes on, for how long, and how much of it is done."""
+    """The progress line: the current task, its time, and how much of it is done."""
 
     def __init__(self, bar: Any = None) -> None:
-        """`bar`: tqdm's; without one nothing is shown."""
+        """`bar`: tqdm's; if it is None, nothing is shown."""
         self._bar = bar
 
     def begin(self, title: str, total: int | None = None) -> None:
-        """Say what goes on now; with `total`, `advance` counts up to it."""
+        """Show a new task; with `total`, `advance` counts up to it."""
         if self._bar is not None:
             self._bar.reset()
             self._bar.total = total
             self._bar.set_description_str(escaped(title))
 
     def advance(self, done: int, total: int | None = None) -> None:
-        """Say how much is done of how much; None leaves that open."""
+        """Show the count, out of `total`, or of an unknown total if it is None."""
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(done - self._bar.n)
@@ -56,7 +56,7 @@ class Line:
 
 @contextlib.contextmanager
 def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Line]:
-    """Show `title` and the time it takes while the block runs; `unit`: what is counted, in the plural."""
+    """Show `title` and the elapsed time while the block runs; `unit`: the counted things, in the plural."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield Line()
         return

@@ -1,4 +1,4 @@
-"""`onnxzoo publish`: artifacts go to the Hugging Face Hub."""
+"""`onnxzoo publish`: uploads artifacts to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN_FILES = 5
     metavar="USER/NAME",
     help=f"The model repository, created if it does not exist.  [default: NS/NAME with {NAMESPACE_VARIABLE}=NS]",
 )
-@click.option("--all", "every", is_flag=True, help="Publish every artifact that lies in DIR.")
+@click.option("--all", "every", is_flag=True, help="Publish every artifact in DIR.")
 @click.option(
     "--namespace",
     metavar="NS",
@@ -37,10 +37,12 @@ SHOWN_FILES = 5
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--revision", metavar="BRANCH", help="An existing branch to commit to.  [default: main]")
 @click.option("--create-pr", is_flag=True, help="Open a pull request against main instead.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would go up, without changing anything.")
+@click.option("--dry-run", is_flag=True, help="Check everything and show what would be uploaded; nothing is changed.")
 @click.option("--message", metavar="M", help="The commit's message.")
-@click.option("--allow-unvalidated", is_flag=True, help="Publish what has not passed a validation; the card says so.")
-@click.option("--replace", is_flag=True, help="Overwrite files of a repository that holds something else.")
+@click.option(
+    "--allow-unvalidated", is_flag=True, help="Publish files that have not passed a validation; the card says so."
+)
+@click.option("--replace", is_flag=True, help="Overwrite files of a repository with other content.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -56,10 +58,10 @@ def command(
 ) -> None:
     """Publish the artifact in DIR: the files that config.json lists, config.json and a generated model card.
 
-    One commit with what differs from what the repository has. An artifact that is incomplete, altered or not validated
-    is refused. The access token is huggingface_hub's: 'hf auth login', or HF_TOKEN.
+    One commit contains all files that differ from the repository's. An artifact that is incomplete, altered or not
+    validated is refused. The access token is huggingface_hub's: 'hf auth login', or HF_TOKEN.
 
-    With --all, goes on after a failure and ends with a table; run again, it skips what is published already.
+    With --all, the command continues after a failure and ends with a table; run again, it skips published artifacts.
     """
     if (every and repo_id is not None) or (namespace is not None and not every):
         raise click.UsageError("give --repo-id USER/NAME for one artifact, or --all and --namespace NS for many")
@@ -96,7 +98,7 @@ def command(
 
 
 def _lines(done: Publication) -> list[str]:
-    """What was done, for people."""
+    """The result as lines for people."""
     goes = f"{_count(len(done.uploaded))}, {_size(done.bytes)}" + (
         f"; {len(done.removed)} removed" if done.removed else ""
     )

@@ -1,4 +1,4 @@
-"""`onnxzoo quantize`: a smaller ONNX file of a model, with what it costs."""
+"""`onnxzoo quantize`: makes a smaller ONNX file of a model, and measures its loss."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ SHOWN_LAYERS = 12
     type=click.Choice(["int8", "fp16"]),
     default="int8",
     show_default=True,
-    help="int8 is for CPUs; fp16 for GPUs, right on CPUs, too.",
+    help="int8 is for CPUs; fp16 is for GPUs, and correct on CPUs as well.",
 )
 @click.option(
     "--images",
     type=FILE_OR_FOLDER,
-    help="Folder of typical images for the model; by default crops of the few photos that ship (ImageNet).",
+    help="Folder of typical images for the model; by default crops of the few shipped photos (ImageNet).",
 )
 @click.option("--samples", type=Whole(1), help="Number of calibration images; by default 64.")
-@click.option("--data", type=FILE_OR_FOLDER, help="Labelled images, as for eval: Top-1 is measured before and after.")
+@click.option(
+    "--data", type=FILE_OR_FOLDER, help="Labelled images, as for eval, on which Top-1 is measured before and after."
+)
 @click.option(
     "--min-snr",
     type=float,
@@ -53,7 +55,7 @@ SHOWN_LAYERS = 12
     type=click.Choice(["7", "8"]),
     help="Bits of int8 weights; by default 7. 8 is correct only on CPUs with VNNI, AMX or dot-product instructions.",
 )
-@click.option("--out", type=OUTPUT, help="Put a copy of the artifact there, not the file into it.")
+@click.option("--out", type=OUTPUT, help="Write to a copy of the artifact in this folder instead of the artifact.")
 @max_pixels_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
@@ -72,10 +74,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make an int8 or fp16 file of a model's fp32 ONNX file, and say what it costs.
+    """Make an int8 or fp16 file from a model's fp32 ONNX file, and report what it costs.
 
-    Layers whose rounding shows most stay in fp32 until the limits hold. The file takes its place in the artifact when
-    it has passed its validation; until then the artifact stays as it was. Needs the extra quantize.
+    The layers that lose most stay in fp32, as many as the limits require. The file is added to the artifact after it
+    has passed its validation; until then the artifact is unchanged. Needs the extra quantize.
     """
     from ..quantization.quantize import MAX_DROP, MIN_SNR_DB, Limits, quantize
     from ..source import resolve
@@ -113,7 +115,7 @@ def command(
 
 
 def _out(artifact: Artifact, out: Path | None) -> Path | None:
-    """Where a model goes that is not the user's, unless told otherwise: nowhere, but the error says where it could."""
+    """`out`; raises an error with a suggestion for --out if the artifact is not the user's own and `out` is None."""
     from ..errors import ArtifactError
     from ..hub import require_own
 

@@ -1,4 +1,4 @@
-"""`onnxzoo train`: a model from random weights or a checkpoint, on images of one's own."""
+"""`onnxzoo train`: trains a model from random weights or a checkpoint, on the user's images."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 HELP = {
     "epochs": "Passes over the training images.",
-    "batch_size": "Images a step, over all processes.",
-    "lr": "Highest learning rate, for --lr-batch-size images a step.",
+    "batch_size": "Images per step, over all processes.",
+    "lr": "Highest learning rate, for --lr-batch-size images per step.",
     "lr_min": "Learning rate at the end.",
     "lr_start": "Learning rate at the beginning of the warm-up.",
-    "lr_batch_size": "Batch size that the learning rates are meant for; 0: the one that is used.",
+    "lr_batch_size": "Batch size that the learning rates are for; 0: the actual one.",
     "warmup_epochs": "Epochs of rising learning rate.",
-    "beta1": "AdamW's decay of the mean gradient a step.",
-    "beta2": "AdamW's decay of the mean squared gradient a step.",
-    "epsilon": "AdamW's addend to the root of the mean square.",
-    "weight_decay": "AdamW's decay, on matrices and kernels only.",
+    "beta1": "AdamW's decay of the mean gradient per step.",
+    "beta2": "AdamW's decay of the mean squared gradient per step.",
+    "epsilon": "AdamW's epsilon, added to the root of the mean square.",
+    "weight_decay": "AdamW's weight decay, on matrices and kernels only.",
     "clip_norm": "Largest norm of the gradient; 0: no limit.",
     "label_smoothing": "Share of the target spread over all classes.",
     "crop": "Random area of the image, or the evaluation crop moved a little.",
     "crop_min_area": "Smallest share of the image with --crop resized.",
-    "shift": "Pixels to move by at most with --crop shift.",
-    "flip": "Chance of a horizontal flip.",
-    "rand_layers": "RandAugment: operations an image; 0: none.",
+    "shift": "Maximum shift in pixels with --crop shift.",
+    "flip": "Probability of a horizontal flip.",
+    "rand_layers": "RandAugment: operations per image; 0: none.",
     "rand_magnitude": "RandAugment: strength from 0 to 10.",
     "rand_std": "RandAugment: standard deviation of the strength.",
-    "erase": "Chance of erasing a rectangle.",
+    "erase": "Probability of erasing a rectangle.",
     "mixup": "Alpha of mixup; 0: none.",
     "cutmix": "Alpha of CutMix; 0: none.",
     "drop_path": "Stochastic depth of the last block.",
     "ema": "Decay of the average of the weights; 0: none.",
-    "seed": "Of initial weights, order and augmentation.",
+    "seed": "Seed of initial weights, order and augmentation.",
 }
-# Defaults that are not the field's own.
+# Defaults that are shown differently from the field's value.
 DEFAULTS = {"warmup_epochs": "1/15 of --epochs, at most 20", "drop_path": "the model's"}
 
 
 def recipe_options(function: F) -> F:
-    """An option for every field of `Recipe`; absent ones keep the model's default."""
+    """Add an option for every field of `Recipe`; the model's default applies if it is not given."""
     for field in reversed(dataclasses.fields(Recipe)):
         kind = type(field.default)
         option = click.option(
@@ -78,21 +78,21 @@ def recipe_options(function: F) -> F:
     required=True,
     help="Folder with train/CLASS/* and val/CLASS/*, with train_list.txt and val_list.txt, or with IDX files.",
 )
-@click.option("--out", type=OUTPUT, help="Folder for what comes out.  [out/train/NAME]")
+@click.option("--out", type=OUTPUT, help="Output folder.  [out/train/NAME]")
 @click.option("--init", type=FILE, help="Checkpoint to start from.")
 @click.option("--image-size", type=Whole(1), help="Side of the images in pixels.")
-@click.option("--classes", help="Only these classes: names or ids, with commas between them.")
-@click.option("--holdout", type=Whole(0), default=0, help="Validate on so many training images instead.")
-@click.option("--resume", is_flag=True, help="Go on where the training in --out stopped.")
+@click.option("--classes", help="Only these classes: names or ids, separated by commas.")
+@click.option("--holdout", type=Whole(0), default=0, help="Validate on this number of training images instead.")
+@click.option("--resume", is_flag=True, help="Continue the training in --out where it stopped.")
 @click.option(
     "--on-error",
     type=click.Choice(("stop", "skip")),
     default="stop",
     show_default=True,
-    help="What a damaged image does.",
+    help="What to do with a damaged image.",
 )
-@click.option("--save-steps", type=Whole(0), default=0, help="Save every so many steps, too.")
-@click.option("--log-steps", type=Whole(0), default=50, help="Record the loss every so many steps. [50]")
+@click.option("--save-steps", type=Whole(0), default=0, help="Also save after every this many steps.")
+@click.option("--log-steps", type=Whole(0), default=50, help="Record the loss after every this many steps. [50]")
 @click.option(
     "--threads",
     type=Whole(1),
@@ -117,10 +117,10 @@ def command(
 ) -> None:
     """Train or fine-tune a model with PaddlePaddle.
 
-    NAME is a model of the registry; the recipe is PaddleClas's for its family unless options say otherwise. The folder
-    --out gets best.pdparams and last.pdparams, which 'onnxzoo export NAME --weights' takes, labels.txt for its
-    --labels, metrics.jsonl, train.json, and state.npz to go on from with --resume. The last line on stderr is the
-    command that exports what was trained, with the --image-size that it needs. Several processes or devices:
+    NAME is a model of the registry; the recipe is PaddleClas's for its family unless options change it. The folder
+    --out receives best.pdparams and last.pdparams for 'onnxzoo export NAME --weights', labels.txt for its --labels,
+    metrics.jsonl, train.json, and state.npz for --resume. The last line on stderr is the command that exports the
+    trained model, with the necessary --image-size. For several processes or devices:
     'python -m paddle.distributed.launch --nproc_per_node 2 $(which onnxzoo) train ...'.
     """
     from ..reference.paddle.importing import require_paddle
@@ -147,7 +147,7 @@ def command(
         threads=threads or worker_threads(),
         command=shlex.join(["onnxzoo", *sys.argv[1:]]),
     )
-    # The first process of a distributed training speaks for all.
+    # In distributed training only the first process prints.
     quiet = int(os.environ.get("PADDLE_TRAINER_ID", "0")) > 0
     progress = TerminalProgress(quiet=quiet)
     try:
@@ -162,13 +162,13 @@ def command(
 
 
 def _quiet_paddle() -> None:
-    """Keep Paddle's notes about itself out of the output; its errors stay. Before its first import."""
+    """Silence Paddle's notes, but not its errors. Call it before Paddle's first import."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
 
 
 class TerminalProgress:
-    """A bar an epoch on a terminal; one line an epoch everywhere."""
+    """Shows a progress bar per epoch on a terminal, and one line per epoch everywhere."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet

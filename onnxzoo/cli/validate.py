@@ -1,4 +1,4 @@
-"""`onnxzoo validate`: does every engine give the reference's numbers?"""
+"""`onnxzoo validate`: checks that every engine reproduces the reference's outputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..artifact.folder import Artifact
+from ..comparison.tolerances import TOLERANCES
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
 from ..precisions import FP32
 from ..source import resolve
-from ..validators.tolerances import TOLERANCES
 from .completion import engine_names, model_names
 from .engine_options import trust_option
 from .output import print_json
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Compare every engine with the reference.")
 @click.argument("model", metavar="[NAME|DIR]", required=False, shell_complete=model_names)
-@click.option("--all", "every_model", is_flag=True, help="Every model that ships or is in the cache, then a summary.")
+@click.option("--all", "every_model", is_flag=True, help="Validate every shipped or cached model, with a summary.")
 @click.option(
-    "--weights", type=FILE, help="The artifact's checkpoint: compare with the reference, run here and now, as well."
+    "--weights", type=FILE, help="The artifact's checkpoint, to compare also with the reference, run on this machine."
 )
 @click.option(
     "--reference",
     type=click.Choice(["paddle", "exact"]),
-    help="What runs --weights: the model in Paddle, or in NumPy and float64. Without --weights it is the file that the "
-    "artifact was made from.  [default: exact for models that were assembled from official weights and where Paddle is "
-    "not installed, else paddle]",
+    help="The reference to run --weights with: the model in Paddle, or in NumPy and float64. Without --weights, the "
+    "file that the artifact was made from is used.  [default: exact for models assembled from official weights and if "
+    "Paddle is not installed, else paddle]",
 )
 @click.option(
     "--against",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     "--tol",
     "tolerance",
     type=Number(0, above=True),
-    help=f"Passes when |y - ref| <= tol + tol * |ref| for every value; for {FP32}, and for what --precision names.  "
+    help=f"Passes if |y - ref| <= tol + tol * |ref| for every value; for {FP32} and the precisions of --precision.  "
     f"[default: {', '.join(f'{name} {tolerance.value:g}' for name, tolerance in TOLERANCES.items())}]",
 )
 @click.option(
@@ -71,13 +71,13 @@ if TYPE_CHECKING:
 @click.option(
     "--samples",
     type=Whole(1, 1000),
-    help="Number of noise inputs, and of --images at most, spread evenly.  [default: 3 and 32]",
+    help="Number of noise inputs, and maximum number of --images, spread evenly.  [default: 3 and 32]",
 )
-@click.option("--seed", type=Whole(0, 2**32 - 1), help="Of the noise inputs.  [default: 7]")
+@click.option("--seed", type=Whole(0, 2**32 - 1), help="Seed of the noise inputs.  [default: 7]")
 @click.option("--preprocess", is_flag=True, help="Check the image pipeline with golden images; needs no model.")
 @click.option("--layers", is_flag=True, help="With --weights or --against: compare layer by layer even if all is well.")
-@click.option("--report", type=OUTPUT_FILE, help="Write a page in HTML with everything.")
-@click.option("--record", "recording", is_flag=True, help="Write a passed validation into the artifact's config.json.")
+@click.option("--report", type=OUTPUT_FILE, help="Write an HTML page with all results.")
+@click.option("--record", "recording", is_flag=True, help="Record a passed validation in the artifact's config.json.")
 @trust_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, **given: Any) -> None:
     """Compare a model on every engine with the outputs of the reference.
 
-    By default with those that the artifact carries; with --weights or --against also with a reference that runs now,
-    on noise, plain images and --images, and if they differ the first layer that does is named.
+    By default the outputs recorded in the artifact are used. With --weights or --against a reference is also run now,
+    on noise, plain images and --images; if the outputs differ, the first differing layer is reported.
     """
     options = Options(**given)
     options.refuse_nonsense()
@@ -107,7 +107,7 @@ def command(context: click.Context, /, **given: Any) -> None:
         from ..validators.report import write_report
         from ..validators.result import ValidationResult
 
-        # Last: whatever becomes of the page, the result is out. Without a model, a report was refused.
+        # The page is written last, so that the result is printed even if writing fails. --report needs a model.
         if isinstance(result, ValidationResult):
             write_report(options.report, result)
             say(f"report: {options.report}")
@@ -116,7 +116,7 @@ def command(context: click.Context, /, **given: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command's arguments as click gives them."""
+    """The command's arguments as click passes them."""
 
     model: str | None
     every_model: bool
@@ -140,17 +140,17 @@ class Options:
     as_json: bool
 
     def artifact(self, name: str) -> Artifact:
-        """The artifact of this name or folder, with the trust that was asked for."""
+        """The artifact of this name or folder, read with the requested --trust."""
         return resolve(name, files=None, trust=self.trust).artifact
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What is given and concerns any model, as arguments of a Validation."""
+        """The given options that apply to any model, as arguments of a Validation."""
         names = ("tolerance", "engines", "precisions", "batch_sizes")
         return {name: value for name in names if (value := getattr(self, name)) not in (None, ())}
 
     def refuse_nonsense(self) -> None:
-        """Raise UsageError for options that do not go together."""
+        """Raise UsageError for options that cannot be combined."""
         for_one = ("weights", "reference", "against", "images", "samples", "seed", "layers", "report", "recording")
         given = [name for name in for_one if getattr(self, name) not in (None, False)]
         flags = ", ".join("--record" if name == "recording" else f"--{name}" for name in given)
@@ -169,7 +169,7 @@ class Options:
 
 
 def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
-    """Validate one model with everything that was asked for, and print what is found as it comes."""
+    """Run all requested checks of one model, and print each result as soon as it is known."""
     from ..validators.locate import locate
     from ..validators.record import record, refuse_to_record
     from ..validators.report import refuse_to_report
@@ -213,7 +213,7 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
 
 
 def _validate_all(options: Options) -> Summary:
-    """Validate every model on this machine; what goes wrong is on stderr as soon as it is known."""
+    """Validate every model on this machine; failures are printed to stderr as soon as they are known."""
     from ..validators.many import Summary, installed_models, validate_many
 
     with progress("validating", "checks", quiet=options.quiet):
@@ -254,6 +254,6 @@ def _images(argument: str | None) -> list[str] | None:
 
 
 def _say(options: Options) -> Callable[..., None]:
-    """Prints lines, unless JSON was asked for."""
+    """A function that prints lines, or with --json nothing."""
 
     return (lambda *_lines: None) if options.as_json else print_lines

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..comparison.tolerances import Tolerance
     from ..validators.bisect import Bisection
     from ..validators.engine_checks import Check
     from ..validators.many import ModelResult
     from ..validators.preprocess import PreprocessCheck
     from ..validators.result import ValidationResult
-    from ..validators.tolerances import Tolerance
 
 HEADER = (
     f"{'engine':<13}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"
@@ -24,7 +24,7 @@ HEADER = (
 def check_lines(check: Check, tolerance: Tolerance) -> Iterator[str]:
     """The line of one check in the table under HEADER, and one for each of its problems.
 
-    `tolerance`: what is said above the table for its precision; another one is said beside the figures.
+    `tolerance`: the tolerance printed above the table for its precision; a different one is printed beside the figures.
     """
     figures, outputs = check.comparison, check.comparison.outputs.values()
     p999 = max((output.absolute.p999 for output in outputs), default=math.nan)
@@ -43,7 +43,7 @@ def check_lines(check: Check, tolerance: Tolerance) -> Iterator[str]:
 
 
 def preprocess_lines(checks: list[PreprocessCheck]) -> Iterator[str]:
-    """The cases that failed, and how many there were."""
+    """The failed cases, and the number of all."""
     for check in checks:
         if not check:
             yield f"  FAILED: {check.case}: {check.problem}"
@@ -53,7 +53,7 @@ def preprocess_lines(checks: list[PreprocessCheck]) -> Iterator[str]:
 
 
 def bisection_lines(found: Bisection, *, every_layer: bool) -> Iterator[str]:
-    """Where an engine leaves the reference; with `every_layer` the error of each layer as well."""
+    """Where an engine diverges from the reference; with `every_layer` also the error of each layer."""
     yield found.message
     if every_layer:
         yield f"  {'layer':<44}{'error':>10}{'noise':>10}"
@@ -64,7 +64,7 @@ def bisection_lines(found: Bisection, *, every_layer: bool) -> Iterator[str]:
 
 
 def head_lines(result: ValidationResult) -> Iterator[str]:
-    """What is validated, against what, and the head of the table of checks."""
+    """The model, its references, and the header of the table of checks."""
     met = ", ".join(f"{tolerance.value:g} ({name})" for name, tolerance in result.tolerances.items())
     yield f"{result.artifact.name} in {result.artifact.folder}, tolerance {met}"
     yield from (f"{name}: {one.remark}" for name, one in result.references.items() if one.remark)
@@ -72,16 +72,16 @@ def head_lines(result: ValidationResult) -> Iterator[str]:
 
 
 def difference_lines(result: ValidationResult, *, every_layer: bool) -> Iterator[str]:
-    """What could not be checked, and where engines leave the reference."""
+    """What could not be checked, and where engines diverge from the reference."""
     yield from (f"{name}: not checked: {reason}" for name, reason in result.unavailable.items())
     for found in result.bisections:
         yield from bisection_lines(found, every_layer=every_layer)
 
 
 def advice_lines(result: ValidationResult, model: str, weights: Path | None) -> Iterator[str]:
-    """What to do about a validation that failed, where the checks and bisections do not say it.
+    """What to do about a failed validation, unless the checks and bisections say it.
 
-    `model`, `weights`: as they were named.
+    `model`, `weights`: as the user gave them.
     """
     from ..validators.references import CONFORMANCE
 
@@ -117,7 +117,7 @@ def summary_lines(results: Sequence[ModelResult]) -> Iterator[str]:
 
 
 def _number(value: float, form: str) -> str:
-    """The figure, or a dash of the same width where there is none."""
+    """The formatted figure, or a dash of the same width if it is not a number."""
     if math.isnan(value):
         return "-".rjust(int(form.partition(".")[0]))
     return format(value, form)

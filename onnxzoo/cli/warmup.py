@@ -1,4 +1,4 @@
-"""`onnxzoo warmup`: have an engine's compiled models ready before they are needed."""
+"""`onnxzoo warmup`: compiles a model for an engine before it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZES = "1,8"
 
 
-@click.command("warmup", short_help="Compile a model ahead, for engines that keep what they compiled.")
+@click.command("warmup", short_help="Compile a model in advance, for engines that cache compiled models.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @engine_options
 @click.option(
@@ -26,13 +26,13 @@ DEFAULT_BATCH_SIZES = "1,8"
     "batch_sizes",
     default=DEFAULT_BATCH_SIZES,
     show_default=True,
-    help="Largest batches to be ready for, with commas between them.",
+    help="Largest batch sizes to compile for, separated by commas.",
 )
 @click.option(
     "--hint",
     type=click.Choice(["latency", "throughput"]),
-    help="latency: one image after another; throughput: batches and folders.  [default: latency for batches of 1, "
-    "throughput for larger ones, as predict and eval run them]",
+    help="latency for one image after another; throughput for batches and folders.  [default: latency for batches of "
+    "1, throughput for larger ones, as in predict and eval]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -42,14 +42,16 @@ def command(
     threads: int | None,
     strict: bool,
     trust: str,
+    verify: bool,
     batch_sizes: str,
     hint: Hint | None,
     as_json: bool,
 ) -> None:
-    """Compile a model ahead and keep the result in the cache folder, where every later start finds it.
+    """Compile a model in advance and keep the result in the cache folder for every later start.
 
-    TensorRT takes minutes for that, OpenVINO on GPU and NPU seconds; for OpenVINO on the CPU it saves a part of the
-    time to the first prediction. ONNX Runtime and CUDA compile nothing worth keeping, which is said.
+    TensorRT takes minutes for this, OpenVINO on GPU and NPU seconds; with OpenVINO on the CPU it saves a part of the
+    time to the first prediction. ONNX Runtime and CUDA have nothing to cache, and the command says so. The engine's
+    results are verified as well, so that no later start has to do it.
     """
     sizes = _checked_sizes(batch_sizes)
 
@@ -57,7 +59,15 @@ def command(
 
     results = []
     for result in warm(
-        model, sizes, engine=engine, precision=precision, threads=threads, strict=strict, hint=hint, trust=trust
+        model,
+        sizes,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        strict=strict,
+        hint=hint,
+        trust=trust,
+        verify=verify,
     ):
         results.append(result)
         if result.kept and not as_json:
@@ -70,6 +80,7 @@ def command(
     what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
     outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
     say(f"{what}: {outcome}")
+    say(f"results: {info.verification}", err=True)
 
 
 def _line(one: Built) -> str:
@@ -81,7 +92,7 @@ def _line(one: Built) -> str:
 
 def _checked_sizes(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    # Python refuses to read numbers of thousands of digits.
+    # Python refuses to parse numbers of thousands of digits.
     if not all(part.isdecimal() and len(part) < 100 and int(part) > 0 for part in parts):
         raise InputError(f"--batch-size takes whole numbers from 1 with commas between them, got {text!r}")
     return list(dict.fromkeys(int(part) for part in parts))

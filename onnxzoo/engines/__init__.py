@@ -9,20 +9,20 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from ..errors import InputError
+from ..errors import InputError, WrongResultsError
 from ..precisions import AUTO_PRECISION, INT8
 from .auto_precision import saturates, without_int8
 from .options import EngineOptions
 from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
 
 if TYPE_CHECKING:
-    from .protocol import Engine, EngineClass, ModelFile, ModelFiles, Selection
+    from .protocol import EngineClass, LibraryEngine, ModelFile, ModelFiles, Selection
 
 __all__ = [
     "AUTO",
@@ -55,19 +55,25 @@ REFERENCES = (PADDLE, EXACT)
 
 logger = logging.getLogger(__name__)
 
+Check: TypeAlias = "Callable[[LibraryEngine, ModelFile], None]"
+"""Called with an engine that has opened a file; raises, as `onnxzoo.first_use` does, when it may not be used."""
+
 
 def create_engine(
     name: str,
     model: Path | ModelFile | ModelFiles,
     options: EngineOptions | None = None,
-) -> Engine:
+    *,
+    check: Check = lambda _engine, _file: None,
+) -> LibraryEngine:
     """Load a model into the engine of this name, or into the first of the order that takes it for `auto`.
 
     `name`: of ENGINES, with a device after a colon where one is wanted (`openvino:GPU`, `cuda:1`,
     `onnxruntime:CoreMLExecutionProvider`). A named engine is strict: nothing else is tried. With `auto`, the order is
     AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was skipped and why.
     `model`: an fp32 ONNX file, or a described one, or those of an artifact, of which the engine takes the one that
-    gives the precision asked for. `options`: by default exact fp32, see EngineOptions.
+    gives the precision asked for. `options`: by default exact fp32, see EngineOptions. `check`: may refuse an engine
+    when it is open; with WrongResultsError, precision `auto` goes on to the next file and `auto` to the next engine.
 
     Raises InputError for an unknown name, for one of REFERENCES, and for a precision that the engine or the model does
     not have; EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it
@@ -77,7 +83,7 @@ def create_engine(
 
     options = EngineOptions() if options is None else options
     if name != AUTO:
-        return _create(name, model, options, Selection())
+        return _create(name, model, options, Selection(), check)
     order = chosen_order(ENGINES)
 
     if order is None:
@@ -92,11 +98,11 @@ def create_engine(
         if order is not None:
             return None
         kind = engine_class(engine)
-        return kind.skip_reason(lambda: _file(engine, kind, model, options), options)
+        return kind.skip_reason(lambda: _opened(model, _file_precisions(engine, kind, model, options)[0]), options)
 
     return first_that_works(
         order or AUTO_ORDER,
-        lambda engine, selection: _create(engine, model, options, selection),
+        lambda engine, selection: _create(engine, model, options, selection, check),
         skip_reason,
         what=_described(model),
         source=f"{VARIABLE}=" if order else "",
@@ -133,41 +139,76 @@ def require_possible(name: str, options: EngineOptions) -> None:
         _usable(name, engine_class(name), options)
 
 
-def _create(name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, selection: Selection) -> Engine:
+def _create(
+    name: str, model: Path | ModelFile | ModelFiles, options: EngineOptions, selection: Selection, check: Check
+) -> LibraryEngine:
     from .protocol import ModelFiles
 
     kind = engine_class(name)
-    _, _, device = name.partition(":")
-    file = _file(name, kind, model, options)
+    precisions = _file_precisions(name, kind, model, options)
+    why = ""
+    if options.precision == AUTO_PRECISION and isinstance(model, ModelFiles):
+        _, why = without_int8(name, model.precisions, model.proved)
+    while True:
+        precision, *others = precisions
+        chosen = replace(selection, reason=f"{selection.reason}; {why}") if why else selection
+        try:
+            return _open(name, kind, _opened(model, precision), options, chosen, check)
+        except WrongResultsError as error:
+            if options.precision != AUTO_PRECISION or not others:
+                raise
+            logger.warning("%s; using the file in %s", error, others[0])
+            why = f"{AUTO_PRECISION}: not {precision}, as {error}"
+            precisions = others
+
+
+def _open(
+    name: str, kind: EngineClass, file: ModelFile, options: EngineOptions, selection: Selection, check: Check
+) -> LibraryEngine:
     if saturates(name, file.weights_bits):
         logger.warning(
             "the int8 weights of %s use all 8 bits, and their products saturate on this CPU, which has no VNNI: its "
             "answers may be wrong; quantise the model with 7 bits, or use fp32",
             file.path,
         )
-    if options.precision == AUTO_PRECISION and isinstance(model, ModelFiles):
-        _, why = without_int8(name, model.precisions, model.proved)
-        selection = replace(selection, reason=f"{selection.reason}; {why}") if why else selection
-    return kind.open(file, options=options, device=device or None, selection=selection)
+    _, _, device = name.partition(":")
+    engine = kind.open(file, options=options, device=device or None, selection=selection)
+    try:
+        check(engine, file)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
-def _file(name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions) -> ModelFile:
-    """The ONNX file that gives the precision asked for on this engine."""
+def _file_precisions(
+    name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions
+) -> list[str]:
+    """The precisions of the model's ONNX files that give the precision asked for on this engine, best first."""
     from .protocol import ModelFile, ModelFiles
 
     usable = _usable(name, kind, options)
     given = ModelFile(model) if isinstance(model, Path) else model
     precisions = given.precisions if isinstance(given, ModelFiles) else (given.precision,)
+    found = [precision for precision in usable if precision in precisions]
     if options.precision == AUTO_PRECISION and isinstance(given, ModelFiles):
         without, _ = without_int8(name, precisions, given.proved)
-        usable = tuple(one for one in usable if not (without and one == INT8))
-    for precision in usable:
-        if precision in precisions:
-            return given.open(precision) if isinstance(given, ModelFiles) else given
+        found = [one for one in found if not (without and one == INT8)]
+    if found:
+        return found
     raise InputError(
         f"the engine {name!r} computes in {options.precision} from an ONNX file in {' or '.join(usable)}; "
         f"{_described(model)} has {', '.join(precisions) or 'none'}"
     )
+
+
+def _opened(model: Path | ModelFile | ModelFiles, precision: str) -> ModelFile:
+    """The model's file in this precision, verified where it is an artifact's."""
+    from .protocol import ModelFile, ModelFiles
+
+    if isinstance(model, Path):
+        return ModelFile(model)
+    return model.open(precision) if isinstance(model, ModelFiles) else model
 
 
 def _usable(name: str, kind: EngineClass, options: EngineOptions) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import EngineError, InputError, one_line
-from ..files import CACHE_VARIABLE, COMPILED_DIGITS, atomic_folder, sha256_of
+from ..files import CACHE_VARIABLE, COMPILED_DIGITS, KeyValue, atomic_folder, key_digest, sha256_of
 from ..strict_json import parse_json
 from .options import EngineOptions
 
@@ -39,7 +38,6 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Name of the cache key in the manifest. It is historical; renaming it would invalidate every compiled model.
 KEY = "facts"
 
-KeyValue = str | int | float | bool | None | list[int]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -138,8 +136,7 @@ def faults(cache: Path) -> list[str]:
 def entry_for(cache: Path, engine: str, model_sha256: str, key: Mapping[str, KeyValue]) -> Entry:
     """The entry of a model under this key, to which the names of engine and model are added."""
     whole: dict[str, KeyValue] = {"engine": engine, "model_sha256": model_sha256, **key}
-    name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-    return Entry(_model_folder(cache, engine, model_sha256) / name[:32], whole)
+    return Entry(_model_folder(cache, engine, model_sha256) / key_digest(whole), whole)
 
 
 def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:

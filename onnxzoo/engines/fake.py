@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
+from ..files import KeyValue
 from ..precisions import FP32
 from ..results import EngineInfo
 from .feeds import checked_feeds
@@ -60,6 +61,11 @@ class FakeEngine:
     def max_batch(self) -> int | None:
         """The largest batch of one run; None: any."""
         return self._max_batch
+
+    @property
+    def cache_key(self) -> Mapping[str, KeyValue]:
+        """All that the results depend on besides the model."""
+        return {"version": self._info.version}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """What `compute` returns for the image batch.

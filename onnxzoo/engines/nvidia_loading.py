@@ -95,6 +95,17 @@ def runtime_version(cuda_major: int) -> str | None:
     return None if failed else f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
+def cudnn_version() -> str | None:
+    """The version of cuDNN, such as 9.10.2; None where there is none."""
+    try:
+        library = ctypes.CDLL("cudnn64_9.dll" if WINDOWS else "libcudnn.so.9")
+        library.cudnnGetVersion.restype = ctypes.c_size_t
+        number = library.cudnnGetVersion()
+    except (OSError, AttributeError):
+        return None
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
 def other_versions(stem: str) -> list[str]:
     """File names of a library in NVIDIA's Python packages, such as libnvinfer.so.11, whatever their version."""
     found = {path.name for folder in _folders() for path in folder.glob(f"{stem}.so.*")}

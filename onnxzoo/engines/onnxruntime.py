@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
+from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, reinstall, session_options
@@ -100,7 +101,12 @@ class OnnxRuntimeEngine(SessionEngine):
             device="CPU" if on_cpu else provider, precision=precision, version=module.__version__, selection=selection
         )
         # Larger runs are no faster, and their memory stays until the session is closed.
-        return cls(session, info, max_batch=options.largest_batch)
+        return cls(
+            session,
+            info,
+            max_batch=options.largest_batch,
+            cache_key=_cache_key(provider, module.__version__, precision),
+        )
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
@@ -112,6 +118,19 @@ def arm_bf16() -> bool:
     """Whether the processor is an ARM one with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
     found = cpu()
     return sys.platform == "linux" and found.architecture == "aarch64" and "bf16" in (found.instruction_sets or ())
+
+
+def _cache_key(provider: str, version: str, precision: str) -> dict[str, KeyValue]:
+    """All that results depend on besides the model; the drivers of other providers come with the system."""
+    processor = cpu()
+    return {
+        "version": version,
+        "provider": provider,
+        "system": None if provider == CPU_PROVIDER else platform.platform(),
+        "cpu": processor.name,
+        "instruction_sets": " ".join(processor.instruction_sets or ()),
+        "precision": precision,
+    }
 
 
 def _provider(module: ModuleType, device: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import ClassVar, Self
 
 from ..errors import EngineUnavailableError, InputError
+from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, FP16, FP32
 from . import nvidia, nvidia_loading
 from .onnxruntime_engine import SessionEngine
@@ -60,7 +62,9 @@ class CudaEngine(SessionEngine):
         precision = TF32 if tf32 else model.precision
         info = session.info(device=found.device, precision=precision, version=module.__version__, selection=selection)
         # Larger runs are no faster, and their memory stays until the session is closed.
-        return cls(session, info, max_batch=options.largest_batch)
+        cuda = cuda_version(module)[0]
+        key = gpu_key(found, f"cuDNN {nvidia_loading.cudnn_version()}", cuda, module, precision)
+        return cls(session, info, max_batch=options.largest_batch, cache_key=key)
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
@@ -93,6 +97,22 @@ def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
             "cudnn_conv_algo_search": "HEURISTIC",
         },
     )
+
+
+def gpu_key(
+    found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str
+) -> dict[str, KeyValue]:
+    """All that results on a GPU depend on besides the model. `library`: what computes, with its version."""
+    return {
+        "gpu": found.name,
+        "compute_capability": list(found.capability),
+        "driver": found.driver,
+        "library": library,
+        "cuda_runtime": nvidia_loading.runtime_version(cuda_major),
+        "onnxruntime": str(module.__version__),
+        "precision": precision,
+        "tf32_override": os.environ.get(nvidia.TF32_VARIABLE),
+    }
 
 
 def require_cuda(provider: str) -> ModuleType:

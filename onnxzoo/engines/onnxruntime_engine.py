@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..files import KeyValue
 from ..results import EngineInfo
 from .feeds import checked_feeds
 from .onnxruntime_session import Session
@@ -13,11 +14,14 @@ from .protocol import Array, TensorSpec
 class SessionEngine:
     """A model in an ONNX Runtime session."""
 
-    def __init__(self, session: Session, info: EngineInfo, *, max_batch: int) -> None:
+    def __init__(
+        self, session: Session, info: EngineInfo, *, max_batch: int, cache_key: Mapping[str, KeyValue]
+    ) -> None:
         """`max_batch`: the largest batch of one run. The session is the engine's from now on."""
         self._session = session
         self._info = info
         self._max_batch = max_batch
+        self._cache_key = cache_key
 
     @property
     def info(self) -> EngineInfo:
@@ -38,6 +42,11 @@ class SessionEngine:
     def max_batch(self) -> int | None:
         """The largest batch of one run."""
         return self._max_batch
+
+    @property
+    def cache_key(self) -> Mapping[str, KeyValue]:
+        """All that the results depend on besides the model."""
+        return self._cache_key
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name, as arrays of their own.

@@ -81,7 +81,7 @@ class TensorRTEngine(KeptEngine):
         info = session.info(
             device=builder.gpu.device, precision=builder.precision, version=builder.version, selection=selection
         )
-        return cls(session, info, max_batch=builder.place.largest, built=built)
+        return cls(session, info, place=builder.place, built=built)
 
     @staticmethod
     def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:

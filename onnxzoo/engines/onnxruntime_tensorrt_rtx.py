@@ -69,7 +69,7 @@ class TensorRTRTXEngine(KeptEngine):
         info = session.info(
             device=compiler.gpu.device, precision=model.precision, version=compiler.version, selection=selection
         )
-        return cls(session, info, max_batch=compiler.place.largest, built=built)
+        return cls(session, info, place=compiler.place, built=built)
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, InputError
+from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
 from .batches import BatchSplitter, Piece, batch_sizes
@@ -63,6 +64,7 @@ class OpenVINOEngine:
         self._compiler = compiler
         self._compiling = threading.Lock()
         self._models: dict[int, _Compiled] | None = models  # None once closed
+        self._first = next(iter(models))
         self._sizes = sizes
         self._splitter = BatchSplitter(sizes)
         self._inputs = inputs
@@ -120,6 +122,12 @@ class OpenVINOEngine:
     def max_batch(self) -> int | None:
         """Any batch fits: it is cut into the sizes that models are compiled for."""
         return None
+
+    @property
+    def cache_key(self) -> Mapping[str, KeyValue]:
+        """All that the results depend on besides the model."""
+        # A GPU or NPU may be right at one batch size only.
+        return {**self._compiler.cache_key, **({} if self._info.device == CPU else {"batch": self._first})}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size from 1.

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..cpu import cpu
 from ..errors import EngineError, EngineUnavailableError
-from ..files import sha256_of
+from ..files import KeyValue, sha256_of
 from .compiled_models import Entry, compiled, entry_for, has_entries
 from .library_failures import failure
 from .openvino_device import Device
@@ -78,6 +78,22 @@ class Compiler:
         compiler._opened = True
         return compiler
 
+    @property
+    def cache_key(self) -> dict[str, KeyValue]:
+        """All that results depend on besides the model. A compiled model also depends on how it is to be run."""
+        processor, drivers = cpu(), self._device.drivers
+        return {
+            "version": self._openvino.__version__,
+            "device": self._device.name,
+            "device_name": self._device.full_name,
+            "capabilities": " ".join(sorted(self._device.capabilities)),
+            "cpu": processor.name,
+            "instruction_sets": " ".join(processor.instruction_sets or ()),
+            "precision": self._options.precision,
+            # Not for the CPU, whose compiled models would all be built again.
+            **({"drivers": drivers} if drivers else {}),
+        }
+
     def compile(self, size: int) -> CompiledModel:
         """The model for batches of exactly `size` images: from the cache where it is kept, else compiled now.
 
@@ -118,20 +134,13 @@ class Compiler:
         return compiled(entry, options, build=lambda folder: self._build(size, folder), load=self._load)
 
     def _entry(self, size: int) -> Entry:
-        processor = cpu()
         return entry_for(
             self._options.cache_folder,
             NAME,
             self._digest(),
             {
-                "version": self._openvino.__version__,
-                "device": self._device.name,
-                "device_name": self._device.full_name,
-                "capabilities": " ".join(sorted(self._device.capabilities)),
-                "cpu": processor.name,
-                "instruction_sets": " ".join(processor.instruction_sets or ()),
-                "cores": processor.cores,
-                "precision": self._options.precision,
+                **self.cache_key,
+                "cores": cpu().cores,
                 "hint": self._options.hint,
                 "threads": self._options.cpu_threads,
                 "batch": size,

@@ -51,7 +51,20 @@ class Device:
     @property
     def full_name(self) -> str:
         """What the device is, such as the processor's name."""
+        if _base(self.name) in COMBINING:
+            return self.name
         return str(self.core.get_property(self.name, "FULL_DEVICE_NAME"))
+
+    @property
+    def drivers(self) -> str:
+        """Versions of the drivers of a GPU or NPU, or of all that may be meant; "" where there are none to tell."""
+        names = self.core.available_devices if _base(self.name) in COMBINING else [self.name]
+        found = []
+        for name in map(str, names):
+            if (base := _base(name)) in SLOW_TO_COMPILE:
+                with contextlib.suppress(Exception):  # devices differ in the properties they have
+                    found.append(f"{name} {self.core.get_property(name, f'{base}_DRIVER_VERSION')}")
+        return ", ".join(found)
 
     @property
     def exports(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..errors import EngineUnavailableError
-from ..files import sha256_of
+from ..files import KeyValue, sha256_of
 from ..precisions import FP32
 from ..results import Array, EngineInfo, TensorSpec
 from .options import EngineOptions
@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "EngineClass",
     "EngineInfo",
+    "LibraryEngine",
     "ModelFile",
     "ModelFiles",
     "NotBuiltError",
@@ -102,6 +103,15 @@ class Engine(Protocol):
         ...
 
 
+class LibraryEngine(Engine, Protocol):
+    """An engine that runs an ONNX file by a library on a device."""
+
+    @property
+    def cache_key(self) -> Mapping[str, KeyValue]:
+        """All that its results depend on besides the model: library, device, driver, precision, and their versions."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A compiled model in the cache: for batches of up to `batch_size`, in `folder`.
@@ -140,7 +150,9 @@ class EngineClass(Protocol):
 
     FILES: Mapping[str, tuple[str, ...]]
 
-    def open(self, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Engine:
+    def open(
+        self, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection
+    ) -> LibraryEngine:
         """Load the model; a class method. `device`: what follows the colon in the engine's name (`openvino:GPU`), None
         without one. When it raises, nothing that it opened stays open.
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
-from .protocol import Engine, NotBuiltError, Selection
+from .protocol import LibraryEngine, NotBuiltError, Selection
 
 AUTO = "auto"
 
@@ -55,12 +55,12 @@ def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
 
 def first_that_works(
     order: Sequence[str],
-    create: Callable[[str, Selection], Engine],
+    create: Callable[[str, Selection], LibraryEngine],
     skip_reason: Callable[[str], str | None],
     *,
     what: str,
     source: str = "",
-) -> Engine:
+) -> LibraryEngine:
     """The first engine of `order` that `create` can make; its `info` says what was skipped before it, and why.
 
     `skip_reason` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes

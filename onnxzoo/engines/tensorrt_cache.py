@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import EngineError, EngineUnavailableError, InputError, one_line
-from ..files import CACHE_VARIABLE
+from ..files import CACHE_VARIABLE, KeyValue
 from ..results import EngineInfo
 from ..strict_json import parse_json
-from . import nvidia, nvidia_loading
-from .compiled_models import Entry, KeyValue, compiled, entry_for, kept_keys
+from . import nvidia
+from .compiled_models import Entry, compiled, entry_for, kept_keys
+from .onnxruntime_cuda import gpu_key
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import session_options
 from .onnxruntime_session import CPU_PROVIDER, Session, open_session
@@ -29,9 +29,9 @@ SEPARATORS = {"trt_profile": ",", "nv_profile": ";"}
 class KeptEngine(SessionEngine):
     """An engine whose session came from the cache of compiled models, or was built into it."""
 
-    def __init__(self, session: Session, info: EngineInfo, *, max_batch: int, built: Built | None) -> None:
-        """`built`: what is in the cache now; None where nothing could be kept."""
-        super().__init__(session, info, max_batch=max_batch)
+    def __init__(self, session: Session, info: EngineInfo, *, place: Place, built: Built | None) -> None:
+        """`place`: of what was compiled. `built`: what is in the cache now; None where nothing could be kept."""
+        super().__init__(session, info, max_batch=place.largest, cache_key=place.entry.key)
         self._built = built
 
     def warm(self) -> Sequence[Built]:
@@ -130,15 +130,8 @@ def cache_key(
     a file name (`open_session`, `nameless`), the rest is here.
     """
     return {
-        "gpu": found.name,
-        "compute_capability": list(found.capability),
-        "driver": found.driver,
-        "library": library,
-        "cuda_runtime": nvidia_loading.runtime_version(cuda_major),
-        "onnxruntime": str(module.__version__),
-        "precision": precision,
+        **gpu_key(found, library, cuda_major, module, precision),
         "profile": [1, largest, largest],
-        "tf32_override": os.environ.get(nvidia.TF32_VARIABLE),
     }
 
 

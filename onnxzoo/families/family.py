@@ -94,13 +94,15 @@ class Names:
     """The names of a family's parameters in other libraries, and how they map to Paddle's.
 
     `signatures`: for each naming, a pattern of names that no other naming or family has. `rules`: for each naming, the
-    replacements, in order, that give Paddle's names. `joined`: Paddle's attention parameters and their parts in
-    transformers, joined along the output axis. `buffers`: last parts of the names of constants, which models compute
-    and never read from a file. `settled`: decides what no single name tells, given Paddle's names by those of the file.
+    replacements, in order, that give Paddle's names; `inverse`: those that give the naming's from Paddle's. `joined`:
+    Paddle's attention parameters and their parts in transformers, joined along the output axis. `buffers`: last parts
+    of the names of constants, which models compute and never read from a file. `settled`: decides what no single name
+    tells, given Paddle's names by those of the file.
     """
 
     signatures: Mapping[Naming, str]
     rules: Mapping[Naming, Rules]
+    inverse: Mapping[Naming, Rules]
     joined: tuple[tuple[str, tuple[str, ...]], ...]
     buffers: frozenset[str] = frozenset()
     settled: Callable[[Mapping[str, str], Naming, Architecture], tuple[dict[str, str], Naming]] = (

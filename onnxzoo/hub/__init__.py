@@ -1,17 +1,17 @@
-"""Where models are, on this machine and on the Hugging Face Hub, and how they travel between the two.
+"""Locating models on this machine and on the Hugging Face Hub, downloading them, and publishing them.
 
-    lookup      where a name, a folder or USER/NAME[@REVISION] leads; imports nothing heavy
-    names       USER/NAME[@REVISION], the namespace of the registry's models
-    client      huggingface_hub's client: every request, and its errors as ours
-    answers     what the Hub says of a repo, with its types checked
-    snapshot    a Hub repo at one commit: its artifact, and its files as they are needed
-    offline     the same from huggingface_hub's cache alone, and whether what is there is right
+    lookup      resolves a name, a folder or USER/NAME[@REVISION]; imports nothing heavy
+    names       parses USER/NAME[@REVISION]; the namespace of the registry's models
+    client      wraps huggingface_hub's client: makes every request and translates its errors
+    answers     reads a repo's metadata from the Hub and checks its types
+    snapshot    a Hub repo at one commit: its artifact, and its files on demand
+    offline     the same from huggingface_hub's cache alone; verifies the cached files
     official    the official weights of the registry's models
-    inventory   what is kept on this machine: listed, verified, removed
-    package     what of an artifact goes up
-    publish     that to a Hub repo
-    listing     what a Hub repo has published
-    card        the model card; card_metadata writes the part of it that the Hub reads
+    inventory   lists, verifies and removes the files kept on this machine
+    package     selects the files of an artifact to upload
+    publish     uploads them to a Hub repo
+    listing     lists the published revisions of a Hub repo
+    card        the model card; card_metadata writes the metadata that the Hub reads
 
 Only this package imports huggingface_hub.
 """

@@ -1,6 +1,7 @@
-"""What the Hub says of a repo, asked for and checked: huggingface_hub hands on whatever types an answer has.
+"""Queries the metadata of a Hub repo and checks its types, which huggingface_hub does not.
 
-The client's errors, and NotAHubError for what cannot be: wrap the calls in `client.translated`.
+The functions raise the client's errors, and NotAHubError for an impossible answer: wrap the calls in
+`client.translated`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class CommitNote:
-    """A commit as its history tells: SHA-1, when, and the first line of its message."""
+    """A commit in a repo's history: its SHA-1, its date, and the first line of its message."""
 
     sha: str
     date: datetime.datetime
@@ -56,7 +57,7 @@ def history(repo_id: str) -> tuple[CommitNote, ...]:
 
 
 def state(repo_id: str, branch: str) -> ModelInfo:
-    """The repo at a branch: its commit, and its files with sizes and hashes."""
+    """The state of the repo at a branch: its commit, and its files with sizes and hashes."""
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     answer = client.api().model_info(repo_id, revision=branch, files_metadata=True, timeout=timeout)
     if answer.sha is not None and not names.is_commit(answer.sha):

@@ -1,6 +1,6 @@
-"""The model card of an artifact, generated from what its config.json and the registry say, never written by hand.
+"""The model card of an artifact, generated from its config.json and the registry, never written by hand.
 
-Text from config.json is untrusted: it stands in code spans or with its Markdown escaped.
+Text from config.json is untrusted: it is put into code spans, or its Markdown is escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHOWN_CLASSES = 10
 def model_card(artifact: Artifact, repo_id: str | None = None) -> str:
     """The card as Markdown with the front matter that the Hugging Face Hub reads.
 
-    `repo_id` is what the examples load, without it the folder that the card lies in.
+    The examples load `repo_id`, or the card's own folder if it is None.
     """
     sections = (
         _what_it_is(artifact),
@@ -38,10 +38,10 @@ def model_card(artifact: Artifact, repo_id: str | None = None) -> str:
 
 
 def unvalidated(artifact: Artifact) -> dict[str, str]:
-    """The ONNX files that have passed no recorded validation as they are now: path -> what is wrong."""
+    """The ONNX files whose present content has no recorded passed validation: path -> what is wrong."""
     missing = {}
     for file in artifact.files.values():
-        # fp32 stands for the original; the other precisions may have been compared with it instead.
+        # fp32 must have been compared with the reference; other precisions may have been compared with fp32 instead.
         passed = [
             one
             for one in artifact.validated(file.precision or "")
@@ -202,14 +202,14 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 
 def _text(value: object) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no links, one line."""
+    """The text on one line, escaped so that Markdown shows it literally, without markup, HTML or links."""
     return re.sub(r"[\\`*{}\[\]<>()#+!|~&$:@]|\b_|_\b|(?<=www)\.", r"\\\g<0>", clean(value))
 
 
 def _code(value: object) -> str:
-    """Text as a code span, its backticks as apostrophes; bars are escaped, as spans may stand in tables.
+    """The text as a code span, with backticks replaced by apostrophes, and bars escaped because it may be in a table.
 
-    All fences have one length: one that is longer or empty would open a span that swallows what follows.
+    All fences have the same length: a longer or empty one would open a span that includes the text after it.
     """
     text = clean(value).replace("`", "'").replace("|", r"\|")
     return f"`{text or '(empty)'}`"

@@ -1,7 +1,7 @@
-"""What the Hub reads about a model, from its artifact: the card's front matter and `.eval_results/*.yaml`.
+"""The metadata that the Hub reads about a model: the card's front matter and `.eval_results/*.yaml`.
 
-Documented and measured accuracies are kept apart everywhere, and nothing is claimed that config.json and the registry
-do not hold. Everything in config.json is untrusted: text is cleaned here and quoted by the YAML writer.
+Documented and measured accuracies are kept apart everywhere, and every claim comes from config.json or the registry.
+Everything in config.json is untrusted: text is cleaned here and quoted by the YAML writer.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ LICENSES = """
 PIPELINE_TAG = "image-classification"
 LIBRARY = "onnx"
 EVAL_RESULTS_PREFIX = ".eval_results/onnxzoo-"
-"""Result files of other people may lie in the same folder of a repo: ours are known by this."""
+"""This prefix identifies our result files, as the same folder of a repo may contain those of other people."""
 
 MAX_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """An accuracy that the card states: `top1`, `top5` in [0, 1] on `dataset`, a text.
+    """An accuracy stated on the card: `top1` and `top5` in [0, 1] on `dataset`, a description.
 
-    `known`: the data set of DATASETS that it is about; None for others and for a part of one. `by` says whose figure
-    it is; `precision` and `date` are empty for a documented one.
+    `known`: the data set of DATASETS that it was measured on; None for other data sets and for a part of one. `by`:
+    who published or measured it. `precision` and `date` are empty for a documented accuracy.
     """
 
     top1: float
@@ -61,15 +61,15 @@ class Accuracy:
 
 
 def clean(value: object) -> str:
-    """The text on one line, without characters that cannot be shown, cut at 200."""
+    """The text on one line, without unprintable characters, cut at 200 characters."""
     text = " ".join(str(value)[: 4 * MAX_TEXT].split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:MAX_TEXT]
 
 
 def registered(artifact: Artifact) -> ModelEntry | None:
-    """The registry's entry, if this artifact is that model: same classes, input and checkpoint.
+    """The registry's entry, if this artifact is that model, with the same classes, input and checkpoint.
 
-    The checkpoint is known by the address that it was downloaded from, or by its hash where it ships with the project.
+    The checkpoint is identified by the URL it was downloaded from, or by its hash if it ships with the project.
     """
     entry = documented_entry(artifact)
     if entry is None or (artifact.preprocess, artifact.architecture) != (entry.preprocess, entry.architecture):
@@ -79,9 +79,10 @@ def registered(artifact: Artifact) -> ModelEntry | None:
 
 
 def license_of(artifact: Artifact) -> str | None:
-    """The licence by its identifier on the Hub: config.json's `license`, else that of the registry's weights.
+    """The Hub's identifier of the licence: config.json's `license`, else that of the registry's weights.
 
-    None where nothing is stated about other weights. Raises ArtifactError for what is no such identifier.
+    None if the weights are not the registry's and no licence is stated. Raises ArtifactError for a `license` that is
+    not an identifier of the Hub.
     """
     if "license" not in artifact.config:
         return LICENSE if registered(artifact) else None
@@ -95,7 +96,7 @@ def license_of(artifact: Artifact) -> str | None:
 
 
 def accuracies(artifact: Artifact) -> list[Accuracy]:
-    """The documented accuracy, where there is one for this checkpoint, then those measured with the files at hand."""
+    """The documented accuracy of this checkpoint, if there is one, then those measured with the artifact's files."""
     stated = []
     if entry := registered(artifact):
         by = (
@@ -109,7 +110,7 @@ def accuracies(artifact: Artifact) -> list[Accuracy]:
             dataset = clean(one.dataset)
             by = f"{clean(one.engine)} {clean(one.version)} ({clean(one.device)}), {one.images:,} images"
             known = dataset_described(dataset)
-            # Of a part of the images, or of other classes, it is not the figure that people compare.
+            # An accuracy on a part of the images, or with other classes, is not comparable.
             if known and (one.images, artifact.id2label) != (known.images, labels(known.name)):
                 known = None
             stated.append(Accuracy(one.top1, one.top5, dataset, known, by, precision, clean(one.date)))
@@ -117,7 +118,7 @@ def accuracies(artifact: Artifact) -> list[Accuracy]:
 
 
 def front_matter(artifact: Artifact) -> str:
-    """The YAML that stands at the top of the card, without its lines of dashes."""
+    """The YAML at the top of the card, without its lines of dashes."""
     entry = registered(artifact)
     results = [result for accuracy in accuracies(artifact) for result in _eval_results(accuracy)]
     data = ModelCardData(
@@ -126,14 +127,14 @@ def front_matter(artifact: Artifact) -> str:
         pipeline_tag=PIPELINE_TAG,
         tags=["onnx", "openvino", "paddle", artifact.family],
         datasets=None if entry is None else [DATASETS[entry.labels].hub_id],
-        # The same weights as safetensors, where this conversion comes from in the Hub's genealogy.
+        # timm's repo with the same weights as safetensors: the Hub shows this model as derived from it.
         base_model=None if entry is None else entry.source.timm_repo,
         metrics=["accuracy"] if results else None,
         model_name=clean(artifact.name),
         eval_results=results or None,
     )
     if not results:
-        data.pop("model_name")  # it names the model-index only
+        data.pop("model_name")  # used in the model-index only
     text: str = data.to_yaml()
     return text
 
@@ -141,7 +142,7 @@ def front_matter(artifact: Artifact) -> str:
 def eval_result_files(artifact: Artifact) -> dict[str, str]:
     """Path in the repo -> YAML, one file for each accuracy on a data set that the Hub knows.
 
-    The format is that of https://huggingface.co/docs/hub/eval-results; values are Top-1, in [0, 1].
+    The format is described at https://huggingface.co/docs/hub/eval-results; the values are Top-1, in [0, 1].
     """
     files: dict[str, str] = {}
     for accuracy in accuracies(artifact):
@@ -171,7 +172,7 @@ def _eval_results(accuracy: Accuracy) -> Iterator[EvalResult]:
     if known is None:
         return
     for name, value in (("Top-1", accuracy.top1), ("Top-5", accuracy.top5)):
-        # No source here: the model-index has one for all figures on a data set, documented and measured would share it.
+        # No source here: a model-index has one per data set, so documented and measured figures would share it.
         yield EvalResult(
             task_type=PIPELINE_TAG,
             task_name="Image Classification",

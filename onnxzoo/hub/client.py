@@ -1,7 +1,7 @@
-"""huggingface_hub's client as onnxzoo uses it: where its cache is, the calls that read, its errors as ours.
+"""A wrapper around huggingface_hub's client: the location of its cache, reading requests, translated errors.
 
-Works with huggingface_hub 1 and 2, which sit on two HTTP libraries (httpx, httpx2) whose exceptions look alike.
-No message of ours holds an access token: what the client says goes through `redacted`.
+Works with huggingface_hub 1 and 2, which use two HTTP libraries (httpx, httpx2) with similar exceptions.
+Our messages never contain an access token, as the client's messages go through `redacted`.
 """
 
 from __future__ import annotations
@@ -37,36 +37,39 @@ from .names import is_commit
 T = TypeVar("T")
 
 HttpError: type[Exception] = HfHubHTTPError.__bases__[0]
-"""What every failure of the HTTP library is: httpx.HTTPError or httpx2.HTTPError."""
+"""The base class of the HTTP library's errors: httpx.HTTPError or httpx2.HTTPError."""
 
 TRIES = 3
-"""Of a request whose failure may pass: server errors, cut connections, too many requests."""
+"""Attempts for a request with a transient failure: a server error, a lost connection, too many requests."""
 FIRST_PAUSE_S = 1.0
-"""Before the second try; doubled before each further one."""
+"""Pause before the second attempt; doubled before each further one."""
 LONGEST_PAUSE_S = 60.0
-"""A server that asks for more patience (Retry-After) is not waited for."""
+"""Longest pause: if a server asks for a longer one (Retry-After), the request fails."""
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 PROXY_STATUSES = (407, 511)
-"""A proxy or network asks for a login of its own."""
+"""A proxy or network requires its own login."""
 AGENTS_FUNCTION = "detect_agent"
-"""Of huggingface_hub: asks the Hub for a list, keeps what comes for a day, and fails every time if it is malformed."""
+"""A function of huggingface_hub that requests a list from the Hub and caches it for a day.
+
+It fails every time if that list is malformed.
+"""
 AGENTS_FILE = ".agent_harnesses.json"
-"""In HF_HOME."""
+"""The file in HF_HOME that caches this list."""
 
 
 class NotAHubError(HubError):
-    """What answered is something else, as the login page of a hotel's network."""
+    """The answer is not from a Hub, but for example from the login page of a hotel's network."""
 
 
 def not_a_hub(why: str) -> NotAHubError:
-    """The error for an answer that no Hub gives."""
+    """The error for an answer that cannot be from a Hub."""
     what_to_do = "check HF_ENDPOINT and the proxy, or try again later"
     return NotAHubError(f"{endpoint()} does not answer as a Hugging Face Hub ({why}); {what_to_do}")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a Hub repo as the server announces it: commit, size in bytes (None: it does not say), etag.
+    """The server's metadata of a file in a Hub repo: commit, size in bytes (None if not stated), etag.
 
     The etag is the SHA-256 of a large file and the git blob id (a SHA-1) of any other.
     """
@@ -77,22 +80,22 @@ class RemoteFile:
 
 
 def api() -> huggingface_hub.HfApi:
-    """The client for everything that has no function here; wrap its calls in `translated`."""
+    """The client, for requests without a function in this module; wrap its calls in `translated`."""
     return huggingface_hub.HfApi(library_name="onnxzoo", library_version=version("onnxzoo"))
 
 
 def web_address(repo_id: str) -> str:
-    """Where people find the repo."""
+    """The URL of the repo's web page."""
     return f"{endpoint()}/{repo_id}"
 
 
 def endpoint() -> str:
-    """The Hub's address for messages: without the user and password that HF_ENDPOINT may have."""
+    """The Hub's URL for messages, without the user and password that HF_ENDPOINT may contain."""
     return without_login(constants.ENDPOINT)
 
 
 def cache_folder() -> Path:
-    """huggingface_hub's own cache, which other tools share: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    """huggingface_hub's cache, which other tools share: HF_HUB_CACHE, or `hub` in HF_HOME."""
     return Path(constants.HF_HUB_CACHE).expanduser()
 
 
@@ -107,16 +110,16 @@ def offline_by_environment() -> bool:
 
 
 def cached_file(repo_id: str, path: str, revision: str) -> Path | None:
-    """The file in the cache at a commit, or at the commit that a branch or tag had last; None where it is not.
+    """The cached file at a commit, or at the last known commit of a branch or tag; None if it is not in the cache.
 
-    Without a request.
+    Makes no request.
     """
     found = huggingface_hub.try_to_load_from_cache(repo_id, path, cache_dir=cache_folder(), revision=revision)
     return Path(found) if isinstance(found, str) else None
 
 
 def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
-    """What the Hub has at `path`: one request, no data. The client's errors: wrap it in `translated`."""
+    """The metadata of the file at `path`, in one request. Raises the client's errors: wrap it in `translated`."""
     url = huggingface_hub.hf_hub_url(repo_id, path, revision=revision)
     remote = api().get_hf_file_metadata(url=url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     if remote.commit_hash is None or not is_commit(remote.commit_hash):
@@ -125,17 +128,17 @@ def remote_file(repo_id: str, path: str, revision: str) -> RemoteFile:
 
 
 def download_file(repo_id: str, path: str, revision: str, *, force: bool = False) -> Path:
-    """The file in the cache, downloaded when it is not there or `force` is set. The client's errors, as above."""
+    """The file in the cache, downloaded if it is missing or `force` is set. Raises the client's errors, as above."""
     return Path(api().hf_hub_download(repo_id, path, revision=revision, cache_dir=cache_folder(), force_download=force))
 
 
 def download_to(folder: Path, repo_id: str, path: str, revision: str) -> None:
-    """Download the file into `folder`, past the cache. The client's errors, as above."""
+    """Download the file into `folder`, bypassing the cache. Raises the client's errors, as above."""
     api().hf_hub_download(repo_id, path, revision=revision, local_dir=folder)
 
 
 def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
-    """`call()`, again after a pause while it fails in a way that may pass. A retry starts the call anew."""
+    """Return `call()`; after a transient failure pause and call it again, at most `tries` times in total."""
     pause = FIRST_PAUSE_S
     for left in range(tries - 1, -1, -1):
         try:
@@ -150,11 +153,11 @@ def patiently(call: Callable[[], T], *, tries: int = TRIES) -> T:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the Hub gave no answer, or one that says nothing about the repo: a cached copy may stand in for it."""
+    """Whether there was no answer from the Hub about the repo, so that a cached copy may be used instead."""
     cause = _cause(error)
     if isinstance(cause, HfHubHTTPError):
         status, headers = cause.response.status_code, cause.response.headers
-        # The Hub says why it refuses in a header; what refuses without is a proxy on the way.
+        # The Hub gives its reason for a refusal in a header; a refusal without one is a proxy's.
         by_proxy = status in (401, 403) and not {"x-error-code", "x-error-message"} & {one.lower() for one in headers}
         return by_proxy or status in (*PASSING_STATUSES, *PROXY_STATUSES)
     if isinstance(cause, HttpError | OfflineModeIsEnabled | NotAHubError):
@@ -164,9 +167,9 @@ def is_unreachable(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def translated(repo_id: str, *, revision: str | None = None, path: str | None = None, hint: str = "") -> Iterator[None]:
-    """Raise the client's errors as ours, each one line that says what to do.
+    """Translate the client's errors to ours, each with one line that says what to do.
 
-    `hint`: what to do when there is no such repo. Raises ModelNotFoundError for a missing repo or revision,
+    `hint`: what to do if the repo does not exist. Raises ModelNotFoundError for a missing repo or revision,
     ArtifactError for a missing file, InputError for an invalid name of a repo, HubError for anything else.
     """
     try:
@@ -177,20 +180,20 @@ def translated(repo_id: str, *, revision: str | None = None, path: str | None = 
         found = as_ours(error, repo_id, revision, path, hint)
         if found is None:
             raise
-        raise found from None  # the client's own message may hold the token
+        raise found from None  # the client's message may contain the token
 
 
 def as_ours(
     error: BaseException, repo_id: str, revision: str | None = None, path: str | None = None, hint: str = ""
 ) -> OnnxzooError | None:
-    """The client's error as `translated` raises it; None for one that is not about the Hub."""
+    """The error that `translated` raises for this one; None for an error that is not about the Hub."""
     where = web_address(repo_id)
     error = _cause(error)
     if isinstance(error, OnnxzooError):
         return error
     if (fault := _fault_of_variables(error)) is not None:
         return HubError(f"{repo_id}: the Hub cannot be asked: {fault}")
-    if type(error).__name__ == "InvalidURL":  # of the HTTP library, of which there are two
+    if type(error).__name__ == "InvalidURL":  # compared by name, as it may be of either HTTP library
         return InputError(f"HF_ENDPOINT is {endpoint()!r}, which is not a valid URL; expected one like https://HOST")
     if isinstance(error, HFValidationError):
         return InputError(f"{repo_id!r} is not a valid name of a Hub repository; expected USER/NAME")
@@ -228,7 +231,7 @@ def as_ours(
 
 
 def _fault_of_variables(error: BaseException) -> str | None:
-    """What is wrong with the variables of proxies and certificates, where the client failed before it had an answer."""
+    """What is wrong with the variables for proxies and certificates, if they made the client fail before any answer."""
     early = isinstance(error, ImportError | HttpError | OSError) or type(error) is ValueError
     if isinstance(error, HfHubHTTPError) or not (early or type(error).__name__ == "InvalidURL"):
         return None
@@ -236,10 +239,10 @@ def _fault_of_variables(error: BaseException) -> str | None:
 
 
 def _stumbled_in(error: BaseException) -> str | None:
-    """The function of huggingface_hub that failed with an error that is none of its own; None for any other error.
+    """The function of huggingface_hub in which an unexpected error was raised; None for any other error.
 
-    A malformed answer makes it raise KeyError, TypeError, AssertionError and more. What our own code raises is a bug
-    of ours and stays what it is.
+    A malformed answer makes it raise KeyError, TypeError, AssertionError and others. An error raised by our own code
+    is a bug and is not translated.
     """
     if isinstance(error, HttpError | OSError | UnicodeEncodeError | MemoryError | OnnxzooError):
         return None
@@ -286,12 +289,12 @@ def _trouble_on_disk(error: OSError, repo_id: str) -> HubError:
         return HubError(
             f"{repo_id} cannot be kept in {cache}: {error.strerror}; make it writable or set HF_HOME elsewhere"
         )
-    # The client's message about this holds the signed address of the file.
+    # The client's message about this contains the signed URL of the file.
     return HubError(f"{repo_id}: not all bytes that the Hub announced arrived; check the network and try again")
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The failure behind the client's 'not in the cache, and could not be asked for'."""
+    """The cause of the client's LocalEntryNotFoundError; any other error itself."""
     wrapped = isinstance(error, LocalEntryNotFoundError) or type(error) is ValueError
     if wrapped and isinstance(error.__cause__, HttpError | OfflineModeIsEnabled):
         return error.__cause__
@@ -299,13 +302,13 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _pause_for(error: BaseException, pause: float) -> float | None:
-    """Seconds to wait before the next try; None when there should be none."""
+    """Seconds to wait before the next attempt; None if the request should not be repeated."""
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code not in PASSING_STATUSES:
             return None
         wait = _retry_after(error)
         return pause if wait is None else None if wait > LONGEST_PAUSE_S else wait
-    # An OSError without a number is the client's 'Consistency check failed': not all bytes came.
+    # An OSError without errno is the client's 'Consistency check failed': the download is incomplete.
     cut_short = type(error) is OSError and error.errno is None
     return pause if cut_short or isinstance(error, HttpError) else None
 
@@ -316,7 +319,7 @@ def _retry_after(error: HfHubHTTPError) -> float | None:
 
 
 def redacted(text: str) -> str:
-    """The text without access tokens and passwords: the token in use, and whatever looks like one."""
+    """The text without passwords, the token in use, and anything that looks like a token."""
     token = huggingface_hub.get_token()
     if token:
         text = text.replace(token, "***").replace(repr(token)[1:-1], "***")

@@ -1,7 +1,7 @@
-"""What onnxzoo keeps on this machine: exports, checkpoints, compiled engines, and models from the Hub.
+"""The inventory of this machine: exports, checkpoints, compiled models, verdicts, and models from the Hub.
 
-The first three are in onnxzoo's cache folder; what comes from the Hub is in huggingface_hub's cache, where only
-artifacts of onnxzoo are looked at: other tools keep their models there, too.
+The first four are in onnxzoo's cache folder. Models from the Hub are in huggingface_hub's cache, which other tools
+share; only artifacts of onnxzoo are considered there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..artifact.folder import (
 )
 from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_line
 from ..strict_json import parse_json
+from ..verdicts import FOLDER, verdict_fault, verdicts_dir
 from . import client
 from .lookup import cached_models, shipped_models
 from .names import of_known_model
@@ -34,23 +35,25 @@ from .offline import blob_problem
 from .snapshot import alone, lock_file
 
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
-"""What there may be of an artifact in the Hub's cache."""
+"""The files of an artifact that may be in the Hub's cache."""
 
-EXPORT, HUB, CHECKPOINT, ENGINES, LEFTOVER = "export", "hub", "checkpoint", "engines", "leftover"
+EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS, LEFTOVER = "export", "hub", "checkpoint", "engines", FOLDER, "leftover"
 LEFTOVERS = "leftovers"
-"""What all entries of the last kind together are called."""
+"""The name for all entries of kind LEFTOVER together."""
 
-# What lies beside a checkpoint and goes with it.
+# Suffixes of the files that accompany a checkpoint and are removed with it.
 COMPANIONS = (".sha256", ".part", ".part.json", ".lock")
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """One thing in the cache: a model, a checkpoint, what one engine compiled of one model, or what a killed run left.
+    """An entry of the cache: a model, a checkpoint, one engine's compiled model, the verdicts on the engines that ran a
+    model, or files left by a killed process.
 
-    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES or LEFTOVER. `revision`: the commit of a model from the Hub; `refs`: the
-    branches and tags that had it when they were last asked for. `engine`: that compiled; `name` is then the model's, or
-    the first 16 digits of its ONNX file's SHA-256 where no model on this machine has that file.
+    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS or LEFTOVER. `revision`: the commit of a model from the Hub;
+    `refs`: the branches and tags that last pointed to it. `engine`: the engine that compiled the model. For ENGINES and
+    VERDICTS, `name` is the model's name, or the first 16 digits of its ONNX file's SHA-256 if no model on this machine
+    has that file.
     """
 
     kind: str
@@ -63,17 +66,18 @@ class CacheEntry:
 
 
 def entries() -> list[CacheEntry]:
-    """All that is kept, by kind and name."""
-    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_leftovers()]
+    """All entries, sorted by kind and name."""
+    return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_verdicts(), *_leftovers()]
 
 
 def chosen(names: Sequence[str]) -> list[CacheEntry]:
-    """The entries that these names mean: a model's, USER/NAME, USER/NAME@REVISION, a checkpoint's file.
+    """The entries selected by these names: a model's name, USER/NAME, USER/NAME@REVISION, a checkpoint's file name.
 
-    A model's are its exports, those from the Hub, and what engines compiled of it; `engines/NAME` means the last alone,
-    `engines` all that was compiled, `leftovers` what killed processes left.
+    A model's name selects its exports, its copies from the Hub, its compiled forms, and the verdicts on the engines
+    that ran it. `engines/NAME` and `verdicts/NAME` select only these, `engines` and `verdicts` those of all models,
+    `leftovers` the files left by killed processes.
 
-    Raises ModelNotFoundError for a name that means none.
+    Raises ModelNotFoundError for a name that selects nothing.
     """
     here, found = entries(), []
     for name in names:
@@ -85,11 +89,14 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
 
 
 def verify(entry: CacheEntry) -> list[str]:
-    """What is wrong with an entry, every byte of it read; compiled engines are for `engines.compiled_models.faults`."""
+    """Read every byte of an entry and list what is wrong; for compiled models use `engines.compiled_models.faults`."""
     if entry.kind == LEFTOVER:
         return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
+    if entry.kind == VERDICTS:
+        kept = sorted(entry.path.rglob("*.json")) if entry.path.is_dir() else [entry.path]
+        return [f"{path}: {fault}" for path in kept if (fault := verdict_fault(path))]
     problems = [f"{path} is a link to a file that is gone" for path in _dangling(entry.path)]
     try:
         artifact = read_artifact(entry.path)
@@ -97,7 +104,7 @@ def verify(entry: CacheEntry) -> list[str]:
         return [*problems, str(error)]
     for path in artifact.files:
         if entry.kind == HUB and not (entry.path / path).exists():
-            continue  # only what was needed has been downloaded
+            continue  # files are downloaded only when they are needed
         try:
             artifact.verified(path)
         except ArtifactError as error:
@@ -111,9 +118,9 @@ def verify(entry: CacheEntry) -> list[str]:
 
 
 def remove(doomed: Iterable[CacheEntry]) -> None:
-    """Delete entries; the blobs of the Hub's cache that no other revision needs go, too. Links go, not what is behind.
+    """Delete entries, including blobs of the Hub's cache that no other revision needs. Links are not followed.
 
-    Raises ArtifactError naming what cannot be deleted.
+    Raises ArtifactError, which names the entry that cannot be deleted.
     """
     from_hub: dict[str, list[CacheEntry]] = {}
     for entry in doomed:
@@ -128,7 +135,8 @@ def remove(doomed: Iterable[CacheEntry]) -> None:
             elif entry.path.is_symlink() or entry.path.is_file():
                 entry.path.unlink()
             else:
-                (entry.path / CONFIG_FILE).unlink(missing_ok=True)  # first: no half of an artifact passes for one
+                # config.json goes first, so that a half-deleted folder is not taken for an artifact.
+                (entry.path / CONFIG_FILE).unlink(missing_ok=True)
                 shutil.rmtree(entry.path)
         except OSError as error:
             raise ArtifactError(f"{entry.path} cannot be removed: {one_line(error)}") from None
@@ -141,9 +149,9 @@ def remove(doomed: Iterable[CacheEntry]) -> None:
 
 
 def _remove_from_hub(repo_id: str, revisions: Sequence[CacheEntry]) -> None:
-    """Delete revisions of one repo: other repos may have commits of the same name."""
+    """Delete revisions of one repo only, as other repos may have commits with the same hash."""
     repo = client.repo_folder(repo_id)
-    # What the client takes for damage, and leaves all of the repo alone for.
+    # The client considers these as damage, and would not delete anything of the repo.
     for path in [*_dangling(repo / "snapshots"), *_refs_to_nothing(repo)]:
         path.unlink(missing_ok=True)
     found = huggingface_hub.scan_cache_dir(client.cache_folder())
@@ -151,7 +159,7 @@ def _remove_from_hub(repo_id: str, revisions: Sequence[CacheEntry]) -> None:
     commits = [entry.revision for entry in revisions if entry.revision is not None]
     dataclasses.replace(found, repos=this).delete_revisions(*commits).execute()
     for entry in revisions:
-        if entry.path.exists():  # the client only logs why
+        if entry.path.exists():  # the client logs the reason without raising an error
             raise ArtifactError(f"{entry.path} cannot be removed; delete the folder {repo}")
 
 
@@ -161,7 +169,7 @@ def _exports() -> Iterator[CacheEntry]:
 
 
 def _from_hub() -> Iterator[CacheEntry]:
-    """Looked up here and not by the client's scan, which passes over a repo in which anything is damaged."""
+    """Entries from the Hub's cache. The client's own scan is not used, as it skips a repo with any damage."""
     for repo in sorted(client.cache_folder().glob("models--*--*")):
         repo_id = repo.name.removeprefix("models--").replace("--", "/")
         refs = _refs(repo)
@@ -173,7 +181,7 @@ def _from_hub() -> Iterator[CacheEntry]:
 
 
 def _refs(repo: Path) -> dict[str, str]:
-    """Branch or tag -> commit, as a repo in the Hub's cache remembers them."""
+    """Branch or tag -> commit, as recorded for a repo in the Hub's cache."""
     root = repo / "refs"
     return {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8", errors="replace").strip()
@@ -196,32 +204,42 @@ def _checkpoints() -> Iterator[CacheEntry]:
 
 
 def _engines() -> Iterator[CacheEntry]:
-    root = files.cache_dir() / ENGINES
+    for entry in _by_model(ENGINES, files.cache_dir() / ENGINES, "*/*"):
+        own = entry.name != ENGINES
+        yield dataclasses.replace(entry, engine=entry.path.parent.name if own else None)
+
+
+def _verdicts() -> Iterator[CacheEntry]:
+    return _by_model(VERDICTS, verdicts_dir(), "*")
+
+
+def _by_model(kind: str, root: Path, pattern: str) -> Iterator[CacheEntry]:
+    """What is kept in folders that are named after a model's ONNX file, and files that are in their place."""
     if root.is_symlink():
-        # The link may be removed, and nothing behind it.
-        yield CacheEntry(ENGINES, ENGINES, root, _size(_files_in(root)))
+        # The link may be removed, but not its target.
+        yield CacheEntry(kind, kind, root, _size(_files_in(root)))
         return
     names: dict[str, str] | None = None
-    for path in sorted(root.glob("*/*")):
+    for path in sorted(root.glob(pattern)):
         if path.is_dir() and (found := _files_in(path)):
             names = _names_by_digest() if names is None else names
-            name = names.get(path.name, path.name)
-            yield CacheEntry(ENGINES, name, path, _size(found), engine=path.parent.name)
+            yield CacheEntry(kind, names.get(path.name, path.name), path, _size(found))
         elif path.is_file():
-            yield CacheEntry(ENGINES, ENGINES, path, path.stat().st_size)
+            yield CacheEntry(kind, kind, path, path.stat().st_size)
 
 
 def _leftovers() -> Iterator[CacheEntry]:
-    """What killed processes left in the cache folder, and of working folders."""
+    """Files left by killed processes in the cache folder, and abandoned working folders."""
     engines = files.cache_dir() / ENGINES
-    places = [files.models_dir(), files.checkpoints_dir(), *sorted(engines.glob("*/*"))]
+    by_model = [*sorted(engines.glob("*/*")), *sorted(verdicts_dir().glob("*"))]
+    places = [files.models_dir(), files.checkpoints_dir(), *by_model]
     left = [path for place in places for path in temporary.abandoned(place)]
     for path in (*left, *temporary.abandoned_scratch()):
         yield CacheEntry(LEFTOVER, path.name, path, _size(_files_in(path)) if path.is_dir() else path.stat().st_size)
 
 
 def _names_by_digest() -> dict[str, str]:
-    """The names of the models on this machine, by the digits of an ONNX file's SHA-256 that the engines' cache uses."""
+    """The names of the models on this machine, by the digits of the ONNX file's SHA-256 used in the engines' cache."""
     found: dict[str, str] = {}
     from_hub = [(entry.name, entry.path) for entry in _from_hub()]
     here = [(folder.name, folder) for folder in (*cached_models(), *shipped_models())]
@@ -250,7 +268,7 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
         known = plain
     if entry.kind == LEFTOVER and name == LEFTOVERS:
         return True
-    if entry.kind == ENGINES and name in (ENGINES, f"{ENGINES}/{entry.name}"):
+    if entry.kind in (ENGINES, VERDICTS) and name in (entry.kind, f"{entry.kind}/{entry.name}"):
         return True
     if entry.kind != HUB:
         return entry.name in (name, known) and not revision
@@ -262,7 +280,7 @@ def _is_called(entry: CacheEntry, name: str) -> bool:
 
 
 def _is_ours(repo_id: str, folder: Path) -> bool:
-    """Whether a snapshot is of an artifact, perhaps damaged: other tools keep their models beside ours."""
+    """Whether a snapshot is an artifact, perhaps damaged, and not a model of another tool."""
     try:
         read_artifact(folder)
     except ArtifactError:
@@ -272,7 +290,7 @@ def _is_ours(repo_id: str, folder: Path) -> bool:
     with contextlib.suppress(ArtifactError, ValueError):
         config = parse_json(config_bytes(folder))
         if isinstance(config, dict) and "schema_version" not in config:
-            return False  # somebody else's
+            return False  # another tool's
     inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
     known = {there.repo_id for name in registry.models() if (there := of_known_model(name)) is not None}
     return inside <= LAYOUT and (repo_id in known or lock_file(repo_id).is_file())

@@ -1,4 +1,4 @@
-"""What a Hub repo has published: its branches and tags, what each holds, and the commits of main."""
+"""The publications of a Hub repo: its branches and tags with their contents, and the commits of main."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .names import HubName
 from .snapshot import take
 
 MAX_INSPECTED = 20
-"""Different commits whose config.json is fetched; a repo may have any number of tags."""
+"""Maximum number of commits whose config.json is fetched, as a repo may have any number of tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """A branch or tag: `artifact` as the config.json of its commit describes it, None with the `problem` otherwise."""
+    """A branch or tag: the `artifact` that its config.json describes, or None and the `problem`."""
 
     name: str
     kind: str
@@ -37,10 +37,10 @@ class Listing:
 
 
 def published(name: HubName) -> Listing:
-    """Ask the Hub what it has of this model; of the files only config.json is fetched, once per commit.
+    """List what the Hub has of this model; the only file fetched is config.json, once per commit.
 
-    With a revision in `name` only the branch, tag or commit that it means is listed. Raises ModelNotFoundError for
-    a repo or revision that is not there, HubError when the Hub cannot or, offline, may not be asked.
+    If `name` has a revision, only that branch, tag or commit is listed. Raises ModelNotFoundError for a repo or
+    revision that does not exist, HubError if the Hub cannot be reached or, offline, must not be.
     """
     with client.translated(name.repo_id, revision=name.wanted, hint=name.otherwise):
         refs, history = answers.refs(name.repo_id), answers.history(name.repo_id)
@@ -66,7 +66,7 @@ def published(name: HubName) -> Listing:
 
 
 def _inspect(name: HubName, commit: str) -> Artifact | str:
-    """The artifact at a commit, or why there is none."""
+    """The artifact at a commit, or the reason why there is none."""
     try:
         return take(HubName(name.repo_id, commit, name.known_as), offline=False, precision=None).artifact
     except ArtifactError as error:

@@ -1,9 +1,9 @@
-"""Where a name leads: to an artifact shipped with the package, exported on this machine, or on the Hub.
+"""Resolves a name to an artifact shipped with the package, exported on this machine, or on the Hub.
 
-A registry name means the shipped model where there is one, so that it gives the same numbers on every machine, then
-the one in the cache folder, then, if ONNXZOO_NAMESPACE names whose, the repo `{namespace}/{name}` on the Hub. Without
-it the artifact is yet to be assembled from the official weights. A pinned revision always means the Hub.
-`USER/NAME` is anyone's repo, unless there is a folder of that name here; `./USER/NAME` is always the folder.
+A registry name is resolved to the shipped model if there is one, so that it gives the same numbers on every machine;
+then to the one in the cache folder; then, if ONNXZOO_NAMESPACE is set, to the repo `{namespace}/{name}` on the Hub.
+Otherwise the artifact has to be assembled from the official weights. A pinned revision always refers to the Hub.
+`USER/NAME` is a Hub repo, unless the current folder has a folder of that name; `./USER/NAME` is always the folder.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ SHIPPED_DIR = Path(__file__).resolve().parent.parent / "shipped"
 
 
 Place: TypeAlias = names.HubName | Path | registry.ModelEntry
-"""Where a model is: a repo on the Hub, the folder of an artifact, or nowhere yet, and to be assembled."""
+"""A model's location: a repo on the Hub, an artifact folder, or the registry entry of a model to be assembled."""
 
 
 def locate(model: str | os.PathLike[str], revision: str | None = None) -> Place:
-    """Where a model is: the artifact folder of a registry name, an alias or a path, a repo on the Hub, or nowhere yet.
+    """The location of a model: an artifact folder, a repo on the Hub, or its registry entry if it has to be assembled.
 
-    The last is a registry's model of which others publish the weights: its entry.
+    `model`: a registry name, an alias, a path, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit.
+    No request is made.
 
-    `model`: one of these, or `USER/NAME[@REVISION]`. `revision` pins a branch, a tag or a commit. No request is made.
-
-    Raises UnknownModelError for a plain name that is neither, ModelNotFoundError for a path where nothing is and for a
-    model of the registry that is not here while ONNXZOO_NAMESPACE names nobody to ask for it, ArtifactError for a path
-    that is not an artifact, InputError for a malformed argument.
+    Raises UnknownModelError for a plain name that is neither a registry name nor an alias, ModelNotFoundError for a
+    path that does not exist and for a registry model that is not here while ONNXZOO_NAMESPACE is not set,
+    ArtifactError for a path that is not an artifact, InputError for a malformed argument.
     """
     if not isinstance(model, str | os.PathLike):
         raise InputError(f"a model is a name or the path of a folder, got {type(model).__name__}")
@@ -57,9 +56,9 @@ def locate(model: str | os.PathLike[str], revision: str | None = None) -> Place:
 
 
 def require_own(folder: Path) -> None:
-    """Refuse to write into an artifact that is not the user's: one that ships, or a copy of what is on the Hub.
+    """Refuse to write into an artifact that is not the user's own: a shipped one, or one in the Hub's cache.
 
-    Raises ArtifactError, which says to take a copy.
+    Raises ArtifactError, which tells the user to make a copy.
     """
     shipped = folder.resolve().is_relative_to(SHIPPED_DIR.resolve())
     if shipped or hub_repo_of(folder):
@@ -78,7 +77,7 @@ def cached_models() -> list[Path]:
 
 
 def _by_name(text: str, revision: str | None) -> Place | None:
-    """Where a name leads; None: it can only be that of a folder."""
+    """The location of a name; None if it can only be a folder's."""
     if _has_separator(text):
         return None if revision is None and _exists(text) else names.parse(text, revision)
     name, at, stated = text.partition("@")
@@ -92,7 +91,7 @@ def _by_name(text: str, revision: str | None) -> Place | None:
     if revision is None:
         if is_artifact(found := SHIPPED_DIR / entry.name):
             return found
-        # Asked for late: a model that ships needs no cache folder.
+        # The cache folder is determined late, as a shipped model does not need it.
         if is_artifact(found := models_dir() / entry.name):
             return found
     there = names.of_known_model(entry.name, revision)
@@ -102,7 +101,7 @@ def _by_name(text: str, revision: str | None) -> Place | None:
 
 
 def _nowhere(name: str, revision: str | None) -> NoReturn:
-    """Say what to do about a registry model that is not here, with no namespace to ask for it."""
+    """Raise the error for a registry model that is neither here nor in a namespace on the Hub, with the fix."""
     there = f"name a Hub repository (USER/{name}), or the user that has it with {names.NAMESPACE_VARIABLE}=USER"
     if revision is not None:
         raise ModelNotFoundError(f"{name}@{revision} is a revision, and {name} names no repository of the Hub; {there}")
@@ -115,7 +114,7 @@ def _nowhere(name: str, revision: str | None) -> NoReturn:
 def _exists(text: str) -> bool:
     try:
         return Path(text).exists()
-    except (OSError, ValueError):  # no file system has such names
+    except (OSError, ValueError):  # no file system allows such a name
         return False
 
 
@@ -139,7 +138,7 @@ def _artifact_at(folder: Path) -> Path:
 def _artifacts_in(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    # Names with a leading dot are folders that are still being written.
+    # Folders with a leading dot are still being written.
     return sorted(folder for folder in root.iterdir() if not folder.name.startswith(".") and is_artifact(folder))
 
 
@@ -148,5 +147,5 @@ def _has_separator(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    """Whether the text can be nothing but a path: ./a, ../a, ~/a, /a; C:\\a where that is one."""
+    """Whether the text can only be a path: ./a, ../a, ~/a, /a, and C:\\a on Windows."""
     return text.startswith(("~", ".")) or Path(text).is_absolute()

@@ -1,7 +1,7 @@
-"""The official weights of the registry's models on the Hub, timm's repos, in huggingface_hub's own cache.
+"""The official weights of the registry's models, from timm's repos on the Hub, in huggingface_hub's cache.
 
-A file counts when its size and SHA-256 are those that the Hub announces for it (the etag of a large file) and, for a
-model whose weights are pinned in the registry, the registry's. What is there and right is not asked for again.
+A file is accepted if its size and SHA-256 match the Hub's metadata (the etag of a large file) and, for a model whose
+weights are pinned in the registry, the registry's. A valid file in the cache is not requested again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .snapshot import Download, Problem, is_offline
 
 WEIGHTS_FILE = "model.safetensors"
 LARGEST_BYTES = 2**32
-"""Of what is downloaded as weights; the largest model has 787 MB."""
+"""Maximum size of a file of weights; the largest model's has 787 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialWeights:
-    """A file of weights in the cache, and where on the Hub it is from. `license_id`: an identifier of the Hub."""
+    """A file of weights in the cache, and its origin on the Hub. `license_id`: the Hub's identifier of its licence."""
 
     path: Path
     repo: str
@@ -37,16 +37,16 @@ class OfficialWeights:
 
     @property
     def origin(self) -> dict[str, str]:
-        """For the `source` of config.json."""
+        """The entries for `source` in config.json."""
         return {"repo": self.repo, "commit": self.commit}
 
 
 def official_weights(entry: ModelEntry, *, offline: bool | None = None) -> OfficialWeights:
-    """The weights of a registry's model, downloaded if they are not in the cache; interrupted downloads start anew.
+    """The weights of a registry model, downloaded if they are not in the cache; interrupted downloads start again.
 
-    `offline`: True makes no request, None does as HF_HUB_OFFLINE says. Raises ModelNotFoundError for a model that has
-    no such weights, and offline for weights that are not in the cache, ArtifactError for a file that is not the one
-    that is announced or pinned, HubError where the Hub refuses or cannot be reached.
+    `offline`: True makes no request, None follows HF_HUB_OFFLINE. Raises ModelNotFoundError for a model without
+    official weights, and offline for weights that are not in the cache, ArtifactError for a file that differs from the
+    Hub's metadata or the pinned hash, HubError if the Hub refuses or cannot be reached.
     """
     name = _repo(entry)
     if is_offline(offline):
@@ -68,9 +68,9 @@ def official_weights(entry: ModelEntry, *, offline: bool | None = None) -> Offic
 
 
 def announced_weights(entry: ModelEntry, *, latest: bool = False) -> client.RemoteFile:
-    """What a model's repo has as weights: one request, no data. Raises as `official_weights` does.
+    """The metadata of a model's official weights, in one request. Raises as `official_weights` does.
 
-    At the commit that the registry has pinned, if there is one and not `latest`, else in `main`.
+    They are looked up in `main` if `latest` is set or the registry has no pinned commit, else at that commit.
     """
     name = _repo(entry)
     if latest:
@@ -82,14 +82,14 @@ def announced_weights(entry: ModelEntry, *, latest: bool = False) -> client.Remo
 
 
 def is_cached(entry: ModelEntry, commit: str) -> bool:
-    """Whether the cache has the weights of this commit of a model's repo; they have not been checked."""
+    """Whether the cache has the weights of this commit of a model's repo, without checking them."""
     return client.cached_file(_repo(entry).repo_id, WEIGHTS_FILE, commit) is not None
 
 
 def cached_weights(artifact: Artifact) -> Path:
-    """The weights that an artifact was assembled from, found in the cache without a request.
+    """The weights that an artifact was assembled from, from the cache; makes no request.
 
-    Raises ModelNotFoundError where they are not there, or not the ones that the artifact says.
+    Raises ModelNotFoundError if they are missing or are not the ones that the artifact records.
     """
     source: Mapping[str, Any] = artifact.source
     repo, commit, file = (source.get(key) for key in ("repo", "commit", "file"))
@@ -132,7 +132,7 @@ def _other_than(sha256: str | None) -> Problem:
 
 
 def _require_announced(name: HubName, facts: client.RemoteFile) -> None:
-    """Weights are large files, of which the Hub says the SHA-256: without it nothing proves that they arrived whole."""
+    """Raise an error if the Hub states no SHA-256, as it does for large files; the download could not be verified."""
     if facts.etag is None or len(facts.etag) != 64 or facts.size is None:
         raise ArtifactError(
             f"{WEIGHTS_FILE} of {name} is not used: the Hub at {client.endpoint()} does not say its size and SHA-256; "

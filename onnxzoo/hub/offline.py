@@ -1,4 +1,4 @@
-"""What of a Hub repo is in huggingface_hub's own cache already, and whether it is right: no requests here."""
+"""Finds and verifies the files of a Hub repo in huggingface_hub's cache, without any request."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .names import DEFAULT_REVISION, HubName
 log = logging.getLogger("onnxzoo")
 
 HASH_LENGTHS = (40, 64)
-"""Hexadecimal digits of an etag that is a SHA-1 (of a git blob) or a SHA-256 (of a large file)."""
+"""Number of hexadecimal digits of an etag: the SHA-1 of a git blob or the SHA-256 of a large file."""
 
 
 def from_cache(
     name: HubName, precision: str | None, files: Sequence[str] | None, *, why: str
 ) -> tuple[Artifact, dict[str, Path]]:
-    """The artifact and its checked files by their paths, as `snapshot.take` has them, from the cache alone.
+    """The artifact and its checked files by path, as in `snapshot.take`, but from the cache alone.
 
-    `why` says in messages why the Hub is not asked.
+    `why`: the reason for not using the Hub, for messages.
     """
     config = client.cached_file(name.repo_id, CONFIG_FILE, name.wanted)
     if config is None:
@@ -52,7 +52,7 @@ def from_cache(
 
 
 def _others_by_age(config: Path) -> list[Path]:
-    """The config.json of the repo's other commits in the cache, the one that came last first; damaged ones left out."""
+    """The config.json of the repo's other commits in the cache, newest download first, without damaged ones."""
     others = (path for path in config.parent.parent.glob(f"*/{CONFIG_FILE}") if path != config)
     found = [path for path in others if config_problem(path, None) is None]
     return sorted(found, key=lambda path: path.parent.stat().st_mtime, reverse=True)
@@ -61,7 +61,7 @@ def _others_by_age(config: Path) -> list[Path]:
 def _checked_in_cache(
     name: HubName, config: Path, precision: str | None, files: Sequence[str] | None, *, why: str
 ) -> tuple[Artifact, dict[str, Path]]:
-    """What this config.json lists; ModelNotFoundError when a file is missing, ArtifactError when one is wrong."""
+    """The files listed in config.json. Raises ModelNotFoundError if one is missing, ArtifactError if one is wrong."""
     artifact = read_artifact(config.parent)
     return artifact, {
         file.path: cached_file_of(artifact, file, name, why=why) for file in needed(artifact, precision, files)
@@ -69,7 +69,7 @@ def _checked_in_cache(
 
 
 def cached_file_of(artifact: Artifact, file: ArtifactFile, name: HubName, *, why: str) -> Path:
-    """A file of an artifact in the cache; ModelNotFoundError when it is missing, ArtifactError when it is wrong."""
+    """A file of an artifact in the cache. Raises ModelNotFoundError if it is missing, ArtifactError if it is wrong."""
     if client.cached_file(name.repo_id, file.path, artifact.folder.name) is None:
         raise ModelNotFoundError(
             f"{file.path} of {name} is not on this machine (not in {artifact.folder}), and {why}; "
@@ -91,7 +91,7 @@ def needed(artifact: Artifact, precision: str | None, files: Sequence[str] | Non
 
 
 def config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
-    """Nothing announces config.json but its etag, which the Hub says and the cache names its blob by."""
+    """What is wrong with config.json, which can only be checked by its etag, from the Hub or the name of its blob."""
     etag = facts.etag if facts else _etag_in_cache(found)
     if etag is not None and len(etag) in HASH_LENGTHS:
         return etag_problem(found, etag)
@@ -103,13 +103,13 @@ def config_problem(found: Path, facts: client.RemoteFile | None) -> str | None:
 
 
 def blob_problem(found: Path) -> str | None:
-    """What is wrong with a file of huggingface_hub's cache, which knows it by its hash; None also where it does not."""
+    """What is wrong with a file of huggingface_hub's cache by its recorded hash; None also if none is recorded."""
     etag = _etag_in_cache(found)
     return None if etag is None else etag_problem(found, etag)
 
 
 def etag_problem(found: Path, etag: str) -> str | None:
-    """What is wrong with a file that has this etag on the Hub; None also for an etag that is no hash."""
+    """What is wrong with a file that has this etag on the Hub; None also for an etag that is not a hash."""
     if len(etag) not in HASH_LENGTHS:
         return None
     digest = sha256_of(found) if len(etag) == 64 else git_blob_id(found.read_bytes())
@@ -117,5 +117,5 @@ def etag_problem(found: Path, etag: str) -> str | None:
 
 
 def _etag_in_cache(found: Path) -> str | None:
-    """The name of the blob that a snapshot's file links to; None in a cache without links."""
+    """The name of the blob that a file in a snapshot links to; None in a cache without links."""
     return found.readlink().name if found.is_symlink() else None

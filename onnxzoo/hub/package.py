@@ -1,4 +1,4 @@
-"""What of an artifact folder goes up to the Hub: its own files and what is generated from them, nothing else."""
+"""Selects the files of an artifact folder to upload: its own files and those generated from them, nothing else."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .card import model_card, unvalidated
 from .card_metadata import EVAL_RESULTS_PREFIX, eval_result_files
 
 ALWAYS_LARGE = 10_000_000
-"""Bytes from which on the Hub keeps any file by its SHA-256: what is sent for it cannot be another content."""
+"""Size in bytes from which the Hub stores every file by its SHA-256, so that its content cannot change on the way."""
 
 FIXED: Mapping[str, str | None] = {
     **{path: precision for precision, path in MODEL_FILES.items()},
     PREPROCESSOR_FILE: None,
     CONFORMANCE_FILE: None,
 }
-"""The files that config.json may list for publishing, each with its precision there."""
+"""The files that config.json may list for publishing, with the precision that it must give for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file as it is to be in the repo: the bytes themselves, or for a large one its path on this machine."""
+    """The content of a file to upload: its bytes, or for a large file its path on this machine."""
 
     source: Path | bytes
     size: int
@@ -48,10 +48,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """An artifact ready to go up: path in the repo -> content.
+    """An artifact ready to upload: path in the repo -> content.
 
-    `left_out`: what else lies in its folder. `other_card`: so does a README.md that is not the generated card, but an
-    older one or somebody's own. `unvalidated`: as `onnxzoo.hub.card.unvalidated`.
+    `left_out`: other files in its folder. `other_card`: the folder's README.md is not the generated card, but an older
+    one or one written by hand. `unvalidated`: see `onnxzoo.hub.card.unvalidated`.
     """
 
     artifact: Artifact
@@ -62,12 +62,12 @@ class Package:
 
 
 def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Package:
-    """Check the artifact in `folder` and collect what goes up to `repo_id`. Nothing in the folder is changed.
+    """Check the artifact in `folder` and collect the files to upload to `repo_id`. The folder is not changed.
 
-    Raises ArtifactError for an artifact that is incomplete, altered, unsafe or, unless it is allowed, not validated;
-    the message names the file.
+    Raises ArtifactError for an artifact that is incomplete, altered, unsafe or, unless `allow_unvalidated` is set, not
+    validated; the message names the file.
     """
-    config = config_bytes(folder)  # read once: what was checked is what goes up
+    config = config_bytes(folder)  # read once, so that the checked bytes are uploaded
     artifact = parse_config(folder, config)
     _require_complete(artifact)
     artifact.verify()
@@ -95,7 +95,7 @@ def pack(folder: Path, repo_id: str, *, allow_unvalidated: bool = False) -> Pack
 
 
 def replaceable(path: str) -> bool:
-    """Whether a file in a repo is one that publishing writes, and removes when the artifact no longer has it."""
+    """Whether publishing writes a file with this path, and may remove it if the artifact no longer has it."""
     return path in FIXED or path.startswith(EVAL_RESULTS_PREFIX)
 
 
@@ -114,7 +114,7 @@ def _of_file(artifact: Artifact, file: ArtifactFile) -> Content:
 
 
 def changed_meanwhile(path: str) -> ArtifactError:
-    """The error for a file that is no longer the one that was checked."""
+    """The error for a file that was modified after it was checked."""
     return ArtifactError(f"{path} was changed while it was being published; nothing was published, run it again")
 
 

@@ -1,4 +1,4 @@
-"""An artifact to a Hub repo: one commit with what differs from what is there."""
+"""Publishes an artifact to a Hub repo, in one commit with the files that differ."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ HTTP_PRECONDITION_FAILED = 412
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What publishing did, or with `dry_run` would do.
+    """The result of publishing, or with `dry_run` the result that it would have.
 
-    `commit` is the new one, or that of the branch where nothing differs, None where there is none yet; `url` leads to
-    it, to the pull request, or to the repo. `uploaded` and `removed` are paths, `bytes` the size of the uploaded
-    files; `unchanged` counts the files that were there already. `left_out`, `other_card`, `unvalidated`: see `Package`.
+    `commit`: the new commit, or the branch's if nothing differs, or None if there is none yet. `url`: the URL of the
+    commit, the pull request, or the repo. `uploaded` and `removed` are paths, `bytes` is the size of the uploaded
+    files, `unchanged` the number of files that were already there. `left_out`, `other_card`, `unvalidated`: see
+    `Package`.
     """
 
     name: str
@@ -57,11 +58,11 @@ class Publication:
 
     @property
     def changed(self) -> bool:
-        """Whether there is a commit, or would be."""
+        """Whether there is a commit, or with `dry_run` would be."""
         return bool(self.uploaded or self.removed)
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's values."""
+        """As JSON values."""
         return dataclasses.asdict(self) | {"changed": self.changed}
 
 
@@ -78,15 +79,15 @@ def publish(
     replace: bool = False,
     package: Package | None = None,
 ) -> Publication:
-    """Publish the artifact in `folder` as the model repo `repo_id`, which is made where there is none.
+    """Publish the artifact in `folder` as the model repo `repo_id`, which is created if it does not exist.
 
-    The commit goes to the branch `revision` (main), or into a pull request against main. Files that the repo has
-    already are not sent; where nothing differs there is no commit. With `dry_run` nothing is changed. Files of a repo
-    that has not this model's artifact are overwritten with `replace` only; removed are none but those of an artifact.
-    `package`: what `checked` returned for the same folder and options, where that was called before.
+    The commit goes to the branch `revision` (main), or into a pull request against main. Files that the repo already
+    has are not sent; if nothing differs there is no commit. With `dry_run` nothing is changed. If the repo does not
+    contain this model's artifact, its files are overwritten only with `replace`. Only files of an artifact are removed.
+    `package`: the result of `checked` for the same folder and options, if it was called before.
 
-    Raises ArtifactError as `pack` does, InputError for an impossible combination and a repo that has something else,
-    ModelNotFoundError for a branch that is not there, HubError for all that the Hub or the network refuses.
+    Raises ArtifactError as `pack` does, InputError for an invalid combination of options and for a repo with other
+    content, ModelNotFoundError for a branch that does not exist, HubError if the Hub refuses or cannot be reached.
     """
     if package is None:
         package = checked(
@@ -160,7 +161,7 @@ def checked(
     dry_run: bool = False,
     allow_unvalidated: bool = False,
 ) -> Package:
-    """What would go up: all that `publish` checks on this machine, without a request. Raises as `publish`.
+    """The files to upload, after all checks of `publish` that need no request. Raises as `publish` does.
 
     With `dry_run` a missing access token is a warning.
     """
@@ -185,10 +186,10 @@ def _require_possible(repo_id: str, revision: str | None, *, private: bool, crea
 
 
 def _look(repo_id: str, branch: str, *, is_branch_known: bool) -> ModelInfo | None:
-    """What the repo has on the branch; None when there is no repo, or none that this token may see."""
+    """The state of the repo at the branch; None if the repo does not exist or this token may not see it."""
     try:
         if not is_branch_known:
-            # Commits and tags are revisions, too, but nothing can be added to them.
+            # Commits and tags are revisions too, but nothing can be added to them.
             there = [ref.name for ref in answers.refs(repo_id) if ref.kind == answers.BRANCH]
             if branch not in there:
                 raise ModelNotFoundError(f"{repo_id} has no branch {branch!r}; it has {', '.join(sorted(there))}")
@@ -200,7 +201,7 @@ def _look(repo_id: str, branch: str, *, is_branch_known: bool) -> ModelInfo | No
 def _published_before(
     repo_id: str, branch: str, there: ModelInfo | None, config: RepoSibling | None, package: Package
 ) -> Artifact | None:
-    """The artifact that the repo has; None where there is none, or none that can be read."""
+    """The artifact in the repo; None if there is none, or it cannot be read."""
     if there is None or config is None:
         return None
     if _is_there(config, package.files[CONFIG_FILE]):
@@ -222,7 +223,7 @@ def _require_same(
     remote: Mapping[str, RepoSibling],
     uploads: Mapping[str, Content],
 ) -> None:
-    """Refuse to overwrite files that are not of an earlier edition of this artifact; raises InputError."""
+    """Raise InputError if files would be overwritten that are not from an earlier version of this artifact."""
     overwritten = sorted(path for path in uploads if path in remote)
     if not overwritten or (before is not None and before.name == package.artifact.name):
         return
@@ -253,7 +254,7 @@ def _commit(
     what = ", ".join(package.artifact.precisions)
     operations: list[CommitOperationAdd | CommitOperationDelete] = []
     for path, file in uploads.items():
-        added = CommitOperationAdd(path, file.source)  # hashes it
+        added = CommitOperationAdd(path, file.source)  # computes its hash
         if (added.upload_info.size, added.upload_info.sha256.hex()) != (file.size, file.sha256):
             raise changed_meanwhile(path)
         operations.append(added)
@@ -270,12 +271,12 @@ def _commit(
 
 @contextlib.contextmanager
 def _explained(repo_id: str, branch: str) -> Iterator[None]:
-    """Raise what goes wrong while writing as our errors: what `client.translated` does not know comes first."""
+    """Translate errors of writing to ours; those that `client.translated` does not know are handled here."""
     with client.translated(repo_id, revision=branch):
         try:
             yield
         except RuntimeError as error:
-            # The client hides why the upload of a large file failed behind one of these.
+            # The client wraps the reason why a large upload failed in one of these.
             if error.__cause__ is None:
                 raise
             raise error.__cause__ from None
@@ -286,14 +287,14 @@ def _explained(repo_id: str, branch: str) -> Iterator[None]:
         except ValueError as error:
             if type(error) is not ValueError or client.is_unreachable(error):
                 raise
-            # The client's own words for a card or a file that the Hub does not accept.
+            # The client's error for a card or a file that the Hub does not accept.
             raise HubError(f"{repo_id}: the Hub refuses this: {client.redacted(one_line(error))}") from None
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Show the client's progress bars on a terminal only, and none of its warnings: failures come as errors."""
-    utils: Any = huggingface_hub.utils  # whose names are not marked as exported
+    """Show the client's progress bars on a terminal only, and none of its warnings, as failures raise errors."""
+    utils: Any = huggingface_hub.utils  # its names are not marked as exported
     bars, level = utils.are_progress_bars_disabled(), huggingface_hub.logging.get_verbosity()
     huggingface_hub.logging.set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Several artifacts to the Hub, each to a repo of its own, whatever becomes of the others."""
+"""Publishes several artifacts to the Hub, each to its own repo; one failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .publish import Publication, checked, publish
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one artifact of many: `publication`, or `error`, one line; true when it is published."""
+    """The outcome for one artifact: `publication`, or `error` in one line. True if it was published."""
 
     folder: Path
     repo_id: str
@@ -28,7 +28,7 @@ class Outcome:
         return not self.error
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's values."""
+        """As JSON values."""
         publication = None if self.publication is None else self.publication.to_dict()
         return {
             "folder": str(self.folder),
@@ -39,11 +39,11 @@ class Outcome:
 
 
 def publish_many(folder: Path, namespace: str, **options: Any) -> Iterator[Outcome]:
-    """Publish each artifact in `folder` as `namespace`/its name; failures are values, said as soon as they are known.
+    """Publish each artifact in `folder` as `namespace`/its name; yields each outcome, also a failure, when it is known.
 
-    Whatever can be found wrong on this machine is found before the first request: those artifacts come first, then the
-    others, each in the order of the folders' names. `options`: as `publish` takes them. Raises InputError, before
-    anything, where there is no artifact in the folder.
+    All local checks are made before the first request: artifacts that fail them are yielded first, then the others,
+    both in the order of the folders' names. `options`: those of `publish`. Raises InputError at the start if the folder
+    contains no artifact.
     """
     folders = [one for one in sorted(folder.iterdir()) if is_artifact(one) and not one.name.startswith(".")]
     if not folders:
@@ -79,7 +79,7 @@ def _published(folders: list[Path], namespace: str, options: dict[str, Any]) -> 
 
 @contextlib.contextmanager
 def _noted(outcome: Outcome, failures: list[Outcome]) -> Iterator[None]:
-    """Turn what goes wrong with one artifact into its outcome."""
+    """Turn an error with one artifact into its outcome."""
     try:
         yield
     except (OnnxzooError, OSError) as error:

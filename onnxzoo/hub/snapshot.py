@@ -1,8 +1,8 @@
-"""A Hub repo at one commit: the files that are needed, in huggingface_hub's own cache, as config.json announces them.
+"""A Hub repo at one commit: the needed files in huggingface_hub's cache, verified by config.json.
 
-How it goes: one request finds the commit that the revision means now; everything else is asked for at that commit.
-What is in the cache and right is not asked for. config.json comes first, then what it lists; the cache's note of the
-branch's commit is renewed last, so that what it names offline has a model. A file that is wrong is fetched once more.
+One request resolves the revision to its present commit, and everything else is requested at that commit. Valid files
+in the cache are not requested. config.json is fetched first, then the files that it lists. The commit of the branch is
+recorded in the cache last, so that offline it always refers to a complete model. A wrong file is fetched once more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..artifact.file import ArtifactFile
-from ..artifact.folder import CONFIG_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
+from ..artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
 from . import client
@@ -27,17 +27,17 @@ from .offline import cached_file_of, config_problem, from_cache, needed
 log = logging.getLogger("onnxzoo")
 
 QUIET_WAIT_S = 5.0
-"""For another process that downloads the same model, before the user is told."""
+"""Time to wait for another process that downloads the same model, before the user is told."""
 
 NOT_ASKED = "offline, the Hub is not asked"
 
 Problem = Callable[[Path], str | None]
-"""What is wrong with a file, as the end of a sentence; None when it is right."""
+"""Returns what is wrong with a file, as the end of a sentence; None if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file that `take` would have: its path in the repo, its size in bytes, whether it is in the cache."""
+    """A file that `take` needs: its path in the repo, its size in bytes, whether it is in the cache."""
 
     path: str
     bytes: int
@@ -46,10 +46,10 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A Hub repo at the commit that its revision had when it was asked for.
+    """A Hub repo at the commit to which its revision was resolved.
 
-    `artifact`: what its config.json says. `checked`: the files that are here and right, by their paths in the repo; no
-    file is hashed twice. `offline`: the Hub may not be asked for the others.
+    `artifact`: the artifact that its config.json describes. `checked`: the verified files in the cache, by path in the
+    repo; no file is hashed twice. `offline`: whether requests for other files are forbidden.
     """
 
     name: HubName
@@ -59,14 +59,14 @@ class Snapshot:
 
     @property
     def commit(self) -> str:
-        """The commit that all files are of, whatever the branch holds by now."""
+        """The commit of all files, even if the branch has moved since."""
         return self.artifact.folder.name
 
     def bring(self, file: ArtifactFile) -> Path:
-        """A file of the artifact in the cache, as config.json announces it; downloaded if it is missing or damaged.
+        """A verified file of the artifact in the cache, downloaded if it is missing or damaged.
 
-        Raises ModelNotFoundError when it is not here and the Hub may not be asked, ArtifactError for a file that is
-        still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached.
+        Raises ModelNotFoundError if it is missing and requests are forbidden, ArtifactError for a file that is still
+        wrong after it was fetched again, HubError if the Hub refuses or cannot be reached.
         """
         found = self.checked.get(file.path)
         if found is not None:
@@ -84,16 +84,16 @@ class Snapshot:
 
 
 def take(name: HubName, *, offline: bool | None, precision: str | None, files: Sequence[str] | None = ()) -> Snapshot:
-    """The repo at the commit that the revision of `name` has now, with the files that are needed here and checked.
+    """The repo at the present commit of the revision of `name`, with the needed files in the cache and verified.
 
-    Needed are config.json, the ONNX file of `precision` (None, or one that the artifact does not have: none) and those
-    of `files` that the artifact has (None: all that an artifact may have). Only what is missing in huggingface_hub's
-    cache is asked for; a pinned commit that is there takes no request at all. `offline`: True makes no request, None
-    does as HF_HUB_OFFLINE says. Where the Hub cannot be reached the cache serves, with a warning; where the newest copy
-    of main in the cache lacks a file, another one that has all, with a warning, too.
+    Needed are config.json, the ONNX file of `precision` (no file if it is None or the artifact does not have it) and
+    those of `files` that the artifact has (None: all files of the artifact). Only files missing in huggingface_hub's
+    cache are requested; a complete pinned commit needs no request at all. `offline`: True makes no request, None
+    follows HF_HUB_OFFLINE. If the Hub cannot be reached, the cache is used, with a warning. If the newest copy of main
+    in the cache lacks a file, an older complete one is used, also with a warning.
 
-    Raises ModelNotFoundError for what is not on the Hub, or offline not on this machine, ArtifactError for a file that
-    is still wrong when it was fetched again, HubError when the Hub refuses or cannot be reached.
+    Raises ModelNotFoundError for a model that is not on the Hub, or offline not in the cache, ArtifactError for a file
+    that is still wrong after it was fetched again, HubError if the Hub refuses or cannot be reached.
     """
     if is_offline(offline):
         return Snapshot(name, *from_cache(name, precision, files, why=NOT_ASKED), offline=True)
@@ -102,9 +102,9 @@ def take(name: HubName, *, offline: bool | None, precision: str | None, files: S
 
 
 def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
-    """The commit and the files that `take` would bring, without bringing more than config.json, to a temporary place.
+    """The commit and the files that `onnxzoo download` would bring. Only config.json is downloaded, temporarily.
 
-    Raises what `take` raises for a repo that cannot be asked, InputError when it has no such precision.
+    Raises as `take` does for a repo that is missing or cannot be reached, InputError if it lacks the precision.
     """
     with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
         config = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted))
@@ -112,23 +112,24 @@ def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
         with tempfile.TemporaryDirectory() as folder:
             client.patiently(lambda: client.download_to(Path(folder), name.repo_id, CONFIG_FILE, config.commit))
             artifact = read_artifact(Path(folder))
-            model = artifact.required_model(precision)
+            artifact.required_model(precision)
             size = (Path(folder) / CONFIG_FILE).stat().st_size
+            files = needed(artifact, precision, [CONFORMANCE_FILE])
     return config.commit, [
         PlannedFile(path, size, client.cached_file(name.repo_id, path, config.commit) is not None)
-        for path, size in ((CONFIG_FILE, size), (model.path, model.bytes))
+        for path, size in ((CONFIG_FILE, size), *((one.path, one.bytes) for one in files))
     ]
 
 
 def is_offline(offline: bool | None) -> bool:
-    """Whether no request may be made; None leaves it to HF_HUB_OFFLINE."""
+    """Whether requests are forbidden; None follows HF_HUB_OFFLINE."""
     if offline is not None and not isinstance(offline, bool):
         raise InputError(f"offline must be True, False or None, got {offline!r}")
     return client.offline_by_environment() if offline is None else offline
 
 
 class Download:
-    """Files of a repo, brought into the cache. `commit`: the one that the revision is known to have."""
+    """Downloads files of a repo into the cache. `commit`: the commit of the revision, if it is known."""
 
     def __init__(self, name: HubName, commit: str | None = None) -> None:
         self.name = name
@@ -136,7 +137,7 @@ class Download:
         self.commit = name.wanted if commit is None else commit
 
     def run(self, precision: str | None, files: Sequence[str] | None) -> tuple[Artifact, dict[str, Path]]:
-        """The artifact, and the files that are needed, by their paths."""
+        """The artifact, and the needed files by path."""
         facts = None
         if not self.name.pinned:
             facts = self.ask()
@@ -148,12 +149,12 @@ class Download:
         files_needed = needed(artifact, precision, files)
         checked = {file.path: self.bring(file.path, file.problem, size=file.bytes) for file in files_needed}
         if files_needed or client.cached_file(self.repo_id, CONFIG_FILE, self.name.wanted) is None:
-            # A config.json alone does not take the place of an older commit that can be run.
+            # A config.json alone must not replace an older commit that can be run.
             self.note_commit()
         return artifact, checked
 
     def ask(self, path: str = CONFIG_FILE) -> client.RemoteFile | None:
-        """What the Hub has at `path` now; None when it cannot be reached and the cache can stand in."""
+        """The Hub's present metadata of `path`; None if the Hub cannot be reached and the cache can be used instead."""
         cached = client.cached_file(self.repo_id, path, self.name.wanted)
 
         def request() -> client.RemoteFile:
@@ -177,16 +178,16 @@ class Download:
         size: int | None = None,
         limit: int | None = None,
     ) -> Path:
-        """The file at `path` in the cache, without a fault.
+        """The file at `path` in the cache, verified by `problem`, and downloaded if necessary.
 
-        `offered`: what the Hub has there, if that is known. `size`, `limit`: in bytes, of what may be downloaded.
+        `offered`: the Hub's metadata of the file, if known. `size`, `limit`: its expected and maximum size in bytes.
         """
         found = client.cached_file(self.repo_id, path, self.commit)
         with contextlib.suppress(FileNotFoundError):  # another process may be replacing it
             if found is not None and problem(found) is None:
                 return found
         with alone(self.repo_id):
-            # Another process may have brought it meanwhile.
+            # Another process may have downloaded it meanwhile.
             found = client.cached_file(self.repo_id, path, self.commit)
             wrong = None if found is None else problem(found)
             if found is not None and wrong is None:
@@ -219,25 +220,25 @@ class Download:
                 offered = client.patiently(lambda: client.remote_file(self.repo_id, path, self.commit))
             _check_size(f"{path} of {self.name}", offered.size, size, limit)
             if damaged is not None and not damaged.is_symlink():
-                # In a cache without links the client takes a file that is there for the one it just brought.
+                # In a cache without links the client would keep the existing file instead of the downloaded one.
                 damaged.unlink(missing_ok=True)
             return client.patiently(
                 lambda: client.download_file(self.repo_id, path, self.commit, force=damaged is not None)
             )
 
     def note_commit(self) -> None:
-        """Let the cache know that the branch or tag has this commit, in the way of huggingface_hub."""
+        """Record in the cache, as huggingface_hub does, that the branch or tag has this commit."""
         note = client.repo_folder(self.repo_id) / "refs" / self.name.wanted
         try:
             if not self.name.pinned and not (note.is_file() and note.read_text(encoding="utf-8") == self.commit):
                 with atomic_write(note) as file:
                     file.write(self.commit.encode())
-        except OSError as error:  # all files are here; the note serves the next time, offline
+        except OSError as error:  # all files are here; the record is only for later use offline
             log.debug("the cache of %s keeps its old commit: %s", self.name, error)
 
 
 def _check_size(what: str, offered: int | None, size: int | None, limit: int | None) -> None:
-    """Raise ArtifactError when the Hub offers other sizes than config.json announces, or more than is allowed."""
+    """Raise ArtifactError if the Hub's size differs from config.json's or exceeds the limit."""
     if offered is not None and size is not None and offered != size:
         raise ArtifactError(
             f"{what} has {offered} bytes on the Hub, {CONFIG_FILE} announces {size}; it was not downloaded"
@@ -248,9 +249,9 @@ def _check_size(what: str, offered: int | None, size: int | None, limit: int | N
 
 @contextlib.contextmanager
 def alone(repo_id: str) -> Iterator[None]:
-    """One process at a time changes a repo: huggingface_hub's own lock does not suffice in a cache without links.
+    """Hold a repo's lock, because huggingface_hub's own lock is not sufficient in a cache without links.
 
-    Where the file system has no locks, each downloads for itself, which is slower and no less right.
+    On a file system without locks every process downloads for itself, which is slower but correct.
     """
     path = lock_file(repo_id)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,9 +271,9 @@ def alone(repo_id: str) -> Iterator[None]:
 
 
 def _remove_leftovers(repo_id: str) -> None:
-    """Remove what killed processes left half downloaded, which huggingface_hub neither continues nor removes.
+    """Remove partial downloads of killed processes, which huggingface_hub neither resumes nor removes.
 
-    Its downloads hold a lock that is named like the blob: what nobody holds is dead.
+    A running download holds a lock named like the blob, so a download whose lock is free was killed.
     """
     for part in (client.repo_folder(repo_id) / "blobs").glob("*.*.incomplete"):
         lock = FileLock(_locks(repo_id) / f"{part.name.partition('.')[0]}.lock", timeout=0)
@@ -281,7 +282,7 @@ def _remove_leftovers(repo_id: str) -> None:
 
 
 def lock_file(repo_id: str) -> Path:
-    """What `alone` locks, and leaves behind: a sign that onnxzoo has downloaded from this repo."""
+    """The file that `alone` locks and does not remove, which shows that onnxzoo has downloaded from this repo."""
     return _locks(repo_id) / "onnxzoo.lock"
 
 

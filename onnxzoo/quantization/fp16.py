@@ -1,4 +1,4 @@
-"""From an fp32 file to an fp16 one: what overflows stays in fp32, and what loses most, until the limits hold."""
+"""Converts an fp32 file to fp16. Nodes that overflow or lose most stay in fp32, until the limits hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .report import LayerEffect
 from .search import Noise, search
 
 MARGIN_DB = 1.0
-"""Recorded inputs must be so far from the limit of a validation."""
+"""Margin in dB that recorded inputs must keep from the limit of a validation."""
 
 
 def convert_to_fp16(
@@ -30,10 +30,10 @@ def convert_to_fp16(
     accepted: Callable[[], bool],
     step: Callable[[str, int | None], None],
 ) -> tuple[tuple[LayerEffect, ...], int]:
-    """Write `target`; returns the kinds of nodes, those in fp32 first, and how many candidates were measured.
+    """Write `target`; returns the kinds of nodes, those in fp32 first, and the number of measured candidates.
 
-    A kind is what has the same name but for the numbers of blocks. Kinds are measured alone only where all of them
-    together make too much noise; without that their ratios are infinite. `written` and `accepted` as in
+    Nodes are of one kind if their names differ only in the numbers of blocks. Kinds are measured individually only if
+    all of them together make too much noise; otherwise their ratios are infinite. `written` and `accepted` as in
     `quantize_to_int8`. Raises QuantizationError, InputError.
     """
     step("finding what overflows", None)
@@ -46,7 +46,7 @@ def convert_to_fp16(
         return [node for kind in (*barred, *kinds) for node in converter.kinds[kind]]
 
     def noise(kinds: Collection[str]) -> Noise:
-        """With these kinds in fp32, besides what overflows."""
+        """The noise with these kinds and the overflowing nodes in fp32."""
         held_out = converter.rounded(bench.held_out, nodes_of(kinds))[LOGITS]
         recorded = converter.rounded(bench.vectors.images, nodes_of(kinds))
         worst = min(ratio(bench.vectors.outputs[name], values) for name, values in recorded.items())

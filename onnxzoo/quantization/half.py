@@ -1,8 +1,8 @@
-"""ONNX Runtime's converter to fp16, and what must not be converted: what overflows, and what loses too much.
+"""ONNX Runtime's converter to fp16, and the nodes that must not be converted as they overflow or lose too much.
 
 Engines on GPUs compute in fp16 and round every result to it. ONNX Runtime on CPUs widens fp16 to fp32, computes, and
-leaves the roundings in between out, so that running the file here would show next to nothing. What is measured instead
-is the fp32 graph with every result rounded to fp16 and back, by operators that no optimiser takes out.
+omits the intermediate roundings, so running the file on a CPU would show almost no loss. Instead, the loss is measured
+on the fp32 graph with every result rounded to fp16 and back, by operators that no optimiser removes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .layers import QUANTIZERS
 from .static import INSTALL, import_onnx, set_metadata
 
 LARGEST = 65504.0
-"""Of the finite numbers in fp16."""
+"""The largest finite number in fp16."""
 HEADROOM = 4.0
-"""Inputs that were not measured may be so much larger."""
+"""Factor by which values of unmeasured inputs may be larger."""
 SMALLEST = 1e-7
-"""What smaller numbers other than 0 become, so that a small divisor is not 0."""
+"""Smaller numbers other than 0 are set to this value, so that a small divisor does not become 0."""
 SQUARED = ("ReduceL2",)
-"""Operators that sum squares of what goes in: engines may keep that sum in fp16, too."""
+"""Operators that sum the squares of their input; engines may keep that sum in fp16 as well."""
 FP32_NOTE = "fp32_nodes"
 FLOAT, FLOAT16 = 1, 10  # onnx.TensorProto
 
@@ -36,7 +36,7 @@ class HalfConverter:
     """Converts one model, any number of times, to fp16 with inputs and outputs in fp32."""
 
     def __init__(self, model_file: Path, work: Path) -> None:
-        """`work`: an empty folder for what lies between. Raises InputError for a model that is quantised already,
+        """`work`: an empty folder for intermediate files. Raises InputError for a model that is already quantised,
         MissingDependencyError, EngineUnavailableError.
         """
         from ..errors import InputError
@@ -55,7 +55,7 @@ class HalfConverter:
         self.kinds: Mapping[str, tuple[str, ...]] = _by_kind(self._exact.graph.node, self._floats)
 
     def overflowing(self, images: Array) -> dict[str, float]:
-        """The nodes that make or read values, constants too, near the largest of fp16, or sum such squares; with these.
+        """Nodes that write or read values, including constants, near fp16's maximum, or sum such squares -> the value.
 
         `images`: float32 [N, 3, S, S], run one by one.
         """
@@ -84,7 +84,7 @@ class HalfConverter:
         return found
 
     def rounded(self, images: Array, fp32_nodes: Collection[str]) -> dict[str, Array]:
-        """The outputs for images when the result of every node but these, and every constant, is rounded to fp16."""
+        """The outputs for images if every constant, and the result of every node except these, is rounded to fp16."""
         model = self._copy()
         graph = model.graph
         outputs = {value.name for value in graph.output}
@@ -114,9 +114,9 @@ class HalfConverter:
         return {name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(names)}
 
     def write(self, target: Path, fp32_nodes: Collection[str]) -> None:
-        """Write the model with all nodes in fp16 but these.
+        """Write the model with all nodes except these in fp16.
 
-        Raises QuantizationError when the converter fails, OSError when the file cannot be written.
+        Raises QuantizationError if the converter fails, OSError if the file cannot be written.
         """
         try:
             from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -146,7 +146,7 @@ class HalfConverter:
         return model
 
     def _session(self, model: Any) -> Any:
-        """The graph as it stands, with nothing fused: roundings must stay where they are."""
+        """A session that runs the graph without fusing nodes, so that the roundings stay in place."""
         from ..engines.options import EngineOptions
 
         file = self._work / "probed.onnx"
@@ -159,7 +159,7 @@ class HalfConverter:
 
 
 def _by_kind(nodes: Any, floats: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """The nodes that compute floats by what they are, whichever block they are in: names without their numbers."""
+    """The nodes that compute floats, grouped by kind: by their names without the numbers of blocks."""
     kinds: dict[str, list[str]] = {}
     for node in nodes:
         if any(name in floats for name in node.output):
@@ -168,16 +168,16 @@ def _by_kind(nodes: Any, floats: Collection[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _half(values: Any) -> Any:
-    """Rounded as the converter rounds constants: finite, and nothing but 0 becomes 0."""
+    """The values rounded as the converter rounds constants: they stay finite, and only 0 becomes 0."""
     limited = np.clip(values, -LARGEST, LARGEST)
     small = (values != 0) & (np.abs(values) < SMALLEST)
     return np.where(small, np.copysign(SMALLEST, values), limited).astype(np.float16)
 
 
 def _join_fp32(graph: Any) -> None:
-    """Let values that go from one node in fp32 to another do so directly, in place.
+    """Connect fp32 nodes that follow one another directly, in place.
 
-    The converter sends them through fp16, in which they may be infinite.
+    The converter casts the values between them to fp16 and back, where they may become infinite.
     """
     outputs = {value.name for value in graph.output}
     makers = {name: node for node in graph.node for name in node.output}
@@ -201,9 +201,9 @@ def _casts(node: Any, kind: int) -> bool:
 
 
 def _name_casts(graph: Any) -> None:
-    """Name what lies behind an input's cast, and before an output's, after that input or output, in place.
+    """Name the value after an input's cast, and the one before an output's cast, after that input or output, in place.
 
-    OpenVINO takes such a pair for one value with two names, and tells the first of them in alphabetical order.
+    OpenVINO treats such a pair as one value with two names, and reports the alphabetically first one.
     """
     inputs, outputs = ({value.name for value in values} for values in (graph.input, graph.output))
     new = {}
@@ -218,7 +218,7 @@ def _name_casts(graph: Any) -> None:
 
 
 def _sort(graph: Any) -> None:
-    """Put the nodes in an order in which each comes after what it reads, in place: the converter appends casts."""
+    """Sort the nodes topologically, in place, because the converter appends casts at the end."""
     waiting = list(graph.node)
     known = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
     ordered = []
@@ -237,7 +237,7 @@ def _sort(graph: Any) -> None:
 
 
 def _ready(waiting: list[Any], known: set[str]) -> Iterator[Any]:
-    """One pass over the waiting nodes: those whose inputs are known by then."""
+    """The waiting nodes whose inputs are known, in one pass that adds their outputs to the known ones."""
     for node in waiting:
         if all(name in known for name in node.input):
             known.update(node.output)

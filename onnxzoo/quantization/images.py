@@ -1,4 +1,4 @@
-"""The images of a quantisation: ranges are taken from some, the result is measured on others."""
+"""The images of a quantisation: some for calibration, others for measuring the result."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..registry import Preprocess, models
 from ..results import Array
 
 SAMPLES = 64
-"""Images for calibration: MinMax on 64 real ones was as good as percentile or entropy on 512 (shipped models)."""
+"""Number of calibration images. On the shipped models MinMax on 64 was as good as percentile or entropy on 512."""
 FEWEST = 8
 HELD_OUT_SHARE = 2
-"""One image is held out for so many that calibrate."""
+"""Number of calibration images per held-out image."""
 CROP_SEED = 16
 SMALLEST_CROP = 0.5
-"""Share of a photo's short side."""
+"""Smallest side of a crop, as a fraction of the photo's short side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Preprocessed images, float32 [N, 3, S, S]: `calibration` for the ranges, `held_out`, other ones, for measuring.
+    """Preprocessed images, float32 [N, 3, S, S]: `calibration` for the ranges, and different `held_out` for measuring.
 
-    `origin`: where they come from, in words.
+    `origin`: a description of their source.
     """
 
     calibration: Array
@@ -43,12 +43,12 @@ def own_images(
     samples: int = SAMPLES,
     unreadable: Callable[[ImageError], None] | None = None,
 ) -> Images:
-    """Images of the user's, spread evenly over `sources` (class folders are sorted): `samples` to calibrate with, half
-    as many held out; of fewer images, two thirds and one third.
+    """The user's images, spread evenly over `sources` (class folders are sorted): `samples` to calibrate with, and half
+    as many held out; if there are fewer images, two thirds and one third of them.
 
-    `unreadable` is told of an image that cannot be read, which is left out; without it the error is raised.
+    `unreadable` is called for an image that cannot be read, which is skipped; if it is None, the error is raised.
 
-    Raises InputError where fewer than FEWEST different images are left for either, ImageError.
+    Raises InputError if fewer than FEWEST different images remain for either, ImageError.
     """
     if samples < FEWEST:
         raise InputError(f"samples must be at least {FEWEST}, got {samples}")
@@ -77,11 +77,11 @@ def own_images(
 
 
 def shipped_images(artifact: Artifact, samples: int = SAMPLES) -> Images:
-    """Crops of the few photos that ship, half of them flipped: for models of ImageNet's classes.
+    """Crops of the few shipped photos, half of them flipped, for models with ImageNet's classes.
 
-    The held-out ones are other crops of the same photos, so that what is measured on them is favourable.
+    The held-out images are other crops of the same photos, so results measured on them are optimistic.
 
-    Raises InputError for a model of other classes, which sees other pictures.
+    Raises InputError for a model with other classes, whose inputs look different.
     """
     entry = models().get(artifact.name)
     if entry is None or entry.labels != "imagenet1k":

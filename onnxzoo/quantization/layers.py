@@ -1,4 +1,4 @@
-"""The layers of a graph that can be quantised, and graphs in which one of them is."""
+"""The layers of a graph that can be quantised, and graphs with one layer quantised."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ OPERATORS = ("MatMul", "Gemm", "Conv")
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 ALONE = "/alone"
 LEAST_WEIGHTS = 2
-"""Dimensions of a constant that is a weight."""
+"""Minimum number of dimensions of a constant that is a weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A product of activations with a constant. `name`: of the node; `parameters`: how many numbers the weight has."""
+    """A product of activations with a constant. `name`: the node's; `parameters`: number of elements in its weight."""
 
     name: str
     operator: str
@@ -30,7 +30,7 @@ class Layer:
 def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
     """The layers of an ONNX model (a ModelProto) that can be quantised, in its order.
 
-    Raises InputError for a model that is quantised already, or has no such layer; `file` names it.
+    Raises InputError, which names `file`, for a model that is already quantised or has no such layer.
     """
     graph = model.graph
     if any(node.op_type in QUANTIZERS for node in graph.node):
@@ -49,9 +49,9 @@ def quantizable_layers(model: Any, file: Path) -> tuple[Layer, ...]:
 
 
 class Grafts:
-    """Graphs in fp32 but for one layer each, which is as the quantiser made it in the wholly quantised graph.
+    """Graphs in fp32 with one quantised layer each, copied from the fully quantised graph.
 
-    Nothing is quantised again: the layer takes its quantised inputs along.
+    Nothing is quantised again, as the layer is copied together with its quantised inputs.
     """
 
     def __init__(self, exact: Any, quantized: Any) -> None:
@@ -61,7 +61,7 @@ class Grafts:
         self._constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
 
     def alone(self, layer: Layer) -> bytes:
-        """The serialised model in which this layer only is quantised."""
+        """The serialised model with only this layer quantised."""
         model = type(self._exact)()
         model.CopyFrom(self._exact)
         graph = model.graph
@@ -77,7 +77,7 @@ class Grafts:
         old.output[:] = outputs
         for node in reversed(added):
             graph.node.insert(place, node)
-        # A dequantised bias has the name of the bias, which is a constant here.
+        # A dequantised bias has the same name as the bias, which is a constant in this graph.
         for node in graph.node[place : place + len(added) + 1]:
             node.input[:] = [name + ALONE if name in made & have else name for name in node.input]
             if node.op_type in QUANTIZERS:
@@ -86,7 +86,7 @@ class Grafts:
         return serialized
 
     def _quantizers(self, node: Any) -> Iterator[Any]:
-        """What quantises and dequantises the inputs of a node, in the order in which it is to be run."""
+        """The nodes that quantise and dequantise the inputs of a node, in the order of execution."""
         for name in node.input:
             maker = self._made_by.get(name)
             if maker is not None and maker.op_type in QUANTIZERS:

@@ -1,4 +1,4 @@
-"""Running candidates: how noisy their outputs are, on two sets of images, and what they cost in accuracy."""
+"""Runs candidates and measures the noise of their outputs on two sets of images, and their loss of accuracy."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from pathlib import Path
 import numpy as np
 
 from ..artifact.folder import OUTPUT_NAMES, Artifact
+from ..artifact.vectors import Vectors, read_vectors
+from ..comparison.figures import snr_db
 from ..engines import create_engine
+from ..engines.running import run_batches
 from ..results import Array, EngineInfo
-from ..validators.figures import snr_db
-from ..validators.running import open_engine, run_batches
-from ..validators.vectors import Vectors, read_vectors
+from ..validators.running import open_engine
 from .search import Noise
 
 ENGINE = "onnxruntime"
-"""The engine of the search: it is there where its quantiser is. Others are measured on what was found."""
+"""The engine of the search, which is installed with its quantiser. Other engines measure only the result."""
 BATCH_SIZE = 8
 LOGITS = OUTPUT_NAMES[0]
 
 
 def power(decibels: float) -> float:
-    """The noise as a share of the signal's power."""
+    """The noise as a fraction of the signal's power."""
     return float(10 ** (-decibels / 10))
 
 
 def decibels(share: float) -> float:
-    """The ratio of the signal's power to noise of this share of it."""
+    """The signal-to-noise ratio in dB for noise with this fraction of the signal's power."""
     return -10 * log10(share) if share > 0 else float("inf")
 
 
 class Bench:
-    """Measures candidates of one artifact against its fp32 file, on held-out images, and against recorded outputs."""
+    """Compares candidates of one artifact with its fp32 file, on held-out images, and with the recorded outputs."""
 
     def __init__(self, artifact: Artifact, held_out: Array) -> None:
         """Run the fp32 file once. `held_out`: float32 [N, 3, S, S]. Raises ArtifactError, EngineError."""
@@ -43,13 +44,13 @@ class Bench:
         self._expected: dict[str, Mapping[str, Array]] = {}
 
     def noise(self, file: Path, precision: str) -> Noise:
-        """Of a candidate in ENGINE: on the held-out images, then on the recorded inputs."""
+        """The noise of a candidate in ENGINE: on the held-out images, then on the recorded inputs."""
         held_out, recorded, _, _ = self.ratios(file, precision, ENGINE)
         return power(held_out), power(recorded)
 
     def ratios(self, file: Path, precision: str, engine: str) -> tuple[float, float, Array, EngineInfo]:
-        """In dB: of the logits of held-out images against the fp32 file's in the same engine, and of the noisier output
-        for recorded inputs against the reference's. Then these logits, and what ran.
+        """Two signal-to-noise ratios in dB: of the logits of held-out images to the fp32 file's in the same engine, and
+        of the noisier output for recorded inputs to the reference's. Also returns these logits and the engine's info.
 
         Raises EngineUnavailableError, InputError and EngineError as `open_engine` and the engine's `run` do.
         """
@@ -78,6 +79,6 @@ class Bench:
 
 
 def ratio(expected: Array, actual: Array) -> float:
-    """The signal-to-noise ratio in dB (see `validators.figures.snr_db`); minus infinity for outputs not finite."""
+    """The signal-to-noise ratio in dB (see `comparison.figures.snr_db`); minus infinity for non-finite outputs."""
     wanted, got = expected.astype(np.float64), actual.astype(np.float64)
     return snr_db(wanted, np.abs(got - wanted)) if np.isfinite(got).all() else float("-inf")

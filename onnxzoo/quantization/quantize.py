@@ -1,7 +1,7 @@
-"""The whole way from an artifact to the same artifact with one more ONNX file, in int8 or fp16.
+"""Adds an int8 or fp16 ONNX file to an artifact.
 
-Everything happens in a copy beside the artifact, which takes its place in one step when the new file is there and has
-passed its validation, so the artifact is always either unchanged or complete, even if the process is killed.
+All work is done in a copy next to the artifact, which replaces it in one step after the new file has passed its
+validation. So the artifact is always either unchanged or complete, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from .measure import ENGINE, Bench, ratio
 from .report import EngineResult, Report
 
 MIN_SNR_DB = {INT8: 30.0, FP16: 50.0}
-"""What is asked of the held-out images unless told otherwise, by the precisions that files are made in."""
+"""Default minimum signal-to-noise ratio on held-out images, in dB, by the precision of the file."""
 MAX_DROP = 0.001
-"""Of Top-1, as a fraction: 0.1 percentage points."""
+"""Default maximum drop of Top-1, as a fraction: 0.1 percentage points."""
 ENGINES = ("openvino", "onnxruntime")
-"""Those on CPUs, in which the result is measured."""
+"""The CPU engines, in which the result is measured."""
 
 Step = Callable[[str, int | None], None]
-"""Called with what begins now, and how many candidates it is about; None: unknown."""
+"""Called with the title of each step when it begins, and its number of candidates; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file must keep to. `min_snr_db`: on held-out images. `max_drop`: of Top-1 on labelled images, a fraction.
+    """Limits for a file. `min_snr_db`: on held-out images. `max_drop`: of Top-1 on labelled images, as a fraction.
 
-    Raises InputError for values that nothing or everything would meet.
+    Raises InputError for values that no file or every file would meet.
     """
 
     min_snr_db: float
@@ -80,15 +80,15 @@ def quantize(
     out: Path | None = None,
     step: Step = lambda _title, _total: None,
 ) -> Report:
-    """Make an int8 or fp16 file of an artifact's fp32 file and put it into the artifact, or into a copy of it at `out`.
+    """Make an int8 or fp16 file from an artifact's fp32 file and add it to the artifact, or to a copy of it at `out`.
 
-    `images`: for the ranges, and to measure on. `weights_bits`: of int8; 8 for CPUs with VNNI, AMX or dot-product
-    instructions only. `data`: labelled images, on which Top-1 may drop by `limits.max_drop`. Layers stay in fp32
-    as far as the limits ask for it (`search`).
+    `images`: for calibration and measuring. `weights_bits`: for int8; 8 is correct only on CPUs with VNNI, AMX or
+    dot-product instructions. `data`: labelled images, on which Top-1 may drop by `limits.max_drop`. As many layers
+    stay in fp32 as the limits require (`search`).
 
-    The artifact is replaced whole at the end or stays as it was. Raises ArtifactError for one that is not the user's,
-    InputError for one that cannot be quantised and for `data` too small to show such a drop, QuantizationError when the
-    limits cannot be kept, the validation fails or the disk refuses; MissingDependencyError without the extra.
+    The artifact is replaced as a whole at the end or not at all. Raises ArtifactError for one that is not the user's
+    own, InputError for one that cannot be quantised and for `data` too small to show such a drop, QuantizationError if
+    the limits cannot be kept, the validation fails or writing fails; MissingDependencyError without the extra.
     """
     if precision not in MIN_SNR_DB:
         raise InputError(f"files are made in {' or '.join(MIN_SNR_DB)}, got {precision!r}")
@@ -158,14 +158,14 @@ def quantize(
 
 
 class _Accuracy:
-    """Top-1 before and after, in the engines that are asked about; None everywhere without labelled images."""
+    """Top-1 before and after, in each requested engine; None without labelled images."""
 
     def __init__(self, data: Dataset | None, folder: Path, precision: str, step: Step) -> None:
         self._data, self._folder, self._precision, self._step = data, folder, precision, step
         self._before: dict[str, Right] = {}
 
     def drop(self, engine: str) -> PairedDrop | None:
-        """Of the file that the folder has now."""
+        """The drop of the folder's present file."""
         if self._data is None:
             return None
         if engine not in self._before:
@@ -174,12 +174,13 @@ class _Accuracy:
 
     def _right(self, data: Dataset, engine: str, precision: str) -> Right:
         self._step(f"classifying in {precision} on {engine}", len(data))
-        with load(self._folder, engine=engine, precision=precision, hint="throughput") as model:
+        # `_validate` compares more than a first use does.
+        with load(self._folder, engine=engine, precision=precision, hint="throughput", verify=False) as model:
             return right_answers(model, data)
 
 
 def _target(artifact: Artifact, out: Path | None) -> Path:
-    """The folder to be written, if it may be."""
+    """The folder to write; raises an error if it must not be written."""
     if out is None or out.resolve() == artifact.folder.resolve():
         require_own(artifact.folder)
         folder = artifact.folder.resolve()
@@ -200,9 +201,9 @@ def _target(artifact: Artifact, out: Path | None) -> Path:
 
 
 def _copy(source: Path, target: Path, *, link: bool) -> None:
-    """Copy an artifact's folder into an empty one. `link`: files may be the same on disk, as the first one will go.
+    """Copy an artifact's folder into an empty one. `link`: use hard links, as the first folder will be deleted.
 
-    Nothing here writes into a file that is there: what is new takes the name of what was.
+    Linking is safe because existing files are replaced, never written into.
     """
 
     def linked(first: str, second: str) -> object:
@@ -231,11 +232,11 @@ def _validate(folder: Path, precision: str) -> None:
 
 
 def _available(precision: str, folder: Path) -> list[str]:
-    """The CPU engines that can run this precision here; ENGINE is there in any case."""
+    """The CPU engines that can run this precision here; ENGINE is always included."""
     found = []
     for name in ENGINES:
         try:
-            load(folder, engine=name, precision=precision).close()
+            load(folder, engine=name, precision=precision, verify=False).close()
         except (EngineUnavailableError, EngineError, InputError):
             if name == ENGINE:
                 raise

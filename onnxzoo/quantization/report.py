@@ -1,4 +1,4 @@
-"""What a quantisation made and what it costs, as values; the command line and JSON show the same."""
+"""The result of a quantisation and its costs, as values; the command line and JSON show the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..results import EngineInfo
 
 @dataclass(frozen=True, slots=True)
 class LayerEffect:
-    """One layer, or one kind of node. `held_out_db`, `recorded_db`: signal-to-noise ratio of the logits with this one
-    in low precision and all else in fp32, on the held-out images and the recorded inputs; infinite without any noise.
-    `precision`: what it has in the file. `parameters`: numbers in its weight.
+    """One layer, or one kind of node. `held_out_db`, `recorded_db`: signal-to-noise ratio of the logits with only this
+    one in low precision, on the held-out images and the recorded inputs; infinite without any noise.
+    `precision`: its precision in the file. `parameters`: number of elements in its weight.
     """
 
     name: str
@@ -28,8 +28,8 @@ class LayerEffect:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """The file in one engine. `held_out_db`: of its logits against those of the fp32 file in the same engine;
-    `recorded_db`: of the noisier output against the reference's recorded ones. `drop`: None without labelled images.
+    """The file in one engine. `held_out_db`: ratio of its logits to those of the fp32 file in the same engine;
+    `recorded_db`: ratio of the noisier output to the reference's recorded one. `drop`: None without labelled images.
     """
 
     engine: EngineInfo
@@ -43,9 +43,9 @@ class Report:
     """One quantisation.
 
     `file`: the new ONNX file in `folder`. `bytes`, `fp32_bytes`: sizes. `weights_bits`: 7 or 8 for int8, None for fp16.
-    `calibration`: where the images come from; `calibrated`, `held_out`: how many. `layers`: noisiest first.
-    `candidates`: files that were made and measured before this one held. `agreement_db`: signal-to-noise ratio between
-    the first two engines, None with one. `cpu`: what it was run on. `replaced`: whether there was such a file before.
+    `calibration`: the source of the images; `calibrated`, `held_out`: their numbers. `layers`: noisiest first.
+    `candidates`: number of files made and measured until one met the limits. `agreement_db`: signal-to-noise ratio
+    between the first two engines, None with only one. `cpu`: the CPU used. `replaced`: whether the file replaced one.
     """
 
     model: str
@@ -72,11 +72,11 @@ class Report:
 
     @property
     def fp32_layers(self) -> tuple[str, ...]:
-        """Those that stayed in fp32."""
+        """The layers that stayed in fp32."""
         return tuple(layer.name for layer in self.layers if layer.precision == "fp32")
 
     def as_document(self) -> dict[str, Any]:
-        """All of it in plain JSON values; infinite ratios are null."""
+        """The report as plain JSON values; infinite ratios are null."""
         document = dataclasses.asdict(self)
         document["folder"] = str(self.folder)
         for row, result in zip(document["engines"], self.engines, strict=True):

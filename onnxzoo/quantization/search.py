@@ -1,8 +1,8 @@
-"""Which layers go back to fp32 so that the noise of what stays quantised keeps within its limits.
+"""Selects the layers to return to fp32 so that the noise of the quantised layers stays within its limits.
 
-The noise of independent roundings adds up in power. So the noise that each layer makes alone, measured once, predicts
-that of any choice of layers: on the shipped models 34.2 dB predicted, 34.0 measured, and 36.7, 36.7. The layers are
-taken out by prediction, and only the outcome is measured, most often once.
+The noise powers of independent roundings add up. So the noise of each layer alone, measured once, predicts that of any
+set of layers: for the shipped models 34.2 and 36.7 dB were predicted, and 34.0 and 36.7 measured. The layers are
+selected by prediction, and only the result is measured, in most cases once.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from math import log10
 from ..errors import QuantizationError
 
 Noise = tuple[float, ...]
-"""Power of the noise over that of the signal, for each set of images."""
+"""Ratio of the noise's power to the signal's, for each set of images."""
 
 STRICTER = 0.5
-"""Where answers are wrong although the noise is within its limit, 3 dB less of it is asked for."""
+"""If the noise is within its limit but too many predictions change, the limit is multiplied by this: 3 dB less."""
 MAX_FP32_SHARE = 0.5
-"""Of the weights: a file with more of them in fp32 is neither small nor fast."""
+"""Maximum fraction of the weights in fp32; a file with more of them is neither small nor fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The layers in fp32, the noise that was measured with them, and how many candidates that took."""
+    """The layers in fp32, the noise measured with them, and the number of measured candidates."""
 
     fp32_layers: tuple[str, ...]
     noise: Noise
@@ -39,13 +39,13 @@ def search(
     whole: Noise,
     accepted: Callable[[], bool] = lambda: True,
 ) -> Found:
-    """Take the noisiest layers out until every set's noise is within its limit, and `accepted` agrees.
+    """Return the noisiest layers to fp32 until every set's noise is within its limit, and `accepted` returns True.
 
-    `weights`: how many each layer has. `alone`: the noise of each layer quantised alone. `measure`: makes the model
-    with these layers in fp32 and gives its noise; `whole`: what it gave with none, just before. `accepted`: of the
-    model that was measured last; while it is false less noise is asked for on the first set.
+    `weights`: number of weights per layer. `alone`: noise of each layer quantised alone. `measure`: makes the model
+    with these layers in fp32 and returns its noise; `whole`: its previous result with none. `accepted`: whether the
+    last measured model is acceptable; while it returns False, the limit for the first set is lowered.
 
-    Raises QuantizationError when more than MAX_FP32_SHARE of the weights would have to be in fp32.
+    Raises QuantizationError if more than MAX_FP32_SHARE of the weights would have to be in fp32.
     """
     out: list[str] = []
     measured = whole
@@ -55,7 +55,7 @@ def search(
         if all(value <= limit for value, limit in zip(measured, limits, strict=True)):
             if accepted():
                 return Found(tuple(out), measured, candidates)
-            # The noise is as wanted and the answers are not: less of it on images like those that were answered.
+            # The noise is within its limit but the accuracy is not: lower the limit for images like the labelled ones.
             aims[0] = STRICTER * min(limits[0], measured[0])
         more = noisiest({name: alone[name] for name in alone if name not in out}, measured, aims)
         share = sum(weights[name] for name in (*out, *more)) / sum(weights.values())
@@ -71,9 +71,9 @@ def search(
 
 
 def noisiest(alone: Mapping[str, Noise], measured: Noise, aims: Sequence[float]) -> list[str]:
-    """The layers without which the noise is predicted to keep to its aims, noisiest first.
+    """The layers to return to fp32 so that the predicted noise is within `aims`, noisiest first.
 
-    `alone`: of the layers that are quantised now; `measured`: their noise together.
+    `alone`: noise of each layer that is quantised now; `measured`: their noise together.
     """
     left = dict(alone)
     totals = [sum(values) for values in zip(*alone.values(), strict=True)]

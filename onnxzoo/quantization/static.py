@@ -1,10 +1,10 @@
-"""ONNX Runtime's static quantiser, set up for files that are right on every CPU and in every engine.
+"""ONNX Runtime's static quantiser, configured for files that are correct on every CPU and in every engine.
 
-QDQ, which is standard ONNX: activations in uint8, weights in symmetric int8 per channel, of MatMul, Gemm and Conv with
-constant weights only. Weights use 7 of their 8 bits: two products of uint8 and int8 saturate in the 16 bits in which
-CPUs without VNNI add them. Products are not quantised again where they leave a layer: what follows (norm, GELU, sum)
-is in fp32 anyway. Measured on the shipped models that is 2.7 and 3.3 dB less noise, and the engines agree to 47 dB
-instead of 35.
+The format is QDQ, which is standard ONNX: activations in uint8, weights in symmetric int8 per channel, only for MatMul,
+Gemm and Conv with constant weights. Weights use 7 of their 8 bits, because CPUs without VNNI add two products of uint8
+and int8 in 16 bits, where they could saturate. The outputs of layers are not quantised again, as the next operators
+(norm, GELU, sum) are in fp32 anyway. On the shipped models this gives 2.7 and 3.3 dB less noise, and the engines agree
+to 47 dB instead of 35.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .layers import OPERATORS, Grafts, Layer, quantizable_layers
 INSTALL = "pip install 'onnxzoo[quantize]'"
 FULL_BITS = 8
 WEIGHT_BITS = (7, FULL_BITS)
-# What the quantiser looks for in a model that was made ready for it, as ours are: it warns of others.
+# Metadata that marks a model as preprocessed for the quantiser, as ours are; it warns about other models.
 PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 DEQUANTIZED = "_DequantizeLinear_Output"
 BITS_NOTE, CALIBRATION_NOTE, FP32_NOTE = "weights_bits", "calibration", "fp32_layers"
-"""Keys of the metadata in the ONNX file."""
+"""Keys of our metadata in the ONNX file."""
 
 
 def import_onnx() -> Any:
-    """The package onnx. Raises MissingDependencyError, in one line, without it."""
+    """The package onnx. Raises MissingDependencyError, in one line, if it is not installed."""
     try:
         import onnx
     except ImportError as error:
@@ -41,10 +41,10 @@ def import_onnx() -> Any:
 
 
 class StaticQuantizer:
-    """Quantises one model, any number of times, with ranges that are found once."""
+    """Quantises one model, any number of times, with ranges that are computed once."""
 
     def __init__(self, model_file: Path, images: Array, weights_bits: int, work: Path) -> None:
-        """`images`: float32 [N, 3, S, S] for the ranges. `work`: an empty folder for what lies between.
+        """`images`: float32 [N, 3, S, S] for the ranges. `work`: an empty folder for intermediate files.
 
         Raises InputError for a model that cannot be quantised, MissingDependencyError, EngineUnavailableError.
         """
@@ -56,7 +56,7 @@ class StaticQuantizer:
         self._prepared = work / "prepared.onnx"
         self._exact = self._onnx.load(str(model_file))
         for number, node in enumerate(self._exact.graph.node):
-            node.name = node.name or f"{node.op_type}_{number}"  # layers are told apart by name
+            node.name = node.name or f"{node.op_type}_{number}"  # layers are identified by name
         self.layers = quantizable_layers(self._exact, model_file)
         self._notes = {prop.key: prop.value for prop in self._exact.metadata_props}
         prepared = self._onnx.ModelProto()
@@ -65,9 +65,9 @@ class StaticQuantizer:
         self._onnx.save(prepared, str(self._prepared))
 
     def write(self, target: Path, fp32_layers: Collection[str], origin: str = "") -> None:
-        """Write the model with all layers quantised but those named. `origin`: of the images, for the file's metadata.
+        """Write the model with all layers except these quantised. `origin`: the source of the images, for the metadata.
 
-        Raises QuantizationError when the quantiser fails, OSError when the file cannot be written.
+        Raises QuantizationError if the quantiser fails, OSError if the file cannot be written.
         """
         from onnxruntime import quantization
 
@@ -104,14 +104,14 @@ class StaticQuantizer:
         self._onnx.save(model, str(target))
 
     def grafts(self, quantized: Path) -> Grafts:
-        """The graphs with one layer quantised each; `quantized`: what `write` made with no layer in fp32."""
+        """The graphs with one quantised layer each; `quantized`: the file that `write` made without layers in fp32."""
         return Grafts(self._exact, self._onnx.load(str(quantized)))
 
 
 def restore_outputs(model: Any) -> None:
-    """Let outputs of the model that a layer reads as well be what was computed, not what the layer's input became.
+    """Restore the original value of model outputs that are also read by a quantised layer.
 
-    The quantiser gives the dequantised value the output's name, in place of the one from before.
+    The quantiser gives the output's name to the dequantised value instead.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     for value in model.graph.output:
@@ -136,7 +136,7 @@ def set_metadata(model: Any, values: Mapping[str, str]) -> None:
 
 
 def _reader(base: Any, images: Array) -> Any:
-    """What the quantiser takes its images from, one by one."""
+    """A calibration data reader with the images, one by one."""
 
     class Reader(base):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -150,5 +150,5 @@ def _reader(base: Any, images: Array) -> Any:
 
 
 def layer_parameters(layers: Collection[Layer], names: Collection[str]) -> int:
-    """How many weights the named layers have together."""
+    """The total number of weights of the named layers."""
     return sum(layer.parameters for layer in layers if layer.name in names)

@@ -1,4 +1,4 @@
-"""What both reference engines say about themselves, in the same words; how they compute is their own."""
+"""The description that both reference engines give of themselves; their computations are independent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..results import Array, EngineInfo, TensorSpec
 
 
 class ReferenceEngine:
-    """The part of an engine's interface that follows from the model: one input, two outputs, any batch size."""
+    """The part of an engine's interface that is determined by the model: one input, two outputs, any batch size."""
 
     def __init__(self, spec: ModelSpec, info: EngineInfo) -> None:
         side = spec.image_size
@@ -27,7 +27,7 @@ class ReferenceEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -42,11 +42,11 @@ class ReferenceEngine:
 
     @property
     def max_batch(self) -> int | None:
-        """Any batch fits."""
+        """None, as any batch size is supported."""
         return None
 
     def _checked_image(self, feeds: Mapping[str, Array]) -> Array:
-        """The images of `feeds`; raises InputError for another name, dtype or shape than `inputs` says."""
+        """The images of `feeds`; raises InputError if name, dtype or shape differ from `inputs`."""
         if set(feeds) != {INPUT_NAME}:
             raise InputError(f"the inputs must be named {[INPUT_NAME]}, got {sorted(feeds)}")
         image = feeds[INPUT_NAME]

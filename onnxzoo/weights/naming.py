@@ -101,6 +101,26 @@ def to_paddle(state: Mapping[str, Array], family: str, architecture: Architectur
     return parameters, naming
 
 
+def from_paddle(state: Mapping[str, Array], family: str, naming: Naming) -> dict[str, Array]:
+    """Parameters in Paddle's names and layout as `timm` or `transformers` has them: the inverse of `to_paddle`.
+
+    Linear weights become [out, in]; for transformers, query, key and value are matrices of their own.
+    """
+    names = family_named(family).names
+    parameters = dict(state)
+    for whole, parts in names.joined if naming == "transformers" else ():
+        for name in [name for name in parameters if name.endswith(f".attn.{whole}")]:
+            prefix = name.removesuffix(whole)
+            pieces = np.split(parameters.pop(name), len(parts), axis=-1)
+            parameters |= {prefix + part: piece for part, piece in zip(parts, pieces, strict=True)}
+    renamed = {}
+    for name, array in parameters.items():
+        for pattern, replacement in names.inverse[naming]:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = np.ascontiguousarray(array.T) if name.endswith(".weight") and array.ndim == 2 else array
+    return renamed
+
+
 def buffers(state: Mapping[str, Array], family: str, architecture: Architecture) -> dict[str, Array]:
     """The buffers of `state` under Paddle's names. Only their shapes are of use; raises like `to_paddle`."""
     renamed, _ = _renamed(state, family, architecture)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -57,6 +59,20 @@ def test_a_bad_place_is_refused(tmp_path: Path, name: str, message: str) -> None
     (tmp_path / "f.png").mkdir()
     with pytest.raises(InputError, match=message):
         require_plot(tmp_path / name)
+
+
+def test_a_full_disk_is_told_before_and_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", full)
+        with pytest.raises(InputError, match=r"p\.png: No space left on device"):
+            require_plot(tmp_path / "p.png")
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(InputError, match=r"p\.png: No space left on device"):
+        write_plot([made_up_group()], "AMD EPYC", tmp_path / "p.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

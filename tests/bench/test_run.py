@@ -10,21 +10,14 @@ from typing import Any
 import pytest
 from timed import SteadyGate, busy
 
-from onnxzoo.bench import products, run, timing
+from onnxzoo.bench import run
 from onnxzoo.bench.plan import Settings, plan
 from onnxzoo.bench.result import Group
 from onnxzoo.bench.timing import Gate, Worker
 from onnxzoo.errors import BenchmarkError, EngineUnavailableError
 
+pytestmark = pytest.mark.usefixtures("short_samples")
 SHIPPED = "pvt_v2_nano_fashion"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short samples, and a small matrix product."""
-    monkeypatch.setattr(timing, "WARM_MS", 1.0)
-    monkeypatch.setattr(run, "SAMPLE_S", 0.002)
-    monkeypatch.setattr(products, "SIDE", 32)
 
 
 @pytest.fixture
@@ -105,6 +98,20 @@ def test_one_engine_that_cannot_be_used_does_not_stop_the_others(tiny: Path, pro
     assert "NoSuchProvider" in failed.error
     assert "Traceback" not in failed.error
     assert good.speed is not None
+
+
+def test_an_engine_that_was_not_named_and_is_not_installed_is_left_out(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: list[Any]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "openvino.py").write_text("raise ImportError('libopenvino.so: not there')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    settings = Settings(samples=1, threads=1)
+    planned = plan([tiny], settings)
+    (group,) = run.measure(planned, settings, log=lambda text: None, gate=SteadyGate(0.02))
+    assert [row.contender for row in group.rows] == ["onnxruntime"]
+    assert "libopenvino.so: not there" in planned.skipped["openvino in fp32"]
 
 
 def test_no_engine_at_all_is_an_error(tiny: Path, processes: list[Any]) -> None:

@@ -77,7 +77,7 @@ def test_a_contender_that_fails_is_an_error_with_its_last_words(tmp_path: Path, 
 
 def test_hints_after_the_exception_are_not_its_last_words() -> None:
     traceback = "Traceback ...\n  x()\ntorch.OutOfMemoryError: CUDA\n\nSet X=1 for more\n"
-    assert timing._ending(1, traceback) == "ended with exit code 1: torch.OutOfMemoryError: CUDA"
+    assert timing.ending(1, traceback) == "ended with exit code 1: torch.OutOfMemoryError: CUDA"
 
 
 def test_a_contender_that_hangs_is_killed(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import pytest
 from command_line import is_one_error_line, run
 from timed import SteadyGate, made_up_group
 
-from onnxzoo.bench import products, timing
 from onnxzoo.bench import run as running
 from onnxzoo.bench.result import Group
 from onnxzoo.cli.bench_text import group_lines
@@ -35,11 +34,8 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(short_samples: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is always healthy, and short samples."""
-    monkeypatch.setattr(timing, "WARM_MS", 1.0)
-    monkeypatch.setattr(running, "SAMPLE_S", 0.002)
-    monkeypatch.setattr(products, "SIDE", 32)
     monkeypatch.setattr(running, "Gate", lambda: SteadyGate(0.02))
 
 
@@ -55,6 +51,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--plot", "p.jpg"], 2, "name it p.png"),
         (["--plot", "nowhere/p.png"], 2, "there is no folder nowhere"),
         (["--images", "nowhere"], 2, "'nowhere' does not exist"),
+        (["--peer", "tensorflow"], 2, "'tensorflow' is not a peer"),
+        (["--peer", "torch", "--peer-python", "/nowhere/python"], 2, "does not run as a Python interpreter"),
+        (["--peer-python", "/nowhere/python"], 2, "--peer-python and --weights are for --peer"),
+        (["--peer", "paddle", "--weights", "nowhere"], 2, "'nowhere' does not exist"),
     ],
 )
 def test_bad_options_are_one_line_and_nothing_is_measured(
@@ -119,6 +119,15 @@ def test_a_run_prints_the_table_and_draws(quick: None, tmp_path: Path) -> None:
     assert result.stdout.startswith(f"{SHIPPED}, batch size 1\n")
     assert "91.83%" in result.stdout
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_peer_that_is_not_installed_is_one_line_and_the_rest_is_measured(quick: None) -> None:
+    result = run("bench", SHIPPED, "--engine", "onnxruntime", "--samples", "1", "--peer", "torch")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"onnxzoo: torch is left out: {sys.executable} has no torch, timm; install: pip install torch timm\n"
+    )
+    assert "91.83%" in result.stdout
 
 
 def test_one_json_document_from_image_files(quick: None, tiny: Path, photos: Path) -> None:

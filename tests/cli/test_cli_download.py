@@ -86,7 +86,7 @@ def test_download_goes_on_after_a_failure_and_ends_with_a_table(hub: LoopbackHub
     assert lines[2].endswith(commit)
     assert "onnxzoo/pvt_v2_b0@" in lines[3]
     assert lines[4].split()[2] == "exported"
-    assert lines[5].split()[1:3] == ["1.9", "shipped"]
+    assert lines[5].split()[1:3] == ["2.0", "shipped"]
     assert lines[6] == "4 of 5 here, 1 FAILED"
     hub.close()
     # Everything is here now, without the Hub.

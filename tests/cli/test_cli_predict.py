@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -160,9 +161,9 @@ def test_a_folder_of_whole_batches_runs_for_throughput(tiny, photos, monkeypatch
     asked: list[EngineOptions] = []
     create = onnxzoo.loading.create_engine
 
-    def recorded(name: str, files: ModelFiles, chosen: EngineOptions) -> Engine:
+    def recorded(name: str, files: ModelFiles, chosen: EngineOptions, **others: Any) -> Engine:
         asked.append(chosen)
-        return create(name, files, chosen)
+        return create(name, files, chosen, **others)
 
     monkeypatch.setattr(onnxzoo.loading, "create_engine", recorded)
     result = run("predict", tiny, photos, *options)

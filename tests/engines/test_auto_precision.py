@@ -10,8 +10,10 @@ import pytest
 
 from onnxzoo.cpu import INSTRUCTION_SETS, cpu
 from onnxzoo.engines import ENGINES, EngineOptions, auto_precision, create_engine
-from onnxzoo.engines.auto_precision import FASTER, saturates, without_int8
+from onnxzoo.engines.auto_precision import FASTER, MEASURED, Measured, faster_sets, saturates, without_int8
 from onnxzoo.engines.protocol import ModelFile, ModelFiles
+from onnxzoo.precisions import PRECISIONS
+from onnxzoo.registry import list_models
 
 pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
@@ -33,6 +35,18 @@ def files(model_file: Path, *precisions: str, proved: dict[str, set[str]] = BOTH
 def test_the_rule_is_data_about_engines_and_instruction_sets_that_there_are() -> None:
     assert FASTER.keys() <= ENGINES.keys()
     assert set().union(*FASTER.values()) <= set(INSTRUCTION_SETS)
+    assert set().union(*FASTER.values()) <= PRECISIONS["int8"].instruction_sets
+    assert {one.model for one in MEASURED} <= set(list_models())
+    expected = {"avx512_vnni", "avx_vnni", "amx_int8"}
+    assert {"onnxruntime": expected, "openvino": expected} == FASTER
+
+
+def test_an_instruction_set_counts_if_every_model_is_faster_by_it() -> None:
+    vnni = [Measured("openvino", "avx512_vnni", "a", 2.0), Measured("openvino", "dotprod", "a", 3.0)]
+    slow = Measured("openvino", "avx512_vnni", "b", 1.1)
+    assert faster_sets(vnni) == {"openvino": {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod"}}
+    assert faster_sets([*vnni, slow]) == {"openvino": {"dotprod"}}
+    assert faster_sets([Measured("openvino", "", "a", 9.0)]) == {"openvino": set()}
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "openvino:CPU"])

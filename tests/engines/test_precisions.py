@@ -25,10 +25,10 @@ from int8 import int8_matrices, product_without_vnni, quantise
 from onnxzoo.validators import engine_checks, running, validate
 from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.low_precision import check_low_precision
-from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 
 from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
+from onnxzoo.comparison.tolerances import TOLERANCES
 from onnxzoo.cpu import cpu
 from onnxzoo.engines import create_engine
 from onnxzoo.engines.fake import FakeEngine

@@ -38,18 +38,18 @@ def test_published_then_loaded_by_name_elsewhere(
         found = model.predict(PHOTO, top_k=10).top
         there = model.artifact.folder
     first = loopback.log.all()
-    size = (folder / "onnx/model.onnx").stat().st_size
+    size = sum((folder / name).stat().st_size for name in ("onnx/model.onnx", "conformance.npz"))
     assert loopback.log.sent(MODEL_DATA) == size
     assert not any(one.authorized for one in first)
-    # Of files only two; the rest are HEADs, without a body, most of them the client's own before each file.
-    assert [one.method for one in first].count("GET") == 2
+    # Of files only three; the rest are HEADs, without a body, most of them the client's own before each file.
+    assert [one.method for one in first].count("GET") == 3
     assert loopback.log.sent() == size + (folder / "config.json").stat().st_size
-    assert len(first) <= 10, [(one.method, one.path) for one in first]
+    assert len(first) <= 14, [(one.method, one.path) for one in first]
 
-    # What was downloaded is what was published, bit by bit; the card and the conformance vectors were not needed.
-    for path in ("config.json", "onnx/model.onnx"):
+    # What was downloaded is what was published, bit by bit; the card was not needed.
+    for path in ("config.json", "onnx/model.onnx", "conformance.npz"):
         assert (there / path).read_bytes() == (folder / path).read_bytes()
-    assert not (there / "conformance.npz").exists()
+    assert not (there / "README.md").exists()
 
     with onnxzoo.load(folder, engine="openvino") as local:
         assert local.predict(PHOTO, top_k=10).top == found

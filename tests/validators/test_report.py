@@ -125,8 +125,9 @@ def test_nothing_that_was_found_is_taken_for_html(tmp_path: Path) -> None:
 
 def test_nan_for_an_input_is_the_worst_there_is() -> None:
     validation = validated(exported(PVT), engines=["onnxruntime"])
-    from onnxzoo.validators.compare import failed
     from onnxzoo.validators.engine_checks import Check
+
+    from onnxzoo.comparison.compare import failed
 
     good = validation.checks[0]
     problem = "'logits' holds NaN or infinity in rows [4] (black)"

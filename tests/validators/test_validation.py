@@ -23,12 +23,12 @@ from artifacts import (
 from onnxzoo.validators import engine_checks, references, validate
 from onnxzoo.validators.engine_checks import Check
 from onnxzoo.validators.inputs import image_inputs, noise_inputs, plain_inputs
-from onnxzoo.validators.tolerances import TOLERANCES
 from onnxzoo.validators.validate import Validation
 from PIL import Image
 
 from onnxzoo.artifact import file as artifact_file
 from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
+from onnxzoo.comparison.tolerances import TOLERANCES
 from onnxzoo.engines import create_engine, openvino
 from onnxzoo.engines.batches import Piece
 from onnxzoo.engines.fake import FakeEngine

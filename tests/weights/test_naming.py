@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from onnxzoo.errors import CheckpointError
 from onnxzoo.families import Architecture
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
-from onnxzoo.weights.naming import buffers, to_paddle, without_prefix
+from onnxzoo.weights.naming import buffers, from_paddle, to_paddle, without_prefix
 
 State = dict[str, np.ndarray[Any, Any]]
 
@@ -200,6 +200,24 @@ def test_every_naming_becomes_paddles_exactly(
     for name, array in state.items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
         assert array.dtype == expected[name].dtype
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "expected", "naming"),
+    [
+        ("swinv2", swin_state(), swin_timm(), "timm"),
+        ("swinv2", swin_state(), swin_transformers(), "transformers"),
+        ("pvt_v2", pvt_state(), pvt_timm(), "timm"),
+        ("pvt_v2", pvt_state(), pvt_transformers(), "transformers"),
+    ],
+)
+def test_paddles_names_become_every_naming_exactly(
+    family: str, given: State, expected: State, naming: Literal["timm", "transformers"]
+) -> None:
+    state = from_paddle(given, family, naming)
+    assert set(state) == set(expected)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
 def test_buffers_are_left_out_and_found_under_paddles_names() -> None:

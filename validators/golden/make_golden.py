@@ -2,9 +2,9 @@
 
     python validators/golden/make_golden.py
 
-Writes cases.npz beside itself: every image as encoded bytes, its specification, and the tensor that the
-evaluation preprocessing of PaddleClas gives for it, by plain Pillow and float64: nothing here is imported from
-onnxzoo. Images are computed, not photographed, so that the file depends on nothing but this script and Pillow.
+Writes cases.npz next to this script: every image as encoded bytes, its specification, and its tensor from the
+evaluation preprocessing of PaddleClas, computed by plain Pillow and float64 without importing onnxzoo. Images are
+computed, so that the file depends only on this script and Pillow.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import PIL
 from PIL import Image, ImageOps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# (resize_size, crop_size, filter): the margin of most models, none as at 384 pixels, another filter.
+# (resize_size, crop_size, filter): with the margin of most models, without a margin as at 384 pixels, another filter.
 BICUBIC, WHOLE, BILINEAR = (36, 32, "bicubic"), (32, 32, "bicubic"), (36, 32, "bilinear")
 ORIENTATION = 0x0112
 
 
 def picture(width: int, height: int, seed: int = 1) -> Image.Image:
-    """Soft gradients, an edge and some noise: RGB, nothing symmetric, channels all different."""
+    """An asymmetric RGB image with soft gradients, an edge and some noise, and different channels."""
     across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     noise = np.random.RandomState(seed).uniform(-25, 25, (height, width, 3))
     red = 230 * across
@@ -36,14 +36,14 @@ def picture(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The image as a file's bytes."""
+    """The image as the bytes of a file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def turned(orientation: int) -> bytes:
-    """A JPEG whose EXIF orientation says how to turn it."""
+    """A JPEG with this EXIF orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return saved(picture(53, 38), "JPEG", quality=92, exif=exif)

@@ -15,6 +15,8 @@ import numpy as np
 
 INPUT_NAME = "pixel_values"  # onnxzoo.artifact.folder's
 Outputs = Mapping[str, np.ndarray]
+Run = Callable[[np.ndarray], Outputs]
+"""From a batch to outputs by name."""
 
 
 def batches(vectors: Path, size: int) -> list[np.ndarray]:
@@ -26,7 +28,7 @@ def batches(vectors: Path, size: int) -> list[np.ndarray]:
 
 
 def start(
-    create: Callable[[], Callable[[np.ndarray], Outputs]],
+    create: Callable[[], Run],
     vectors: Path,
     size: int,
     report: Path,

@@ -35,6 +35,33 @@ TRANSFORMERS: Rules = (
     (r"^classifier\.", "head."),
 )
 
+
+def _previous(template: str) -> Callable[[re.Match[str]], str]:
+    """A replacement that numbers stages from 0, not from 1 as Paddle does."""
+    return lambda match: template.format(int(match[1]) - 1)
+
+
+INVERSE_TIMM: Rules = (
+    (r"^patch_embed1\.", "patch_embed."),
+    (r"^patch_embed(\d{1,3})\.", _previous("stages.{}.downsample.")),
+    (r"^block(\d{1,3})\.", _previous("stages.{}.blocks.")),
+    (r"^norm(\d{1,3})\.", _previous("stages.{}.norm.")),
+    (r"\.mlp\.dwconv\.dwconv\.", ".mlp.dwconv."),
+)
+
+INVERSE_TRANSFORMERS: Rules = (
+    (r"^patch_embed(\d{1,3})\.", _previous("pvt_v2.encoder.layers.{}.patch_embedding.")),
+    (r"\.patch_embedding\.norm\.", ".patch_embedding.layer_norm."),
+    (r"^block(\d{1,3})\.", _previous("pvt_v2.encoder.layers.{}.blocks.")),
+    (r"^norm(\d{1,3})\.", _previous("pvt_v2.encoder.layers.{}.layer_norm.")),
+    (r"\.norm([12])\.", r".layer_norm_\1."),
+    (r"\.attn\.sr\.", ".attention.spatial_reduction."),
+    (r"\.attn\.norm\.", ".attention.layer_norm."),
+    (r"\.attn\.", ".attention."),
+    (r"\.mlp\.fc([12])\.", r".mlp.dense\1."),
+    (r"^head\.", "classifier."),
+)
+
 JOINED = (
     ("q.weight", ("query.weight",)),
     ("q.bias", ("query.bias",)),
@@ -49,5 +76,6 @@ NAMES = Names(
         "paddle": r"block\d+\.\d+\.attn\.(q|kv)\.",
     },
     rules={"paddle": (), "timm": TIMM, "transformers": TRANSFORMERS},
+    inverse={"timm": INVERSE_TIMM, "transformers": INVERSE_TRANSFORMERS},
     joined=JOINED,
 )

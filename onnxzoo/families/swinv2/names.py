@@ -27,6 +27,27 @@ TRANSFORMERS: Rules = (
     (r"^classifier\.", "head."),
 )
 
+INVERSE_TIMM: Rules = (
+    # In timm, downsampling belongs to the stage after it.
+    (r"^layers\.(\d{1,3})\.downsample\.", lambda match: f"layers.{int(match[1]) + 1}.downsample."),
+    (r"^head\.", "head.fc."),
+)
+
+INVERSE_TRANSFORMERS: Rules = (
+    (r"^patch_embed\.proj\.", "swinv2.embeddings.patch_embeddings.projection."),
+    (r"^patch_embed\.norm\.", "swinv2.embeddings.norm."),
+    (r"^layers\.", "swinv2.encoder.layers."),
+    (r"\.attn\.cpb_mlp\.", ".attention.self.continuous_position_bias_mlp."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.", ".attention.self."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"^norm\.", "swinv2.layernorm."),
+    (r"^head\.", "classifier."),
+)
+
 JOINED = (
     ("qkv.weight", ("query.weight", "key.weight", "value.weight")),
     ("q_bias", ("query.bias",)),
@@ -55,6 +76,7 @@ NAMES = Names(
         "paddle": r"layers\.\d+\.blocks\.\d+\.attn\.(logit_scale|cpb_mlp\.)",
     },
     rules={"paddle": ((r"^head\.fc\.", "head."),), "transformers": TRANSFORMERS},
+    inverse={"timm": INVERSE_TIMM, "transformers": INVERSE_TRANSFORMERS},
     joined=JOINED,
     buffers=frozenset({"relative_coords_table", "relative_position_index", "attn_mask", "k_bias"}),
     settled=settled,

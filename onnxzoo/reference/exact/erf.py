@@ -11,21 +11,21 @@ import numpy.typing as npt
 
 Float64: TypeAlias = npt.NDArray[np.float64]
 
-# From here on erf is 1 in float64: erfc(6) is 2e-17.
+# From this value on erf is 1 in float64: erfc(6) is 2e-17.
 ONE_FROM = 6.0
-# Points of the table per unit. Half a step to the fifth power, the first term that is not exact, is below 3e-17.
+# Points of the table per unit. The first inexact term, half a step to the fifth power, is below 3e-17.
 POINTS = 1024
-# Elements per piece: the arrays of one piece together fit a second-level cache.
+# Elements per piece, so that all arrays of one piece fit a second-level cache.
 PIECE = 16384
 
 
 def erf(x: Float64) -> Float64:
     """The error function, element by element; float64 of any shape, NaN stays NaN.
 
-    Taylor's series around the nearest point `a` of a table that the C library's erf fills:
+    Uses the Taylor series around the nearest point `a` of a table filled by the C library's erf:
     erf(a + d) = erf(a) + erf'(a) (d - a d^2 + (2a^2 - 1)/3 d^3 - (2a^3 - 3a)/6 d^4 + d^5/10), where
-    erf'(a) = 2/sqrt(pi) exp(-a^2) and the coefficients are Hermite polynomials. The last one stands for
-    (4a^4 - 12a^2 + 3)/30, as that term is seen near 0 only. Measured: within 1 unit in the last place of
+    erf'(a) = 2/sqrt(pi) exp(-a^2) and the coefficients are Hermite polynomials. The last one approximates
+    (4a^4 - 12a^2 + 3)/30, as that term matters only near 0. Measured: within 1 unit in the last place of
     the C library.
     """
     result = np.empty(x.shape)
@@ -36,7 +36,7 @@ def erf(x: Float64) -> Float64:
 
 
 def gelu(x: Float64) -> Float64:
-    """x times the normal distribution's function of x (Hendrycks and Gimpel, arXiv:1606.08415, section 2)."""
+    """x times the normal distribution function of x (Hendrycks and Gimpel, arXiv:1606.08415, section 2)."""
     result = np.empty(x.shape)
     flat_x, flat_result = x.reshape(-1), result.reshape(-1)
     for start in range(0, x.size, PIECE):
@@ -49,7 +49,7 @@ def _erf_of_piece(x: Float64) -> Float64:
     values, slopes = _table()
     clipped = np.clip(x, -ONE_FROM, ONE_FROM)
     point = np.rint(clipped * POINTS)
-    with np.errstate(invalid="ignore"):  # NaN has no place in the table; any will do, as d is NaN too
+    with np.errstate(invalid="ignore"):  # NaN may use any entry of the table, as d is NaN too
         place = point.astype(np.intp) + int(ONE_FROM * POINTS)
     a = point / POINTS
     d = clipped - a

@@ -1,6 +1,6 @@
-"""The layers that both families have, in float64, and one image's way through them.
+"""The layers that both families have, in float64, and the context of one forward pass.
 
-A layer is a function of its place in the model, of what enters it, and of what else it needs. Arrays have the axes
+A layer is a function of its place in the model, its input, and further arguments. Arrays have the axes
 of the papers: tokens [1, tokens, channels] in the map's row-major order, maps [1, channels, height, width].
 """
 
@@ -21,16 +21,16 @@ from .erf import Float64
 P = ParamSpec("P")
 
 SCORES_BYTES = 8 * 2**20
-"""How much of attention's scores is held at a time, at least one window or one row of queries; a mask takes as much
-again. All scores of one block of a 384-pixel model would be 250 MB and more, and few at a time fit a cache better."""
+"""Memory for attention scores at a time, at least one window or one row of queries; a mask takes the same again. All
+scores of one block of a 384-pixel model would take 250 MB or more, and smaller parts fit a cache better."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One image's way through a model.
+    """The forward pass of one image.
 
-    `state`: the parameters, float32. `epsilons`: those of the norms by their names. `wanted`: names of the layers to
-    record, `NAME:input` for what enters one; `values` has what was recorded, float32.
+    `state`: the parameters, float32. `epsilons`: of the norms, by name. `wanted`: names of the layers to record,
+    `NAME:input` for the input of one; `values`: the recorded values, float32.
     """
 
     state: Mapping[str, Array]
@@ -41,7 +41,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a layer in a model: its name as in the checkpoint, and whose pass it is."""
+    """The place of a layer in a model: its name as in the checkpoint, and the forward pass it belongs to."""
 
     run: Pass
     name: str = ""
@@ -51,7 +51,7 @@ class Place:
         return Place(self.run, f"{self.name}.{name}" if self.name else name)
 
     def parameter(self, name: str) -> Float64:
-        """A parameter of this layer, converted anew each time: all of a large model in float64 would fill 1.6 GB."""
+        """A parameter of this layer, converted on each call, as a large model's in float64 would take 1.6 GB."""
         parameter: Float64 = self.run.state[f"{self.name}.{name}"].astype(np.float64)
         return parameter
 
@@ -60,7 +60,7 @@ class Place:
         return f"{self.name}.{name}" in self.run.state
 
     def record(self, side: str, value: Float64) -> None:
-        """Keep a value if it is wanted; `side` is `:input` or nothing."""
+        """Record a value if it is wanted; `side` is `:input` or empty."""
         if (key := self.name + side) in self.run.wanted:
             self.run.values[key] = value.astype(np.float32)
 
@@ -68,7 +68,7 @@ class Place:
 def layer(
     function: Callable[Concatenate[Place, Float64, P], Float64],
 ) -> Callable[Concatenate[Place, Float64, P], Float64]:
-    """A layer whose input and output can be recorded."""
+    """Decorator of a layer, which records its input and output."""
 
     @functools.wraps(function)
     def recorded(at: Place, value: Float64, /, *args: P.args, **kwargs: P.kwargs) -> Float64:
@@ -82,7 +82,7 @@ def layer(
 
 @layer
 def linear(at: Place, tokens: Float64) -> Float64:
-    """Tokens [..., in] -> [..., out]: the product with weight [in, out], plus the bias where there is one."""
+    """Tokens [..., in] -> [..., out]: the product with weight [in, out], plus the bias if there is one."""
     weight = at.parameter("weight")
     result = (tokens.reshape(-1, tokens.shape[-1]) @ weight).reshape(*tokens.shape[:-1], weight.shape[-1])
     if at.has("bias"):
@@ -103,7 +103,7 @@ def layer_norm(at: Place, tokens: Float64) -> Float64:
 
 @layer
 def convolution(at: Place, grid: Float64, stride: int, padding: int) -> Float64:
-    """Map [1, in, H, W] -> map [1, out, h, w] with weight [out, in, k, k]: every patch a row of a matrix product."""
+    """Map [1, in, H, W] -> map [1, out, h, w] with weight [out, in, k, k], by a matrix product with a row per patch."""
     weight = at.parameter("weight")
     outputs, _, kernel, _ = weight.shape
     edges = ((0, 0), (0, 0), (padding, padding), (padding, padding))
@@ -115,7 +115,7 @@ def convolution(at: Place, grid: Float64, stride: int, padding: int) -> Float64:
 
 
 def softmax(scores: Float64) -> Float64:
-    """Softmax over the last axis, in place: scores may be large."""
+    """Softmax over the last axis, in place, because scores may be large."""
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
@@ -123,9 +123,9 @@ def softmax(scores: Float64) -> Float64:
 
 
 class Scores:
-    """Room for attention's scores, a few of `count` equal parts [*shape] at a time, up to SCORES_BYTES, one at least.
+    """A buffer for attention scores: some of `count` equal parts [*shape] at a time, up to SCORES_BYTES, at least one.
 
-    One piece of memory serves all: allocating it for each product takes three times as long as the product.
+    The same memory is used for all parts, as allocating it for each product takes three times as long as the product.
     """
 
     def __init__(self, count: int, *shape: int) -> None:
@@ -133,12 +133,12 @@ class Scores:
         self._room = np.empty((min(max(SCORES_BYTES // (8 * math.prod(shape)), 1), count), *shape))
 
     def parts(self) -> Iterator[slice]:
-        """All parts, in slices of as many as there is room for."""
+        """All parts, in slices of as many as fit the buffer."""
         step = len(self._room)
         return (slice(start, min(start + step, self._count)) for start in range(0, self._count, step))
 
     def products(self, query: Float64, key: Float64) -> Float64:
-        """The product of every query with every key, in the room for scores: [..., queries, keys]."""
+        """The product of every query with every key, written to the buffer: [..., queries, keys]."""
         return np.matmul(query, key.swapaxes(-1, -2), out=self._room[: len(query)])
 
 

@@ -1,4 +1,4 @@
-"""Names and shapes of parameters, as both models list theirs."""
+"""Names and shapes of parameters, for the lists of both models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def weight_and_bias(name: str, weight: Shape, outputs: int) -> Iterator[NamedSha
 
 
 def norms_of(shapes: Mapping[str, Shape]) -> list[str]:
-    """The names of all norms: no other layer has a vector for a weight."""
+    """The names of all norms, which are the only layers with a vector as weight."""
     weights = (name for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 1)
     return [name.removesuffix(".weight") for name in weights]

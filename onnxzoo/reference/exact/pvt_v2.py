@@ -1,6 +1,6 @@
 """Pyramid Vision Transformer v2 (Wang et al., arXiv:2106.13797) in float64.
 
-Where the paper is silent, its code decides: the epsilons of the norms, and the ReLU of the linear variant's MLP.
+Details that the paper omits follow its code: the epsilons of the norms, and the ReLU of the linear variant's MLP.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .parameters import weight_and_bias as both
 
 # Norms of blocks and stages; norms of patch embeddings and of reduced keys and values.
 BLOCK_EPSILON, EMBED_EPSILON = 1e-6, 1e-5
-# Section 3.2: linear attention pools keys and values to so many tokens a side.
+# Section 3.2: side in tokens of the map to which linear attention pools keys and values.
 POOLED = 7
 # Section 3.1 and the paper's code: kernel and stride of the first patch embedding and of the others.
 FIRST_EMBED, LATER_EMBED = (7, 4), (3, 2)
 
 
 class PvtV2:
-    """The model of an architecture for images of `image_size` pixels a side.
+    """The model of an architecture for square images with a side of `image_size` pixels.
 
     `shapes`: of all parameters by their checkpoint names, linear weights [in, out]. `epsilons`: of all norms.
     """
@@ -59,7 +59,7 @@ def _patch_embed(at: Place, grid: Float64, kernel: int, stride: int) -> Float64:
 
 @layer
 def _block(at: Place, tokens: Float64, architecture: PvtV2Architecture, stage: int, side: int) -> Float64:
-    """Tokens [1, side^2, channels] -> the same shape; the norms stand before attention and MLP."""
+    """Tokens [1, side^2, channels] -> the same shape; the norms precede attention and MLP."""
     heads, ratio, linear_variant = architecture.num_heads[stage], architecture.sr_ratios[stage], architecture.linear
     tokens = tokens + _attention(at["attn"], layer_norm(at["norm1"], tokens), side, heads, ratio, linear_variant)
     return tokens + _mlp(at["mlp"], layer_norm(at["norm2"], tokens), side, linear_variant)
@@ -92,7 +92,7 @@ def _attention(at: Place, tokens: Float64, side: int, heads: int, ratio: int, li
 def _pool(_at: Place, grid: Float64) -> Float64:
     """Map [1, channels, side, side] -> [1, channels, 7, 7]: the mean of each part (section 3.2).
 
-    Where 7 does not divide the side, the parts overlap: part i is from floor(i side / 7) to ceil((i + 1) side / 7).
+    If 7 does not divide the side, the parts overlap: part i is from floor(i side / 7) to ceil((i + 1) side / 7).
     """
     side = grid.shape[-1]
     parts = [slice(i * side // POOLED, -(-(i + 1) * side // POOLED)) for i in range(POOLED)]
@@ -117,10 +117,10 @@ def _among_neighbours(at: Place, tokens: Float64, side: int) -> Float64:
 
 @layer
 def _depthwise_convolution(at: Place, grid: Float64) -> Float64:
-    """Map [1, channels, H, W] -> the same shape: 3 x 3, every channel by itself, zeros around the map."""
+    """Map [1, channels, H, W] -> the same shape: 3 x 3, each channel separately, with zero padding."""
     kernel = at.parameter("weight")
     height, width = grid.shape[2:]
-    # Channels last, as the tokens lie in memory.
+    # Channels last, as in the memory layout of the tokens.
     padded = np.pad(grid[0].transpose(1, 2, 0), ((1, 1), (1, 1), (0, 0)))
     result = np.empty((height, width, len(kernel)))
     result[:] = at.parameter("bias")

@@ -1,6 +1,6 @@
 """Swin Transformer V2 (Liu et al., arXiv:2111.09883; windows: arXiv:2103.14030) in float64.
 
-Where the papers are silent, their code decides: the factor 16 on the position bias, 8 and log2 in the offsets, the
+Details that the papers omit follow their code: the factor 16 on the position bias, 8 and log2 in the offsets, the
 order of channels in patch merging, LayerNorm's epsilon.
 """
 
@@ -25,18 +25,18 @@ Number = TypeVar("Number", np.float64, np.int64)
 EPSILON = 1e-5
 # Section 3.2: tau is at least 0.01; logit_scale is ln(1 / tau).
 LARGEST_LOGIT_SCALE = math.log(1 / 0.01)
-# F.normalize's floor under the length of a vector, which keeps the cosine of a zero vector at zero.
+# F.normalize's minimum for the length of a vector, by which the cosine of a zero vector is zero.
 SHORTEST = 1e-12
-# Section 3.3: hidden units of the small network that gives the position bias.
+# Section 3.3: hidden units of the small network that computes the position bias, and the factor on its sigmoid.
 BIAS_HIDDEN, BIAS_RANGE = 512, 16.0
-# arXiv:2103.14030, section 3.2: what is added to the score of two tokens that are not neighbours in the image.
+# arXiv:2103.14030, section 3.2: added to the score of two tokens that are not neighbours in the image.
 MASKED = -100.0
 # The tokens (y, x) of a square in the order in which patch merging joins their channels.
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 class SwinV2:
-    """The model of an architecture for images of `image_size` pixels a side.
+    """The model of an architecture for square images with a side of `image_size` pixels.
 
     `shapes`: of all parameters by their checkpoint names, linear weights [in, out]. `epsilons`: of all norms.
     """
@@ -59,7 +59,7 @@ class SwinV2:
 def relative_coordinates(window: int, pretrained_window: int) -> Float64:
     """Log-spaced relative coordinates (equation 4): [2w - 1, 2w - 1, 2], (dy, dx) of the offset from -(w - 1) up.
 
-    Offsets count in units of the largest offset of the window in pre-training (section 3.3), times 8;
+    Offsets are divided by the largest offset of the window in pre-training (section 3.3) and multiplied by 8;
     then sign(x) log2(1 + |x|) / log2(8).
     """
     unit = (pretrained_window or window) - 1
@@ -81,27 +81,27 @@ def relative_positions(window: int) -> tuple[Int64, Int64]:
 
 
 def shift_of(index: int, side: int, window: int) -> int:
-    """By how many tokens block `index` of a stage shifts its windows: by half of one in every second block.
+    """The number of tokens by which block `index` of a stage shifts its windows: half a window in every second block.
 
-    One window over the whole map has nothing to be shifted against.
+    A single window over the whole map is not shifted.
     """
     return window // 2 if index % 2 == 1 and window < side else 0
 
 
 def regions(side: int, shift: int) -> Int64:
-    """Which tokens of a shifted map were together in the image (arXiv:2103.14030, figure 4): int64 [side, side].
+    """The region of each token of a shifted map in the image (arXiv:2103.14030, figure 4): int64 [side, side].
 
-    The roll brings the first `shift` rows and columns to the end, into windows with others: they are a region of
-    their own there. Tokens attend to those of their own region only.
+    The cyclic shift moves the first `shift` rows and columns to the end, into windows with others, where they form a
+    separate region. Tokens attend only to those of their own region.
     """
     rolled = np.zeros(side, np.int64)
     rolled[side - shift :] = 1
-    # Windows keep all other tokens apart, so two bands in each direction are enough to tell.
+    # Windows separate all other tokens, so two bands in each direction are sufficient.
     return rolled[:, None] * 2 + rolled[None, :]
 
 
 def partition(grid: npt.NDArray[Number], window: int) -> npt.NDArray[Number]:
-    """Map [side, side, ...] -> windows [count, w^2, ...], windows and tokens both row-major."""
+    """Map [side, side, ...] -> windows [count, w^2, ...], both windows and tokens row-major."""
     side = len(grid)
     corners = range(0, side, window)
     cut = [grid[y : y + window, x : x + window] for y in corners for x in corners]
@@ -109,7 +109,7 @@ def partition(grid: npt.NDArray[Number], window: int) -> npt.NDArray[Number]:
 
 
 def reverse(windows: Float64, side: int, window: int) -> Float64:
-    """Windows [count, w^2, channels] -> map [side, side, channels]: undoes `partition`."""
+    """Windows [count, w^2, channels] -> map [side, side, channels]: the inverse of `partition`."""
     grid = np.empty((side, side, windows.shape[-1]))
     corners = ((y, x) for y in range(0, side, window) for x in range(0, side, window))
     for square, (y, x) in zip(windows, corners, strict=True):
@@ -139,7 +139,7 @@ def _stage(at: Place, tokens: Float64, architecture: SwinV2Architecture, stage: 
 def _block(
     at: Place, tokens: Float64, side: int, window: int, shift: int, heads: int, pretrained_window: int
 ) -> Float64:
-    """Tokens -> tokens; the norms stand behind attention and MLP (res-post-norm, section 3.2, figure 1)."""
+    """Tokens -> tokens; the norms follow attention and MLP (res-post-norm, section 3.2, figure 1)."""
     grid = np.roll(tokens.reshape(side, side, -1), (-shift, -shift), axis=(0, 1))
     together = partition(regions(side, shift), window) if shift else None
     attended = _attention(at["attn"], partition(grid, window), heads, window, pretrained_window, together)
@@ -154,7 +154,7 @@ def _attention(
 ) -> Float64:
     """Scaled cosine attention inside each window (section 3.2): windows [count, w^2, channels] -> the same shape.
 
-    `together`: region of every token [count, w^2] where windows are shifted.
+    `together`: region of every token [count, w^2] if the windows are shifted, else None.
     """
     count, tokens, channels = windows.shape
     bias = np.concatenate([at.parameter("q_bias"), np.zeros(channels), at.parameter("v_bias")])
@@ -179,14 +179,14 @@ def _attention(
 
 
 def _unit(vectors: Float64) -> Float64:
-    """Vectors along the last axis, of length 1."""
+    """The vectors along the last axis, scaled to length 1."""
     lengths = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))
     result: Float64 = vectors / np.maximum(lengths, SHORTEST)
     return result
 
 
 def _position_bias(at: Place, window: int, pretrained_window: int) -> Float64:
-    """What is added to the scores, by offset and head: [2w - 1, 2w - 1, heads], from 0 to 16 (section 3.3)."""
+    """The position bias of the scores by offset and head: [2w - 1, 2w - 1, heads], from 0 to 16 (section 3.3)."""
     coordinates = relative_coordinates(window, pretrained_window)
     hidden = np.maximum(coordinates @ at["0"].parameter("weight") + at["0"].parameter("bias"), 0.0)
     result: Float64 = BIAS_RANGE / (1.0 + np.exp(-(hidden @ at["2"].parameter("weight"))))
@@ -201,7 +201,7 @@ def _mlp(at: Place, tokens: Float64) -> Float64:
 
 @layer
 def _patch_merging(at: Place, tokens: Float64, side: int) -> Float64:
-    """Tokens [1, side^2, channels] -> [1, side^2 / 4, 2 * channels]; the norm is behind the reduction."""
+    """Tokens [1, side^2, channels] -> [1, side^2 / 4, 2 * channels]; the norm follows the reduction."""
     grid = tokens.reshape(1, side, side, -1)
     merged = np.concatenate([grid[:, y::2, x::2] for y, x in CORNERS], axis=-1).reshape(1, side * side // 4, -1)
     return layer_norm(at["norm"], linear(at["reduction"], merged))

@@ -1,1 +1,1 @@
-"""The textbook models in PaddlePaddle, which exports start from. Importing this does not load Paddle; building does."""
+"""The textbook models in PaddlePaddle, from which exports are made. Paddle is loaded when a model is built."""

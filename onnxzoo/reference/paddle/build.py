@@ -1,4 +1,4 @@
-"""Reference models from an architecture, and weights into them."""
+"""Builds reference models from an architecture and loads weights into them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def build_model(spec: ModelSpec, **training_rates: float) -> Any:
 def load_state(model: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Set every parameter of `model` from `state`, names and layouts as in PaddleClas (Linear weights [in, out]).
 
-    Floats of other precisions are converted to float32. The model is changed only when everything fits.
-    Raises CheckpointError naming what is missing, unexpected, wrongly shaped, not float or not finite.
+    Floats of other precisions are converted to float32. The model is changed only if everything fits.
+    Raises CheckpointError, which names what is missing, unexpected, wrongly shaped, not float or not finite.
     """
     values = checked_state(parameter_shapes(model), state)
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The reference as an engine: the untouched Paddle model behind the interface of every other engine."""
+"""The reference as an engine: the unmodified Paddle model with the interface of every other engine."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from .importing import require_paddle
 class PaddleEngine(ReferenceEngine):
     """Runs a reference model in fp32; needs PaddlePaddle and the checkpoint's weights (see `load_state`).
 
-    Safe to use from many threads: runs follow one another.
+    Safe to use from many threads, as runs are serialised.
     """
 
     def __init__(self, spec: ModelSpec, model: Any, version: str) -> None:
-        """`model`: of `build_model`, with its weights. `version`: of Paddle."""
+        """`model`: from `build_model`, with its weights. `version`: Paddle's."""
         super().__init__(spec, EngineInfo("paddle", "CPU", FP32, version, "the reference model"))
         self._lock = threading.Lock()
         self._model: Any = model
 
     @classmethod
     def open(cls, spec: ModelSpec, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """Build the model. Raises MissingDependencyError without PaddlePaddle, CheckpointError where the weights do not
-        fit.
+        """Build the model.
+
+        Raises MissingDependencyError without PaddlePaddle, CheckpointError if the weights do not fit.
         """
         require_paddle()
         import paddle
@@ -51,14 +52,14 @@ class PaddleEngine(ReferenceEngine):
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """`{"pixel_values": float32 [N, 3, S, S]}` -> `logits` float32 [N, classes], `embedding` float32 [N, features].
 
-        Raises InputError for other inputs, EngineError when Paddle fails or the engine is closed.
+        Raises InputError for other inputs, EngineError if Paddle fails or the engine is closed.
         """
         image = self._checked_image(feeds)
         with self._lock:
             return self._forward(image)
 
     def run_each(self, images: Array) -> dict[str, Array]:
-        """The outputs of images [K, 3, S, S], every image run alone: what no batch can have touched.
+        """The outputs of images [K, 3, S, S], each run individually, independent of any batch.
 
         Raises as `run` does.
         """
@@ -66,9 +67,9 @@ class PaddleEngine(ReferenceEngine):
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
     def run_layers(self, images: Array, names: Sequence[str]) -> dict[str, Array]:
-        """What comes out of the layers with these names (`layers.2.blocks.5.attn`), in their own shapes.
+        """The outputs of the layers with these names (`layers.2.blocks.5.attn`), in their own shapes.
 
-        `NAME:input` is what goes into a layer (its first argument). Layers that the model does not have, or does not
+        `NAME:input` is the input of a layer (its first argument). Layers that the model does not have, or does not
         call, are left out. Images: float32 [N, 3, S, S]. Raises as `run` does.
         """
         image = self._checked_image({INPUT_NAME: images})
@@ -109,7 +110,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _record(layer: Any, base: str, side: str, values: dict[str, Array]) -> Callable[[], None]:
-    """Have `layer` write what it takes or gives into `values`; returns what ends that."""
+    """Make `layer` record its input or output in `values`; returns a function that ends the recording."""
 
     def before(_layer: Any, inputs: Any) -> None:
         values[f"{base}:input"] = inputs[0].numpy()

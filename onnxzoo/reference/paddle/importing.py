@@ -1,10 +1,10 @@
-"""The one place that imports PaddlePaddle for the first time, and says what to do when it is missing.
+"""The only place that first imports PaddlePaddle, with an error that says what to do if it is missing.
 
-Paddle's C++ handlers of signals would end the process at once, and leave temporary files and children behind. They are
-installed by `init_glog`, which Paddle calls while it is imported. Undoing that afterwards leaves a window of about a
-second, and blocking the signals for so long does not close it: threads that other libraries have started (OpenBLAS of
-NumPy) do not block them, and run the handlers. So the call does nothing here. Without it, Paddle's log goes to stderr
-as it would otherwise.
+Paddle's C++ signal handlers would end the process at once and leave temporary files and child processes behind. They
+are installed by `init_glog`, which Paddle calls during its import. Restoring the handlers afterwards would leave a
+window of about a second. Blocking the signals for that time does not close it, because threads of other libraries
+(OpenBLAS of NumPy) do not block them, and run the handlers. So `init_glog` is replaced by a function that does nothing.
+Paddle's log goes to stderr in both cases.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ INSTALLS_HANDLERS = "init_glog"
 
 
 def require_paddle() -> None:
-    """Import `paddle`, so that later imports of it are silent and cannot fail, and handlers of signals stay.
+    """Import `paddle`, so that later imports are silent and cannot fail, and signal handlers are kept.
 
-    Raises MissingDependencyError, one line, when it is not installed or cannot be imported.
+    Raises MissingDependencyError, in one line, if it is not installed or cannot be imported.
     """
     if importlib.util.find_spec("paddle") is None:
         raise MissingDependencyError(
             "PaddlePaddle is not installed: pip install 'onnxzoo[export]' (Python 3.11 or 3.12)"
         )
-    # `handlers_kept` is for what another version of Paddle may install.
+    # `handlers_kept` covers handlers that another version of Paddle may install.
     with warnings.catch_warnings(), handlers_kept(), _without_handlers():
-        # It warns that it found no ccache, which only those need who compile their own operators.
+        # It warns that it found no ccache, which is needed only for compiling custom operators.
         warnings.simplefilter("ignore")
         try:
             import paddle  # noqa: F401
@@ -55,7 +55,7 @@ def require_paddle() -> None:
 
 @contextlib.contextmanager
 def _without_handlers() -> Iterator[None]:
-    """Have Paddle's C++ module imported in this block without what installs handlers of signals."""
+    """Disable the function that installs signal handlers when Paddle's C++ module is imported in this block."""
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
@@ -65,7 +65,7 @@ def _without_handlers() -> Iterator[None]:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds LIBRARY where Python finds it, and nothing else."""
+    """Finds only LIBRARY, in the same place as Python."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -79,7 +79,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads a module as `loader` does, and takes INSTALLS_HANDLERS out before anyone can call it."""
+    """Loads a module with `loader`, and replaces INSTALLS_HANDLERS before it can be called."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader

@@ -12,7 +12,7 @@ from paddle import nn
 class DropPath(nn.Layer):
     """Stochastic depth (Huang et al., arXiv:1603.09382): in training, drops the whole branch of a sample.
 
-    Samples that keep their branch have it divided by the chance of keeping it, so the expectation stays.
+    A branch that is kept is divided by the probability of keeping it, so the expectation does not change.
     In eval mode, or with rate 0, it returns its input.
     """
 
@@ -30,7 +30,7 @@ class DropPath(nn.Layer):
 
 
 def linear(in_features: int, out_features: int, *, bias: bool = True) -> Any:
-    """A Linear layer, weight [in, out], truncated normal of std 0.02 with zero bias, as both papers' code has it."""
+    """A Linear layer, weight [in, out], truncated normal of std 0.02 with zero bias, as in both papers' code."""
     weight = paddle.ParamAttr(initializer=nn.initializer.TruncatedNormal(std=0.02))
     return nn.Linear(in_features, out_features, weight_attr=weight, bias_attr=zeros() if bias else False)
 

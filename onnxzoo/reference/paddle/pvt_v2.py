@@ -1,7 +1,7 @@
 """Pyramid Vision Transformer v2 in its textbook form (Wang et al., arXiv:2106.13797).
 
-Parameter names and layouts are those of the PaddleClas checkpoints. Two epsilons: the paper's code gives
-1e-6 to the norms of blocks and stages and leaves those of patch embedding and spatial reduction at 1e-5.
+Parameter names and layouts are those of the PaddleClas checkpoints. Two epsilons are used, as in the
+paper's code: 1e-6 for the norms of blocks and stages, 1e-5 for those of patch embedding and spatial reduction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .layers import DropPath, drop_path_rates, linear, zeros
 
 BLOCK_EPSILON = 1e-6
 EMBED_EPSILON = 1e-5
-# Side of the map that linear attention pools keys and values to (section 3.2).
+# Side of the map to which linear attention pools keys and values (section 3.2).
 POOLED_SIDE = 7
 
 
@@ -47,10 +47,10 @@ class OverlapPatchEmbed(nn.Layer):
 
 
 class Attention(nn.Layer):
-    """Attention whose keys and values come from a smaller map (section 3.2).
+    """Attention with keys and values from a smaller map (section 3.2).
 
-    Linear variant: average pooling to 7 x 7, a 1 x 1 convolution, norm and GELU. Else with `sr_ratio` above 1:
-    a convolution of that size and stride, and norm. Else the tokens themselves.
+    The linear variant makes it by average pooling to 7 x 7, a 1 x 1 convolution, norm and GELU. Otherwise, with
+    `sr_ratio` above 1, it is made by a convolution of that size and stride, and norm; else it is the tokens themselves.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Attention(nn.Layer):
         head_dim = self.dim // self.heads
         query = self.q(tokens).reshape([-1, self.side * self.side, self.heads, head_dim]).transpose([0, 2, 1, 3])
         source = self.reduce(tokens) if self.reduced else tokens
-        # The 0 keeps the batch, which the reduced token count must not be confused with.
+        # The 0 keeps the batch size, so that -1 is the reduced number of tokens.
         kv = self.kv(source).reshape([0, -1, 2, self.heads, head_dim]).transpose([2, 0, 3, 1, 4])
         key, value = kv[0], kv[1]
         scores = paddle.matmul(query, key, transpose_y=True) * self.scale
@@ -130,7 +130,7 @@ class Mlp(nn.Layer):
 
 
 class PvtBlock(nn.Layer):
-    """Attention and MLP, each behind a norm, on the residual branch."""
+    """Attention and MLP on residual branches, each preceded by a norm."""
 
     def __init__(
         self, architecture: PvtV2Architecture, stage: int, side: int, drop: float, attn_drop: float, drop_path: float
@@ -172,7 +172,7 @@ class PyramidVisionTransformerV2(nn.Layer):
         self.dims = architecture.embed_dims
         self.sides = tuple(image_size // (4 * 2**stage) for stage in range(len(self.dims)))
         for stage, (dim, side, rates) in enumerate(zip(self.dims, self.sides, rates_of_stages, strict=True)):
-            # Checkpoints count stages from 1 and hold them side by side rather than in a list.
+            # Checkpoints number stages from 1 and have them as separate attributes, not in a list.
             embed = (
                 OverlapPatchEmbed(3, dim, kernel=7, stride=4)
                 if stage == 0

@@ -1,7 +1,7 @@
 """Swin Transformer V2 in its textbook form (Liu et al., arXiv:2111.09883; windows: arXiv:2103.14030).
 
 Parameter names and layouts are those of the PaddleClas checkpoints. Buffers are computed here and are
-not part of the state: a checkpoint's own are never used.
+not part of the state; those in a checkpoint are never used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .layers import DropPath, drop_path_rates, linear, zeros
 MAX_LOGIT_SCALE = math.log(100.0)
 # Width of the meta network of section 3.3, and the factor on its sigmoid (the paper's code).
 CPB_HIDDEN, CPB_FACTOR = 512, 16.0
-# Added to the score of two tokens that only the cyclic shift brought into one window (arXiv:2103.14030, 3.2).
+# Added to the score of two tokens that are in one window only because of the cyclic shift (arXiv:2103.14030, 3.2).
 MASKED = -100.0
 
 
@@ -52,7 +52,7 @@ def shift_mask(side: int, window: int, shift: int) -> npt.NDArray[np.float32]:
     """Score offsets of shifted windows (arXiv:2103.14030, section 3.2, figure 4).
 
     Returns float32 [windows, 1, window^2, window^2]: 0 where both tokens come from one region of the
-    unshifted map, -100 elsewhere. The singleton axis stands for the heads.
+    unshifted map, -100 elsewhere. The singleton axis is for the heads.
     """
     band = np.zeros(side, dtype=np.int64)
     band[side - window :] = 1
@@ -89,7 +89,7 @@ class WindowAttention(nn.Layer):
             [heads, 1, 1], default_initializer=nn.initializer.Constant(math.log(10.0))
         )
         self.cpb_mlp = nn.Sequential(linear(2, CPB_HIDDEN), nn.ReLU(), linear(CPB_HIDDEN, heads, bias=False))
-        # Keys have no bias: softmax ignores what it would add, and the cosine form of the paper drops it.
+        # Keys have no bias: softmax would cancel its effect, and the paper's cosine form omits it.
         self.qkv = linear(dim, 3 * dim, bias=False)
         self.q_bias = self.create_parameter([dim], attr=zeros())
         self.v_bias = self.create_parameter([dim], attr=zeros())
@@ -141,9 +141,9 @@ class Mlp(nn.Layer):
 
 
 class SwinBlock(nn.Layer):
-    """Window attention and MLP, each with its norm after it, on the residual branch (res-post-norm, section 3.2).
+    """Window attention and MLP on residual branches, each followed by a norm (res-post-norm, section 3.2).
 
-    Odd blocks shift the windows by half; where a window would cover the whole map there is one window and no shift.
+    Odd blocks shift the windows by half a window; if a window would cover the whole map, it is not shifted.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class SwinBlock(nn.Layer):
         return tokens + self.drop_path(self.norm2(self.mlp(tokens)))
 
     def attend(self, tokens: Any) -> Any:
-        """Shift, partition into windows, attend, put back together, shift back; shapes as in forward."""
+        """Shift, partition into windows, attend, merge the windows, shift back; shapes as in forward."""
         count = self.side // self.window
         grid = tokens.reshape([-1, self.side, self.side, self.dim])
         if self.shift:

@@ -1,4 +1,4 @@
-"""The figures of one output: how far, how often, how loud; in plain numpy and float64."""
+"""The figures of one output: errors, their distribution, and noise, in plain numpy and float64."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 
 HISTOGRAM_EDGES = tuple(10.0 ** (power / 2) for power in range(-18, 3))
-"""Absolute errors are counted between these, two bins a decade from 1e-9 to 10; one more below, one above."""
+"""Edges of the histogram of absolute errors: two bins per decade from 1e-9 to 10, and one below and one above."""
 
 RELATIVE_FLOOR = 1e-3
-"""Relative errors divide by |reference|, but at least by this share of the output's rms: zero crossings say nothing."""
+"""Relative errors are divided by |reference|, but at least by this fraction of the rms: values may be near 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of many errors: the largest, mean, median and 99.9th percentile."""
+    """The largest, mean, median and 99.9th percentile of errors."""
 
     max: float
     mean: float
@@ -28,12 +28,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One output of the engine against the reference's.
+    """One output of the engine compared with the reference's.
 
     `absolute`: of |actual - expected|. `relative`: the same divided by |expected| (see RELATIVE_FLOOR).
-    `worst_ratio`: the largest error over what the tolerance allows there. `cosine`: the lowest cosine similarity of a
-    row. `snr_db`: over all rows (see the function), `worst_row_snr_db`: of the noisiest row; infinite without any
-    error. `histogram`: numbers of absolute errors by HISTOGRAM_EDGES.
+    `worst_ratio`: the largest ratio of an error to its tolerance. `cosine`: the lowest cosine similarity of a row.
+    `snr_db`: over all rows (see the function), `worst_row_snr_db`: of the noisiest row; infinite without any error.
+    `histogram`: numbers of absolute errors by HISTOGRAM_EDGES.
     """
 
     absolute: Spread
@@ -49,7 +49,7 @@ def figures(expected: Doubles, actual: Doubles, ratio: Doubles) -> Figures:
     """The figures of an output [N, ...]; `ratio`, of the same shape, is error over tolerance."""
     error = np.abs(actual - expected)
     magnitude = np.maximum(np.abs(expected), RELATIVE_FLOOR * _rms(expected))
-    # An output that is zero throughout has relative errors of 0 or infinity.
+    # An output of zeros only has relative errors of 0 or infinity.
     relative = np.where(
         error == 0, 0.0, np.divide(error, magnitude, out=np.full_like(error, np.inf), where=magnitude > 0)
     )
@@ -68,16 +68,16 @@ def figures(expected: Doubles, actual: Doubles, ratio: Doubles) -> Figures:
 
 
 def snr_db(expected: Doubles, error: Doubles) -> float:
-    """The power of the signal over that of the error, in dB.
+    """The ratio of the signal's power to the error's, in dB.
 
-    The signal is how the rows differ from one another (with one row, the row): what an output has in
-    common for all images is no answer, and a model that always says the same has no signal right.
+    The signal is the variation between rows (with one row, the row itself). The part of an output that is common to
+    all images is not a signal, so a model with constant outputs has none of it.
     """
     return float(_decibels(_signal_power(expected), np.mean(error**2)))
 
 
 def row_snr_db(expected: Doubles, error: Doubles) -> Doubles:
-    """The same for the error of each row; the signal is that of all rows, as one alone may be zero."""
+    """The same for the error of each row; the signal is that of all rows, as the signal of one may be zero."""
     return _decibels(_signal_power(expected), np.mean(error.reshape(len(error), -1) ** 2, axis=1))
 
 
@@ -106,7 +106,7 @@ def _cosines(expected: Doubles, actual: Doubles) -> Doubles:
     first, second = expected.reshape(len(expected), -1), actual.reshape(len(actual), -1)
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     products = np.sum(first * second, axis=1)
-    # A row of zeros has no direction: right when both are zero.
+    # A row of zeros has no direction; it is similar only to another row of zeros.
     same = (np.abs(first - second).max(axis=1) == 0).astype(np.float64)
     return np.asarray(np.where(norms > 0, np.clip(products / np.where(norms > 0, norms, 1), -1, 1), same))
 

@@ -1,4 +1,4 @@
-"""Comparing an engine's outputs with the reference's, in plain numpy."""
+"""Compares an engine's outputs with the reference's, in plain numpy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .tolerances import DEFAULT_TOLERANCE, ROW_SLACK_DB, Tolerance
 
 SHOWN_ROWS = 5
 NOISY_MARGIN = 3 * 2**0.5
-"""In low precision, best classes that lie closer than so many rms of the permitted noise may change places: three
-deviations of the difference of two noisy logits."""
+"""In low precision, best classes may be swapped if their logits differ by less than this multiple of the permitted
+noise's rms, which is three standard deviations of the difference of two noisy logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The figures of one comparison; true when it passed.
+    """The figures of one comparison; true if it passed.
 
-    `problems`: what failed, a line each. `max_abs` and `mean_abs`: of |actual - expected| over all
+    `problems`: the failures, one line each. `max_abs` and `mean_abs`: of |actual - expected| over all
     outputs. `worst_ratio`: the largest |actual - expected| / (tolerance + tolerance * |expected|), at most 1
-    when the tolerance holds. `top1_agreement`: fraction of the rows with the reference's best class,
+    if the tolerance holds. `top1_agreement`: fraction of the rows with the reference's best class,
     `top5_agreement`: with its five best, in any order. `outputs`: all figures of each output. `row_ratios`:
-    the worst ratio of every row; `failed_rows`: the rows that are at fault, worst first, where it can be said.
-    The figures are NaN, and `outputs` empty, when the outputs cannot be compared at all.
+    the worst ratio of every row; `failed_rows`: the failed rows, worst first, if known.
+    If the outputs cannot be compared at all, the figures are NaN and `outputs` is empty.
     """
 
     problems: tuple[str, ...]
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def failed(*problems: str, failed_rows: Sequence[int] = ()) -> Comparison:
-    """A comparison that failed before there were figures to give."""
+    """A comparison that failed before any figures were computed."""
     nan = float("nan")
     return Comparison(
         problems, max_abs=nan, mean_abs=nan, worst_ratio=nan, top1_agreement=nan, failed_rows=tuple(failed_rows)
@@ -62,13 +62,13 @@ def compare(
 ) -> Comparison:
     """Compare outputs by name; `logits`, float32 [N, classes], must be among the expected. `names`: of the N inputs.
 
-    Passes when names, shapes and dtypes match, nothing is NaN or infinite, every value is within
+    Passes if names, shapes and dtypes match, nothing is NaN or infinite, every value is within
     `tolerance + tolerance * |expected|`, the noise is within the tolerance's limit if it has one, and the best class,
     and the set of the five best, agree in every row whose margin in the reference (first minus second logit, fifth
     minus sixth) exceeds that tolerance.
 
-    Raises InputError for a tolerance that is not positive and finite, ValidationError when there is nothing to compare
-    or the reference itself is not finite: a comparison that cannot fail proves nothing.
+    Raises InputError for a tolerance that is not positive and finite, ValidationError if there is nothing to compare
+    or the reference is not finite, as a comparison that cannot fail proves nothing.
     """
     allowed = tolerance if isinstance(tolerance, Tolerance) else Tolerance(tolerance)
     if "logits" not in expected or not all(array.size for array in expected.values()):
@@ -117,7 +117,7 @@ def compare(
 def _form_problems(
     expected: Mapping[str, Array], actual: Mapping[str, Array], names: Sequence[str] | None
 ) -> tuple[list[str], list[int]]:
-    """What keeps the outputs from being compared, and the rows that are not finite."""
+    """The reasons why the outputs cannot be compared, and the rows that are not finite."""
     problems = [f"output {name!r} is missing" for name in expected if name not in actual]
     problems += [f"output {name!r} is not in the reference" for name in actual if name not in expected]
     bad_rows: set[int] = set()
@@ -154,7 +154,7 @@ def _noise_problems(
 def _ranking_problems(
     expected: Array, actual: Array, allowed: Tolerance, names: Sequence[str] | None
 ) -> tuple[list[str], list[int]]:
-    """The best and the five best classes, where they differ although the reference is clear."""
+    """The rows whose best or five best classes differ although the reference's margin is large enough."""
     problems, found = [], []
     ordered = -np.sort(-expected.astype(np.float64), axis=1)
     for count, what in ((1, "the best class differs"), (5, "the five best classes differ")):
@@ -175,7 +175,7 @@ def _ranking_problems(
 
 
 def _same_best(expected: Array, actual: Array, count: int) -> npt.NDArray[np.bool_]:
-    """Per row, whether the `count` best classes are the same ones; ties go to the lower class."""
+    """Per row, whether the `count` best classes are the same; ties are resolved to the lower class."""
     first, second = (np.sort(np.argsort(-a, axis=1, kind="stable")[:, :count], axis=1) for a in (expected, actual))
     return np.asarray((first == second).all(axis=1))
 

@@ -1,22 +1,23 @@
-"""Conformance vectors as they stand in an artifact: inputs with the reference's outputs."""
+"""The conformance vectors of an artifact: inputs with the reference's outputs."""
 
 from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..artifact.folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 from ..errors import ArtifactError
 from ..results import Array
 from . import npz
+from .folder import CONFORMANCE_FILE, INPUT_NAME, OUTPUT_NAMES, Artifact
 
 NAMES = "names"
 MAX_INPUTS = 64
 MAX_NAME_CHARS = 256
 MAX_BYTES = 512 * 2**20
-"""Of all vectors of a model together: 64 images of 384 x 384 take 113 MB, 6 of 2048 x 2048 take 302 MB."""
+"""Maximum size of all vectors of a model: 64 images of 384 x 384 take 113 MB, 6 of 2048 x 2048 take 302 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,14 @@ class Vectors:
     outputs: dict[str, Array]
 
 
-def read_vectors(artifact: Artifact) -> Vectors:
-    """The verified conformance vectors of an artifact.
+def read_vectors(artifact: Artifact, path: Path | None = None) -> Vectors:
+    """The verified conformance vectors of an artifact. `path`: their file, if it has been verified already.
 
-    The file is untrusted: what its headers declare is compared with what config.json implies before
-    anything is decompressed. Raises ArtifactError when the file is missing, altered, malformed, does not fit the
-    model, holds more than MAX_INPUTS inputs, or values that are not finite.
+    The file is untrusted: the sizes in its headers are compared with those that config.json implies before
+    anything is decompressed. Raises ArtifactError if the file is missing, altered, malformed, does not fit the
+    model, has more than MAX_INPUTS inputs, or has values that are not finite.
     """
-    path = artifact.verified(CONFORMANCE_FILE)
+    path = artifact.verified(CONFORMANCE_FILE) if path is None else path
     size = artifact.image_size
     rows = {
         INPUT_NAME: (3, size, size),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnxzoo.validators.compare import compare
-from onnxzoo.validators.figures import HISTOGRAM_EDGES
-from onnxzoo.validators.tolerances import TOLERANCES, Tolerance, coarser, tolerance_of
 
+from onnxzoo.comparison.compare import compare
+from onnxzoo.comparison.figures import HISTOGRAM_EDGES
+from onnxzoo.comparison.tolerances import TOLERANCES, Tolerance, coarser, tolerance_of
 from onnxzoo.errors import InputError, ValidationError
 
 Outputs = dict[str, np.ndarray]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from artifacts import PVT, announce, configure, copy_shipped
-from onnxzoo.validators.vectors import MAX_INPUTS, read_vectors
 
 from onnxzoo.artifact.folder import INPUT_NAME, read_artifact
+from onnxzoo.artifact.vectors import MAX_INPUTS, read_vectors
 from onnxzoo.errors import ArtifactError
 from onnxzoo.hub import SHIPPED_DIR
 

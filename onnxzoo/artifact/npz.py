@@ -1,8 +1,8 @@
-"""Reading `.npz` files that others wrote: only as `numpy.savez` writes them, and no more than the caller expects.
+"""Reads untrusted `.npz` files, only in the form that `numpy.savez` writes, and only up to the expected size.
 
-numpy's own reader hands a header to Python's parser, whose errors are of any kind, and takes the memory that a header
-asks for. Here a header is matched against the one form that numpy writes
-(https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), and sizes are compared before anything is
+numpy's own reader passes a header to Python's parser, which may raise any error, and allocates the memory that a header
+declares. Here a header is matched against the one form that numpy writes
+(https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html), and sizes are checked before anything is
 decompressed.
 """
 
@@ -38,7 +38,7 @@ ENCRYPTED = 1
 
 
 class Member(NamedTuple):
-    """One array of the file as its header describes it: float32 or text, and its shape."""
+    """The header of one array in the file: its type, float32 or text, and its shape."""
 
     info: zipfile.ZipInfo
     dtype: np.dtype[Any]
@@ -48,9 +48,9 @@ class Member(NamedTuple):
 
 @contextmanager
 def opened(path: Path, *, most_bytes: int) -> Iterator[zipfile.ZipFile]:
-    """The archive, once its members' declared sizes are found to be no more than `most_bytes` together.
+    """Open the archive after checking that its members' declared sizes add up to at most `most_bytes`.
 
-    Raises ValueError, in one line, for anything that `numpy.savez` does not write, while the block runs as well.
+    Raises ValueError, in one line, for anything that `numpy.savez` does not write, also from within the block.
     """
     try:
         with path.open("rb") as file:
@@ -67,7 +67,7 @@ def opened(path: Path, *, most_bytes: int) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_end(file: io.BufferedReader) -> None:
-    """zipfile reads the whole directory of an archive before anything can be asked: it must be short."""
+    """Check that the archive's directory is short, as zipfile reads all of it before any size can be checked."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - _END_BYTES - 20))
     last = file.read()
@@ -80,7 +80,7 @@ def _check_end(file: io.BufferedReader) -> None:
 
 
 def described(archive: zipfile.ZipFile, name: str) -> Member:
-    """The header of the array `name`; raises ValueError where there is none as numpy writes it."""
+    """The header of the array `name`; raises ValueError if it does not have the form that numpy writes."""
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
@@ -99,7 +99,7 @@ def described(archive: zipfile.ZipFile, name: str) -> Member:
 
 
 def read(archive: zipfile.ZipFile, member: Member) -> npt.NDArray[Any]:
-    """The array, in this machine's byte order; raises ValueError where the file has another number of bytes for it."""
+    """The array, in this machine's byte order; raises ValueError if the file has a different number of bytes for it."""
     needed = math.prod(member.shape) * member.dtype.itemsize
     name = member.info.filename.removesuffix(".npy")
     if member.info.file_size != member.header_bytes + needed:
@@ -120,7 +120,7 @@ def read(archive: zipfile.ZipFile, member: Member) -> npt.NDArray[Any]:
 
 
 def texts(array: npt.NDArray[Any]) -> tuple[str, ...]:
-    """The strings of a one-dimensional array of text; raises ValueError for what is not Unicode, as numpy cannot."""
+    """The strings of a one-dimensional array of text; raises ValueError for invalid Unicode, on which numpy fails."""
     width = array.dtype.itemsize
     raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return tuple(raw[start : start + width].decode("utf-32-le").rstrip("\0") for start in range(0, len(raw), width))

@@ -1,4 +1,4 @@
-"""What may differ: the tolerance of every precision, as data. Costs no import, so that the command line can show it."""
+"""The tolerance of each precision, as data. Imports nothing heavy, so that the command line can show it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..precisions import FP32, PRECISIONS
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What a comparison has to meet.
+    """The requirements of a comparison.
 
-    `value`: every value within `value + value * |reference|`. `snr_db`: for low precisions, the least signal-to-noise
-    ratio in dB of every output over all inputs (see `figures.snr_db`); of a single input ROW_SLACK_DB less. None: the
-    values say it all.
+    `value`: every value must be within `value + value * |reference|`. `snr_db`: for low precisions, the minimum
+    signal-to-noise ratio in dB of every output over all inputs (see `figures.snr_db`), and ROW_SLACK_DB less for a
+    single input; None if only the values are checked.
 
-    Raises InputError for a value that is not positive and finite: nothing, or everything, would pass.
+    Raises InputError for a value that is not positive and finite, with which nothing or everything would pass.
     """
 
     value: float
@@ -31,18 +31,18 @@ class Tolerance:
 
 
 ROW_SLACK_DB = 10.0
-"""The noise of one image is a sample: measured 6 to 8 dB above the mean of all. A wrong answer is at 3 dB or below."""
+"""The noise of one image varies: up to 6 to 8 dB above the mean was measured. Wrong outputs are at 3 dB or below."""
 
 TOLERANCES: Mapping[str, Tolerance] = {
     name: Tolerance(precision.tolerance, precision.snr_db) for name, precision in PRECISIONS.items()
 }
-"""By precision, finest first. The figures, and the reasons for them, stand in `onnxzoo.precisions`."""
+"""By precision, finest first. The figures and their reasons are in `onnxzoo.precisions`."""
 
 DEFAULT_TOLERANCE = TOLERANCES[FP32].value
 
 
 def tolerance_of(precision: str, value: float | None = None) -> Tolerance:
-    """The tolerance of a precision, with another `value` where one is asked for (the noise limit stays).
+    """The tolerance of a precision, with another `value` if it is given (the noise limit is kept).
 
     Raises InputError for an unknown precision or a value that is not positive and finite.
     """
@@ -53,6 +53,6 @@ def tolerance_of(precision: str, value: float | None = None) -> Tolerance:
 
 
 def coarser(first: str, second: str) -> str:
-    """Of two precisions the one that may differ more."""
+    """The one of two precisions with the larger tolerance."""
     order = list(TOLERANCES)
     return max(first, second, key=order.index)

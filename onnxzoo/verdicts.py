@@ -1,0 +1,106 @@
+"""Verdicts on this machine's engines: which gave the recorded outputs of a model, kept in the cache folder.
+
+    <cache>/verdicts/<model>/<key>.json
+
+The file is named by a hash of its key, which is everything that the verdict depends on: the ONNX file, the recorded
+outputs, the library, the device, its driver, the precision and what was tolerated. Only verdicts in favour are kept:
+an engine that was wrong is tried again, as its driver may have been changed by then. Files of another form are ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .errors import one_line
+from .files import COMPILED_DIGITS, KeyValue, atomic_write, key_digest
+from .strict_json import parse_json
+
+FOLDER = "verdicts"
+MODEL = "model_sha256"
+"""The part of a key that says which ONNX file the verdict is about."""
+MAX_BYTES = 2**16
+
+Key = Mapping[str, KeyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An engine gave the recorded outputs. `date`: UTC, ISO 8601. `vectors`: how many inputs were run.
+
+    `batch_sizes`: in batches of these sizes. `max_abs`: the largest difference to the recorded outputs. `top1`: of how
+    many inputs the best class was the same.
+    """
+
+    date: str
+    vectors: int
+    batch_sizes: tuple[int, ...]
+    max_abs: float
+    top1: int
+
+
+def verdicts_dir() -> Path:
+    """The folder of verdicts (not created here). Raises InputError where there is no cache folder."""
+    return files.cache_dir() / FOLDER
+
+
+def kept_verdict(key: Key) -> Verdict | None:
+    """The verdict under this key; None where there is none, or none that can be read. Raises InputError as above."""
+    path = _path(key)
+    try:
+        return _read(path, key) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def keep_verdict(key: Key, verdict: Verdict) -> None:
+    """Write a verdict, whole or not at all. Raises OSError where it cannot be written, InputError as above."""
+    with atomic_write(_path(key)) as file:
+        file.write(json.dumps({"key": dict(key), **dataclasses.asdict(verdict)}, indent=2).encode())
+
+
+def verdict_fault(path: Path) -> str | None:
+    """What is wrong with a verdict's file; None when it is right."""
+    try:
+        _read(path, None)
+    except (OSError, ValueError) as error:
+        return one_line(error)
+    return None
+
+
+def _path(key: Key) -> Path:
+    return verdicts_dir() / str(key[MODEL])[:COMPILED_DIGITS] / f"{key_digest(key)}.json"
+
+
+def _read(path: Path, key: Key | None) -> Verdict:
+    """The verdict in a file, under this key or whichever it is named by. Raises ValueError for another form."""
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    content = parse_json(data)
+    if not isinstance(content, dict) or not isinstance(content.get("key"), dict):
+        raise ValueError("it is not a verdict: expected an object with a key")
+    found = content.pop("key")
+    if found != dict(key) if key is not None else f"{key_digest(found)}.json" != path.name:
+        raise ValueError("its key is not the one that the file is named by")
+    return _verdict(content)
+
+
+def _verdict(content: dict[str, Any]) -> Verdict:
+    names = {field.name for field in dataclasses.fields(Verdict)}
+    if content.keys() != names:
+        raise ValueError(f"it has the fields {', '.join(content)}, expected {', '.join(sorted(names))}")
+    sizes, max_abs = content["batch_sizes"], content["max_abs"]
+    whole = [content["vectors"], content["top1"], *(sizes if isinstance(sizes, list) else [None])]
+    if not all(type(one) is int and one >= 0 for one in whole) or not isinstance(content["date"], str):
+        raise ValueError("its date must be a text, and its counts whole numbers")
+    if type(max_abs) is not float or not 0 <= max_abs < math.inf:
+        raise ValueError(f"its largest difference must be a number from 0, got {max_abs!r}")
+    return Verdict(content["date"], content["vectors"], tuple(sizes), max_abs, content["top1"])
