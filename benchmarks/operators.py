@@ -2,7 +2,8 @@
 
     python benchmarks/operators.py [NAME ...] [--batch-size N ...] [--threads N] [--seconds S] [--out FOLDER]
 
-Prints markdown, and writes it to operators.md; operators.json names the slowest operations, too. Progress goes to stderr.
+Prints markdown, and writes it to operators.md; operators.json also names the slowest operations. Progress goes to
+stderr.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def main() -> None:
                 rows.append((model, row(engine, artifact / MODEL_FILES[FP32], batch, options)))
     found = machine(None)
     text = (
-        f"# Where the time goes\n\n`python benchmarks/operators.py`: fp32, threads {options.threads}; "
+        f"# Where the time goes\n\n`python benchmarks/operators.py`: fp32, threads {options.threads};"
         f" sums over the fastest run of each operation, see README.md here.\n\n"
         f"{', '.join(f'{key} {value}' for key, value in found.items())}\n\n{table(rows, limits)}\n"
     )
