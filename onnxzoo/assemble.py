@@ -26,6 +26,7 @@ from .families import FAMILIES, ModelSpec, constants
 from .families.family import State
 from .files import atomic_folder, writing
 from .graphs import Graph, constant_name, graphs, spec_of
+from .heap import give_back_memory
 from .hub.card import model_card
 from .precisions import FP32
 from .reference.exact.engine import ExactEngine, exact_model
@@ -230,3 +231,4 @@ def _require_equal(model_file: Path, digest: str, expected: Mapping[str, Array])
                     )
     finally:
         engine.close()
+        give_back_memory()
