@@ -13,8 +13,16 @@ AUTO = "auto"
 
 # What `auto` tries, best first. TensorRT only counts where its engine for this model, GPU and batch size was built
 # before (`onnxzoo warmup`): nobody waits minutes for a first prediction. TensorRT-RTX has to be asked for.
-# Measured on 2 cores, ms per image, OpenVINO against ONNX Runtime, both fp32: SwinV2-T w8 65 / 69, SwinV2-S w16
-# 139 / 143, PVT_V2_B0 8.9 / 8.7.
+# On CPUs one order serves both families and every kind of processor. Measured, ms per image, OpenVINO against ONNX
+# Runtime, fp32, batch 1, two cores (benchmarks/results/graphs.md has the second row):
+#
+#                          SwinV2-T w8   SwinV2-S w16   PVT_V2_B0    PVT_V2_B2_Linear
+#     AVX512, Zen 4        63 / 69       133 / 143      7.5 / 8.7    43.5 / 46
+#     AVX512, a newer EPYC 30.8 / 35.5   66 / 77        3.7 / 4.9    21.4 / 23.3
+#     AVX2                 85 / 86                      11.0 / 11.1
+#
+# ONNX Runtime starts 0.15 to 0.2 s sooner, which OpenVINO makes up for within 30 (SwinV2) to 150 images (PVTv2):
+# no reason for `auto` to answer differently, so who starts a process for each image asks for it by name.
 AUTO_ORDER = ("tensorrt", "cuda", "openvino", "onnxruntime")
 
 # One engine, or several with commas in between, to be tried in the place of AUTO_ORDER.

@@ -80,7 +80,7 @@ def paddle_name(name: str) -> tuple[str, int, int]:
 def build(entry: registry.ModelEntry) -> torch.nn.Module:
     """The transformers model of a registry entry, eval mode, put right where it differs from the papers' code."""
     arch = entry.architecture
-    if isinstance(arch, registry.SwinV2Architecture):
+    if entry.family == "swinv2":
         config = Swinv2Config(
             image_size=entry.image_size, patch_size=arch.patch_size, embed_dim=arch.embed_dim, depths=list(arch.depths),
             num_heads=list(arch.num_heads), window_size=arch.window_size, mlp_ratio=arch.mlp_ratio, layer_norm_eps=1e-5,
