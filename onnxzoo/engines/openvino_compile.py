@@ -19,6 +19,7 @@ import numpy as np
 from ..cpu import cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import KeyValue, sha256_of
+from ..precisions import AUTO_PRECISION
 from .compiled_models import Entry, compiled, entry_for, has_entries
 from .library_failures import failure
 from .openvino_device import Device
@@ -43,16 +44,15 @@ class CompiledModel:
 class Compiler:
     """Compiles one ONNX file for one device, for any batch size. Not safe for threads, but for `close`."""
 
-    def __init__(
-        self, openvino: Any, file: ModelFile, options: EngineOptions, device: Device, settings: dict[str, Any]
-    ) -> None:
-        """`openvino`: the module. `settings`: what OpenVINO is told when it compiles."""
+    def __init__(self, openvino: Any, file: ModelFile, options: EngineOptions, device: Device, arithmetic: str) -> None:
+        """`openvino`: the module. `arithmetic`: the precision computed in, as the device says it."""
         self._openvino = openvino
         self._file = file
         self._options = options
         self._core = device.core
         self._device = device
-        self._settings = settings
+        self._arithmetic = arithmetic
+        self._settings = device.settings(options, arithmetic)
         self._source: Any = None
         self._sha256 = file.sha256
         self._opened = False
@@ -69,8 +69,9 @@ class Compiler:
         """
         found = Device.find(openvino.Core(), device)
         arithmetic = found.arithmetic(options.precision, file.precision)
-        found.check_precision(arithmetic)
-        compiler = cls(openvino, file, options, found, found.settings(options, arithmetic))
+        if options.precision != AUTO_PRECISION:
+            found.check_precision(arithmetic)
+        compiler = cls(openvino, file, options, found, arithmetic)
         if options.hint == "throughput":
             compiler.parallel = found.most_streams(options.cpu_threads)
         if not compiler.kept_before():
@@ -89,7 +90,7 @@ class Compiler:
             "capabilities": " ".join(sorted(self._device.capabilities)),
             "cpu": processor.name,
             "instruction_sets": " ".join(processor.instruction_sets or ()),
-            "precision": self._options.precision,
+            "precision": self._arithmetic,
             # Not for the CPU, whose compiled models would all be built again.
             **({"drivers": drivers} if drivers else {}),
         }

@@ -77,17 +77,23 @@ class Device:
         return _base(self.name) in SLOW_TO_COMPILE
 
     def arithmetic(self, precision: str, file_precision: str) -> str:
-        """The precision computed in where `precision` is asked for: a CPU without arithmetic of 16 bits computes
-        an fp16 file in fp32, as ONNX Runtime does.
+        """The precision computed in where `precision` is asked for.
+
+        A CPU without arithmetic of 16 bits computes an fp16 file in fp32, as ONNX Runtime does. With `auto`, a CPU
+        computes an int8 file as it was validated: what is not quantized in fp32, and not in bf16.
         """
-        widens = precision == file_precision == FP16 and _base(self.name) == CPU
+        if _base(self.name) != CPU:
+            return precision
+        if precision == AUTO_PRECISION and file_precision == INT8:
+            return INT8
+        widens = precision == file_precision == FP16
         return FP32 if widens and CAPABILITIES[FP16] not in self.capabilities else precision
 
     def settings(self, options: EngineOptions, arithmetic: str) -> dict[str, Any]:
         """What OpenVINO is told when it compiles; `arithmetic`: as the method of this name says."""
         base = _base(self.name)
         settings: dict[str, Any] = {"PERFORMANCE_HINT": options.hint.upper()}
-        if options.precision != AUTO_PRECISION:
+        if arithmetic != AUTO_PRECISION:
             settings["INFERENCE_PRECISION_HINT"] = ARITHMETIC[arithmetic]
         if base == CPU or base in COMBINING:
             settings["INFERENCE_NUM_THREADS"] = options.cpu_threads
