@@ -18,6 +18,7 @@ import numpy as np
 from .artifact.folder import CONFORMANCE_FILE, INPUT_NAME, MODEL_FILES, Artifact, read_artifact
 from .artifact.onnx_filling import fill
 from .artifact.writing import TOOLS, tool_versions, write_descriptions
+from .comparison.tolerances import DEFAULT_TOLERANCE
 from .conformance import NOISE, PHOTOS, record_conformance
 from .engines import AUTO, create_engine
 from .engines.protocol import ModelFile
@@ -38,9 +39,6 @@ STEPS = ("read the weights", "fill the graph", "run the exact reference", "compa
 
 INPUTS = (PHOTOS[0], NOISE)
 """Of the conformance vectors, which the exact reference computes in seconds each."""
-
-TOLERANCE = 1e-4
-"""Of a value: TOLERANCE + TOLERANCE * |reference|, as `onnxzoo validate` has it for fp32."""
 
 ROOM = "free space, or set ONNXZOO_CACHE to a folder with room for it"
 """What to do where an artifact cannot be written."""
@@ -223,11 +221,11 @@ def _require_equal(model_file: Path, digest: str, expected: Mapping[str, Array])
             for name, values in outputs.items():
                 wanted = expected[name][index]
                 worst = float(np.max(np.abs(values[0] - wanted) / (1 + np.abs(wanted))))
-                if not worst <= TOLERANCE:
+                if not worst <= DEFAULT_TOLERANCE:
                     raise ArtifactError(
                         f"the assembled model is not used: on the input {INPUTS[index]!r}, {engine.info.name} gives "
-                        f"other {name} than the exact reference (by {worst:.1e}, expected up to {TOLERANCE:g}); "
-                        "report it with the output of 'onnxzoo doctor'"
+                        f"other {name} than the exact reference (by {worst:.1e}, expected up to "
+                        f"{DEFAULT_TOLERANCE:g}); report it with the output of 'onnxzoo doctor'"
                     )
     finally:
         engine.close()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "--engine",
     "engines",
     multiple=True,
+    metavar="ENGINE",
     shell_complete=engine_names,
     help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU for a device. By default every one that works here.",
 )

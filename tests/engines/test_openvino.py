@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -309,3 +310,20 @@ def test_closing_while_others_run_is_an_error_at_worst(hint):
     for failure in failures:
         assert isinstance(failure, EngineError)
         assert str(failure) == "the openvino engine is closed; load the model again"
+
+
+def test_a_devices_driver_is_a_part_of_the_cache_key() -> None:
+    class Devices:
+        available_devices: ClassVar[list[str]] = ["CPU", "GPU.0", "GPU.1", "NPU"]
+
+        def get_property(self, device: str, name: str) -> Any:
+            found = {("GPU.0", "GPU_DRIVER_VERSION"): "25.1", ("NPU", "NPU_DRIVER_VERSION"): 1688}
+            if (device, name) not in found:
+                raise RuntimeError("there is no such property")
+            return found[device, name]
+
+    def drivers(name: str) -> str:
+        return Device(Devices(), name, ()).drivers
+
+    assert [drivers(name) for name in ("CPU", "GPU.0", "GPU.1", "NPU")] == ["", "GPU.0 25.1", "", "NPU 1688"]
+    assert drivers("AUTO:NPU,CPU") == drivers("AUTO") == "GPU.0 25.1, NPU 1688"
