@@ -5,6 +5,7 @@ SwinV2-S w16 65 to 80; only models of a fraction of a millisecond gain) and give
 compiling for a further size takes as long as 8 (SwinV2-S w16) to 500 images and holds the weights once more. So a few
 sizes serve all: batches are split into them, which costs nothing. What comes for the first time, as the rest at the end
 of a folder, is split into smaller pieces or filled up instead of compiling for it; what comes again is compiled for.
+A run that has one thread is faster image by image; such models are compiled for one image only (see openvino.py).
 """
 
 from __future__ import annotations

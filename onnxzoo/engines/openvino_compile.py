@@ -22,7 +22,7 @@ from ..files import KeyValue, sha256_of
 from ..precisions import AUTO_PRECISION
 from .compiled_models import Entry, compiled, entry_for, has_entries
 from .library_failures import failure
-from .openvino_device import Device
+from .openvino_device import CPU, Device
 from .options import EngineOptions
 from .protocol import ModelFile
 
@@ -94,6 +94,11 @@ class Compiler:
             # Not for the CPU, whose compiled models would all be built again.
             **({"drivers": drivers} if drivers else {}),
         }
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is the CPU, and no combination of it with others."""
+        return self._device.name == CPU
 
     def compile(self, size: int) -> CompiledModel:
         """The model for batches of exactly `size` images: from the cache where it is kept, else compiled now.

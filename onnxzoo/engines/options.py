@@ -33,7 +33,8 @@ class EngineOptions:
     and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are used or refused.
     `threads`: of the CPU, for one run; None takes what `cpu_threads` says, never the default of the engine's library.
     `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
-    many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
+    many images, OpenVINO compiles for exactly this many first, unless it runs one image per thread; ONNX Runtime and
+    CUDA run no more at a time.
     `strict`: refuse a graph that would partly run on the CPU when a GPU was requested.
     `hint`: `latency` for one image at a time, `throughput` for many.
     `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be

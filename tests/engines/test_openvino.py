@@ -90,6 +90,30 @@ def test_few_sizes_for_a_large_file(model_file, compiled_sizes, monkeypatch):
     assert compiled_sizes == [1, 8]
 
 
+@pytest.mark.parametrize("options", [{"hint": "throughput", "threads": 2}, {"hint": "latency", "threads": 1}])
+def test_a_request_of_one_thread_runs_single_images(model_file, compiled_sizes, monkeypatch, options):
+    monkeypatch.setattr("onnxzoo.engines.openvino.SMALL_BYTES", 100)
+    engine = engine_for(model_file, batch_size=32, **options)
+    batch = images(35)
+    for count in (1, 32, 32, 35, 7, 7):
+        outputs = engine.run({INPUT_NAME: batch[:count]})
+        np.testing.assert_allclose(outputs["logits"], tiny_outputs(batch[:count])["logits"], rtol=1e-5, atol=1e-5)
+    assert compiled_sizes == [1]
+
+
+@pytest.mark.parametrize(
+    ("device", "hint", "threads", "small_bytes"),
+    [("CPU", "latency", 2, 100), ("CPU", "throughput", 1, 2**20), ("AUTO", "throughput", 1, 100)],
+)
+def test_others_run_batches(model_file, compiled_sizes, monkeypatch, device, hint, threads, small_bytes):
+    """Several threads of one run share a batch better than an image; small models take less time than a call."""
+    monkeypatch.setattr("onnxzoo.engines.openvino.SMALL_BYTES", small_bytes)
+    options = EngineOptions(batch_size=6, hint=hint, threads=threads)
+    engine = create_engine(f"openvino:{device}", model_file, options)
+    engine.run({INPUT_NAME: images(6)})
+    assert compiled_sizes == [6]
+
+
 def test_many_threads_at_a_size_compile_it_once(model_file, compiled_sizes):
     engine = engine_for(model_file)
     with ThreadPoolExecutor(16) as pool:
