@@ -57,8 +57,8 @@ class TensorRTRTXEngine(KeptEngine):
         """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
 
         Raises EngineUnavailableError if the driver, a package or a library is missing, the GPU is not supported, or
-        exact fp32 is no longer possible; InputError for a device that is not a number or a named cache folder that cannot
-        be written; EngineError if TensorRT-RTX rejects the model.
+        exact fp32 is no longer possible; InputError for a device that is not a number or a named cache folder that
+        cannot be written; EngineError if TensorRT-RTX rejects the model.
         """
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
