@@ -1,4 +1,4 @@
-"""What all engines on ONNX Runtime are: an open session, held together with its description."""
+"""The base of all engines on ONNX Runtime: an open session and its description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SessionEngine:
     def __init__(
         self, session: Session, info: EngineInfo, *, max_batch: int, cache_key: Mapping[str, KeyValue]
     ) -> None:
-        """`max_batch`: the largest batch of one run. The session is the engine's from now on."""
+        """`max_batch`: the largest batch of one run. The engine owns the session from now on."""
         self._session = session
         self._info = info
         self._max_batch = max_batch
@@ -25,7 +25,7 @@ class SessionEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -45,13 +45,13 @@ class SessionEngine:
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that the results depend on besides the model."""
+        """Everything except the model on which the results depend."""
         return self._cache_key
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name, as arrays of their own.
+        """All outputs by name for these inputs by name, as new arrays.
 
-        Raises InputError for inputs that do not fit, EngineError when ONNX Runtime fails or was closed.
+        Raises InputError for inputs that do not fit, EngineError if ONNX Runtime fails or was closed.
         """
         return self._session.run(checked_feeds(feeds, self._session.inputs, self._max_batch))
 
