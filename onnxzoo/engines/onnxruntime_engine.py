@@ -1,4 +1,4 @@
-"""What all engines on ONNX Runtime are: an open session, held together with its description."""
+"""The base of all engines on ONNX Runtime: an open session and its description."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SessionEngine:
         cache_key: Mapping[str, KeyValue],
         concurrent: ConcurrentRuns | None = None,
     ) -> None:
-        """`max_batch`: the largest batch of one run. `concurrent`: what splits it into runs; by default it is one.
+        """`max_batch`: the largest batch of one run. `concurrent`: splits it into runs; without, it is one run.
 
-        The session is the engine's from now on.
+        The engine owns the session from now on.
         """
         self._session = session
         self._info = info
@@ -36,7 +36,7 @@ class SessionEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -56,13 +56,13 @@ class SessionEngine:
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that the results depend on besides the model."""
+        """Everything except the model on which the results depend."""
         return self._cache_key
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name, as arrays of their own.
+        """All outputs by name for these inputs by name, as new arrays.
 
-        Raises InputError for inputs that do not fit, EngineError when ONNX Runtime fails or was closed.
+        Raises InputError for inputs that do not fit, EngineError if ONNX Runtime fails or was closed.
         """
         ready = checked_feeds(feeds, self._session.inputs, self._max_batch)
         return self._session.run(ready) if self._concurrent is None else self._concurrent.run(self._session.run, ready)

@@ -327,3 +327,19 @@ def test_a_devices_driver_is_a_part_of_the_cache_key() -> None:
 
     assert [drivers(name) for name in ("CPU", "GPU.0", "GPU.1", "NPU")] == ["", "GPU.0 25.1", "", "NPU 1688"]
     assert drivers("AUTO:NPU,CPU") == drivers("AUTO") == "GPU.0 25.1, NPU 1688"
+
+
+def test_with_auto_a_cpu_computes_an_int8_file_as_it_is_validated() -> None:
+    cpu, gpu = Device(None, "CPU", ("FP32", "BF16", "INT8")), Device(None, "GPU", ("FP16", "INT8"))
+    assert [cpu.arithmetic("auto", file) for file in ("int8", "fp32")] == ["int8", "auto"]
+    assert gpu.arithmetic("auto", "int8") == "auto"
+    options = EngineOptions(precision="auto")
+    assert cpu.settings(options, "int8")["INFERENCE_PRECISION_HINT"] == "f32"
+    assert "INFERENCE_PRECISION_HINT" not in cpu.settings(options, "auto")
+    outputs = []
+    for precision in ("auto", "int8"):
+        file = ModelFile(NANO.with_name("model_int8.onnx"), precision="int8")
+        engine = create_engine("openvino", file, EngineOptions(precision=precision))
+        outputs.append(engine.run({INPUT_NAME: images(3)})["logits"])
+        assert engine.info.precision == "int8"
+    np.testing.assert_array_equal(*outputs)
