@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 # A run with one CPU thread is fastest with one image, whose activations stay in the cache of its core. Measured with
-# two requests to OpenVINO at a time, in ms per image, for batches of 8 run as 4 + 4 and as eight: PVT_V2_B0 8.4 and 7.5,
+# two requests to OpenVINO at a time, ms per image for batches of 8 run as 4 + 4 and as eight: PVT_V2_B0 8.4 and 7.5,
 # PVT_V2_B2_Linear 48.8 and 46.1, SwinV2-T w8 73.9 and 67.4, SwinV2-S w16 160 and 148, with 80 to 120 MiB less memory.
 # Only models with smaller files, which compute for less than a millisecond, gain from batches: pvt_v2_nano_fashion with
 # 1.8 MiB, 0.10 and 0.19. The smallest file of an ImageNet model, PVT_V2_B0 in int8, has 4 MiB.
