@@ -79,8 +79,9 @@ def _group(
         bounds = _started(products([one.row for one in running], folder), folder, threads, stack, log)
         timed = _timed([*running, *bounds], gate, settings.samples, log)
         for candidate in timed:
-            if candidate.worker is not None:
-                candidate.row = dataclasses.replace(candidate.row, peak_mib=candidate.worker.peak_mib())
+            with contextlib.suppress(BenchmarkError):  # it ended after its last sample: its times stand
+                if candidate.worker is not None:
+                    candidate.row = dataclasses.replace(candidate.row, peak_mib=candidate.worker.peak_mib())
     limits = tuple(_limit(candidate, gate) for candidate in bounds if candidate in timed)
     shown = [candidate for candidate in candidates if candidate not in left_out]
     rows = tuple(_row(candidate, subject, gate, limits, timed=candidate in timed) for candidate in shown)

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     type=FILE_OR_FOLDER,
-    help="Checkpoint for the peers, or a folder of them; by default the one that the model was made from.",
+    help="Checkpoint for the peers, or a folder of them; by default the one that the model was made from, "
+    "downloaded if necessary.",
 )
 @click.option("--plot", type=OUTPUT_FILE, metavar="FILE.png", help="Draw accuracy against speed; needs matplotlib.")
 @trust_option
