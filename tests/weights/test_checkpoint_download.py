@@ -321,7 +321,7 @@ def test_offline_nothing_is_downloaded(
 ) -> None:
     monkeypatch.setenv(variable, "yes")
     with pytest.raises(
-        DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or put the file there"
+        DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or put the file"
     ):
         download(site.url, target)
     assert (site.asked, target.parent.exists()) == ([], False)
