@@ -320,9 +320,7 @@ def test_offline_nothing_is_downloaded(
     site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "yes")
-    with pytest.raises(
-        DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or put the file"
-    ):
+    with pytest.raises(DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or put the file"):
         download(site.url, target)
     assert (site.asked, target.parent.exists()) == ([], False)
     monkeypatch.setenv(variable, "0")
