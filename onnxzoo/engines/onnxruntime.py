@@ -128,7 +128,7 @@ def arm_bf16() -> bool:
 
 
 def _concurrent(model: ModelFile, options: EngineOptions) -> ConcurrentRuns | None:
-    """What splits batches where many images are expected: None for batches that would leave threads idle."""
+    """Splits batches into concurrent runs if many images are expected; None if threads would be idle."""
     threads = options.cpu_threads
     if options.hint != "throughput" or not 1 < threads <= options.largest_batch // 2:
         return None

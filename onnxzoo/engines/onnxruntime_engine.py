@@ -24,7 +24,7 @@ class SessionEngine:
         cache_key: Mapping[str, KeyValue],
         concurrent: ConcurrentRuns | None = None,
     ) -> None:
-        """`max_batch`: the largest batch of one run. `concurrent`: splits it into runs; without, it is one run.
+        """`max_batch`: the largest batch of one run. `concurrent`: splits it into runs; if None, it is one run.
 
         The engine owns the session from now on.
         """

@@ -89,7 +89,7 @@ def _urls(entry: ModelEntry) -> list[str]:
 
 
 def _present(entry: ModelEntry) -> Path | None:
-    """The checkpoint where an earlier call put it."""
+    """The checkpoint that an earlier call downloaded, or None."""
     paths = (files.checkpoints_dir() / file_name(url) for url in _urls(entry))
     return next((path for path in paths if path.is_file()), None)
 
