@@ -94,7 +94,7 @@ def _path(key: Key) -> Path:
 
 
 def _read(path: Path, key: Key | None) -> tuple[Key, Verdict]:
-    """The key and the verdict in a file with this key, or with that of its name. Raises ValueError for another format."""
+    """The key and verdict of a file with this key, or that of its name. Raises ValueError for another format."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
