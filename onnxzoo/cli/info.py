@@ -147,7 +147,8 @@ def _verified(key: Key, verdict: Verdict) -> str:
     batches = ", ".join(map(str, verdict.batch_sizes))
     return (
         f"{key.get(ENGINE)} {key.get(LIBRARY)} on {key.get(RUNS_ON)}, {key.get(COMPUTES_IN)}: max "
-        f"{verdict.max_abs:.2e}, top-1 {verdict.top1} of {verdict.vectors} recorded inputs at batch {batches}, {verdict.date}"
+        f"{verdict.max_abs:.2e}, top-1 {verdict.top1} of {verdict.vectors} recorded inputs at batch {batches}, "
+        f"{verdict.date}"
     )
 
 
