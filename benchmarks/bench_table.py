@@ -1,9 +1,9 @@
-"""What `onnxzoo bench --json` measured, in one or in several runs, as results/bench.md and bench.json.
+"""Writes the results of one or several runs of `onnxzoo bench --json` to results/bench.md and bench.json.
 
     onnxzoo bench NAME ... --peer torch ... --json > run.json
     python benchmarks/bench_table.py run.json ... [--out DIR]
 
-Writes markdown with a table for each model and batch size, and all documents in one file.
+The markdown has a table for each model and batch size; the JSON file contains all documents.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ def table(group: Sequence[Row]) -> Iterator[str]:
 
 
 def shown(value: float | None, form: str) -> str:
-    """A figure, or nothing where there is none."""
+    """A formatted figure, or an empty text for None."""
     return "" if value is None else format(value, form)
 
 
 def main() -> None:
-    """Read, write."""
+    """Read the documents, write the tables."""
     parser = argparse.ArgumentParser(description="Tables of what onnxzoo bench --json measured.")
     parser.add_argument("documents", nargs="+", type=Path, metavar="RUN.json")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -93,6 +93,8 @@ def create_engine(
     if isinstance(model, ModelFiles):
         # A file that several engines of the order use is verified only once.
         model = replace(model, open=functools.cache(model.open))
+
+        _require_file(order or AUTO_ORDER, model, options)
 
     def skip_reason(engine: str) -> str | None:
         if order is not None:
@@ -200,6 +202,18 @@ def _file_precisions(
         f"the engine {name!r} computes in {options.precision} from an ONNX file in {' or '.join(usable)}; "
         f"{_described(model)} has {', '.join(precisions) or 'none'}"
     )
+
+
+def _require_file(order: Sequence[str], model: ModelFiles, options: EngineOptions) -> None:
+    """Refuse a precision that the model has no file for, where that alone keeps every engine from it."""
+    kinds = [engine_class(name) for name in order]
+    usable = {precision for kind in kinds for precision in kind.FILES.get(options.precision, ())}
+    if usable and not usable & set(model.precisions):
+        wanted = options.precision
+        raise InputError(
+            f"the model has no {wanted} file (it has {', '.join(model.precisions) or 'none'}); make one: "
+            f"onnxzoo quantize MODEL --precision {wanted}"
+        )
 
 
 def _opened(model: Path | ModelFile | ModelFiles, precision: str) -> ModelFile:

@@ -67,7 +67,7 @@ FULL_BITS = 8
 
 
 def on_cpu(engine: str) -> bool:
-    """Whether an engine's name with its device is a key of FASTER on a CPU."""
+    """Whether an engine, given by its name with the device, is one of FASTER and runs on a CPU."""
     base, _, device = engine.partition(":")
     return base in FASTER and device in CPU_DEVICES
 

@@ -6,6 +6,7 @@ import difflib
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import ClassVar, Self
 
@@ -13,6 +14,8 @@ from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
+from .batches import SMALL_BYTES
+from .concurrent_runs import ConcurrentRuns
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, reinstall, session_options
 from .onnxruntime_session import CPU_PROVIDER, open_session
@@ -76,7 +79,8 @@ class OnnxRuntimeEngine(SessionEngine):
         module = import_onnxruntime(INSTALL)
         provider = CPU_PROVIDER if device is None else _provider(module, device)
         on_cpu = provider == CPU_PROVIDER
-        chosen = session_options(module, options)
+        concurrent = _concurrent(model, options) if on_cpu else None
+        chosen = session_options(module, options if concurrent is None else replace(options, threads=1))
         precision = model.precision
         if options.precision == BF16:
             if not on_cpu or not arm_bf16():
@@ -100,12 +104,15 @@ class OnnxRuntimeEngine(SessionEngine):
         info = session.info(
             device="CPU" if on_cpu else provider, precision=precision, version=module.__version__, selection=selection
         )
+        if any(spec.shape[:1] != (None,) for spec in session.inputs.values()):
+            concurrent = None  # a graph of one batch size takes no other
         # Larger batches are not faster, and their memory is kept until the session is closed.
         return cls(
             session,
             info,
             max_batch=options.largest_batch,
             cache_key=_cache_key(provider, module.__version__, precision),
+            concurrent=concurrent,
         )
 
     @staticmethod
@@ -118,6 +125,14 @@ def arm_bf16() -> bool:
     """Whether the processor is an ARM CPU with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
     found = cpu()
     return sys.platform == "linux" and found.architecture == "aarch64" and "bf16" in (found.instruction_sets or ())
+
+
+def _concurrent(model: ModelFile, options: EngineOptions) -> ConcurrentRuns | None:
+    """Splits batches into concurrent runs if many images are expected; None if threads would be idle."""
+    threads = options.cpu_threads
+    if options.hint != "throughput" or not 1 < threads <= options.largest_batch // 2:
+        return None
+    return ConcurrentRuns(threads, 1 if model.path.stat().st_size > SMALL_BYTES else None)
 
 
 def _cache_key(provider: str, version: str, precision: str) -> dict[str, KeyValue]:

@@ -18,7 +18,7 @@ from ..errors import EngineError, EngineUnavailableError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
-from .batches import BatchSplitter, Piece, batch_sizes
+from .batches import SMALL_BYTES, BatchSplitter, Piece, batch_sizes
 from .feeds import checked_feeds
 from .library_failures import closed, failure
 from .openvino_compile import NAME, CompiledModel, Compiler, arithmetic_of, message_of
@@ -34,12 +34,6 @@ PRECISIONS = {arithmetic: precision for precision, arithmetic in reversed(ARITHM
 # For larger files fewer batch sizes are compiled, as each needs the weights once or twice more. Measured: SwinV2-S w16,
 # a file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all of it.
 LARGE_BYTES = 64 * 2**20
-# A request with one CPU thread is fastest with one image, whose activations stay in the cache of its core. Measured
-# with two requests at a time, in ms per image, for batches of 8 run as 4 + 4 and as eight: PVT_V2_B0 8.4 and 7.5,
-# PVT_V2_B2_Linear 48.8 and 46.1, SwinV2-T w8 73.9 and 67.4, SwinV2-S w16 160 and 148, with 80 to 120 MiB less memory.
-# Only models with smaller files, which compute for less than a millisecond, gain from batches: pvt_v2_nano_fashion with
-# 1.8 MiB, 0.10 and 0.19. The smallest file of an ImageNet model, PVT_V2_B0 in int8, has 4 MiB.
-SMALL_BYTES = 3 * 2**20
 
 
 class OpenVINOEngine:

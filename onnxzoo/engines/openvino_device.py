@@ -117,9 +117,12 @@ class Device:
         if needed is None or not self.capabilities or needed in self.capabilities:
             return
         offered = [name for name, capability in CAPABILITIES.items() if capability in self.capabilities]
-        raise EngineUnavailableError(
+        message = (
             f"openvino's {self.name} ({self.full_name}) does not compute in {precision}; it has {', '.join(offered)}"
         )
+        if precision == FP16 and _base(self.name) == CPU:
+            message += f"; an {FP16} file runs there, in {FP32}: make one with onnxzoo quantize --precision {FP16}"
+        raise EngineUnavailableError(message)
 
     def most_streams(self, threads: int) -> int:
         """Maximum number of requests that the device can process at a time; `threads`: of the CPU, for one run."""
