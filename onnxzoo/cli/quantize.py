@@ -139,7 +139,12 @@ def _images(artifact: Artifact, folder: Path | None, samples: int | None, unread
     if not folder.exists():
         raise InputError(f"{folder} is not a folder; give a folder with images to --images")
     skipped = Skipped()
-    found = [one for one in find_images([str(folder)], skipped) if not isinstance(one, NoImages)]
+    found: list[str] = []
+    for one in find_images([str(folder)], skipped):
+        if not isinstance(one, NoImages):
+            found.append(one)
+        elif one.refusal:
+            unreadable.append(str(one))
     if skipped:
         say(f"onnxzoo: {skipped}", err=True)
     return own_images(found, artifact.preprocess, count, lambda error: unreadable.append(str(error)))
