@@ -1,4 +1,4 @@
-"""Where the time goes: matrix products and the rest, per model and engine, fp32 (see benchmarks/README.md).
+"""Profiles matrix products and other operations, per model and engine, in fp32 (see benchmarks/README.md).
 
     python benchmarks/operators.py [NAME ...] [--batch-size N ...] [--threads N] [--seconds S] [--out FOLDER]
 
@@ -67,19 +67,19 @@ def products(file: Path, batch: int) -> Iterator[tuple[str, str, int]]:
 
 
 def kind_of(name: str, operator: str, within: str, known: dict[str, str]) -> str:
-    """What an engine's operation is; `known`: the kinds of products by their names in the file."""
+    """The kind of an engine's operation; `known`: the kinds of products by their names in the file."""
     if operator == "Subgraph" and "Softmax" in within:
         return FUSED_ATTENTION
     found = next((kind for kind, operators in KINDS.items() if operator in operators), REST)
     if found in (LAYERS, ATTENTION, DEPTHWISE):
-        # The engine's name begins with that of the product, or of the layer whose addition it took in.
+        # The engine's name begins with that of the product, or of the layer whose addition it fused.
         layer = name.removesuffix("/Add")
         return next((kind for product, kind in known.items() if name.startswith(product) or layer in product), found)
     return found
 
 
 def profile(engine: str, file: Path, batch: int, options: argparse.Namespace) -> list[list[Any]]:
-    """The operations of a file in an engine, in a process of its own."""
+    """The operations of a file in an engine, profiled in a separate process."""
     arguments = [engine, str(file), str(batch), str(options.threads), str(options.seconds)]
     child = HERE / "peers" / "operators_child.py"
     found: list[list[Any]] = json.loads(measure([sys.executable, str(child), *arguments]).output)
@@ -141,8 +141,8 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="default 1: the steadiest on a busy machine"
     )
-    parser.add_argument("--seconds", type=float, default=8, metavar="S", help="of inferences per row (default 8)")
-    parser.add_argument("--work", type=Path, metavar="FOLDER", help="where artifacts go, and stay; default: temporary")
+    parser.add_argument("--seconds", type=float, default=8, metavar="S", help="time per row (default 8)")
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help="folder of artifacts, kept; default: temporary")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
     options = parser.parse_args()
     rows, limits = [], dict.fromkeys(ENGINES, 0.0)

@@ -1,8 +1,8 @@
-"""Weights and a weightless graph become an ordinary artifact, without Paddle, paddle2onnx or the package onnx.
+"""Assembles weights and a weightless graph to a normal artifact, without Paddle, paddle2onnx or the package onnx.
 
-The graph is the one that ships (`onnxzoo.graphs`), its numbers are computed from the weights by NumPy
-(`onnxzoo.families.constants`), and what it gives in an engine is compared with the exact reference before the artifact
-counts: `assemble` writes a whole folder or none.
+The graph ships with the package (`onnxzoo.graphs`), and NumPy computes its initializers from the weights
+(`onnxzoo.families.constants`). Its outputs in an engine are compared with the exact reference before the artifact is
+written, completely or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from .artifact.folder import CONFORMANCE_FILE, INPUT_NAME, MODEL_FILES, Artifact, read_artifact
 from .artifact.onnx_filling import fill
 from .artifact.writing import TOOLS, tool_versions, write_descriptions
+from .comparison.tolerances import DEFAULT_TOLERANCE
 from .conformance import NOISE, PHOTOS, record_conformance
 from .engines import AUTO, create_engine
 from .engines.protocol import ModelFile
@@ -37,16 +38,13 @@ from .weights.checkpoint import Checkpoint, read_checkpoint
 STEPS = ("read the weights", "fill the graph", "run the exact reference", "compare with it")
 
 INPUTS = (PHOTOS[0], NOISE)
-"""Of the conformance vectors, which the exact reference computes in seconds each."""
-
-TOLERANCE = 1e-4
-"""Of a value: TOLERANCE + TOLERANCE * |reference|, as `onnxzoo validate` has it for fp32."""
+"""Inputs of the conformance vectors; the exact reference takes seconds for each."""
 
 ROOM = "free space, or set ONNXZOO_CACHE to a folder with room for it"
-"""What to do where an artifact cannot be written."""
+"""The fix in errors about artifacts that cannot be written."""
 
 StepProgress = Callable[[int, int, str], None]
-"""Called with the step's number from 1, the number of steps, and the step's title as it begins."""
+"""Called when a step begins, with its number from 1, the number of steps, and its title."""
 
 
 def can_assemble(entry: ModelEntry) -> bool:
@@ -63,14 +61,14 @@ def assemble(
     license_id: str | None = None,
     progress: StepProgress = lambda _number, _total, _title: None,
 ) -> Artifact:
-    """Make the artifact of a registry's model from its weights; `folder` is replaced whole, at the end.
+    """Make the artifact of a registry model from its weights; `folder` is replaced as a whole at the end.
 
-    `weights`: `.safetensors` or `.pdparams`, in any naming that `read_checkpoint` reads. `origin`: where the file came
-    from, for config.json: `url`, or `repo` and `commit`. `license_id`: of the weights, an identifier of the Hub.
+    `weights`: `.safetensors` or `.pdparams`, in any naming that `read_checkpoint` reads. `origin`: of the file, for
+    config.json: `url`, or `repo` and `commit`. `license_id`: of the weights, an identifier of the Hub.
 
-    Raises CheckpointError for weights that are unreadable, damaged or of another model (which it names), InputError for
-    another number of classes or image size than the graph has, ArtifactError where the folder cannot be written or an
-    engine does not give the exact reference's numbers, EngineUnavailableError where there is no engine to compare.
+    Raises CheckpointError for weights that are unreadable, damaged or of another model (which it names), InputError if
+    the number of classes or the image size differs from the graph's, ArtifactError if the folder cannot be written or
+    an engine's outputs differ from the exact reference's, EngineUnavailableError if there is no engine to compare.
     """
 
     def begin(title: str) -> None:
@@ -91,7 +89,7 @@ def assemble(
         reference = ExactEngine.open(spec, checkpoint.state)
         expected = record_conformance(reference, entry.preprocess, building / CONFORMANCE_FILE, INPUTS)
         reference.close()
-        del checkpoint  # the engine is to have the memory
+        del checkpoint  # free the memory for the engine
         begin(STEPS[3])
         write_descriptions(
             building,
@@ -111,10 +109,10 @@ def assemble(
 
 
 def fill_graph(graph: Graph, spec: ModelSpec, state: State, metadata: Mapping[str, str], target: Path) -> str:
-    """Write the ONNX file of `graph` with the numbers that follow from the parameters `state`; returns its SHA-256.
+    """Write the ONNX file of `graph` with the values computed from the parameters `state`; returns its SHA-256.
 
-    `metadata`: what the file says of itself. Initializers are written one by one, so that what is needed beside the
-    parameters is what the graph has in another form than they.
+    `metadata`: for the file's metadata. Initializers are written one by one, so that additional memory is needed only
+    for those that differ from the parameters.
     """
     known = constants(spec, state)
     with target.open("wb") as file:
@@ -131,16 +129,16 @@ def fill_graph(graph: Graph, spec: ModelSpec, state: State, metadata: Mapping[st
 
 
 def tools_of(graph: Graph) -> dict[str, str]:
-    """Versions of what makes a filled graph: the converters that made the graph, and what fills it here."""
+    """Versions of the tools for a filled graph: the converters that made the graph, and the packages that fill it."""
     here = {name: version for name, version in tool_versions().items() if name in ("onnxzoo", "numpy", "pillow")}
     versions = {**graph.tools, **here}
     return {name: versions[name] for name in TOOLS if name in versions}
 
 
 def fitting_models(weights: Path) -> list[str]:
-    """The models of the registry whose parameters, by name and shape, a file holds.
+    """The models of the registry whose parameters have the names and shapes in a file.
 
-    Swin Transformers that differ in their windows alone have the same. Empty for a file that cannot be read.
+    Swin Transformers that differ only in their windows have the same. Empty for a file that cannot be read.
     """
     for family in FAMILIES:
         entries = [entry for entry in models().values() if entry.family == family]
@@ -167,7 +165,7 @@ def _metadata(entry: ModelEntry, source_sha256: str, tools: Mapping[str, str]) -
 
 
 def _fitting_checkpoint(entry: ModelEntry, spec: ModelSpec, weights: Path) -> Checkpoint:
-    """The weights, found to be this model's as far as their names and shapes tell."""
+    """The weights, after checking that their names and shapes are this model's."""
     try:
         checkpoint = read_checkpoint(weights, entry)
         found = ModelSpec(checkpoint.architecture, checkpoint.image_size, checkpoint.num_classes)
@@ -204,7 +202,7 @@ def _described(checkpoint: Checkpoint) -> dict[str, str | int]:
 
 
 def _require_written(artifact: Artifact, digest: str) -> None:
-    """What lies on the disk is what was written, and an artifact as any other."""
+    """Check that the file on disk has the written bytes, and that the artifact is valid."""
     artifact.verify()
     announced = artifact.required_model(FP32)
     if announced.sha256 != digest:
@@ -215,7 +213,7 @@ def _require_written(artifact: Artifact, digest: str) -> None:
 
 
 def _require_equal(model_file: Path, digest: str, expected: Mapping[str, Array]) -> None:
-    """Run the recorded inputs and raise ArtifactError unless the outputs are the reference's."""
+    """Run the recorded inputs and raise ArtifactError unless the outputs equal the reference's."""
     engine = create_engine(AUTO, ModelFile(model_file, digest, FP32))
     try:
         for index, image in enumerate(expected[INPUT_NAME]):
@@ -223,11 +221,11 @@ def _require_equal(model_file: Path, digest: str, expected: Mapping[str, Array])
             for name, values in outputs.items():
                 wanted = expected[name][index]
                 worst = float(np.max(np.abs(values[0] - wanted) / (1 + np.abs(wanted))))
-                if not worst <= TOLERANCE:
+                if not worst <= DEFAULT_TOLERANCE:
                     raise ArtifactError(
                         f"the assembled model is not used: on the input {INPUTS[index]!r}, {engine.info.name} gives "
-                        f"other {name} than the exact reference (by {worst:.1e}, expected up to {TOLERANCE:g}); "
-                        "report it with the output of 'onnxzoo doctor'"
+                        f"other {name} than the exact reference (by {worst:.1e}, expected up to "
+                        f"{DEFAULT_TOLERANCE:g}); report it with the output of 'onnxzoo doctor'"
                     )
     finally:
         engine.close()

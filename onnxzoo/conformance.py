@@ -1,6 +1,6 @@
-"""Conformance vectors: a few inputs with the outputs that a reference gives for them.
+"""Conformance vectors: a few inputs with a reference's outputs for them.
 
-They travel in the artifact, so that anyone can check any engine against the reference without having it.
+They are part of the artifact, so that any engine can be compared with the reference without running it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NOISE_SEED = 20240917
 
 
 class Reference(Protocol):
-    """What outputs are recorded of."""
+    """A model whose outputs are recorded."""
 
     def run_each(self, images: Array) -> dict[str, Array]:
-        """The outputs of images [K, 3, S, S], every image run alone."""
+        """The outputs of images [K, 3, S, S], each run individually."""
         ...
 
 
 def conformance_inputs(spec: Preprocess, names: Iterable[str] = NAMES) -> dict[str, Array]:
-    """The inputs of these names, of NAMES, float32 [3, S, S] each: photos, seeded noise, a black and a saturated image.
+    """The inputs of these names in NAMES, float32 [3, S, S] each: photos, seeded noise, a black and a saturated image.
 
-    All but the noise (standard normal) have been through the model's own preprocessing.
+    All except the noise (standard normal) are results of the model's own preprocessing.
     """
     size = spec.crop_size
     made: dict[str, Callable[[], Array]] = {

@@ -1,8 +1,8 @@
-"""What works on this machine and what does not, with the fix: `onnxzoo doctor`.
+"""Finds out which engines work on this machine, and how to fix the others: `onnxzoo doctor`.
 
-Everything that could take the process with it, or hang, happens in a child process with a time limit
-(`onnxzoo.doctor_probe`, run by `onnxzoo.doctor_children`): importing a library, loading a driver, running a model. A
-crash there is a line in the diagnosis. This module imports nothing but the standard library and what does the same.
+Everything that could crash or hang runs in a child process with a time limit (`onnxzoo.doctor_probe`, run by
+`onnxzoo.doctor_children`): importing a library, loading a driver, running a model. A crash there is a line in the
+diagnosis. This module imports only the standard library, and modules that import nothing else.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ PACKAGES = (
     "onnxruntime-ep-nv-tensorrt-rtx-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas",
     "nvidia-cuda-runtime", "huggingface-hub", "click", "tqdm", "paddlepaddle", "paddle2onnx", "onnx", "onnxsim",
 )  # fmt: skip
-# Not read from onnxzoo.engines: importing that takes numpy, which may be what is broken.
+# This is not taken from onnxzoo.engines, which imports numpy, as numpy may be broken.
 ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-rtx")
 TIMEOUT_S = 60.0
-# TensorRT builds its engine first.
+# TensorRT first builds its engine.
 BUILD_TIMEOUT_S = 600.0
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 10.0
@@ -46,7 +46,7 @@ HUB_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that matters here. `version`: None where it is absent; `fault`: its metadata cannot be read."""
+    """A relevant package. `version`: None if it is not installed; `fault`: why its metadata cannot be read."""
 
     name: str
     version: str | None
@@ -55,7 +55,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A shared library. `fault`: what the system said when it did not load; None: it loads."""
+    """A shared library. `fault`: the system's message if it cannot be loaded, else None."""
 
     name: str
     fault: str | None
@@ -63,7 +63,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Nvidia:
-    """NVIDIA's side: the driver's version, why no GPU can be used, and the libraries needed for this CUDA version."""
+    """NVIDIA's driver version, GPUs, why no GPU can be used, and the libraries for this CUDA version."""
 
     driver: str | None
     fault: str | None
@@ -74,7 +74,7 @@ class Nvidia:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of OpenVINO. `capabilities`: as OpenVINO names them, such as BF16."""
+    """A device of OpenVINO. `capabilities`: OpenVINO's names, such as BF16."""
 
     name: str
     description: str
@@ -83,9 +83,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of the cache. `bytes` and `files` are 0 where it is absent; `fault`: it, or a part, cannot be read.
+    """A folder of the cache. `bytes` and `files` are 0 if it does not exist; `fault`: why it or a part cannot be read.
 
-    `path` is its name alone where the cache has no place.
+    `path` is only its name if there is no cache folder.
     """
 
     name: str
@@ -99,9 +99,9 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class EngineCheck:
-    """An engine, tried out on a shipped model: `works` if its answers were right, else `reason` says why not.
+    """An engine, tested on a shipped model: `works` if its outputs were correct, else `reason` says why not.
 
-    `reason` of `auto` is that of the choice, in any case. `max_difference`: to the recorded outputs of the reference.
+    The `reason` of `auto` is always that of its choice. `max_difference`: from the reference's recorded outputs.
     """
 
     name: str
@@ -117,10 +117,10 @@ class EngineCheck:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All of it. `faults`: what is wrong with the installation as a whole, with the command that fixes it.
+    """The whole diagnosis. `faults`: faults of the installation as a whole, with the command that fixes them.
 
-    `precisions`: arithmetic that the processor does faster than fp32. `auto`: the engine that `auto` takes.
-    `hub`: whether the Hugging Face Hub was reached, or why not; None: not asked.
+    `precisions`: precisions in which the processor is faster than in fp32. `auto`: the engine that `auto` selects.
+    `hub`: whether the Hugging Face Hub was reached, or why not; None if not requested.
     """
 
     onnxzoo: str
@@ -147,18 +147,18 @@ class Diagnosis:
 
 
 def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S, not_the_users: Collection[str] = ()) -> Diagnosis:
-    """Find out everything; never raises for what is broken on the machine.
+    """Make the diagnosis; faults of the machine never raise an error.
 
     `hub`: also try to reach the Hugging Face Hub. `timeout_s`: for one child process; engines that are built first get
-    ten minutes at least. `not_the_users`: environment variables to leave out, as the caller set them.
+    at least ten minutes. `not_the_users`: environment variables to leave out, because the caller set them.
     """
     packages = tuple(_package(name) for name in PACKAGES)
-    # Two at a time: they import large libraries, and a machine with more to do answers later for all.
+    # Two at a time, as they import large libraries, and more would slow down all of them.
     with ThreadPoolExecutor(2) as pool, Children() as children:
         asked = [pool.submit(_check_engine, children, name, timeout_s) for name in (*ENGINES, AUTO)]
         openvino = pool.submit(children.ask, "openvino", timeout_s)
         nvidia = pool.submit(children.ask, "nvidia", timeout_s)
-        # All results are waited for in here: whatever interrupts that kills the children.
+        # All results are awaited inside the block, so that an interruption kills the children.
         *engines, auto = (each.result() for each in asked)
         devices, openvino_fault = openvino.result()
         nvidia_answer = nvidia.result()
@@ -193,7 +193,7 @@ def diagnose(*, hub: bool = False, timeout_s: float = TIMEOUT_S, not_the_users: 
 def _package(name: str) -> Package:
     try:
         version = metadata.version(name)
-        if isinstance(version, str):  # None where the file has no such line
+        if isinstance(version, str):  # None if the file has no such line
             return Package(name, version)
         cause = "it names no version"
     except metadata.PackageNotFoundError:
@@ -224,7 +224,7 @@ def _matters(name: str) -> bool:
 
 
 def _without_password(url: str) -> str:
-    """A text without the user name and password of a URL that it has."""
+    """The text without the user name and password of a URL in it."""
     return re.sub(r"(?<=://)[^/\s]*@", "", url)
 
 
@@ -249,7 +249,7 @@ def _caches() -> tuple[Folder, ...]:
     names = ("models", "checkpoints", "engines")
     fault = cache_fault()
     root = Path()
-    with contextlib.suppress(InputError):  # which is the fault, then
+    with contextlib.suppress(InputError):  # `fault` has the reason
         root = cache_dir()
     if fault is not None:
         return tuple(Folder(name, str(root / name), False, 0, 0, False, fault) for name in names)
@@ -278,7 +278,7 @@ def _folder(name: str, path: Path) -> Folder:
 
 
 def _hub() -> str:
-    # Nothing that is said about it may hold a password; asked without one, it answers as well.
+    # No message may contain a password; the request works without one.
     endpoint = _without_password(os.environ.get("HF_ENDPOINT") or HUB)
     started = time.monotonic()
     try:

@@ -1,6 +1,6 @@
-"""The child processes of `onnxzoo.doctor` (each runs `onnxzoo.doctor_probe`): started, limited in time, and ended.
+"""Runs the child processes of `onnxzoo.doctor` (each runs `onnxzoo.doctor_probe`) with a time limit.
 
-Like `doctor`, it imports nothing but the standard library and what does the same.
+Like `doctor`, it imports only the standard library, and modules that import nothing else.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Answer = tuple[dict[str, Any], str | None]
 
 
 class Children:
-    """Asks child processes, from several threads at once. Leaving the `with` block kills those that still run.
+    """Asks child processes, from several threads at once. Leaving the `with` block kills running ones.
 
-    So Ctrl-C need not wait for a library that is being loaded: whatever interrupts the block ends the children first.
+    So Ctrl-C does not wait for a library that is being loaded, as an interruption of the block first ends the children.
     """
 
     def __init__(self) -> None:
@@ -48,8 +48,8 @@ class Children:
                 child.kill()
 
     def ask(self, what: str, timeout_s: float, *kind: str) -> Answer:
-        """The answer of a child process to one question; without an answer {} and what became of the child."""
-        # Libraries print what they like to stdout: the answer comes in a file. What is built for a check is not kept.
+        """The answer of a child process to one question; if there is none, {} and the child's fate."""
+        # The answer is a file, as libraries may print to stdout. Engines built for a check are not kept.
         try:
             with scratch_folder("doctor") as scratch:
                 return self._ask_in(scratch, (*kind, what), timeout_s)
@@ -59,7 +59,7 @@ class Children:
     def _ask_in(self, scratch: Path, question: tuple[str, ...], timeout_s: float) -> Answer:
         answer, words = scratch / "answer.json", scratch / "words.txt"
         command = [sys.executable, "-P", "-m", f"{__package__}.doctor_probe", str(answer), *question]
-        # `auto` builds nothing, and takes what the user has built.
+        # `auto` builds nothing, and uses the engines built by the user.
         environment = {**os.environ} if AUTO in question else {**os.environ, CACHE_VARIABLE: str(scratch / "cache")}
         with words.open("wb") as log:
             with self._lock:

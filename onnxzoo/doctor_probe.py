@@ -2,7 +2,7 @@
 
     python -P -m onnxzoo.doctor_probe ANSWER.json openvino | nvidia | engine NAME
 
-writes the answer as JSON. Whatever is broken is part of the answer; whatever kills the process leaves none.
+writes the answer as JSON. Faults are part of the answer; if the process is killed, there is none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def openvino() -> dict[str, Any]:
 
 
 def nvidia() -> dict[str, Any]:
-    """Driver, GPUs, and which libraries load."""
+    """Driver, GPUs, and the libraries with their errors."""
     from .engines import nvidia as found
     from .engines import nvidia_loading as libraries
     from .engines.onnxruntime_cuda import DEFAULT_CUDA, cuda_version
@@ -50,7 +50,7 @@ def nvidia() -> dict[str, Any]:
 
 
 def engine(name: str) -> dict[str, Any]:
-    """Whether this engine runs the smallest shipped model, with the recorded outputs of the reference."""
+    """Test whether this engine runs the smallest shipped model with the reference's recorded outputs."""
     import numpy as np
 
     from .artifact.folder import CONFORMANCE_FILE, INPUT_NAME
@@ -62,7 +62,7 @@ def engine(name: str) -> dict[str, Any]:
     folder = min(shipped_models(), key=lambda each: (each / "onnx" / "model.onnx").stat().st_size)
     started = time.perf_counter()
     try:
-        with load(folder, engine=name, verify=False) as model:  # it is verified below, and every time
+        with load(folder, engine=name, verify=False) as model:  # it is verified below, each time
             load_s = time.perf_counter() - started
             with np.load(model.artifact.verified(CONFORMANCE_FILE), allow_pickle=False) as recorded:
                 images, expected = recorded[INPUT_NAME], recorded["logits"]

@@ -12,12 +12,12 @@
     ├── DownloadError              (ConnectionError)  a download that failed or is incomplete
     ├── HubError                   (ConnectionError)  the Hugging Face Hub is unreachable or refuses
     ├── EngineUnavailableError     (RuntimeError)     the requested engine cannot run here
-    │   └── WrongResultsError      (ArithmeticError)  it runs here, and gives wrong results
+    │   └── WrongResultsError      (ArithmeticError)  it runs here, but its results are wrong
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
     ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made or is wrong
-    ├── BenchmarkError             (RuntimeError)     what was to be timed failed, or nothing could be timed
+    ├── BenchmarkError             (RuntimeError)     the timed program failed, or nothing could be timed
     ├── TrainingError              (RuntimeError)     a training run diverged or cannot continue
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
@@ -101,7 +101,7 @@ class EngineUnavailableError(OnnxzooError, RuntimeError):
 
 
 class WrongResultsError(EngineUnavailableError, ArithmeticError):
-    """The engine runs on this machine, but does not give the recorded outputs of the model's conformance vectors."""
+    """The engine runs on this machine, but does not reproduce the recorded outputs of the conformance vectors."""
 
 
 class EngineError(OnnxzooError, RuntimeError):

@@ -39,7 +39,7 @@ def cache_dir() -> Path:
 
 
 def cache_fault() -> str | None:
-    """Why the cache folder is not there and cannot be made, with what to do; None where it is there or can be made."""
+    """Why the cache folder cannot be created, with the fix; None if it exists or can be created."""
     try:
         root = cache_dir()
     except InputError as error:
@@ -79,7 +79,7 @@ def sha256_of(path: Path) -> str:
 
 
 def key_digest(key: Mapping[str, KeyValue]) -> str:
-    """What a cache key's file or folder is called: 32 hexadecimal digits, whatever the order of the key."""
+    """The name of a cache key's file or folder: 32 hexadecimal digits, independent of the order of the key."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -139,7 +139,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(what: str, error_type: type[OnnxzooError], fix: str) -> Iterator[None]:
-    """What the file system refuses in the block, as an error of `error_type`: `what` cannot be written, why, fix."""
+    """Translate file system errors in the block to `error_type`: `what` cannot be written, the reason, the fix."""
     try:
         yield
     except OnnxzooError:
@@ -167,7 +167,7 @@ def readable(where: Path, error_type: type[OnnxzooError] = ArtifactError) -> Ite
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed processes that were writing `path` left behind."""
+    """Remove files left by killed processes that were writing `path`."""
     for leftover in temporary.abandoned(path.parent, path.name):
         temporary.remove(leftover)
 

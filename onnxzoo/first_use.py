@@ -1,9 +1,9 @@
-"""Proof on first use: before an engine runs a model on this machine for the first time, it has to give the recorded
-outputs of the artifact's conformance vectors.
+"""Verification on first use: before an engine runs a model on this machine for the first time, its outputs are compared
+with those recorded in the artifact's conformance vectors.
 
-A device can compute something else without an error: Swin Transformers on one NPU agreed with the CPU on 0 of 500
+A device can compute wrong results without an error: Swin Transformers on one NPU agreed with the CPU on 0 of 500
 images. The verdict is kept (`onnxzoo.verdicts`) until the model, the recorded outputs, the library, the device, its
-driver or the precision is another, so that later loads neither run nor read anything for it.
+driver or the precision changes, so that later loads neither run nor read anything for it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 class FirstUse:
-    """Verifies engines that have opened a model of one artifact: call it with each; `verification` is of the last."""
+    """Verifies engines that have opened a model of one artifact: call it with each. `verification`: the last result."""
 
     def __init__(
         self, artifact: Artifact, vectors: Callable[[], Vectors], options: EngineOptions, *, verify: bool = True
     ) -> None:
-        """`vectors`: reads the conformance vectors; it may raise ModelNotFoundError or HubError where they are not
-        here, and is called only when they are needed. `options`: those of the engines. `verify`: False skips it all.
+        """`vectors`: reads the conformance vectors, and is called only if they are needed; it may raise
+        ModelNotFoundError or HubError if they are not here. `options`: the engines' options. `verify`: False skips all
+        of this.
         """
         self._artifact = artifact
         self._vectors = vectors
@@ -48,11 +49,11 @@ class FirstUse:
         self.verification = NO_VECTORS if verify else SKIPPED
 
     def __call__(self, engine: LibraryEngine, file: ModelFile) -> None:
-        """Have the engine give the recorded outputs, unless it did before.
+        """Compare the engine's outputs with the recorded ones, unless this was done before.
 
-        Where they are not on this machine, `verification` says so. Raises ArtifactError when the engine's inputs or
-        outputs are not the artifact's or the vectors are damaged, WrongResultsError with the figures when it gives
-        other outputs, and EngineError when it fails.
+        If they are not on this machine, `verification` says so. Raises ArtifactError if the engine's inputs or outputs
+        differ from the artifact's or the vectors are damaged, WrongResultsError with the figures if the outputs differ,
+        and EngineError if the engine fails.
         """
         announced = self._artifact.files.get(CONFORMANCE_FILE)
         if announced is None or self.verification == SKIPPED:
@@ -69,7 +70,7 @@ class FirstUse:
                 logger.warning("the results of %s are not verified: %s", engine.info.name, error)
                 self.verification = Verification(False, f"not possible: {one_line(error)}")
                 return
-            from .known_answers import run_known_answers  # most loads do without its imports
+            from .known_answers import run_known_answers  # most loads do not need its imports
 
             verdict, when = run_known_answers(engine, vectors, tolerance, self._largest_batch), "now"
             unkept = _keep(key, verdict)
@@ -79,8 +80,8 @@ class FirstUse:
 def tolerance_in(arithmetic: str, file_precision: str) -> Tolerance:
     """The tolerance of results computed in `arithmetic`, as EngineInfo names it, from a file in `file_precision`.
 
-    Arithmetic that is not a precision, such as TF32 or a provider's choice, is allowed what bf16 is, the coarsest in
-    floating point.
+    Arithmetic that is not a precision, such as TF32 or a provider's choice, has the tolerance of bf16, the coarsest
+    floating-point precision.
     """
     computed = arithmetic if arithmetic in PRECISIONS else BF16
     return tolerance_of(coarser(computed, file_precision))
@@ -114,7 +115,7 @@ def _kept(key: Key) -> Verdict | None:
 
 
 def _keep(key: Key, verdict: Verdict) -> str:
-    """Keep a verdict; returns what there is to say where it cannot be kept, which costs every load and nothing else."""
+    """Save a verdict; returns a note if it cannot be saved, in which case every load repeats the verification."""
     try:
         keep_verdict(key, verdict)
     except (OSError, InputError) as error:

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the operating system."""
+"""Returns freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def give_back_memory() -> None:
-    """Ask the C library for it; elsewhere than on Linux with glibc, nothing happens.
+    """Make the C library return freed memory; does nothing except on Linux with glibc.
 
-    glibc keeps what a compiler of graphs has freed, about the size of the model's weights, and uses it badly again.
+    glibc keeps the memory that a graph compiler has freed, about the size of the model's weights, and reuses it badly.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

@@ -1,4 +1,4 @@
-"""Whether an engine's inputs and outputs are those that an artifact announces."""
+"""Compares an engine's inputs and outputs with those of its artifact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOGITS = OUTPUT_NAMES[0]
 
 
 def check_interface(artifact: Artifact, engine: Engine) -> None:
-    """Raise ArtifactError for a wrong graph when it is loaded, not at the first image or the first batch of two."""
+    """Raise ArtifactError for a wrong graph, at loading rather than at the first image or the first batch of two."""
     expected = artifact.interface
     if engine.inputs.keys() != expected.inputs.keys():
         raise ArtifactError(
@@ -27,7 +27,7 @@ def check_interface(artifact: Artifact, engine: Engine) -> None:
         raise ArtifactError(f"{artifact.folder}: expected an output {LOGITS!r}, the model has {list(engine.outputs)}")
     for name, shape in expected.outputs.items():
         found = engine.outputs.get(name)
-        # Of an output, the engine's library may not know the shape before it runs.
+        # The engine's library may not know an output's shape before a run.
         if found and (not found.dtype.startswith("float") or (found.shape and not _fits(found.shape, shape))):
             raise ArtifactError(
                 f"{artifact.folder}: the output {name!r} must be float32 {shape} with a free batch size, "
@@ -36,7 +36,7 @@ def check_interface(artifact: Artifact, engine: Engine) -> None:
 
 
 def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
-    """Whether a shape may be the expected one: as long, and each size the same or left open."""
+    """Whether a shape is compatible with the expected one: the same length, and each size equal or unknown."""
     return len(shape) == len(expected) and all(
         size in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
     )

@@ -1,4 +1,4 @@
-"""The known-answer test of an engine: recorded inputs are run, and the outputs compared with the recorded ones."""
+"""The known-answer test of an engine: runs recorded inputs and compares the outputs with the recorded ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .verdicts import Verdict
 
 CPU = "CPU"
 FEW = 2
-"""In fp32 on a CPU so many vectors are run, as each takes tens of milliseconds; every single value has to be right."""
+"""Number of vectors in fp32 on a CPU, where each takes tens of milliseconds and every single value is checked."""
 
 
 def run_known_answers(engine: Engine, vectors: Vectors, tolerance: Tolerance, largest_batch: int) -> Verdict:
-    """Run the inputs, the first alone and all at once, as far as the engine takes that, and compare the outputs.
+    """Run the first input alone, and all at once as far as the engine supports it, and compare the outputs.
 
-    `largest_batch`: that the user expects. Raises WrongResultsError with the figures when the engine gives other
-    outputs, and EngineError when it fails.
+    `largest_batch`: the largest batch that the user expects. Raises WrongResultsError with the figures if the outputs
+    differ, and EngineError if the engine fails.
     """
     info = engine.info
     count = FEW if info.device == CPU and tolerance == tolerance_of(FP32) else len(vectors.images)
@@ -39,7 +39,8 @@ def run_known_answers(engine: Engine, vectors: Vectors, tolerance: Tolerance, la
     one = _outputs(engine, images[:1], 1) if together > 1 else None
     sizes = {together: _outputs(engine, images, together)}
     if one is not None:
-        # What noise is allowed depends on how the outputs of all inputs differ: one image is compared among the others.
+        # The permitted noise depends on the variation of the outputs between inputs, so the single image is compared
+        # together with the others.
         sizes[1] = _first_from(one, sizes[together])
     comparisons = [_compared(expected, outputs, tolerance, vectors.names) for outputs in sizes.values()]
     for size, comparison in zip(sizes, comparisons, strict=True):
@@ -58,14 +59,14 @@ def _outputs(engine: Engine, images: Array, batch_size: int) -> dict[str, Array]
         if isinstance(error, InputError):
             raise
         return failed(f"the outputs differ in name or shape from batch to batch ({one_line(error)})")
-    # As `Model` takes them: of a graph of somebody else's in another floating-point type.
+    # As in `Model`, outputs of a foreign graph may have another floating-point type.
     return {name: np.asarray(value, np.float32) if value.dtype.kind == "f" else value for name, value in found.items()}
 
 
 def _first_from(
     alone: dict[str, Array] | Comparison, batch: dict[str, Array] | Comparison
 ) -> dict[str, Array] | Comparison:
-    """The outputs of a batch, with the first row from a run of that image alone."""
+    """The outputs of a batch, with the first row replaced by that of the image's own run."""
     if isinstance(alone, Comparison) or isinstance(batch, Comparison):
         return alone
     if alone.keys() != batch.keys() or any(alone[name].shape[1:] != batch[name].shape[1:] for name in alone):
@@ -93,7 +94,7 @@ def _complaint(info: EngineInfo, comparison: Comparison, tolerance: Tolerance, s
             f"the largest difference to the recorded outputs is {comparison.max_abs:.3g} (tolerance "
             f"{tolerance.value:g}) and {agreeing} of {count} best classes agree"
         )
-        if comparison.worst_ratio <= 1:  # then it is the noise, or the order of the classes
+        if comparison.worst_ratio <= 1:  # then the noise or the order of the classes is wrong
             figures += f": {comparison.problems[0]}"
     else:
         figures = comparison.problems[0]

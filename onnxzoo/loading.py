@@ -56,8 +56,8 @@ def load(
     with the operators of onnxzoo's own artifacts; `any` accepts whatever the engine runs, which can keep the machine
     busy forever or exhaust its memory, so use it only for files whose author you trust.
 
-    Before an engine runs a model on this machine for the first time, it has to give the recorded outputs of a few
-    inputs (`onnxzoo.first_use`); a device that gives others is refused, and `auto` passes on to the next engine.
+    Before an engine runs a model on this machine for the first time, its outputs for a few inputs are compared with
+    recorded ones (`onnxzoo.first_use`); if they differ, it is refused, and `auto` tries the next engine.
     `Model.engine.verification` has the figures. `verify`: False skips this.
 
     The engines `paddle` (fp32) and `exact` (NumPy, float64, a second or more per image) run the reference itself:

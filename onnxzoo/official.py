@@ -1,7 +1,7 @@
-"""A model of the registry where there is none yet: official weights, downloaded and assembled into the cache.
+"""Makes the artifact of a registry model from its official weights, which are downloaded and assembled in the cache.
 
-One process makes an artifact and others that want the same one wait for it. Whatever is interrupted leaves nothing that
-counts as an artifact: the next call goes on from the weights that are in a cache already.
+One process makes an artifact, and others that need the same one wait for it. An interrupted call leaves no incomplete
+artifact, and the next call reuses downloaded weights.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ log = logging.getLogger("onnxzoo")
 
 TIMM, PADDLECLAS = "timm", "paddleclas"
 SOURCES = (TIMM, PADDLECLAS)
-"""Who publishes the weights: timm on the Hugging Face Hub, PaddleClas on a server of its own. They are the same."""
+"""Publishers of the same weights: timm on the Hugging Face Hub, PaddleClas on its own server."""
 
 DOWNLOAD = "get the official weights"
 
 StepProgress = Callable[[int, int, str], None]
-"""Called with the step's number from 1, the number of steps, and the step's title as it begins."""
+"""Called when a step begins, with its number from 1, the number of steps, and its title."""
 
 QUIET_WAIT_S = 5.0
-"""For another process that assembles the same model, before the user is told."""
+"""Time to wait for another process that assembles the same model, before the user is told."""
 
 
 def weights_of(artifact: Artifact, *, offline: bool | None = None) -> Path:
     """The file of weights that an artifact was made from, or for an exported one the registry's checkpoint.
 
-    From the caches, or downloaded. Raises ModelNotFoundError, HubError, DownloadError or ArtifactError where it cannot
-    be had; whether it is the very file is for the caller to see (`source`, `sha256`).
+    It is taken from the caches or downloaded. Raises ModelNotFoundError, HubError, DownloadError or ArtifactError if it
+    is not available. The caller checks that it is the same file (`source`, `sha256`).
     """
     entry = find(artifact.name)
     if artifact.source.get("repo") is not None:
@@ -67,14 +67,14 @@ def official_artifact(
     progress: StepProgress | None = None,
     download_progress: Progress | None = None,
 ) -> Path:
-    """The artifact of a registry's model in the cache, assembled from its official weights if it is not there.
+    """The artifact of a registry model in the cache, assembled from its official weights if it is not there.
 
-    `source`: of SOURCES. `offline`: True makes no request, None does as HF_HUB_OFFLINE says. `again`: assemble it even
-    if there is one. `progress`: by default a line of the log for each step or, on a terminal where that is not shown, a
-    bar. `download_progress`: for PaddleClas's; huggingface_hub has a progress of its own.
+    `source`: one of SOURCES. `offline`: True makes no request, None follows HF_HUB_OFFLINE. `again`: assemble it even
+    if it exists. `progress`: by default a log line for each step or, on a terminal without the log, a bar.
+    `download_progress`: for PaddleClas's server; huggingface_hub has its own progress.
 
-    Raises InputError for another source, ModelNotFoundError for a model whose weights nobody publishes or that are not
-    here and may not be asked for, HubError, DownloadError, and what `assemble` raises.
+    Raises InputError for another source, ModelNotFoundError for a model without published weights, or whose weights are
+    not here while requests are forbidden, HubError, DownloadError, and the errors of `assemble`.
     """
     if source not in SOURCES:
         raise InputError(f"the source of weights must be {' or '.join(SOURCES)}, got {source!r}")
@@ -120,13 +120,13 @@ def _make(
 
 @contextlib.contextmanager
 def _shown(name: str, progress: StepProgress | None) -> Iterator[StepProgress]:
-    """What to call at the beginning of each step."""
+    """The function to call at the beginning of each step."""
     if progress is not None:
         yield progress
         return
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    # A first use takes seconds to a minute: nobody should wonder what goes on. Not shown without a terminal.
+    # The first use takes seconds to a minute, so a terminal shows a bar.
     disabled = True if log.isEnabledFor(logging.INFO) else None
     with tqdm(desc=name, unit=" steps", disable=disabled, leave=False, **bar_size()) as bar:
 
@@ -141,7 +141,7 @@ def _shown(name: str, progress: StepProgress | None) -> Iterator[StepProgress]:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time makes the artifact `folder`. Where the file system has no locks, each does it."""
+    """Hold the lock for making the artifact `folder`. On a file system without locks each process makes it."""
     path = folder.with_name(f".{folder.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

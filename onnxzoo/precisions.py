@@ -46,22 +46,23 @@ class Precision:
 # products give 2e-6 to 6e-6 on logits of a few units (measured, all sixteen models); 1e-4 leaves other orders of
 # summation a factor of 16, and is still 1/40 of what one bf16 rounding does.
 #
-# Below fp32, single values say little: their errors are noise whose size follows the depth and the spread of the
-# outputs. Arithmetic predicts its power. Rounding to p bits errs by up to u = 2^-p, u / sqrt(3) rms: 71 dB below
-# the signal for fp16 (p = 11), 53 for bf16 (p = 8). int8 has 255 even steps over a range of about 8 deviations:
-# step / sqrt(12), 41 dB below. The noise of L independent roundings adds up in power, 10 log10(L) dB: 15 dB for the
-# 30 that matter in a small model (56, 38, 26; measured on the shipped models: fp16 58, bf16 39, int8 35 to 38 on real
-# images), 26 dB for 400, more than the deepest model here has. That is the limit for fp16 and bf16: 45 and 27 dB.
+# Below fp32, single values are a weak test, as their errors are noise that depends on the depth and the spread of the
+# outputs. Its power can be predicted. The error of rounding to p bits is up to u = 2^-p, or u / sqrt(3) rms, which is
+# 71 dB below the signal for fp16 (p = 11) and 53 for bf16 (p = 8). int8 has 255 equal steps over a range of about 8
+# standard deviations: step / sqrt(12), 41 dB below. The noise powers of L independent roundings add up, 10 log10(L) dB:
+# 15 dB for the 30 that matter in a small model (56, 38, 26; measured on the shipped models: fp16 58, bf16 39, int8 35
+# to 38 on real images), and 26 dB for 400, more than in the deepest model here. This gives the limits for fp16 and
+# bf16, 45 and 27 dB.
 #
-# For int8 that would be 15 dB, and a wrong file would pass. Without VNNI, products of uint8 activations and weights
-# that use all 8 bits saturate in 16 bits: the shipped models are then at 8.3 to 18.7 dB on the recorded inputs. Weights
-# of 7 bits cannot saturate, and products that are not rounded again where they leave a layer are 3 dB less noisy: files
-# of `onnxzoo quantize` are at 25.7 dB and more on the recorded inputs and on the noise and plain images that a
-# validation adds (both models, both engines, three seeds), at 35 and 38 dB on real images. The limit, 23 dB, is 4 dB
-# above the worst that is wrong. It holds for inputs within the ranges of the calibration, which has the recorded ones
-# in it for that reason: of others, activations are clipped (14 dB).
+# For int8 the limit would be 15 dB, and a wrong file would pass. Without VNNI, products of uint8 activations and
+# weights with all 8 bits saturate in 16 bits, and the shipped models reach 8.3 to 18.7 dB on the recorded inputs. 7-bit
+# weights cannot saturate, and layers whose outputs are not rounded again are 3 dB less noisy. Files of `onnxzoo
+# quantize` reach 25.7 dB and more on the recorded inputs and on the noise and plain images that a validation adds (both
+# models, both engines, three seeds), and 35 and 38 dB on real images. The limit, 23 dB, is 4 dB above the highest ratio
+# of a wrong file. It can be met for inputs within the ranges of the calibration, which therefore includes the recorded
+# inputs; the activations of other inputs are clipped (14 dB).
 #
-# A model that gives the same answer for every image has 0 dB. But many single faults (a shift mask of zeros, a missing
+# A model with the same outputs for every image has 0 dB. But many single faults (a shift mask of zeros, a missing
 # bias) are smaller than the noise of int8 itself. Those are found by comparing the file's constants with those of the
 # fp32 file (`validators/low_precision.py`). `tolerance` bounds any single value: 7.5 times the noise at the limit,
 # which is 5 deviations (one value in a million) where outputs spread by 1.5.

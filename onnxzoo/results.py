@@ -66,9 +66,9 @@ class EngineInfo:
     `reason`: why this engine was chosen, in a sentence.
     `nodes`: nodes of the graph per provider, as the library assigned them; empty if it does not report them.
     `considered`: (engine, why it was skipped) for those that `auto` would have preferred.
-    `verified`: whether it gave the recorded outputs of the artifact's conformance vectors on this machine, now or on an
-    earlier load; None where that is not asked: for the references, and before `load` has checked. `verification`: the
-    figures, or why it was not verified.
+    `verified`: whether it reproduced the recorded outputs of the artifact's conformance vectors on this machine, now or
+    on an earlier load; None for the references, and before `load` has checked. `verification`: the figures, or why it
+    was not verified.
     """
 
     name: str
@@ -84,11 +84,11 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of an engine's results; the fields are those of EngineInfo."""
+    """The verification of an engine's results; the fields are those of EngineInfo."""
 
     verified: bool | None
     verification: str
 
     def of(self, info: EngineInfo) -> EngineInfo:
-        """The engine's description with this in it."""
+        """The engine's description with this verification."""
         return replace(info, verified=self.verified, verification=self.verification)

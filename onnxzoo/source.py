@@ -84,8 +84,8 @@ class Source:
     def vectors(self) -> Vectors:
         """The verified conformance vectors; those of a Hub model are downloaded now, if they are not here.
 
-        Raises ArtifactError when they are damaged, ModelNotFoundError when they are not here and cannot be asked for,
-        HubError when the Hub refuses or cannot be reached.
+        Raises ArtifactError if they are damaged, ModelNotFoundError if they are not here and requests are forbidden,
+        HubError if the Hub refuses or cannot be reached.
         """
         from .artifact.vectors import read_vectors  # imports numpy
 

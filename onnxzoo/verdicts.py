@@ -1,10 +1,10 @@
-"""Verdicts on this machine's engines: which gave the recorded outputs of a model, kept in the cache folder.
+"""Verdicts on this machine's engines that reproduced a model's recorded outputs, kept in the cache folder.
 
     <cache>/verdicts/<model>/<key>.json
 
-The file is named by a hash of its key, which is everything that the verdict depends on: the ONNX file, the recorded
-outputs, the library, the device, its driver, the precision and what was tolerated. Only verdicts in favour are kept:
-an engine that was wrong is tried again, as its driver may have been changed by then. Files of another form are ignored.
+The file is named by a hash of its key, which contains everything that the verdict depends on: the ONNX file, the
+recorded outputs, the library, the device, its driver, the precision and the tolerance. Only positive verdicts are kept.
+A wrong engine is tested again, as its driver may have changed. Files with another format are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .strict_json import parse_json
 
 FOLDER = "verdicts"
 MODEL = "model_sha256"
-"""The part of a key that says which ONNX file the verdict is about."""
+"""The part of a key that identifies the ONNX file."""
 MAX_BYTES = 2**16
 
 Key = Mapping[str, KeyValue]
@@ -32,10 +32,10 @@ Key = Mapping[str, KeyValue]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An engine gave the recorded outputs. `date`: UTC, ISO 8601. `vectors`: how many inputs were run.
+    """An engine reproduced the recorded outputs. `date`: UTC, ISO 8601. `vectors`: number of inputs.
 
-    `batch_sizes`: in batches of these sizes. `max_abs`: the largest difference to the recorded outputs. `top1`: of how
-    many inputs the best class was the same.
+    `batch_sizes`: the batch sizes used. `max_abs`: the largest difference from the recorded outputs. `top1`: number of
+    inputs with the same best class.
     """
 
     date: str
@@ -46,12 +46,12 @@ class Verdict:
 
 
 def verdicts_dir() -> Path:
-    """The folder of verdicts (not created here). Raises InputError where there is no cache folder."""
+    """The folder of verdicts (not created here). Raises InputError if there is no cache folder."""
     return files.cache_dir() / FOLDER
 
 
 def kept_verdict(key: Key) -> Verdict | None:
-    """The verdict under this key; None where there is none, or none that can be read. Raises InputError as above."""
+    """The verdict under this key; None if there is none, or it cannot be read. Raises InputError as above."""
     path = _path(key)
     try:
         return _read(path, key) if path.is_file() else None
@@ -60,13 +60,13 @@ def kept_verdict(key: Key) -> Verdict | None:
 
 
 def keep_verdict(key: Key, verdict: Verdict) -> None:
-    """Write a verdict, whole or not at all. Raises OSError where it cannot be written, InputError as above."""
+    """Write a verdict atomically. Raises OSError if it cannot be written, InputError as above."""
     with atomic_write(_path(key)) as file:
         file.write(json.dumps({"key": dict(key), **dataclasses.asdict(verdict)}, indent=2).encode())
 
 
 def verdict_fault(path: Path) -> str | None:
-    """What is wrong with a verdict's file; None when it is right."""
+    """What is wrong with a verdict's file; None if it is valid."""
     try:
         _read(path, None)
     except (OSError, ValueError) as error:
@@ -79,7 +79,7 @@ def _path(key: Key) -> Path:
 
 
 def _read(path: Path, key: Key | None) -> Verdict:
-    """The verdict in a file, under this key or whichever it is named by. Raises ValueError for another form."""
+    """The verdict in a file with this key, or with the key of its name. Raises ValueError for another format."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

@@ -15,7 +15,7 @@ import onnxzoo
 from onnxzoo.cli import main
 from onnxzoo.conformance import conformance_inputs
 from onnxzoo.data.photos import photo
-from onnxzoo.errors import CheckpointError, EngineError, InputError, ModelNotFoundError
+from onnxzoo.errors import ArtifactError, CheckpointError, EngineError, InputError, ModelNotFoundError
 from onnxzoo.hub.official import official_weights
 from onnxzoo.registry import find
 from onnxzoo.source import ASSEMBLED, resolve
@@ -127,4 +127,40 @@ def test_a_source_of_weights_goes_with_what_it_can_do(hub: LoopbackHub) -> None:
     result = run("download", "pvt_v2_nano_fashion", "--source", "timm")
     assert result.exit_code == 2
     assert "pvt_v2_nano_fashion cannot be assembled" in result.stdout
+    assert hub.log.all() == []
+
+
+def test_a_damaged_model_is_assembled_again_as_the_error_says(hub: LoopbackHub, cache: Path) -> None:
+    graph = resolve("pvt_v2_b0").artifact.folder / "onnx" / "model.onnx"
+    right = graph.read_bytes()
+    graph.write_bytes(right[:-1] + b"\0")
+    advice = "assemble the model again: onnxzoo download pvt_v2_b0 --source timm"
+    with pytest.raises(ArtifactError, match=f"was altered: .*{advice}"):
+        onnxzoo.load("pvt_v2_b0")
+    graph.unlink()
+    with pytest.raises(ArtifactError, match=f"is missing.*{advice}"):
+        onnxzoo.load("pvt_v2_b0")
+    (graph.parents[1] / "config.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"cannot be read: .*; export or download the model again"):
+        onnxzoo.load("pvt_v2_b0")
+    assert run("download", "pvt_v2_b0", "--source", "timm").exit_code == 0
+    assert graph.read_bytes() == right
+
+
+def test_a_precision_without_a_file_says_how_to_make_one(hub: LoopbackHub) -> None:
+    resolve("pvt_v2_b0")
+    made = r"the model has no int8 file \(it has fp32\); make one: onnxzoo quantize MODEL --precision int8"
+    with pytest.raises(InputError, match=made):
+        onnxzoo.load("pvt_v2_b0", precision="int8")
+
+
+def test_the_repo_of_the_weights_is_no_model_and_the_error_names_the_model(hub: LoopbackHub) -> None:
+    with pytest.raises(ArtifactError, match=r"has the weights of pvt_v2_b0 and no artifact.*ask for 'pvt_v2_b0'"):
+        onnxzoo.load("timm/pvt_v2_b0.in1k")
+
+
+def test_info_about_a_repo_that_is_not_here_says_how_to_ask_the_hub(hub: LoopbackHub) -> None:
+    result = run("info", "nobody/model")
+    assert result.exit_code == 3
+    assert "ask the Hub about it with --hub, or get it: onnxzoo download nobody/model" in result.output
     assert hub.log.all() == []

@@ -1,9 +1,9 @@
-"""Where an engine's time goes: one model in one engine with its profiler on, as a process of operators.py.
+"""Profiles one model in one engine, as a process of operators.py.
 
     python operators_child.py {onnxruntime,openvino} MODEL.onnx BATCH THREADS SECONDS
 
-Prints a JSON list of [name, type, names of the layers within, fastest run in ms], an entry for each operation of the
-graph that the engine made of the file.
+Prints a JSON list of [name, type, names of the fused layers, fastest run in ms], with an entry for each operation of
+the engine's graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KERNEL = "_kernel_time"
 
 
 def onnxruntime_operations(model: str, batch: int, options: EngineOptions, seconds: float) -> Iterator[Operation]:
-    """What ONNX Runtime's profiler says."""
+    """The results of ONNX Runtime's profiler."""
     onnxruntime = import_onnxruntime("")
     chosen = session_options(onnxruntime, options)
     chosen.enable_profiling = True
@@ -54,7 +54,7 @@ def onnxruntime_operations(model: str, batch: int, options: EngineOptions, secon
 
 
 def openvino_operations(model: str, batch: int, options: EngineOptions, seconds: float) -> Iterator[Operation]:
-    """What OpenVINO's counters say."""
+    """The results of OpenVINO's performance counters."""
     openvino = import_openvino()
     device = Device.find(openvino.Core(), CPU)
     graph = device.core.read_model(model)

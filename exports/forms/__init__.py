@@ -1,8 +1,8 @@
-"""Export forms: the models rearranged so that their graphs come out compact, with the same numbers.
+"""Export forms: the models rearranged so that their graphs are compact, with the same outputs.
 
-A form is a Paddle layer over the constants that `onnxzoo.families` computes from a checkpoint's weights. The textbook
-model stays the truth: tests show form = textbook in Paddle, and `onnxzoo validate` compares the ONNX file with the
-textbook model again.
+A form is a Paddle layer with the constants that `onnxzoo.families` computes from a checkpoint's weights. The textbook
+model remains the reference: tests compare the form with it in Paddle, and `onnxzoo validate` compares the ONNX file
+with it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...families import Constants, ModelSpec, family_of
 def export_form(spec: ModelSpec, constants: Constants) -> Any:
     """The export form of a model: a layer, float32 [N, 3, S, S] -> (logits, embedding).
 
-    `constants`: those of `onnxzoo.families.constants` for the same `spec`. Raises KeyError for one that is missing.
+    `constants`: those of `onnxzoo.families.constants` for the same `spec`. Raises KeyError for a missing one.
     """
     from .pvt_v2 import PvtV2Form
     from .swinv2 import WindowOrderSwinV2

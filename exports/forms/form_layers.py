@@ -1,4 +1,4 @@
-"""Pieces of export forms: layers whose weights are named constants of the graph."""
+"""Layers of export forms, whose weights are named constants of the graph."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...families import Constants
 
 
 class Form(nn.Layer):
-    """A layer that holds constants under the names that they are to have in the ONNX file."""
+    """A layer whose constants have the names that they will have in the ONNX file."""
 
     def hold(self, constants: Constants, name: str, *parts: str) -> None:
-        """Hold the constant `name.part` as `self.<part>`, for each of `parts`.
+        """Store the constant `name.part` as `self.<part>`, for each of `parts`.
 
-        The converter reads a tensor only as an attribute of the layer whose forward uses it. No two layers may hold
+        The converter finds a tensor only as an attribute of the layer whose forward uses it. Two layers must not have
         the same constant.
         """
         for part in parts:
@@ -27,7 +27,7 @@ class Form(nn.Layer):
 
 
 class Linear(Form):
-    """Tokens [..., in] -> [..., out]: one MatMul, and one Add where there is a bias."""
+    """Tokens [..., in] -> [..., out]: one MatMul, and one Add if there is a bias."""
 
     def __init__(self, constants: Constants, name: str) -> None:
         super().__init__()
@@ -68,15 +68,15 @@ class Convolution(Form):
 def grid_of(tokens: Any, side: int, dim: int) -> Any:
     """Tokens [N, side^2, dim] -> map [N, dim, side, side].
 
-    Reshaped first and then transposed with four axes, as engines that compute convolutions in a layout of their own
-    (ONNX Runtime's NCHWc) recognise: they read the tokens in place of the transpose and of a reordering.
+    The reshape precedes the transpose, which has four axes. Engines with their own layout for convolutions (ONNX
+    Runtime's NCHWc) recognise this pattern and read the tokens directly, without the transpose and a reordering.
     """
     return tokens.reshape([-1, side, side, dim]).transpose([0, 3, 1, 2])
 
 
 def tokens_of(grid: Any, side: int, dim: int) -> Any:
-    """Map [N, dim, side, side] -> tokens [N, side^2, dim], row-major; the way back of `grid_of`."""
-    # A reshape to known sizes: flatten would read the batch from the shape, in three operators.
+    """Map [N, dim, side, side] -> tokens [N, side^2, dim], row-major; the inverse of `grid_of`."""
+    # This reshapes to known sizes, as flatten would read the batch size from the shape, with three operators.
     return grid.transpose([0, 2, 3, 1]).reshape([-1, side * side, dim])
 
 

@@ -1,16 +1,16 @@
-"""The export form of PVTv2: few transposes, no debris.
+"""The export form of PVTv2, with few transposes and no superfluous nodes.
 
-The textbook MLP lays 4 to 8 times widened tokens out as a map for its depthwise convolution and back. Here the
-tokens become a map before they are widened: a linear layer over tokens is a 1 x 1 convolution over their map, so
-that the two transposes move C values per token and not 4 C to 8 C.
+The textbook MLP widens the tokens 4 to 8 times, and transposes them to a map for the depthwise convolution and back.
+Here the tokens are transposed to a map before they are widened, as a linear layer over tokens is a 1 x 1 convolution
+over their map. So the two transposes move C values per token instead of 4 C to 8 C.
 
     textbook   fc1, transpose, depthwise convolution, transpose, GELU, fc2
     here       transpose, 1 x 1 convolution, depthwise convolution, GELU, 1 x 1 convolution, transpose
 
-Keys and values are split by channel rather than indexed out of a fifth axis. A stage with one head needs no axis of
-heads, and none of the reshapes and transposes around it. The scale of the scores is folded into the queries' weights
-(in float64). Average pooling of the linear variant is a product with a constant matrix of bin averages, which works for
-every map size and needs no map; its 1 x 1 convolution is a linear layer then.
+Keys and values are split by channel instead of being indexed from a fifth axis. A stage with one head has no axis of
+heads, and no reshapes and transposes for it. The scale of the scores is folded into the queries' weights (in float64).
+Average pooling in the linear variant is a product with a constant matrix of bin averages, which works for every map
+size and on tokens, so that its 1 x 1 convolution is a linear layer.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Mlp(Form):
 
 
 class Block(Form):
-    """Attention and MLP, each behind a norm, on the residual branch."""
+    """Attention and MLP on residual branches, each preceded by a norm."""
 
     def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()

@@ -1,25 +1,24 @@
 """The export form of Swin Transformer V2: window order.
 
-The textbook model keeps tokens in row-major order and, around every attention, rolls the map, cuts it into windows,
-puts the windows back together and rolls back. But all that happens between two attentions (norms, MLP, residual
-additions) works token by token, so it commutes with any permutation of the tokens:
+The textbook model keeps tokens in row-major order and, around every attention, rolls the map, partitions it into
+windows, merges the windows and rolls back. But all operations between two attentions (norms, MLP, residual additions)
+work token by token, so they commute with any permutation of the tokens:
 
     f(x[:, p]) = f(x)[:, p]     for f token by token and p a permutation
 
-So the residual stream of a stage can stay in the order in which the current block's windows lie one after the
-other. Write o_i for the window order of block i: token t of the stream is token o_i[t] of the map, where o_i is
-what rolling and partitioning make of 0, 1, 2, ... Between blocks i and i+1 one Gather suffices, with the index
-o_i^-1[o_{i+1}], and none where the orders are equal, as in stages that one window covers. Patch merging takes the
-four tokens of every 2 x 2 square; its index composes with the orders on both sides, so that it is one Gather too,
-straight into the window order of the next stage. The mean at the end does not see the order.
+So the residual stream of a stage can stay in the window order of the current block, in which the tokens of its windows
+follow one another. Let o_i be the window order of block i: token t of the stream is token o_i[t] of the map, where o_i
+is obtained by rolling and partitioning 0, 1, 2, ... Between blocks i and i+1 one Gather with the index o_i^-1[o_{i+1}]
+is sufficient, and none if the orders are equal, as in stages covered by one window. Patch merging takes the four tokens
+of every 2 x 2 square. Its index is composed with the orders on both sides, so it is also one Gather, directly into the
+window order of the next stage. The mean at the end does not depend on the order.
 
-Attention itself needs no rearranging then: windows are a reshape of the stream. Queries and keys are normalised
+Attention itself then needs no rearranging, as windows are a reshape of the stream. Queries and keys are normalised
 together, and the scale of each head, exp(min(logit_scale, ln 100)), is folded into that normalisation. The position
-bias is computed once, in float64, for every offset of two tokens, 16 * sigmoid(cpb_mlp(offsets)), and stored as
-that small table; which entry belongs to which pair of tokens is an index, and the Gather that spreads the table
-stays in the graph, because folding it would add up to 629 MB to the file (engines fold it when they load the
-model). The shift mask has at most four different windows (inner, right edge, bottom edge, corner): they are stored
-once and gathered likewise.
+bias is computed once, in float64, for every offset of two tokens, 16 * sigmoid(cpb_mlp(offsets)), and stored as a small
+table. An index maps each pair of tokens to its entry. The Gather with this index stays in the graph, because folding it
+would add up to 629 MB to the file; engines fold it when they load the model. The shift mask has at most four different
+windows (inner, right edge, bottom edge, corner), which are stored once and gathered in the same way.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from .form_layers import Form, LayerNorm, Linear, PatchEmbed
 
 
 class Attention(Form):
-    """Scaled cosine attention on windows that lie one after the other: stream [N, T, dim] -> the same shape."""
+    """Scaled cosine attention on consecutive windows: stream [N, T, dim] -> the same shape."""
 
     def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class Attention(Form):
 
 
 class Block(Form):
-    """A block on a stream in the order of its windows, into which it brings the stream where it has another order."""
+    """A block on a stream in its window order, to which it first rearranges the stream if necessary."""
 
     def __init__(self, constants: Constants, name: str, stage: Stage) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Passes over a converted graph, one file each, in place: what each requires and ensures stands in its docstring.
+"""Passes that modify a converted graph in place, one file each; its docstring states what it requires and ensures.
 
 `onnxzoo.exports.finish` runs them in order.
 """

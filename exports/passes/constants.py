@@ -1,4 +1,4 @@
-"""Pass: every constant an initializer, and equal ones stored once."""
+"""Passes: turn constants into initializers, and store equal ones once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .graph import drop_unused_initializers, replace_nodes
 
 
 def constants_to_initializers(graph: Any) -> None:
-    """Turn Constant nodes that hold a tensor into initializers; quantisers and readers look there.
+    """Turn Constant nodes with a tensor into initializers, where quantisers and readers expect them.
 
     Ensures: no Constant node with a tensor is left; other nodes keep their order.
     """
@@ -26,7 +26,7 @@ def constants_to_initializers(graph: Any) -> None:
 
 
 def share_initializers(graph: Any) -> None:
-    """Keep one of several initializers with the same type, shape and bytes, the first.
+    """Keep only the first of several initializers with the same type, shape and bytes.
 
     Requires: constants are initializers. Ensures: no two are equal, none is unused.
     """

@@ -1,4 +1,4 @@
-"""Pass: a Gather with an index of many axes instead of a Gather and a Reshape."""
+"""Pass: replace a Gather and a Reshape by a Gather whose index has several axes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .graph import attribute, constants, drop_unused_initializers, producers, re
 
 
 def gather_with_shaped_index(graph: Any) -> None:
-    """Gather constants straight into their shape: Paddle's gather takes flat indices only, ONNX's any.
+    """Gather constants directly into their final shape; Paddle's gather accepts only flat indices, ONNX's any.
 
     `Reshape(Gather(table, index, axis), shape)`, with constant table, index and shape, where `shape` is the
     table's with the gathered axis replaced by several, becomes one Gather whose index has those axes.
 
-    Requires: constants are initializers. Ensures: the same values; a Gather that is used elsewhere too stays.
+    Requires: constants are initializers. Ensures: the same values; a Gather that is also used elsewhere is kept.
     """
     values, made_by, used = constants(graph), producers(graph), uses(graph)
     dropped: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the passes share: looking things up in a graph."""
+"""Queries and edits of a graph that the passes share."""
 
 from __future__ import annotations
 

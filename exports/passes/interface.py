@@ -1,4 +1,4 @@
-"""Pass: the names of inputs, outputs and the batch dimension."""
+"""Passes: name the outputs and the batch dimension."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BATCH = "batch"
 def rename_outputs(graph: Any, names: Sequence[str]) -> None:
     """Rename the graph's outputs, by position, everywhere they are produced or used.
 
-    Raises ValueError when their number differs or a new name is taken by another tensor.
+    Raises ValueError if their number differs or another tensor has a new name.
     """
     if len(graph.output) != len(names):
         raise ValueError(f"expected the outputs {list(names)}, got {[output.name for output in graph.output]}")
@@ -30,7 +30,7 @@ def rename_outputs(graph: Any, names: Sequence[str]) -> None:
 
 
 def name_batch_dimension(graph: Any) -> None:
-    """Call the free first dimension of the input and of every output `batch`."""
+    """Name the free first dimension of the input and of every output `batch`."""
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = BATCH

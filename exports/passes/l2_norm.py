@@ -1,4 +1,4 @@
-"""Pass: the Euclidean norm as one operator."""
+"""Pass: compute the Euclidean norm by one operator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .graph import attribute, constants, drop_unused_initializers, producers, re
 
 
 def fuse_l2_norm(graph: Any) -> None:
-    """Replace Abs, Pow(2), ReduceSum, Pow(0.5), which paddle2onnx makes of a norm, by ReduceL2.
+    """Replace Abs, Pow(2), ReduceSum, Pow(0.5), to which paddle2onnx converts a norm, by ReduceL2.
 
     Requires: constants are initializers; operator set 13 to 17 (ReduceSum takes its axes as an input, ReduceL2 as an
-    attribute). Ensures: the same values; a chain whose inner results are used elsewhere stays.
+    attribute). Ensures: the same values; a chain whose inner results are used elsewhere is kept.
     """
     values, made_by, used = constants(graph), producers(graph), uses(graph)
 
     def previous(node: Any, op_type: str) -> Any:
-        """The node of this type that alone feeds the first input of `node`, if it does so for nobody else."""
+        """The node of this type that computes the first input of `node`, if that is its only use."""
         source = made_by.get(node.input[0]) if node is not None else None
         return source if source is not None and source.op_type == op_type and used[node.input[0]] == 1 else None
 

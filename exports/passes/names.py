@@ -1,4 +1,4 @@
-"""Pass: names that follow the checkpoint."""
+"""Passes: name constants and nodes after the checkpoint's parameters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PARAMETERS = ("weight", "bias")
 
 
 def name_constants(graph: Any) -> None:
-    """Give readable names to the constants that have none from the checkpoint.
+    """Give readable names to the constants without a name from the checkpoint.
 
-    A convolution's bias, which the simplifier makes anew, is called after its weight; small integer vectors (shapes,
+    A convolution's bias, which the simplifier recreates, is named after its weight; small integer vectors (shapes,
     split sizes, axes) and scalars after their values, as in `ints.-1x64x96` and `scalar.0.5`.
 
-    Requires: constants are initializers, equal ones shared.
+    Requires: constants are initializers, equal ones are shared.
     """
     values = constants(graph)
     renamed: dict[str, str] = {}
@@ -36,12 +36,12 @@ def name_constants(graph: Any) -> None:
 def name_nodes(graph: Any) -> None:
     """Name every node, and the tensors it computes, after the part of the model that it belongs to.
 
-    A node with parameters belongs to their layer (`layers.0.blocks.0.attn.qkv/MatMul`); any other to the part of
-    the model that holds the layer before it (`layers.0.blocks.0.attn/Softmax`). Constants that several nodes share
-    tell nothing.
+    A node with parameters belongs to their layer (`layers.0.blocks.0.attn.qkv/MatMul`); any other node to the part of
+    the model that contains the layer before it (`layers.0.blocks.0.attn/Softmax`). Constants shared by several nodes
+    are ignored.
 
-    Requires: nodes in the order of execution, constants named. Ensures: node names are unique; inputs and outputs
-    of the graph keep their names.
+    Requires: nodes are in the order of execution, constants are named. Ensures: node names are unique; inputs and
+    outputs of the graph keep their names.
     """
     values, used = constants(graph), uses(graph)
     outputs = {output.name for output in graph.output}
@@ -69,7 +69,7 @@ def _by_value(name: str) -> bool:
 
 
 def _rename(graph: Any, renamed: dict[str, str], taken: set[str]) -> None:
-    """Rename tensors everywhere; a new name that is taken, or wanted twice, gets a number."""
+    """Rename tensors everywhere; a new name that already exists, or is requested twice, gets a number."""
     final: dict[str, str] = {}
     for old, new in renamed.items():
         candidate, number = new, 2

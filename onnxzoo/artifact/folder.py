@@ -225,6 +225,13 @@ class Artifact:
             raise InputError(f"{self.name} has no {precision!r} model; available precisions: {others}")
         return file
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a file that is damaged or missing."""
+        if self.assembled:
+            return f"assemble the model again: onnxzoo download {self.name} --source timm"
+        return "export or download the model again"
+
     def verified(self, path: str) -> Path:
         """The file at this relative path, after checking its size and SHA-256.
 
@@ -236,14 +243,12 @@ class Artifact:
         found = self.folder / announced.path
         with readable(found):
             if not found.is_file():
-                raise ArtifactError(
-                    f"{found} is missing, though {CONFIG_FILE} lists it; export or download the model again"
-                )
+                raise ArtifactError(f"{found} is missing, though {CONFIG_FILE} lists it; {self.remedy}")
             if not may_lie_at(found, self.folder):
                 raise ArtifactError(f"{found} leads outside the artifact's folder")
             problem = announced.problem(found)
         if problem is not None:
-            raise ArtifactError(f"{found} {problem}; export or download the model again")
+            raise ArtifactError(f"{found} {problem}; {self.remedy}")
         return found
 
     def verify(self) -> None:
@@ -297,9 +302,9 @@ def parse_config(folder: Path, data: bytes) -> Artifact:
     try:
         config = parse_json(data)
     except ValueError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+        raise ArtifactError(f"{path} cannot be read: {error}; export or download the model again") from None
     if not isinstance(config, dict) or "schema_version" not in config:
-        raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version")
+        raise ArtifactError(f"{path} is not an onnxzoo artifact: it has no schema_version; another tool wrote it")
     version = config["schema_version"]
     if type(version) is int and version > SCHEMA_VERSION:
         raise ArtifactError(

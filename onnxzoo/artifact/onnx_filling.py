@@ -1,8 +1,8 @@
-"""Filling a weightless ONNX file with the numbers of its initializers, without the onnx package and without a copy.
+"""Fills a weightless ONNX file with the values of its initializers, without the onnx package and without a copy.
 
-A weightless file is an ONNX file whose initializers have a name, a type and a shape, and no numbers, but for a few
-small ones. Filling it puts the numbers of each behind its shape, which is where protobuf's own writers put them, and
-corrects the lengths of the messages around it: what comes out is byte for byte the file that was emptied.
+A weightless file is an ONNX file whose initializers have a name, a type and a shape, but no values, except for a few
+small ones. Filling inserts the values of each after its shape, as protobuf's own writers do, and corrects the lengths
+of the enclosing messages. The result is, byte for byte, the file from which the values were removed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PRODUCER_VERSION, GRAPH, METADATA = 3, 7, 14
 INITIALIZER = 5
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9
 DTYPES: Mapping[int, np.dtype[Any]] = {1: np.dtype("<f4"), 6: np.dtype("<i4"), 7: np.dtype("<i8")}
-"""Element types of TensorProto that the numbers may have: float32, int32, int64, little-endian as raw_data is."""
+"""Permitted element types of TensorProto: float32, int32, int64, little-endian as in raw_data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """An initializer without numbers: its name, shape and type, and the bytes that stand before the numbers."""
+    """An initializer without values: its name, shape and type, and the bytes before the values."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,13 +38,13 @@ class Hole:
 
     @property
     def bytes(self) -> int:
-        """Of the whole field, numbers included."""
+        """Size of the whole field, including the values."""
         return len(self.head) + math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class Weightless:
-    """A weightless file, taken apart: the fields of the model before and after the graph, and the graph's."""
+    """A parsed weightless file: the fields of the model before and after the graph, and the graph's fields."""
 
     before: tuple[tuple[int, bytes], ...]
     graph: tuple[bytes | Hole, ...]
@@ -57,7 +57,7 @@ class Weightless:
 
 
 def parse_weightless(content: bytes) -> Weightless:
-    """Take a weightless file apart; raises ValueError or IndexError where it is not one."""
+    """Parse a weightless file; raises ValueError or IndexError for other content."""
     outer = list(_whole_fields(content, 0, len(content)))
     place = [number for number, *_ in outer].index(GRAPH)
     _, first, last, _ = outer[place]
@@ -82,10 +82,10 @@ def fill(
 ) -> str:
     """Write the filled file to `out`; returns its SHA-256, computed on the way.
 
-    `numbers`: gives the numbers of an initializer, asked for one after the other, so that no more than one has to be in
-    memory; of any shape with as many elements. `producer_version`, `metadata`: what the file says of its making.
+    `numbers`: returns the values of an initializer, in any shape with the same number of elements. It is called for one
+    after the other, so that only one has to be in memory. `producer_version`, `metadata`: for the file's metadata.
 
-    Raises ArtifactError where an initializer is given numbers of another type or of another count.
+    Raises ArtifactError if the values for an initializer have another type or number of elements.
     """
     digest = hashlib.sha256()
 
@@ -109,14 +109,14 @@ def fill(
 
 
 def _whole_fields(content: bytes, position: int, end: int) -> Iterable[tuple[int, int, int, int]]:
-    """Number of each field, where its value begins and ends, and where the field itself begins."""
+    """Number of each field, begin and end of its value, and begin of the field itself."""
     for number, first, last in fields(content, position, end):
         yield number, first, last, position
         position = last
 
 
 def _hole(content: bytes, first: int, last: int) -> Hole | None:
-    """The initializer in content[first:last]; None for one that has its numbers."""
+    """The initializer in content[first:last]; None for one that has values."""
     shape: list[int] = []
     kind, name = 0, ""
     for number, begin, end in fields(content, first, last):
@@ -154,7 +154,7 @@ def _entry(key: str, value: str) -> bytes:
 
 
 def _in_order(parts: list[tuple[int, bytes]]) -> Iterable[bytes]:
-    """By the numbers of the fields, as protobuf's writers have them; those of one number as they come."""
+    """The parts sorted by field number, as protobuf's writers do; parts with the same number keep their order."""
     return (content for _, content in sorted(parts, key=lambda part: part[0]))
 
 

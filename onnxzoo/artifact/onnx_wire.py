@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Data: TypeAlias = mmap.mmap | bytes
 Field: TypeAlias = tuple[int, int, int]
-"""Number of a field, and where its value begins and ends."""
+"""Number of a field, and begin and end of its value."""
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
@@ -87,7 +87,7 @@ def text(data: Data, first: int, last: int) -> str:
 
 
 def encoded_varint(value: int) -> bytes:
-    """A number from 0 as the format spells it, seven bits a byte, the lowest first."""
+    """A non-negative number in the format's encoding, seven bits per byte, the lowest first."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
@@ -97,5 +97,5 @@ def encoded_varint(value: int) -> bytes:
 
 
 def field_head(number: int, length: int) -> bytes:
-    """What stands before the `length` bytes of a text, a message or an array that is field `number`."""
+    """The bytes before the `length` bytes of a text, a message or an array in field `number`."""
     return encoded_varint(number << 3 | LENGTH) + encoded_varint(length)

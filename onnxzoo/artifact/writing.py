@@ -1,4 +1,4 @@
-"""The one writer of config.json, and of preprocessor_config.json beside it."""
+"""The only writer of config.json and preprocessor_config.json."""
 
 from __future__ import annotations
 

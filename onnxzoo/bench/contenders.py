@@ -27,7 +27,7 @@ UNAVAILABLE = (EngineUnavailableError.__name__, InputError.__name__)
 """What engines raise where they, or the precision asked for, cannot be used on this machine."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Candidate:
     """A contender with what is known of it before it runs: its `row`, and where its process writes its `report`.
 

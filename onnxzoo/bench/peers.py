@@ -31,6 +31,7 @@ from .timing import Contender
 CHILDREN = f"{__package__}.children"
 INSTALLED = """
 import importlib.util, json, sys
+sys.path[:] = [entry for entry in sys.path if entry]
 def there(name):
     try:
         return importlib.util.find_spec(name) is not None

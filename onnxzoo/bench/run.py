@@ -16,7 +16,7 @@ from ..temporary import scratch_folder
 from .contenders import Candidate, Folder, models_in_engines, products
 from .plan import Plan, Settings, Subject
 from .products import FLOP
-from .result import Accuracy, Group, Limit, Row, against_limit, speed_of
+from .result import Accuracy, Group, Limit, Row, against_limit, fastest, speed_of
 from .timing import Gate, Log, OpenGate, healthy_samples, interleave
 
 SAMPLE_S = 0.3
@@ -79,8 +79,9 @@ def _group(
         bounds = _started(products([one.row for one in running], folder), folder, threads, stack, log)
         timed = _timed([*running, *bounds], gate, settings.samples, log)
         for candidate in timed:
-            if candidate.worker is not None:
-                candidate.row = dataclasses.replace(candidate.row, peak_mib=candidate.worker.peak_mib())
+            with contextlib.suppress(BenchmarkError):  # it ended after its last sample: its times stand
+                if candidate.worker is not None:
+                    candidate.row = dataclasses.replace(candidate.row, peak_mib=candidate.worker.peak_mib())
     limits = tuple(_limit(candidate, gate) for candidate in bounds if candidate in timed)
     shown = [candidate for candidate in candidates if candidate not in left_out]
     rows = tuple(_row(candidate, subject, gate, limits, timed=candidate in timed) for candidate in shown)
@@ -149,9 +150,8 @@ def _snr_db(subject: Subject, candidate: Candidate) -> float | None:
 
 
 def _limit(candidate: Candidate, gate: Gate) -> Limit:
-    samples = candidate.contender.samples
-    rate = speed_of(samples, healthy_samples(candidate.contender, gate), 1).images_per_second
-    return Limit(candidate.row.engine, candidate.row.precision, FLOP * rate / 1e9)
+    seconds = fastest(candidate.contender.samples, healthy_samples(candidate.contender, gate))
+    return Limit(candidate.row.engine, candidate.row.precision, FLOP / seconds / 1e9)
 
 
 def _row(candidate: Candidate, subject: Subject, gate: Gate, limits: Sequence[Limit], *, timed: bool) -> Row:

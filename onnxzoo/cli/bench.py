@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "--engine",
     "engines",
     multiple=True,
+    metavar="ENGINE",
     shell_complete=engine_names,
     help="openvino, onnxruntime, cuda, tensorrt ...; openvino:GPU for a device. By default every one that works here.",
 )
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     type=FILE_OR_FOLDER,
-    help="Checkpoint for the peers, or a folder of them; by default the one that the model was made from.",
+    help="Checkpoint for the peers, or a folder of them; by default the one that the model was made from, "
+    "downloaded if necessary.",
 )
 @click.option("--plot", type=OUTPUT_FILE, metavar="FILE.png", help="Draw accuracy against speed; needs matplotlib.")
 @trust_option

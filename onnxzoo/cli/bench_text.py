@@ -16,7 +16,7 @@ def group_lines(group: Group) -> Iterator[str]:
     width = max(len("contender"), *(len(name(row)) for row in group.rows))
     yield f"{group.model}, batch size {group.batch_size}"
     yield (
-        f"{'contender':<{width}}{'prec.':>6}{'p50':>10}{'p95':>9}{'p99 ms':>9}{'images/s':>11}{'GFLOP/s':>9}"
+        f"{'contender':<{width}}{'prec.':>6}{'min':>9}{'p50':>10}{'p95':>9}{'p99 ms':>9}{'images/s':>11}{'GFLOP/s':>9}"
         f"{'of limit':>9}{'load':>7}{'first s':>8}{'MiB':>7}{'SNR dB':>8}{'top-1':>8}{'healthy':>9}"
     )
     for row in group.rows:
@@ -39,7 +39,7 @@ def _figures(row: Row) -> str:
         return f"{row.precision:>6}  failed: {row.error}"
     mark = " " if speed.healthy else UNHEALTHY
     return (
-        f"{row.precision:>6}{speed.p50_ms:>9.2f}{mark}{speed.p95_ms:>9.2f}{speed.p99_ms:>9.2f}"
+        f"{row.precision:>6}{speed.min_ms:>9.2f}{speed.p50_ms:>9.2f}{mark}{speed.p95_ms:>9.2f}{speed.p99_ms:>9.2f}"
         f"{speed.images_per_second:>11.1f}{_number(row.gflops, 9, '.0f')}{_number(row.limit_share, 9, '.0%')}"
         f"{_number(row.load_s, 7, '.2f')}{_number(row.first_s, 8, '.3f')}{_number(row.peak_mib, 7, '.0f')}"
         f"{_number(row.snr_db, 8, '.1f')}{_number(None if row.accuracy is None else row.accuracy.top1, 8, '.2%')}"

@@ -11,6 +11,8 @@ from .. import registry
 from ..artifact.folder import Artifact, ValidationRecord
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..files import readable
+from ..hub.lookup import locate
+from ..hub.names import HubName
 from ..registry import ModelEntry
 from ..source import resolve
 from ..strict_json import plain
@@ -61,6 +63,10 @@ def _look_up(model: str) -> tuple[ModelEntry | None, Artifact | None]:
             return registry.find(model), None
         except UnknownModelError:
             pass
+        if isinstance(locate(model), HubName):
+            raise ModelNotFoundError(
+                f"{model} is not on this machine; ask the Hub about it with --hub, or get it: onnxzoo download {model}"
+            ) from None
         raise
     return registry.models().get(artifact.name), artifact
 

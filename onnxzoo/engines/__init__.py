@@ -1,6 +1,6 @@
-"""Engines: inference libraries behind one small protocol (see `onnxzoo.engines.protocol`).
+"""Engines: inference libraries with one small interface (see `onnxzoo.engines.protocol`).
 
-A library is imported when its engine is opened, not before. A new engine is a module with a class like
+A library is imported only when its engine is opened. A new engine is a module with a class like
 `protocol.EngineClass`, and an entry in ENGINES.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -37,18 +37,18 @@ __all__ = [
     "require_possible",
 ]
 
-# Name -> 'module:class'. A colon and a device may follow the name where the engine has several.
+# Name -> 'module:class'. A colon and a device may follow the name if the engine has several.
 ENGINES: Mapping[str, str] = {
     "openvino": "openvino:OpenVINOEngine",
     "onnxruntime": "onnxruntime:OnnxRuntimeEngine",
-    # Whoever tries them all in one process: TensorRT can turn TF32 off only before CUDA is in use.
+    # TensorRT is first, as it can disable TF32 only before CUDA is used, if all are tried in one process.
     "tensorrt": "onnxruntime_tensorrt:TensorRTEngine",
     "tensorrt-rtx": "onnxruntime_tensorrt_rtx:TensorRTRTXEngine",
     "cuda": "onnxruntime_cuda:CudaEngine",
 }
 
 # The references: in Paddle, and in NumPy and float64. They run a checkpoint instead of the ONNX file, so
-# `onnxzoo.model` makes them and not this module.
+# `onnxzoo.model` creates them, not this module.
 PADDLE, EXACT = "paddle", "exact"
 REFERENCES = (PADDLE, EXACT)
 
@@ -56,7 +56,7 @@ REFERENCES = (PADDLE, EXACT)
 logger = logging.getLogger(__name__)
 
 Check: TypeAlias = "Callable[[LibraryEngine, ModelFile], None]"
-"""Called with an engine that has opened a file; raises, as `onnxzoo.first_use` does, when it may not be used."""
+"""Called with an engine that has opened a file; raises, as in `onnxzoo.first_use`, if it must not be used."""
 
 
 def create_engine(
@@ -66,18 +66,18 @@ def create_engine(
     *,
     check: Check = lambda _engine, _file: None,
 ) -> LibraryEngine:
-    """Load a model into the engine of this name, or into the first of the order that takes it for `auto`.
+    """Load a model into the engine of this name, or for `auto` into the first engine of the order that works.
 
-    `name`: of ENGINES, with a device after a colon where one is wanted (`openvino:GPU`, `cuda:1`,
-    `onnxruntime:CoreMLExecutionProvider`). A named engine is strict: nothing else is tried. With `auto`, the order is
+    `name`: a key of ENGINES, optionally with a colon and a device (`openvino:GPU`, `cuda:1`,
+    `onnxruntime:CoreMLExecutionProvider`). For a named engine no other one is tried. With `auto`, the order is
     AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was skipped and why.
-    `model`: an fp32 ONNX file, or a described one, or those of an artifact, of which the engine takes the one that
-    gives the precision asked for. `options`: by default exact fp32, see EngineOptions. `check`: may refuse an engine
-    when it is open; with WrongResultsError, precision `auto` goes on to the next file and `auto` to the next engine.
+    `model`: an fp32 ONNX file, a file with a description, or those of an artifact, from which the engine selects the
+    one for the requested precision. `options`: by default exact fp32, see EngineOptions. `check`: may refuse an open
+    engine; after WrongResultsError, precision `auto` tries the next file, and `auto` the next engine.
 
     Raises InputError for an unknown name, for one of REFERENCES, and for a precision that the engine or the model does
-    not have; EngineUnavailableError when the engine cannot be used here, with cause and fix; EngineError when it
-    rejects the model.
+    not have; EngineUnavailableError if the engine cannot be used here, with cause and fix; EngineError if it rejects
+    the model.
     """
     from .protocol import ModelFiles, Selection
 
@@ -87,12 +87,14 @@ def create_engine(
     order = chosen_order(ENGINES)
 
     if order is None:
-        # An order that the user named is tried as it stands, even where an engine has to be built for it.
+        # An order given by the user is tried as it is, even if an engine has to be built.
         options = replace(options, build=False)
 
     if isinstance(model, ModelFiles):
-        # Engines of the order that want the same file get it verified once.
+        # A file that several engines of the order use is verified only once.
         model = replace(model, open=functools.cache(model.open))
+
+        _require_file(order or AUTO_ORDER, model, options)
 
     def skip_reason(engine: str) -> str | None:
         if order is not None:
@@ -110,7 +112,7 @@ def create_engine(
 
 
 def engine_class(name: str) -> EngineClass:
-    """The class behind a name, with or without a device; its library is not imported by this.
+    """The class of a name, with or without a device, without importing its library.
 
     Raises InputError for an unknown name, with the closest known one, and for one of REFERENCES.
     """
@@ -132,7 +134,7 @@ def engine_class(name: str) -> EngineClass:
 
 
 def require_possible(name: str, options: EngineOptions) -> None:
-    """Refuse what no model can change, before one is looked for: raises InputError as `create_engine` does."""
+    """Raise InputError as `create_engine` does, before a model is resolved, for faults independent of the model."""
     if name == AUTO:
         chosen_order(ENGINES)
     else:
@@ -184,7 +186,7 @@ def _open(
 def _file_precisions(
     name: str, kind: EngineClass, model: Path | ModelFile | ModelFiles, options: EngineOptions
 ) -> list[str]:
-    """The precisions of the model's ONNX files that give the precision asked for on this engine, best first."""
+    """The precisions of the model's ONNX files for the requested precision on this engine, best first."""
     from .protocol import ModelFile, ModelFiles
 
     usable = _usable(name, kind, options)
@@ -202,8 +204,20 @@ def _file_precisions(
     )
 
 
+def _require_file(order: Sequence[str], model: ModelFiles, options: EngineOptions) -> None:
+    """Refuse a precision that the model has no file for, where that alone keeps every engine from it."""
+    kinds = [engine_class(name) for name in order]
+    usable = {precision for kind in kinds for precision in kind.FILES.get(options.precision, ())}
+    if usable and not usable & set(model.precisions):
+        wanted = options.precision
+        raise InputError(
+            f"the model has no {wanted} file (it has {', '.join(model.precisions) or 'none'}); make one: "
+            f"onnxzoo quantize MODEL --precision {wanted}"
+        )
+
+
 def _opened(model: Path | ModelFile | ModelFiles, precision: str) -> ModelFile:
-    """The model's file in this precision, verified where it is an artifact's."""
+    """The model's file in this precision, verified if it is an artifact's."""
     from .protocol import ModelFile, ModelFiles
 
     if isinstance(model, Path):
@@ -212,7 +226,7 @@ def _opened(model: Path | ModelFile | ModelFiles, precision: str) -> ModelFile:
 
 
 def _usable(name: str, kind: EngineClass, options: EngineOptions) -> tuple[str, ...]:
-    """The precisions of ONNX files that give the precision asked for, best first."""
+    """The precisions of ONNX files for the requested precision, best first."""
     usable = kind.FILES.get(options.precision)
     if usable is None:
         raise InputError(f"the engine {name!r} has no precision {options.precision!r} (it has {', '.join(kind.FILES)})")

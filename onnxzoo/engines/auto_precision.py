@@ -1,7 +1,7 @@
-"""Precision `auto` on CPUs: int8 where that is measured to be faster and recorded to be right, else fp32; and why.
+"""Precision `auto` on CPUs: int8 if it was measured to be faster and validated, else fp32, and the reason.
 
-The rule follows from MEASURED: an instruction set counts for an engine if int8 was WORTHWHILE times as fast as fp32 for
-every model that was measured on it.
+The rule is derived from MEASURED: an instruction set counts for an engine if int8 was at least WORTHWHILE times as fast
+as fp32 for every model measured on it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ OPENVINO, ONNXRUNTIME = "openvino", "onnxruntime"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`speedup`: how many times as fast int8 was as fp32, in the same engine and run, at batch size 1 on two cores.
+    """`speedup`: the ratio of int8's speed to fp32's, in the same engine and run, at batch size 1 on two cores.
 
-    `instruction_set`: the one of the CPU that serves int8, "" for a CPU with AVX2 and without any.
+    `instruction_set`: the CPU's instruction set for int8, "" for a CPU with AVX2 only.
     """
 
     engine: str
@@ -38,18 +38,18 @@ MEASURED = (
     Measured(OPENVINO, "", "swinv2_tiny_w8", 1.0),
     Measured(OPENVINO, "", "pvt_v2_b0", 0.8),
 )
-"""In 2026 with ONNX Runtime 1.31 and OpenVINO 2026.4. Nothing was measured on ARM."""
+"""Measured in 2026 with ONNX Runtime 1.31 and OpenVINO 2026.4, not on ARM."""
 
 WORTHWHILE = 1.2
-"""Less is not worth a loss of accuracy, and within what two machines of a kind differ by."""
+"""A smaller speed-up is not worth a loss of accuracy, and machines of one kind differ as much."""
 
 INCLUDED: Mapping[str, frozenset[str]] = {"avx512_vnni": frozenset({"avx_vnni", "amx_int8"})}
-"""Not measured by themselves: AVX-VNNI has AVX512-VNNI's instruction for 256 bits, and processors with AMX for int8
-have AVX512-VNNI, too."""
+"""Instruction sets that were not measured separately: AVX-VNNI has AVX512-VNNI's instruction for 256 bits, and
+processors with AMX for int8 also have AVX512-VNNI."""
 
 
 def faster_sets(measured: Sequence[Measured] = MEASURED) -> dict[str, frozenset[str]]:
-    """Engines -> the instruction sets of which each makes int8 faster than fp32 on them."""
+    """Engine -> the instruction sets with which int8 is faster than fp32."""
     found = {}
     for engine in dict.fromkeys(one.engine for one in measured):
         here = [one for one in measured if one.engine == engine and one.instruction_set]
@@ -60,22 +60,23 @@ def faster_sets(measured: Sequence[Measured] = MEASURED) -> dict[str, frozenset[
 
 
 FASTER: Mapping[str, frozenset[str]] = faster_sets()
-"""Engines that run on CPUs -> the instruction sets of which each makes int8 faster than fp32."""
+"""CPU engine -> the instruction sets with which int8 is faster than fp32."""
 
 CPU_DEVICES = ("", "CPU", "CPUExecutionProvider")
 FULL_BITS = 8
 
 
 def on_cpu(engine: str) -> bool:
-    """Whether an engine's name, with its device, is one of FASTER on a CPU."""
+    """Whether an engine, given by its name with the device, is one of FASTER and runs on a CPU."""
     base, _, device = engine.partition(":")
     return base in FASTER and device in CPU_DEVICES
 
 
 def without_int8(engine: str, precisions: Collection[str], proved: Mapping[str, Collection[str]]) -> tuple[bool, str]:
-    """Whether `auto` leaves a model's int8 file alone on this engine, and why or why not; "" where there is no choice.
+    """Whether `auto` skips a model's int8 file on this engine, and the reason; "" if there is no choice.
 
-    `precisions`: of the model's files. `proved`: the engines in which each of them passed a recorded validation.
+    `precisions`: of the model's files. `proved`: precision -> the engines in which its file passed a recorded
+    validation.
     """
     if not on_cpu(engine) or INT8 not in precisions or FP32 not in precisions:
         return False, ""
@@ -89,9 +90,9 @@ def without_int8(engine: str, precisions: Collection[str], proved: Mapping[str, 
 
 
 def saturates(engine: str, weights_bits: int | None) -> bool:
-    """Whether products of weights of so many bits are wrong on this CPU: of all 8, without VNNI or the like.
+    """Whether products with weights of this number of bits saturate on this CPU: with 8 bits, without VNNI or similar.
 
-    False where the system does not say what the CPU has.
+    False if the CPU's instruction sets are unknown.
     """
     sets = cpu().instruction_sets
     exact = PRECISIONS[INT8].instruction_sets

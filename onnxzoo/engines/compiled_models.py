@@ -1,13 +1,12 @@
-"""Compiled models on disk: a folder per model, machine and options, which counts only once it is whole.
+"""Compiled models on disk: a folder per model, machine and options, which is used only when it is complete.
 
-    <cache>/<engine>/<model>/<key>/               what the library wrote, and manifest.json
+    <cache>/<engine>/<model>/<key>/               the library's files, and manifest.json
     <cache>/<engine>/<model>/<key>.lock           held while the folder is being built
-    <cache>/<engine>/<model>/.<key>.<random>.tmp  a build in progress, or what a killed one left
+    <cache>/<engine>/<model>/.<key>.<random>.tmp  a build in progress, or one left by a killed process
 
-The folder is named by a hash of the cache key, which is everything that the compiled model depends on. The manifest
-has the key, and the size and SHA-256 of every file; it is written last and the folder renamed into place after that,
-so that a build that was killed never counts. Libraries crash on damaged files: they get none that does not fit its
-manifest.
+The folder is named by a hash of the cache key, which contains everything that the compiled model depends on. The
+manifest has the key, and the size and SHA-256 of every file. It is written last, then the folder is renamed, so an
+unfinished build is never used. Libraries crash on damaged files, so they only get files that match the manifest.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ _warned_about: set[Path] = set()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A compiled model's place in the cache; it need not exist. `key`: all that its content depends on."""
+    """The entry of a compiled model in the cache, which need not exist. `key`: all that its content depends on."""
 
     folder: Path
     key: Mapping[str, KeyValue]
 
     def manifest(self) -> dict[str, Any] | None:
-        """What the manifest says; None where there is none. Raises ValueError when it is damaged."""
+        """The manifest; None if there is none. Raises ValueError if it is damaged."""
         path = self.folder / MANIFEST
         try:
             if path.stat().st_size > MAX_MANIFEST_BYTES:
@@ -67,11 +66,11 @@ class Entry:
         return content
 
     def exists(self) -> bool:
-        """Whether it was built once; a cheap look, which does not say that it is whole."""
+        """Whether the entry was built; a cheap test, without checking that it is complete."""
         return (self.folder / MANIFEST).is_file()
 
     def fault(self) -> str | None:
-        """Why the folder cannot be used as it is; None: it is whole and has this key, "": it is absent."""
+        """Why the folder cannot be used; None if it is complete and has this key, "" if it does not exist."""
         try:
             manifest = self.manifest()
             if manifest is None:
@@ -90,14 +89,14 @@ class Entry:
         return None
 
     def discard(self, *, whole: bool = False) -> None:
-        """Remove the folder, but for a `whole` one, and what killed builds left beside it; while the lock is held."""
+        """Remove the folder, unless it is `whole`, and the files left by killed builds; the lock must be held."""
         left = self.folder.parent.glob(f".{self.folder.name}.*")
         for path in left if whole else (self.folder, *left):
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the entry's lock. The system frees it when the holder dies. Raises OSError where it cannot be made."""
+        """Hold the entry's lock, which the system releases if the process dies. Raises OSError if it cannot be made."""
         from filelock import FileLock, Timeout
 
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +115,7 @@ class Entry:
 
 
 def faults(cache: Path) -> list[str]:
-    """What is wrong with the compiled models in a cache folder or a part of it, every byte read; a line each."""
+    """Read all compiled models in a cache folder, or a part of it, and list their faults, one line each."""
     found = []
     for manifest in sorted(cache.rglob(MANIFEST)):
         if manifest.parent.name.startswith("."):
@@ -134,13 +133,13 @@ def faults(cache: Path) -> list[str]:
 
 
 def entry_for(cache: Path, engine: str, model_sha256: str, key: Mapping[str, KeyValue]) -> Entry:
-    """The entry of a model under this key, to which the names of engine and model are added."""
+    """The entry of a model with this key, to which the names of engine and model are added."""
     whole: dict[str, KeyValue] = {"engine": engine, "model_sha256": model_sha256, **key}
     return Entry(_model_folder(cache, engine, model_sha256) / key_digest(whole), whole)
 
 
 def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
-    """Whether this engine compiled this model before, under whatever key: a cheap look without reading anything."""
+    """Whether this engine compiled this model before, under any key; a cheap test without reading files."""
     try:
         return any(_model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}"))
     except OSError:
@@ -148,7 +147,7 @@ def has_entries(cache: Path, engine: str, model_sha256: str) -> bool:
 
 
 def kept_keys(cache: Path, engine: str, model_sha256: str) -> list[Mapping[str, object]]:
-    """The keys of all that this engine compiled of this model, as the manifests have them: nothing is sure of them."""
+    """The keys of all entries of this engine for this model, as in their manifests, which are not verified."""
     found: list[Mapping[str, object]] = []
     with contextlib.suppress(OSError):
         for folder in sorted(path.parent for path in _model_folder(cache, engine, model_sha256).glob(f"*/{MANIFEST}")):
@@ -167,15 +166,15 @@ def compiled(
     load: Callable[[Path], T],
     close: Callable[[T], None] = lambda _: None,
 ) -> T:
-    """The compiled model: `load` it from the entry's folder if that is whole, else `build` it there, once for all.
+    """The compiled model, loaded by `load` from the entry's folder if that is complete, else built there by `build`.
 
-    `build` gets an empty folder to write into, or None where the cache cannot be written: it then does without. Of
-    several processes one builds, the others wait and load. A damaged entry is thrown away with a warning, and one that
-    `load` rejects with EngineError once another is built. So `load` shall do no more than have the library read it:
-    a failure to run it says nothing about what is on disk. `close` frees what was built where that is not returned.
+    `build` gets an empty folder to write to, or None if the cache cannot be written, and then builds without it. Of
+    several processes one builds, and the others wait and load. A damaged entry is removed with a warning, and one that
+    `load` rejects with EngineError is removed when another is built. So `load` must only make the library read the
+    entry, as a failure to run it says nothing about the files. `close` releases a built model that is not returned.
 
-    Raises InputError when the cache folder that the options name cannot be written (for the default one it is a
-    warning), and whatever `build` raises.
+    Raises InputError if a cache folder given in the options cannot be written (for the default one a warning is
+    logged), and any error of `build`.
     """
     rejected = damaged = entry.fault()
     if rejected is None:
@@ -189,13 +188,13 @@ def compiled(
         except OSError as error:
             _refuse(options, error)
             return build(None)
-        # Another process may have built it in the meantime.
+        # Another process may have built it meanwhile.
         if not rejected and entry.fault() is None:
             with contextlib.suppress(EngineError):
                 return load(entry.folder)
         if rejected:
             logger.warning("the compiled model in %s is thrown away and built again: %s", entry.folder, rejected)
-        # What is whole stays until another takes its place: the library may have lacked memory, and build no better.
+        # A complete entry stays until it is replaced, as the library may only have lacked memory, and may fail again.
         entry.discard(whole=damaged is None)
         return _build(entry, options, build, close)
 
@@ -211,12 +210,12 @@ def _build(entry: Entry, options: EngineOptions, build: Callable[[Path | None], 
         for one in done:
             close(one)
         raise
-    # What was built is good even where it could not be kept.
+    # A built model can be used even if it could not be saved.
     return done[0] if done else build(None)
 
 
 def _fill(entry: Entry, build: Callable[[Path | None], T], done: list[T]) -> None:
-    """Build in the entry's folder; what was built is in `done` even where it cannot be kept, which is an OSError."""
+    """Build in the entry's folder; `done` has the result even if saving it fails with an OSError."""
     started = time.monotonic()
     with atomic_folder(entry.folder) as folder:
         try:
@@ -229,7 +228,7 @@ def _fill(entry: Entry, build: Callable[[Path | None], T], done: list[T]) -> Non
 
 
 def _is_about(folder: Path, error: OSError) -> bool:
-    """Whether an error of a build is about what it writes; writing on names no file, and neither does a full disk."""
+    """Whether an error of a build is about writing `folder`; errors of open files and a full disk name no file."""
     if error.filename is None:
         return error.errno in NO_ROOM
     return Path(os.fsdecode(error.filename)).is_relative_to(folder)
@@ -251,7 +250,7 @@ def _write_manifest(folder: Path, key: Mapping[str, KeyValue], seconds: float) -
 
 
 def _refuse(options: EngineOptions, error: OSError) -> None:
-    """An error where the user named the folder, else one warning per process and folder."""
+    """Raise InputError if the user named the folder, else warn once per process and folder."""
     what = f"the cache folder {options.cache_folder} cannot be written ({one_line(error)})"
     if options.cache is not None:
         raise InputError(f"{what}; name another one, or free it") from error

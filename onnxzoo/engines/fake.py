@@ -1,4 +1,4 @@
-"""An engine without a library, for tests of whatever uses an engine."""
+"""An engine without a library, for tests of code that uses an engine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OUTPUTS: Mapping[str, TensorSpec] = {name: TensorSpec((None, None), "float32") f
 
 
 class FakeEngine:
-    """Runs a Python function in the place of a model.
+    """Runs a Python function instead of a model.
 
     `compute` takes the image batch, float32 [N, 3, H, W], and returns the outputs by name, such as
-    `logits` [N, classes] and `embedding` [N, features]. An exception that it raises arrives as an
-    EngineError, as with a real engine. `batches` records the batch size of every run; more than `max_batch` images
-    in one run are refused. `outputs`: what it says about its outputs, by default no more than that there are both.
+    `logits` [N, classes] and `embedding` [N, features]. Its exceptions are translated to EngineError, as in a real
+    engine. `batches` records the batch size of every run; more than `max_batch` images in one run are refused.
+    `outputs`: the specifications of its outputs, by default both names without further details.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FakeEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -59,18 +59,18 @@ class FakeEngine:
 
     @property
     def max_batch(self) -> int | None:
-        """The largest batch of one run; None: any."""
+        """The largest batch of one run; None if any size is supported."""
         return self._max_batch
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that the results depend on besides the model."""
+        """Everything except the model on which the results depend."""
         return {"version": self._info.version}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """What `compute` returns for the image batch.
+        """The result of `compute` for the image batch.
 
-        Raises InputError for inputs that do not fit, EngineError when `compute` raises or after `close()`.
+        Raises InputError for inputs that do not fit, EngineError if `compute` raises or after `close()`.
         """
         if self._compute is None:
             raise closed("fake")
@@ -82,5 +82,5 @@ class FakeEngine:
             raise failure("the fake engine failed while running the model", error) from error
 
     def close(self) -> None:
-        """Forget the function; calling it twice is allowed."""
+        """Release the function; calling it twice is allowed."""
         self._compute = None

@@ -1,4 +1,4 @@
-"""What an engine is given for a run, checked before the library sees it."""
+"""Checks the inputs of a run before they are passed to the library."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .protocol import Array, TensorSpec
 def checked_feeds(
     feeds: Mapping[str, Array], inputs: Mapping[str, TensorSpec], max_batch: int | None = None
 ) -> dict[str, Array]:
-    """The feeds as C-contiguous arrays, once their names, dtypes and shapes are found to fit `inputs`.
+    """The feeds as C-contiguous arrays, after checking their names, dtypes and shapes against `inputs`.
 
-    `max_batch`: the largest size of the first axis where there is a limit.
+    `max_batch`: the maximum size of the first axis, or None.
 
-    Raises InputError saying what was expected. Libraries would say it late, or convert silently.
+    Raises InputError with the expected inputs. Libraries would report this late, or convert silently.
     """
     if feeds.keys() != inputs.keys():
         raise InputError(f"the inputs must be named {sorted(inputs)}, got {sorted(feeds)}")

@@ -1,4 +1,4 @@
-"""What every engine says in the same words about its library: it is missing, it failed, the engine is closed."""
+"""Common errors of all engines: the library is missing, the library failed, the engine is closed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ..errors import EngineError, EngineUnavailableError, one_line, raise_if_int
 
 
 def unavailable(package: str, error: Exception, install: str) -> EngineUnavailableError:
-    """The error for a library that cannot be imported: absent, or installed but broken.
+    """The error for a library that cannot be imported because it is missing or broken.
 
-    Raises KeyboardInterrupt where that is what ended the import.
+    Raises KeyboardInterrupt if that ended the import.
     """
     raise_if_interrupted(error)
     if isinstance(error, ModuleNotFoundError) and error.name == package:

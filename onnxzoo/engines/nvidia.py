@@ -1,7 +1,7 @@
-"""NVIDIA's driver and GPUs on this machine: what is there, what is not, what the system says about it; and TF32.
+"""Finds NVIDIA's driver and GPUs on this machine, with the system's errors, and controls TF32.
 
-Nothing here starts CUDA except `gpu`. A process that has started CUDA must not be forked, and settings that CUDA reads
-when it starts (`NVIDIA_TF32_OVERRIDE`) come too late afterwards.
+Only `gpu` starts CUDA. A process that has started CUDA must not be forked, and it is then too late for settings that
+CUDA reads when it starts (`NVIDIA_TF32_OVERRIDE`).
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ..precisions import AUTO_PRECISION, FP16
 WINDOWS = sys.platform == "win32"
 DRIVER_LIBRARY = "nvcuda.dll" if WINDOWS else "libcuda.so.1"
 MANAGEMENT_LIBRARY = "nvml.dll" if WINDOWS else "libnvidia-ml.so.1"
-# A GPU by the driver's kernel module: the usual one, Windows' subsystem for Linux, and the two of Jetson boards.
+# Device files of the driver's kernel modules: the usual one, Windows Subsystem for Linux, and the two of Jetson boards.
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "dxg", "nvhost-gpu", "nvgpu")
 DEVICE_FOLDER = Path("/dev")
-# The oldest driver for each CUDA major version, whatever the minor one.
+# The oldest driver for each CUDA major version, with any minor version.
 OLDEST_DRIVERS: Mapping[int, str] = {12: "525", 13: "580"}
 INSTALL_DRIVER = "install NVIDIA's driver, or give the container its GPU (docker run --gpus all)"
 
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
-# Libraries that multiply matrices on a GPU, and where the system does not tell what is loaded, packages that load them.
+# Libraries that multiply matrices on a GPU, and packages that load them, for systems without a list of loaded files.
 MULTIPLYING = re.compile(r"lib(?:cublas|cudnn|nvinfer|tensorrt)[^/\s]*")
 MULTIPLYING_PACKAGES = ("torch", "cupy", "tensorflow", "jax", "tensorrt", "onnxruntime_ep_nv_tensorrt_rtx")
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 NO_DEVICE = 100
 
-# The process in which `gpu` started CUDA; a forked child has the number of its parent here.
+# The process in which `gpu` started CUDA; in a forked child this is its parent's number.
 _started_in: int | None = None
 
-# Engines that count on TF32 being off, being opened or open since; and in a tuple what the variable was before one of
-# them set it, None where the user did.
+# Number of engines that rely on disabled TF32 and are open or being opened; and in a tuple the variable's value before
+# one of them set it, or None if the user set it.
 _without_tf32 = 0
 _tf32_before: tuple[str | None] | None = None
 _changing_tf32 = threading.Lock()
@@ -49,9 +49,9 @@ _changing_tf32 = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as CUDA numbers them. `capability` is its compute capability, `cuda` what its driver can run at most.
+    """A GPU in CUDA's numbering. `capability`: its compute capability; `cuda`: the highest version its driver supports.
 
-    `bus`: where it is, as (domain, bus, device) of PCI; other libraries have numbers of their own. `of`: CUDA's GPUs.
+    `bus`: its PCI address (domain, bus, device), as other libraries number GPUs differently. `of`: number of GPUs.
     """
 
     index: int
@@ -64,12 +64,12 @@ class Gpu:
 
     @property
     def device(self) -> str:
-        """The GPU in one phrase."""
+        """A short description of the GPU."""
         return f"cuda:{self.index} {self.name}"
 
 
 def driver_fault() -> str | None:
-    """Why no NVIDIA GPU can be used, found without starting CUDA; None when there is a driver."""
+    """Why no NVIDIA GPU can be used, found without starting CUDA; None if there is a driver."""
     if sys.platform == "darwin":
         return "no NVIDIA driver (there is none for macOS)"
     if not WINDOWS and not any(next(DEVICE_FOLDER.glob(name), None) for name in DEVICE_FILES):
@@ -82,7 +82,7 @@ def driver_fault() -> str | None:
 
 
 def require_driver(engine: str) -> None:
-    """Raises EngineUnavailableError when there is no driver, before anything is imported in vain."""
+    """Raise EngineUnavailableError if there is no driver, before anything is imported unnecessarily."""
     fault = driver_fault()
     if fault:
         raise EngineUnavailableError(f"{engine} cannot run here: {fault}; {INSTALL_DRIVER}")
@@ -91,11 +91,11 @@ def require_driver(engine: str) -> None:
 def gpu(index: int = 0) -> Gpu:
     """The GPU of this number; starts CUDA's driver.
 
-    Raises EngineUnavailableError with CUDA's message when there is no driver or no such GPU, and in a process that was
-    forked from one where this was called.
+    Raises EngineUnavailableError with CUDA's message if there is no driver or no such GPU, and in a process that was
+    forked from one in which this was called.
     """
     require_driver("cuda")
-    # CUDA may answer there, or hang, or say "initialization error": it is not asked.
+    # In a forked process CUDA may work, hang, or report "initialization error", so it is not called.
     if _started_in not in (None, os.getpid()):
         raise EngineUnavailableError(
             f"CUDA does not work here: this process ({os.getpid()}) was forked from one that had started CUDA "
@@ -133,7 +133,7 @@ def gpu(index: int = 0) -> Gpu:
 
 
 def pci_bus(text: str) -> tuple[int, int, int] | None:
-    """Domain, bus and device of a PCI bus id such as 0000:65:00.0, however many digits it has; None: it is not one."""
+    """Domain, bus and device of a PCI bus id such as 0000:65:00.0, with any number of digits; None for other text."""
     found = re.fullmatch(r"(?:([0-9a-f]+):)?([0-9a-f]+):([0-9a-f]+)(?:\.[0-9a-f]+)?", text.strip(), re.IGNORECASE)
     return (int(found[1] or "0", 16), int(found[2], 16), int(found[3], 16)) if found else None
 
@@ -144,7 +144,7 @@ def _note_start() -> None:
 
 
 def check_driver(found: Gpu, cuda_major: int) -> None:
-    """Raises EngineUnavailableError when the driver is too old for libraries of this CUDA version."""
+    """Raise EngineUnavailableError if the driver is too old for libraries of this CUDA version."""
     if found.cuda[0] < cuda_major:
         oldest = OLDEST_DRIVERS.get(cuda_major)
         raise EngineUnavailableError(
@@ -154,7 +154,7 @@ def check_driver(found: Gpu, cuda_major: int) -> None:
 
 
 def driver_version() -> str | None:
-    """The driver's version, such as 580.65.06; None where it does not tell. Does not start CUDA."""
+    """The driver's version, such as 580.65.06; None if it is unknown. Does not start CUDA."""
     try:
         library = ctypes.CDLL(MANAGEMENT_LIBRARY)
     except OSError:
@@ -168,9 +168,9 @@ def driver_version() -> str | None:
 
 
 def forbid_tf32(engine: str) -> None:
-    """Make fp32 mean fp32 in all of CUDA's libraries, for this process, before they start.
+    """Disable TF32 in all of CUDA's libraries for this process, before they start.
 
-    TensorRT has no setting of its own for it. Raises EngineUnavailableError when it is too late.
+    TensorRT has no setting for this. Raises EngineUnavailableError if it is too late.
     """
     if tf32_is_off():
         return
@@ -186,11 +186,11 @@ def forbid_tf32(engine: str) -> None:
 
 @contextlib.contextmanager
 def without_tf32(engine: str, *, lasting: bool = True) -> Iterator[None]:
-    """`forbid_tf32` before CUDA's libraries are loaded in this block, for good if the block succeeds.
+    """`forbid_tf32` before CUDA's libraries are loaded in this block, permanently if the block succeeds.
 
-    When it raises, the setting is taken back, unless another engine counts on it or the libraries were loaded under it:
-    they would be found too late to change the next time. Without `lasting`, whoever raises goes on without TensorRT,
-    and it is taken back even then.
+    If it raises, the setting is restored, unless another engine relies on it or the libraries were loaded with it, as
+    it would then be too late to set it again. Without `lasting` the caller continues without TensorRT, so the setting
+    is restored even then.
     """
     global _without_tf32, _tf32_before
     with _changing_tf32:
@@ -214,12 +214,12 @@ def without_tf32(engine: str, *, lasting: bool = True) -> Iterator[None]:
 
 
 def tf32_is_off() -> bool:
-    """Whether TF32 is off for the whole process."""
+    """Whether TF32 is disabled for the whole process."""
     return os.environ.get(TF32_VARIABLE) == "0"
 
 
 def cuda_is_loaded() -> str | None:
-    """A library that multiplies matrices with CUDA and is in this process already; None when there is none."""
+    """A loaded library of this process that multiplies matrices with CUDA; None if there is none."""
     maps = Path("/proc/self/maps")
     if maps.is_file():
         found = MULTIPLYING.search(maps.read_text(errors="replace"))

@@ -1,4 +1,4 @@
-"""Loading NVIDIA's shared libraries: those of its Python packages and the system's. CUDA is not started."""
+"""Loads NVIDIA's shared libraries from its Python packages and the system, without starting CUDA."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def cuda_libraries(cuda_major: int) -> tuple[str, ...]:
 
 
 def optional_libraries(cuda_major: int) -> tuple[str, ...]:
-    """Those that cuDNN and a few operators ask for when they need them (Linux)."""
+    """File names of the libraries that cuDNN and a few operators load on demand (Linux)."""
     return (f"libnvJitLink.so.{cuda_major}", f"libnvrtc.so.{cuda_major}", f"libcufft.so.{cuda_major - 1}")
 
 
 def load(name: str) -> str | None:
-    """Load a shared library from NVIDIA's Python packages or the system's own folders; what the system says if not.
+    """Load a shared library from NVIDIA's Python packages or the system's folders; returns the system's error or None.
 
-    A library that is loaded is found by those that need it, wherever it came from.
+    Other libraries find a loaded library independent of its folder.
     """
     message = None
     for path in (*(str(folder / name) for folder in _folders() if (folder / name).is_file()), name):
@@ -44,20 +44,20 @@ def load(name: str) -> str | None:
 
 
 def missing(names: Sequence[str]) -> dict[str, str]:
-    """Those of these libraries that did not load, with the system's message. Loads the others."""
+    """Load these libraries; returns those that failed, with the system's message."""
     return {name: message for name in names if (message := load(name)) is not None}
 
 
 def tensorrt_version(name: str) -> str:
-    """The version of TensorRT's main library, which is loaded, such as 10.13.2."""
+    """The version of TensorRT's main library, such as 10.13.2; the library must be loaded."""
     number = ctypes.CDLL(name).getInferLibVersion()
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
 def load_carried(library: Path, name: str) -> str | None:
-    """Load the library `name` that a package carries beside one that needs it, under a longer name; why not, if so.
+    """Load the library `name`, which a package has next to `library` under a longer name; returns the error or None.
 
-    Nothing is loaded where one of this name is in the process already: there shall be one of each.
+    If the process already has a library of this name, nothing is loaded, so that there is only one.
     """
     with contextlib.suppress(OSError):
         ctypes.CDLL(name, mode=os.RTLD_LAZY | os.RTLD_NOLOAD)
@@ -74,9 +74,9 @@ def load_carried(library: Path, name: str) -> str | None:
 
 
 def load_all(package: str, major: int) -> None:
-    """Load every library of this major version in a package's folder: some open others by name when they need them.
+    """Load every library of this major version in a package's folder, as some open others by name on demand.
 
-    What does not load is left out: the one that needs it says so.
+    Libraries that cannot be loaded are skipped; the library that needs them reports it.
     """
     for folder in _package_folders(package):
         for path in sorted(folder.glob(f"lib*.so.{major}*")):
@@ -85,7 +85,7 @@ def load_all(package: str, major: int) -> None:
 
 
 def runtime_version(cuda_major: int) -> str | None:
-    """The version of CUDA's runtime library that is loaded or can be, such as 13.0; None where there is none."""
+    """The version of CUDA's runtime library that is or can be loaded, such as 13.0; None if there is none."""
     version = ctypes.c_int()
     try:
         library = ctypes.CDLL(f"cudart64_{cuda_major}.dll" if WINDOWS else f"libcudart.so.{cuda_major}")
@@ -96,7 +96,7 @@ def runtime_version(cuda_major: int) -> str | None:
 
 
 def cudnn_version() -> str | None:
-    """The version of cuDNN, such as 9.10.2; None where there is none."""
+    """The version of cuDNN, such as 9.10.2; None if there is none."""
     try:
         library = ctypes.CDLL("cudnn64_9.dll" if WINDOWS else "libcudnn.so.9")
         library.cudnnGetVersion.restype = ctypes.c_size_t
@@ -107,20 +107,20 @@ def cudnn_version() -> str | None:
 
 
 def other_versions(stem: str) -> list[str]:
-    """File names of a library in NVIDIA's Python packages, such as libnvinfer.so.11, whatever their version."""
+    """File names of a library in NVIDIA's Python packages, such as libnvinfer.so.11, in any version."""
     found = {path.name for folder in _folders() for path in folder.glob(f"{stem}.so.*")}
     return sorted(name for name in found if re.fullmatch(re.escape(stem) + r"\.so\.\d+", name))
 
 
 def _folders() -> Iterator[Path]:
-    """Folders of libraries in Python packages: nvidia/*/lib and TensorRT's."""
+    """The folders of libraries in Python packages: nvidia/*/lib and TensorRT's."""
     for place in _package_folders("nvidia"):
         yield from sorted(place.glob("*/lib"))
     yield from _package_folders(TENSORRT_PACKAGE)
 
 
 def _package_folders(package: str) -> list[Path]:
-    """Where a Python package is, without importing it."""
+    """The folders of a Python package, without importing it."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):

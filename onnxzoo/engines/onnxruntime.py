@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, or on another of its providers by name."""
+"""ONNX Runtime on the CPU, or on another provider given by name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import ClassVar, Self
 
@@ -13,6 +14,8 @@ from ..cpu import cpu
 from ..errors import EngineUnavailableError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
+from .batches import SMALL_BYTES
+from .concurrent_runs import ConcurrentRuns
 from .onnxruntime_engine import SessionEngine
 from .onnxruntime_library import import_onnxruntime, reinstall, session_options
 from .onnxruntime_session import CPU_PROVIDER, open_session
@@ -23,17 +26,17 @@ from .provider_options import COREML, written
 NAME = "onnxruntime"
 INSTALL = "pip install 'onnxzoo[cpu]'"
 
-# Providers with an engine of their own, which knows how to make them exact.
+# Providers with their own engine, which has the settings for exact arithmetic.
 OWN_ENGINES: Mapping[str, str] = {
     "CUDAExecutionProvider": "cuda",
     "TensorrtExecutionProvider": "tensorrt",
     "NvTensorRTRTXExecutionProvider": "tensorrt-rtx",
 }
 
-# Options under which a provider computes in the precision of the ONNX file. CoreML's older format runs in fp16.
+# Options with which a provider computes in the precision of the ONNX file. CoreML's older format runs in fp16.
 EXACT: Mapping[str, Mapping[str, str]] = {
     CPU_PROVIDER: {},
-    "AzureExecutionProvider": {},  # runs nothing itself
+    "AzureExecutionProvider": {},  # it runs no nodes itself
     COREML: {"ModelFormat": "MLProgram"},
     "DmlExecutionProvider": {},
     "DnnlExecutionProvider": {},
@@ -41,7 +44,7 @@ EXACT: Mapping[str, Mapping[str, str]] = {
     "XnnpackExecutionProvider": {},
 }
 
-# The packages that bring providers which other packages lack.
+# The packages with providers that other packages lack.
 PROVIDER_PACKAGES: Mapping[str, str] = {
     "DmlExecutionProvider": "onnxruntime-directml",
     "OpenVINOExecutionProvider": "onnxruntime-openvino",
@@ -52,7 +55,7 @@ BF16_SETTING = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 
 
 class OnnxRuntimeEngine(SessionEngine):
-    """A model in an ONNX Runtime session: on the CPU, or on the provider that follows the colon in the name.
+    """A model in an ONNX Runtime session: on the CPU, or on the provider after the colon in the name.
 
     On the CPU it computes in the precision of the ONNX file; `auto` prefers an INT8 file, which is twice as fast.
     """
@@ -69,14 +72,15 @@ class OnnxRuntimeEngine(SessionEngine):
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the ONNX file; `device` is a provider's name (`CoreMLExecutionProvider`, or `coreml`), None the CPU.
 
-        Raises EngineUnavailableError when onnxruntime cannot be imported or the provider is not installed, takes no
-        part of the graph, or not the whole of it with `options.strict`; InputError for a name that is no provider, or a
-        precision that it cannot promise; EngineError when ONNX Runtime rejects the model.
+        Raises EngineUnavailableError if onnxruntime cannot be imported, the provider is not installed, or it runs no
+        node of the graph, or with `options.strict` not all nodes; InputError for an unknown provider, or a precision
+        that the provider cannot guarantee; EngineError if ONNX Runtime rejects the model.
         """
         module = import_onnxruntime(INSTALL)
         provider = CPU_PROVIDER if device is None else _provider(module, device)
         on_cpu = provider == CPU_PROVIDER
-        chosen = session_options(module, options)
+        concurrent = _concurrent(model, options) if on_cpu else None
+        chosen = session_options(module, options if concurrent is None else replace(options, threads=1))
         precision = model.precision
         if options.precision == BF16:
             if not on_cpu or not arm_bf16():
@@ -100,28 +104,39 @@ class OnnxRuntimeEngine(SessionEngine):
         info = session.info(
             device="CPU" if on_cpu else provider, precision=precision, version=module.__version__, selection=selection
         )
-        # Larger runs are no faster, and their memory stays until the session is closed.
+        if any(spec.shape[:1] != (None,) for spec in session.inputs.values()):
+            concurrent = None  # a graph of one batch size takes no other
+        # Larger batches are not faster, and their memory is kept until the session is closed.
         return cls(
             session,
             info,
             max_batch=options.largest_batch,
             cache_key=_cache_key(provider, module.__version__, precision),
+            concurrent=concurrent,
         )
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
-        """It can run on any machine: `auto` tries it."""
+        """None, as it can run on any machine."""
         return None
 
 
 def arm_bf16() -> bool:
-    """Whether the processor is an ARM one with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
+    """Whether the processor is an ARM CPU with bf16 instructions, for which ONNX Runtime has kernels (on Linux)."""
     found = cpu()
     return sys.platform == "linux" and found.architecture == "aarch64" and "bf16" in (found.instruction_sets or ())
 
 
+def _concurrent(model: ModelFile, options: EngineOptions) -> ConcurrentRuns | None:
+    """Splits batches into concurrent runs if many images are expected; None if threads would be idle."""
+    threads = options.cpu_threads
+    if options.hint != "throughput" or not 1 < threads <= options.largest_batch // 2:
+        return None
+    return ConcurrentRuns(threads, 1 if model.path.stat().st_size > SMALL_BYTES else None)
+
+
 def _cache_key(provider: str, version: str, precision: str) -> dict[str, KeyValue]:
-    """All that results depend on besides the model; the drivers of other providers come with the system."""
+    """Everything except the model on which results depend; drivers of other providers are part of the system."""
     processor = cpu()
     return {
         "version": version,
@@ -134,7 +149,7 @@ def _cache_key(provider: str, version: str, precision: str) -> dict[str, KeyValu
 
 
 def _provider(module: ModuleType, device: str) -> str:
-    """The full name of a provider that is installed. Raises as OnnxRuntimeEngine.open does."""
+    """The full name of an installed provider. Raises as OnnxRuntimeEngine.open does."""
     everywhere: list[str] = module.get_all_providers()
     names = {name.casefold(): name for name in everywhere}
     names |= {name.removesuffix("ExecutionProvider").casefold(): name for name in everywhere}

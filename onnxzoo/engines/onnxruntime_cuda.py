@@ -29,19 +29,19 @@ DEFAULT_CUDA = "13.0"
 class CudaEngine(SessionEngine):
     """A model in an ONNX Runtime session on CUDA.
 
-    fp32 has TF32 off. From its source, not from a run: where cuDNN finds no way to compute a convolution in fp32, ONNX
-    Runtime asks again with TF32 allowed; NVIDIA_TF32_OVERRIDE=0, set before Python starts, rules that out. `auto` takes
-    an fp16 file where there is one, else fp32 with TF32 where the GPU has it.
+    fp32 disables TF32. According to its source code (this was not observed), ONNX Runtime retries a convolution with
+    TF32 if cuDNN finds no way to compute it in fp32; NVIDIA_TF32_OVERRIDE=0, set before Python starts, prevents this.
+    `auto` uses an fp16 file if there is one, else fp32 with TF32 if the GPU has it.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
 
     @classmethod
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
-        """Load the ONNX file onto the GPU of number `device` (0 for None) and run it once, to see it work.
+        """Load the ONNX file onto the GPU of number `device` (0 for None) and run it once as a test.
 
-        Raises EngineUnavailableError when the driver, the right onnxruntime package or a library of CUDA's is missing
-        or the GPU fails; InputError for a device that is no number; EngineError when ONNX Runtime rejects the model.
+        Raises EngineUnavailableError if the driver, the right onnxruntime package or a CUDA library is missing or the
+        GPU fails; InputError for a device that is not a number; EngineError if ONNX Runtime rejects the model.
         """
         index = gpu_index(ENGINE, device)
         module = require_cuda(PROVIDER)
@@ -61,19 +61,19 @@ class CudaEngine(SessionEngine):
         session.probe(1)
         precision = TF32 if tf32 else model.precision
         info = session.info(device=found.device, precision=precision, version=module.__version__, selection=selection)
-        # Larger runs are no faster, and their memory stays until the session is closed.
+        # Larger batches are not faster, and their memory is kept until the session is closed.
         cuda = cuda_version(module)[0]
         key = gpu_key(found, f"cuDNN {nvidia_loading.cudnn_version()}", cuda, module, precision)
         return cls(session, info, max_batch=options.largest_batch, cache_key=key)
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
-        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
+        """The reason if there is no NVIDIA driver, found without importing anything."""
         return nvidia.driver_fault()
 
 
 def auto_is_tf32(model: ModelFile, options: EngineOptions, found: nvidia.Gpu) -> bool:
-    """Whether `auto` computes an fp32 file in TF32: where the GPU has it and nothing has turned it off."""
+    """Whether `auto` computes an fp32 file in TF32, which is so if the GPU has it and it is not disabled."""
     return (
         options.precision == AUTO_PRECISION
         and model.precision == FP32
@@ -83,10 +83,10 @@ def auto_is_tf32(model: ModelFile, options: EngineOptions, found: nvidia.Gpu) ->
 
 
 def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
-    """How the CUDA provider computes and takes memory.
+    """The CUDA provider's options for arithmetic and memory.
 
     Its own defaults would use TF32, double its memory whenever it needs more, and time every algorithm of every
-    convolution anew for each batch size.
+    convolution again for each batch size.
     """
     return written(
         PROVIDER,
@@ -102,7 +102,7 @@ def provider_options(index: int, *, tf32: bool = False) -> dict[str, str]:
 def gpu_key(
     found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str
 ) -> dict[str, KeyValue]:
-    """All that results on a GPU depend on besides the model. `library`: what computes, with its version."""
+    """Everything except the model on which results on a GPU depend. `library`: the library with its version."""
     return {
         "gpu": found.name,
         "compute_capability": list(found.capability),
@@ -116,16 +116,16 @@ def gpu_key(
 
 
 def require_cuda(provider: str) -> ModuleType:
-    """onnxruntime with this provider and all of CUDA's libraries, which are loaded by this.
+    """Load onnxruntime with this provider and all of CUDA's libraries.
 
-    Raises EngineUnavailableError naming the first thing that is missing, from the driver upwards.
+    Raises EngineUnavailableError, which names the first missing item, beginning with the driver.
     """
     nvidia.require_driver(ENGINE)
     module = import_onnxruntime(INSTALL)
     if provider not in module.get_available_providers():
         raise wrong_package(module, provider, INSTALL)
     if nvidia.WINDOWS:
-        return module  # the installer or onnxruntime itself puts the libraries on the search path
+        return module  # the installer or onnxruntime itself adds the libraries to the search path
     major, minor = cuda_version(module)
     missing = nvidia_loading.missing(nvidia_loading.cuda_libraries(major))
     if missing:

@@ -1,4 +1,4 @@
-"""What all engines on ONNX Runtime are: an open session, held together with its description."""
+"""The base of all engines on ONNX Runtime: an open session and its description."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..files import KeyValue
 from ..results import EngineInfo
+from .concurrent_runs import ConcurrentRuns
 from .feeds import checked_feeds
 from .onnxruntime_session import Session
 from .protocol import Array, TensorSpec
@@ -15,17 +16,27 @@ class SessionEngine:
     """A model in an ONNX Runtime session."""
 
     def __init__(
-        self, session: Session, info: EngineInfo, *, max_batch: int, cache_key: Mapping[str, KeyValue]
+        self,
+        session: Session,
+        info: EngineInfo,
+        *,
+        max_batch: int,
+        cache_key: Mapping[str, KeyValue],
+        concurrent: ConcurrentRuns | None = None,
     ) -> None:
-        """`max_batch`: the largest batch of one run. The session is the engine's from now on."""
+        """`max_batch`: the largest batch of one run. `concurrent`: splits it into runs; if None, it is one run.
+
+        The engine owns the session from now on.
+        """
         self._session = session
         self._info = info
         self._max_batch = max_batch
         self._cache_key = cache_key
+        self._concurrent = concurrent
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -45,15 +56,16 @@ class SessionEngine:
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that the results depend on besides the model."""
+        """Everything except the model on which the results depend."""
         return self._cache_key
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs by name, as arrays of their own.
+        """All outputs by name for these inputs by name, as new arrays.
 
-        Raises InputError for inputs that do not fit, EngineError when ONNX Runtime fails or was closed.
+        Raises InputError for inputs that do not fit, EngineError if ONNX Runtime fails or was closed.
         """
-        return self._session.run(checked_feeds(feeds, self._session.inputs, self._max_batch))
+        ready = checked_feeds(feeds, self._session.inputs, self._max_batch)
+        return self._session.run(ready) if self._concurrent is None else self._concurrent.run(self._session.run, ready)
 
     def close(self) -> None:
         """Free the session; calling it twice is allowed."""

@@ -1,4 +1,4 @@
-"""What ONNX Runtime says when a session fails, and whose fault that is: the hardware's, an option's or the model's."""
+"""Classifies ONNX Runtime's messages about failed sessions: a fault of the hardware, of an option or of the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .provider_options import READ_FROM
 
 NO_TENSORRT = "Please install TensorRT libraries"
 
-# The hardware or its libraries failed, not the model. `EP` stands for TensorRT and TensorRT-RTX.
+# Failures of the hardware or its libraries, not of the model. `EP` is used by TensorRT and TensorRT-RTX.
 PROVIDER_FAILURES = re.compile(
     r"CUDA(?:RT)? (?:failure|error)|CUDNN[_ ]|CUBLAS[_ ]|no kernel image|LoadLibrary|"
     r"Failed to load library|Failed to create \w*ExecutionProvider|Unknown Provider(?! option)|"
@@ -19,20 +19,20 @@ PROVIDER_FAILURES = re.compile(
     r"could not build execution context|execution context enqueue failed|does not support GPU)",
     re.IGNORECASE,
 )
-# Of these, the message itself, without the C++ signatures before it and the places in the source after it.
+# The message itself, without the preceding C++ signatures and the source locations after it.
 MESSAGE = re.compile(rf"\w+ failure \d+: .*?(?= ; |$)|(?:TensorRT|NvTensorRTRTX) EP .*|{NO_TENSORRT}")
-# TensorRT takes parts of a graph. A part whose inputs have a dynamic shape needs a profile, and only the inputs of the
+# TensorRT runs parts of a graph. A part whose inputs have a dynamic shape needs a profile, but only the inputs of the
 # whole model have one.
 NEEDS_PROFILES = re.compile(
     r"provide all the dynamic shape inputs(?:.*?no associated shape profiles provided: (?P<inputs>[^\n]*))?", re.DOTALL
 )
-# What ONNX Runtime says to an option that it does not know, and to a value that it cannot parse.
+# ONNX Runtime's messages about an unknown option, and about a value that it cannot parse.
 UNKNOWN = re.compile(r'Unknown provider option: "(\w+)"|Invalid TensorRT EP option: (\w+)')
 UNPARSED = re.compile(r'Failed to parse provider option "(\w+)"|The value for the key \'(\w+)\' should be')
 
 
 def rejected(provider: str, doing: str, error: Exception) -> EngineError | EngineUnavailableError:
-    """The error for what a library said while `doing` something: the model's fault, or that of the hardware."""
+    """The error for a library's failure while `doing` something, as a fault of the model or of the hardware."""
     if PROVIDER_FAILURES.search(str(error)):
         message = MESSAGE.search(str(error))
         return EngineUnavailableError(
@@ -52,7 +52,7 @@ def rejected(provider: str, doing: str, error: Exception) -> EngineError | Engin
 
 
 def _refused_option(provider: str, message: str) -> EngineUnavailableError | None:
-    """The error where ONNX Runtime's message is about an option that we set; None where it is about something else."""
+    """The error if ONNX Runtime's message is about an option set by us; None for other messages."""
     package = READ_FROM.get(provider)
     if package is None:
         return None

@@ -1,4 +1,4 @@
-"""The library onnxruntime: imported, found wanting, made quiet; and what all its sessions have in common."""
+"""The library onnxruntime: its import, checks of the installation, its log, and the options of all sessions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .library_failures import unavailable
 from .options import EngineOptions
 from .telemetry import without_telemetry
 
-# Severities. Sessions log errors. The logger of the whole library, which writes what happens before there is a session,
-# is silent while one is opened: every failure is an exception then. What it was set to cannot be asked: it is set to
-# the library's default again.
+# Severities. Sessions log errors. The library's global logger, which writes messages from before a session exists, is
+# silenced while one is opened, when every failure raises an exception. Its earlier setting cannot be queried, so it is
+# reset to the library's default.
 LOG_ERRORS_ONLY, LOG_FATAL_ONLY, LOG_DEFAULT = 3, 4, 2
-# The oldest version whose sessions tell which nodes run where.
+# The oldest version whose sessions report which nodes run where.
 OLDEST_THAT_TELLS = "1.24"
 
 _quiet = 0
@@ -26,14 +26,14 @@ _quieting = threading.Lock()
 
 
 def import_onnxruntime(install: str) -> ModuleType:
-    """The library. Raises EngineUnavailableError saying `install` when it is absent or broken."""
+    """The library. Raises EngineUnavailableError, which contains `install`, if it is missing or broken."""
     try:
         with without_telemetry():
             import onnxruntime
     except (ImportError, OSError) as error:
         raise unavailable("onnxruntime", error, reinstall(install)) from error
     if not hasattr(onnxruntime, "InferenceSession"):
-        # What `pip uninstall` of one of two packages leaves is a folder, which Python imports as an empty package.
+        # `pip uninstall` of one of two packages leaves a folder, which Python imports as an empty package.
         raise EngineUnavailableError(f"onnxruntime is installed but empty; reinstall it: {reinstall(install)}")
     module: ModuleType = onnxruntime
     return module
@@ -45,7 +45,7 @@ def installed_packages() -> dict[str, str]:
 
 
 def reinstall(install: str) -> str:
-    """The command that leaves one working package, whatever is installed now."""
+    """The command that results in one working package, independent of the present installation."""
     installed = installed_packages()
     return f"pip uninstall -y {' '.join(installed)} && {install}" if installed else install
 
@@ -63,7 +63,7 @@ def wrong_package(module: ModuleType, wanted: str, install: str) -> EngineUnavai
 
 
 def too_old_to_tell(module: ModuleType, provider: str) -> EngineUnavailableError:
-    """The error for a version whose sessions do not say which nodes they run on `provider`."""
+    """The error for a version whose sessions do not report which nodes they run on `provider`."""
     package = next(iter(installed_packages()), "onnxruntime")
     return EngineUnavailableError(
         f"onnxruntime {module.__version__} cannot tell which nodes run on {provider} and which on the CPU, "
@@ -72,11 +72,11 @@ def too_old_to_tell(module: ModuleType, provider: str) -> EngineUnavailableError
 
 
 def session_options(module: ModuleType, options: EngineOptions) -> Any:
-    """What every session of ours has in common."""
+    """The common options of our sessions."""
     chosen = module.SessionOptions()
     chosen.log_severity_level = LOG_ERRORS_ONLY
-    # Worker threads spin on after a run, for 35 ms of CPU time here, and slow whatever else the process
-    # runs. Spinning during a run is worth its cost: without it, small graphs take half as long again.
+    # Worker threads keep spinning after a run, for 35 ms of CPU time here, and slow down the rest of the process.
+    # Spinning during a run is worth its cost: without it, small graphs take 1.5 times as long.
     chosen.add_session_config_entry("session.force_spinning_stop", "1")
     chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     chosen.intra_op_num_threads = options.cpu_threads
@@ -85,7 +85,7 @@ def session_options(module: ModuleType, options: EngineOptions) -> Any:
 
 @contextlib.contextmanager
 def quiet(module: ModuleType) -> Iterator[None]:
-    """Keep ONNX Runtime's own logger off stderr in this block, in whichever thread it writes."""
+    """Silence ONNX Runtime's global logger in this block, in all threads."""
     global _quiet
     with _quieting:
         _quiet += 1

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions that run where they were asked to, for the engines that hold them."""
+"""ONNX Runtime sessions that verifiably run on the requested provider, for the engines that own them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .onnxruntime_library import quiet, too_old_to_tell
 from .protocol import Array, ModelFile, Selection, TensorSpec
 
 CPU_PROVIDER = "CPUExecutionProvider"
-# Providers whose sessions must not run in two threads at once, nor plan their memory ahead.
+# Providers whose sessions must not run in two threads at once, and must not plan their memory in advance.
 ONE_RUN_AT_A_TIME = frozenset({"DmlExecutionProvider"})
-# A session's method that older versions do not have: there, a graph on the CPU looks like one on the GPU.
+# A session's method that older versions lack; there, a graph on the CPU cannot be distinguished from one on the GPU.
 TELLS_ASSIGNMENT = "get_provider_graph_assignment_info"
 
 # ONNX Runtime's names of the element types that inputs and outputs of an image classifier may have.
@@ -38,7 +38,7 @@ DTYPES = {
     "tensor(uint8)": "uint8",
 }
 
-# Where ONNX Runtime looks for weights outside of a model that it is given as bytes.
+# The setting for the folder of external weights of a model given as bytes.
 FOLDER_SETTING = "session.model_external_initializers_file_folder_path"
 
 logger = logging.getLogger(__name__)
@@ -58,15 +58,15 @@ def open_session(
     nameless: bool = False,
     on_gpu: bool = False,
 ) -> Session:
-    """A session on `provider`, with ONNX Runtime's own CPU provider for what that one does not take.
+    """A session on `provider`, with ONNX Runtime's CPU provider for the nodes that it does not support.
 
-    `engine`, `on_gpu`: see Session. `strict`: refuse a graph of which the CPU would get a part, which is a warning
-    otherwise. `then`: providers to try before the CPU. `plugin`: the provider is in the session options already.
-    `nameless`: give it the file's bytes, so that nothing depends on the file's name. ONNX Runtime answers a request
-    for a provider that does not work with a session on the CPU and no exception; here it is an EngineUnavailableError,
-    and so is a version that cannot tell afterwards where the nodes run.
+    `engine`, `on_gpu`: see Session. `strict`: refuse a graph that would run partly on the CPU, which otherwise is a
+    warning. `then`: providers to try before the CPU. `plugin`: the provider is already in the session options.
+    `nameless`: pass the file's bytes, so that nothing depends on its name. If a provider does not work, ONNX Runtime
+    returns a session on the CPU without an exception; this function raises EngineUnavailableError, also for a version
+    that does not report where the nodes run.
 
-    Raises EngineError when the model is at fault.
+    Raises EngineError if the model is at fault.
     """
     wanted = [(name, dict(settings)) for name, settings in ((provider, provider_options or {}), *then)]
     if provider in ONE_RUN_AT_A_TIME:
@@ -96,23 +96,23 @@ def _native_session(
     *,
     nameless: bool,
 ) -> Any:
-    """ONNX Runtime's session; raises EngineUnavailableError and EngineError for what it says instead."""
+    """ONNX Runtime's session; translates its errors to EngineUnavailableError and EngineError."""
     arguments: dict[str, Any] = {} if providers is None else {"providers": providers}
     try:
         with quiet(module):
-            # With its fallback, it prints to stdout and starts again on the CPU.
+            # The fallback would print to stdout and start again on the CPU.
             return module.InferenceSession(
                 model.path.read_bytes() if nameless else str(model.path), chosen, enable_fallback=0, **arguments
             )
     except Exception as error:
         fault = rejected(provider, f"onnxruntime cannot load {model.path}", error)
-        if NO_TENSORRT in str(error):  # which it says whatever keeps the provider's library from loading
+        if NO_TENSORRT in str(error):  # its message for any failure to load the provider's library
             fault = EngineUnavailableError(f"{fault}{_why_not(module, provider)}")
         raise fault from error
 
 
 def _why_not(module: ModuleType, provider: str) -> str:
-    """What the system says about the provider's library, in brackets; onnxruntime writes that to its log only."""
+    """The system's error about the provider's library, in brackets; onnxruntime writes it only to its log."""
     name = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}.get(provider)
     if name is None or module.__file__ is None:
         return ""
@@ -126,7 +126,7 @@ def _why_not(module: ModuleType, provider: str) -> str:
 
 
 def assigned_nodes(session: Any) -> dict[str, int]:
-    """Nodes of the graph per provider; empty with a version of ONNX Runtime that does not tell (on the CPU only)."""
+    """Nodes of the graph per provider; empty if this version of ONNX Runtime does not report it (on the CPU only)."""
     if not hasattr(session, TELLS_ASSIGNMENT):
         return {}
     counts: Counter[str] = Counter()
@@ -136,9 +136,9 @@ def assigned_nodes(session: Any) -> dict[str, int]:
 
 
 def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -> str | None:
-    """What to warn of when the CPU got some of the nodes of another provider, with the counts; None when it did not.
+    """A warning, with the counts, if some nodes run on the CPU instead of another provider; None if none do.
 
-    Raises EngineUnavailableError when the provider got no node at all, and with `strict` when the CPU got any.
+    Raises EngineUnavailableError if no node runs on the provider, and with `strict` if any runs on the CPU.
     """
     if not nodes or provider == CPU_PROVIDER:
         return None
@@ -155,15 +155,15 @@ def check_assignment(nodes: Mapping[str, int], provider: str, *, strict: bool) -
 
 
 class Session:
-    """A model in an open session of ONNX Runtime, for the engine that holds it.
+    """A model in an open session of ONNX Runtime, for the engine that owns it.
 
-    Sessions may run in many threads at once; where they may not, runs wait. Memory: ONNX Runtime keeps the arena of its
-    largest run so far until `close()`.
+    Sessions may run in many threads at once; for providers that do not support this, runs wait. ONNX Runtime keeps the
+    memory arena of its largest run so far until `close()`.
     """
 
     def __init__(self, native: Any, provider: str, *, engine: str, on_gpu: bool) -> None:
-        """`native`: ONNX Runtime's own. `engine`: its name, for errors. `on_gpu`: inputs are copied there once per run,
-        and outputs straight into arrays on the CPU.
+        """`native`: ONNX Runtime's session. `engine`: its name, for errors. `on_gpu`: inputs are copied to the GPU once
+        per run, and outputs directly to arrays on the CPU.
         """
         self._native: Any = native
         self._provider = provider
@@ -177,9 +177,9 @@ class Session:
         self.split: str | None = None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for these inputs, which fit, as arrays of their own.
+        """All outputs by name for these checked inputs, as new arrays.
 
-        Raises EngineError when ONNX Runtime fails or the session was closed.
+        Raises EngineError if ONNX Runtime fails or the session was closed.
         """
         native = self._native
         if native is None:
@@ -192,10 +192,10 @@ class Session:
         return dict(zip(self.outputs, values, strict=True))
 
     def probe(self, *batch_sizes: int) -> None:
-        """Run zeros: what a GPU cannot do shows when it is asked to run, not when a session is opened.
+        """Run zeros, because failures of a GPU show in a run, not when a session is opened.
 
-        Raises EngineUnavailableError for a failure of the hardware or its libraries, EngineError for another, and
-        closes the session then.
+        On failure it closes the session and raises EngineUnavailableError for a fault of the hardware or its libraries,
+        EngineError for any other.
         """
         for size in batch_sizes:
             zeros = {
@@ -206,13 +206,13 @@ class Session:
                 self._compute(self._native, tuple(self.outputs), zeros)
             except Exception as error:
                 self.close()
-                traceback.clear_frames(error.__traceback__)  # they hold the session
+                traceback.clear_frames(error.__traceback__)  # they keep the session alive
                 raise rejected(self._provider, f"{self._engine} cannot run the model", error) from error
 
     def check_place(self, module: ModuleType, *, strict: bool) -> None:
-        """See that the session runs where it should, and find out which nodes do (`nodes`, `split`).
+        """Check that the session runs on its provider, and find out which nodes do (`nodes`, `split`).
 
-        Raises EngineUnavailableError when it does not, when it cannot tell, and as `check_assignment` does.
+        Raises EngineUnavailableError if it does not or if this is unknown, and as `check_assignment` does.
         """
         running = self._native.get_providers()
         if not running or running[0] != self._provider:
@@ -233,7 +233,7 @@ class Session:
         return EngineInfo(self._engine, device, precision, version, reason, self.nodes, selection.considered)
 
     def when_closed(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called once, when the session is closed, forgotten, or the process ends."""
+        """Call `callback` once, when the session is closed or garbage-collected, or the process ends."""
         self._after = weakref.finalize(self, callback)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""TensorRT, by ONNX Runtime's TensorRT provider: an engine built for one model, one GPU and a range of batch sizes.
+"""TensorRT by ONNX Runtime's TensorRT provider: an engine built for one model, one GPU and a range of batch sizes.
 
-Building takes minutes, so what was built is kept (see `compiled_models`) under all that it depends on.
+Building takes minutes, so TensorRT engines are cached (see `compiled_models`) under a key of all their dependencies.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ PROVIDER = TENSORRT
 DEFAULT_MAJOR = 10
 BF16_CAPABILITY = (8, 0)
 TIMING_FOLDER = "timing"
-# Tried with all of its versions from 10.13 to 10.16.
+# Tested with all of its versions from 10.13 to 10.16.
 FETCHED = "PyPI has an installer only, which fetches the libraries from NVIDIA's own package index"
 logger = logging.getLogger(__name__)
 
-# All flags are written, those that are off as well: nothing is left to ONNX Runtime's own defaults. Without a flag the
-# provider builds a strongly typed network, in which the file decides: fp16 tensors and QDQ are computed as they are
-# written. (TensorRT 11 knows no other networks.) bf16 has no file, so it stays a flag.
+# All flags are written, including disabled ones, so that ONNX Runtime's defaults do not matter. Without a flag the
+# provider builds a strongly typed network, in which the file determines the types: fp16 tensors and QDQ are computed as
+# written. (TensorRT 11 supports only such networks.) There is no bf16 file, so bf16 is a flag.
 PRECISION_FLAGS: Mapping[str, str] = {BF16: "trt_bf16_enable"}
 FLAGS_OFF = ("trt_fp16_enable", "trt_int8_enable")
 
@@ -50,10 +50,11 @@ FLAGS_OFF = ("trt_fp16_enable", "trt_int8_enable")
 class TensorRTEngine(KeptEngine):
     """A model as a TensorRT engine for batches of 1 to `max_batch`; larger ones are refused.
 
-    That is `options.largest_batch`, or more where only one that was built before will do (see `place_of`).
+    `max_batch` is `options.largest_batch`, or more if a larger engine was built before and none may be built now (see
+    `place_of`).
 
-    fp32 is exact: TF32 is turned off for the whole process (see `nvidia.without_tf32`). fp16 and int8 are those of
-    the artifact's files; `auto` is fp16 where there is such a file, else fp32 with TF32 where the GPU has it.
+    fp32 is exact, as TF32 is disabled for the whole process (see `nvidia.without_tf32`). fp16 and int8 use the
+    artifact's files; `auto` is fp16 if there is such a file, else fp32 with TF32 if the GPU has it.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -66,11 +67,11 @@ class TensorRTEngine(KeptEngine):
 
     @classmethod
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
-        """Load what was built for the GPU of number `device` (0 for None) from the cache, or build it, which is logged.
+        """Load the TensorRT engine for the GPU of number `device` (0 for None) from the cache, or build it with a log.
 
-        Raises EngineUnavailableError when the driver, the right onnxruntime package, a library of CUDA's or
-        TensorRT's right version is missing, or exact fp32 is not possible any more; InputError for a device that is
-        no number or a named cache folder that cannot be written; EngineError when TensorRT rejects the model.
+        Raises EngineUnavailableError if the driver, the right onnxruntime package, a CUDA library or the right version
+        of TensorRT is missing, or exact fp32 is no longer possible; InputError for a device that is not a number or a
+        named cache folder that cannot be written; EngineError if TensorRT rejects the model.
         """
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
@@ -85,7 +86,7 @@ class TensorRTEngine(KeptEngine):
 
     @staticmethod
     def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
-        """`auto` takes TensorRT where its engine was built before, so that nobody waits minutes unasked."""
+        """The reason unless an engine was built before, as `auto` must not take minutes to build one."""
         fault = nvidia.driver_fault()
         if fault or has_entries(options.cache_folder, ENGINE, model().digest()):
             return fault
@@ -94,9 +95,9 @@ class TensorRTEngine(KeptEngine):
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Opens sessions on TensorRT for one model, and has TensorRT build what it runs.
+    """Opens sessions on TensorRT for one model, in which TensorRT builds its engine.
 
-    `place`: where that is kept. `timing`: the folder of the kernels' measured times, which further builds use.
+    `place`: the engine's place in the cache. `timing`: the folder of the timing cache, for further builds.
     """
 
     module: ModuleType
@@ -110,7 +111,7 @@ class Builder:
 
     @classmethod
     def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions) -> Self:
-        """Load the libraries and find the GPU and the place in the cache. Raises as TensorRTEngine.open does."""
+        """Load the libraries, and find the GPU and the place in the cache. Raises as TensorRTEngine.open does."""
         module = require_cuda(PROVIDER)
         tensorrt = require_tensorrt(module)
         found = nvidia.gpu(index)
@@ -138,19 +139,19 @@ class Builder:
         return f"{self.tensorrt} (onnxruntime {self.module.__version__})"
 
     def build(self, folder: Path | None) -> Session:
-        """A session whose TensorRT engine is built now, into `folder` if there is one."""
+        """A session whose TensorRT engine is built now, in `folder` if it is given."""
         what = (
             f"building the TensorRT engine of {self.model.path.name} in {self.precision} for batches of 1 to "
             f"{self.place.largest} on {self.gpu.device}"
         )
         with announced(what), private_copy(None if folder is None else self.timing) as timing:
             session = self.start(folder, timing)
-            # What was built is on disk at the latest when both ends of its range have run.
+            # The engine is on disk at the latest after runs at both ends of its range.
             session.probe(self.place.largest, 1)
         return session
 
     def start(self, folder: Path | None, timing: Path | None = None) -> Session:
-        """A session on the TensorRT engine in `folder`; TensorRT builds what it does not find there."""
+        """A session on the TensorRT engine in `folder`; TensorRT builds missing parts."""
         largest = self.place.largest
         settings: dict[str, Value] = {"device_id": self.gpu.index}
         settings |= dict.fromkeys(FLAGS_OFF, False)
@@ -168,7 +169,7 @@ class Builder:
             written(PROVIDER, settings),
             engine=ENGINE,
             strict=self.options.strict,
-            # What TensorRT cannot do is CUDA's to do before it is the CPU's.
+            # Nodes that TensorRT does not support run on CUDA if possible, else on the CPU.
             then=[(CUDA_PROVIDER, provider_options(self.gpu.index))],
             nameless=True,
             on_gpu=True,
@@ -176,16 +177,16 @@ class Builder:
 
 
 def timing_key(found: nvidia.Gpu, tensorrt: str) -> str:
-    """What measured times of kernels hold for, as a folder's name."""
+    """Folder name of the timing cache: the GPU and TensorRT version for which measured kernel times are valid."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", f"{found.name} {found.capability} {found.driver} {tensorrt}")
 
 
 @contextlib.contextmanager
 def private_copy(folder: Path | None) -> Iterator[Path | None]:
-    """A copy of a folder of files for one build, which replaces the files when it succeeds; None for None.
+    """A copy of a folder of files for one build, which replaces the original if the build succeeds; None for None.
 
-    Builds of several models may run at once, and TensorRT writes its timing cache in place. A folder that cannot be
-    written afterwards costs time and nothing else: it is warned about.
+    It is needed because builds of several models may run at once, and TensorRT writes its timing cache in place. If the
+    folder cannot be written afterwards, which only costs time, a warning is logged.
     """
     if folder is None:
         yield None
@@ -205,9 +206,9 @@ def private_copy(folder: Path | None) -> Iterator[Path | None]:
 
 
 def require_tensorrt(module: ModuleType) -> str:
-    """The version of TensorRT that this onnxruntime loads; its libraries are loaded by this.
+    """Load TensorRT's libraries for this onnxruntime; returns their version.
 
-    Raises EngineUnavailableError when they did not load, saying when only another major version is there.
+    Raises EngineUnavailableError if they cannot be loaded, which says if only another major version is installed.
     """
     major = needed_major(module)
     stems = ("nvinfer", "nvonnxparser")
@@ -226,7 +227,7 @@ def require_tensorrt(module: ModuleType) -> str:
 
 
 def needed_major(module: ModuleType) -> int:
-    """The major version of TensorRT that the provider's library is linked with."""
+    """The major version of TensorRT with which the provider's library is linked."""
     if module.__file__ is None:
         return DEFAULT_MAJOR
     capi = Path(module.__file__).parent / "capi"

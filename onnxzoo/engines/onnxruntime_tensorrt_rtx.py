@@ -1,7 +1,7 @@
-"""TensorRT-RTX: NVIDIA's provider for RTX GPUs, a plugin of ONNX Runtime that carries its own libraries.
+"""TensorRT-RTX: NVIDIA's provider for RTX GPUs, a plugin of ONNX Runtime with its own libraries.
 
-It compiles for the GPU when a model first runs, in seconds, and keeps that in a runtime cache. It writes to this cache
-when a session ends, so that every session works on a copy of the cache entry.
+It compiles for the GPU when a model first runs, in seconds, and keeps the result in a runtime cache. It writes to this
+cache when a session ends, so every session uses a copy of the cache entry.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ENGINE = "tensorrt-rtx"
 PROVIDER = TENSORRT_RTX
 PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 INSTALL = "pip install 'onnxzoo[rtx]'"
-CUDA_MAJOR = 13  # that the package is built for
-# Ampere and Ada of GeForce and workstations (A100, H100, Orin are others), and from Blackwell's on all.
+CUDA_MAJOR = 13  # the version for which the package is built
+# Ampere and Ada of GeForce and workstations (but not A100, H100, Orin), and everything from Blackwell on.
 CAPABILITIES, ALL_FROM = ((8, 6), (8, 9)), (12, 0)
 SUPPORTED = "8.6, 8.9, or 12.0 or higher"
 
@@ -46,8 +46,8 @@ _registering = threading.Lock()
 class TensorRTRTXEngine(KeptEngine):
     """A model in a session on TensorRT-RTX, for batches of 1 to `options.largest_batch`; larger ones are refused.
 
-    It computes in the types of the ONNX file: fp16 needs an fp16 file, which `auto` prefers. fp32 is exact: TF32 is
-    turned off for the whole process (see `nvidia.without_tf32`).
+    It computes in the types of the ONNX file, so fp16 needs an fp16 file, which `auto` prefers. fp32 is exact, as TF32
+    is disabled for the whole process (see `nvidia.without_tf32`).
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {FP32: (FP32,), AUTO_PRECISION: (FP16, FP32), FP16: (FP16,)}
@@ -56,9 +56,9 @@ class TensorRTRTXEngine(KeptEngine):
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the model on the GPU of number `device` (0 for None), with the compiled kernels of the cache.
 
-        Raises EngineUnavailableError when the driver, a package or a library is missing, the GPU is not supported or
-        exact fp32 is not possible any more; InputError for a device that is no number or a named cache folder that
-        cannot be written; EngineError when TensorRT-RTX rejects the model.
+        Raises EngineUnavailableError if the driver, a package or a library is missing, the GPU is not supported, or
+        exact fp32 is no longer possible; InputError for a device that is not a number or a named cache folder that
+        cannot be written; EngineError if TensorRT-RTX rejects the model.
         """
         index = gpu_index(ENGINE, device)
         nvidia.require_driver(ENGINE)
@@ -73,15 +73,15 @@ class TensorRTRTXEngine(KeptEngine):
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
-        """Without an NVIDIA driver, nothing needs to be imported to know that it cannot run."""
+        """The reason if there is no NVIDIA driver, found without importing anything."""
         return nvidia.driver_fault()
 
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """Opens sessions on TensorRT-RTX for one model, and has it compile what it runs; `place`: where that is kept.
+    """Opens sessions on TensorRT-RTX for one model, which compile it.
 
-    `device`: the plugin's device for the GPU.
+    `place`: the compiled model's place in the cache. `device`: the plugin's device for the GPU.
     """
 
     module: ModuleType
@@ -94,7 +94,7 @@ class Compiler:
 
     @classmethod
     def on_gpu(cls, index: int, model: ModelFile, options: EngineOptions) -> Self:
-        """Load the libraries and find the GPU and the place in the cache. Raises as TensorRTRTXEngine.open does."""
+        """Load the libraries, and find the GPU and the place in the cache. Raises as TensorRTRTXEngine.open does."""
         module = import_onnxruntime(INSTALL)
         found = nvidia.gpu(index)
         nvidia.check_driver(found, CUDA_MAJOR)
@@ -103,7 +103,7 @@ class Compiler:
                 f"{ENGINE} does not support {found.device}, whose compute capability is "
                 f"{'.'.join(map(str, found.capability))}: it needs {SUPPORTED}; use the engine 'cuda' or 'tensorrt'"
             )
-        plugin = _plugin(module)  # which loads TensorRT-RTX
+        plugin = _plugin(module)  # this loads TensorRT-RTX
         device = _device(_devices(module, plugin), found)
         version = str(plugin.__version__)
         place = place_of(
@@ -120,7 +120,7 @@ class Compiler:
         return f"{self.plugin} (onnxruntime {self.module.__version__})"
 
     def build(self, folder: Path | None) -> Session:
-        """A session that compiles its model; with `folder`, one on a copy of what was compiled and is kept there."""
+        """A session that compiles its model; with `folder` the result is saved there, and the session uses a copy."""
         with announced(
             f"compiling {self.model.path.name} for batches of 1 to {self.place.largest} on {self.gpu.device}"
         ):
@@ -148,7 +148,7 @@ class Compiler:
         return session
 
     def _start(self, kept: Path | None, runtime_cache: Path | None) -> Session:
-        """A session with the profile that is in `kept`, and the kernels of `runtime_cache`, to which it writes."""
+        """A session with the profile in `kept`, and the kernels in `runtime_cache`, to which it writes."""
         settings: dict[str, Value] = {
             **kept_profile(kept, ENGINE, "nv_profile", self.module, self.model, self.place.largest)
         }
@@ -170,7 +170,7 @@ class Compiler:
 
 
 def _plugin(module: ModuleType) -> ModuleType:
-    """The plugin's Python package. Raises EngineUnavailableError when it or the plugin interface is not there."""
+    """The plugin's Python package. Raises EngineUnavailableError if it or the plugin interface is missing."""
     if not hasattr(module, "register_execution_provider_library"):
         raise EngineUnavailableError(
             f"onnxruntime {module.__version__} is too old for plugins, expected 1.24 or newer: {reinstall(INSTALL)}"
@@ -184,7 +184,7 @@ def _plugin(module: ModuleType) -> ModuleType:
 
 
 def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
-    """The plugin's devices, one per GPU that it supports, in no order; it is registered once per process."""
+    """The plugin's devices, one per supported GPU, in no particular order; it is registered once per process."""
 
     def found() -> list[Any]:
         return [device for device in module.get_ep_devices() if device.ep_name == PROVIDER]
@@ -200,7 +200,7 @@ def _devices(module: ModuleType, plugin: ModuleType) -> list[Any]:
 
 def _register(module: ModuleType, plugin: ModuleType) -> None:
     library = Path(plugin.get_library_path())
-    # It is linked with CUDA's runtime library, which lies beside it, and nothing tells the system to look there.
+    # It is linked with the CUDA runtime library in the same folder, where the system does not search.
     name = f"libcudart.so.{CUDA_MAJOR}"
     missing = None if nvidia.WINDOWS else nvidia_loading.load_carried(library, name)
     try:
@@ -214,10 +214,10 @@ def _register(module: ModuleType, plugin: ModuleType) -> None:
 
 
 def _device(devices: Sequence[Any], found: nvidia.Gpu) -> Any:
-    """The plugin's device that is this GPU. Raises EngineUnavailableError when none of them is."""
+    """The plugin's device for this GPU. Raises EngineUnavailableError if there is none."""
     buses = [nvidia.pci_bus(str(device.device.metadata.get("pci_bus_id", ""))) for device in devices]
     if found.bus is not None and found.bus in buses:
         return devices[buses.index(found.bus)]
     if buses == [None] and found.of == 1:
-        return devices[0]  # the only one there is, wherever
+        return devices[0]  # the only one, at any PCI address
     raise EngineUnavailableError(f"{ENGINE} offers {len(devices)} of this machine's GPUs, and not {found.device}")

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, and on its GPU and NPU devices.
 
-Models are compiled for fixed batch sizes, a few of them (see `batches`), each when it is first needed.
+Models are compiled for a few fixed batch sizes (see `batches`), each when it is first needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import EngineError, EngineUnavailableError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import EngineInfo
-from .batches import BatchSplitter, Piece, batch_sizes
+from .batches import SMALL_BYTES, BatchSplitter, Piece, batch_sizes
 from .feeds import checked_feeds
 from .library_failures import closed, failure
 from .openvino_compile import NAME, CompiledModel, Compiler, arithmetic_of, message_of
@@ -27,19 +27,19 @@ from .openvino_module import import_openvino
 from .options import EngineOptions
 from .protocol import Array, Built, ModelFile, Selection, TensorSpec
 
-# What OpenVINO calls the parts of a compiled graph that hold values instead of computing them.
+# OpenVINO's names of the parts of a compiled graph that store values instead of computing them.
 NOT_COMPUTED = ("Const", "Input", "Parameter", "Output", "Result")
-# Where two have the same name for it, as fp32 and what an int8 graph does not quantize, it is the finer.
+# If two precisions have the same arithmetic, as fp32 and the unquantised parts of an int8 graph, the finer one is used.
 PRECISIONS = {arithmetic: precision for precision, arithmetic in reversed(ARITHMETIC.items())}
-# Of larger files, fewer batch sizes are compiled: each holds the weights once or twice more (measured: SwinV2-S w16, a
-# file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all).
+# For larger files fewer batch sizes are compiled, as each needs the weights once or twice more. Measured: SwinV2-S w16,
+# a file of 192 MiB, takes 570 MiB for batch 1, 470 more for batch 8 and 350 more for batch 2; closing frees all of it.
 LARGE_BYTES = 64 * 2**20
 
 
 class OpenVINOEngine:
-    """A model compiled by OpenVINO, in exactly the arithmetic that was asked for.
+    """A model compiled by OpenVINO, in exactly the requested arithmetic.
 
-    `run` may be called from many threads at once: every call in progress has infer requests of its own.
+    `run` may be called from many threads at once, as every call has its own infer requests.
     """
 
     FILES: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -60,10 +60,10 @@ class OpenVINOEngine:
         outputs: Mapping[str, TensorSpec],
         info: EngineInfo,
     ) -> None:
-        """`models`: what is compiled already, by batch size. `sizes`: those that may be compiled, descending."""
+        """`models`: the compiled models by batch size. `sizes`: the sizes that may be compiled, descending."""
         self._compiler = compiler
         self._compiling = threading.Lock()
-        self._models: dict[int, _Compiled] | None = models  # None once closed
+        self._models: dict[int, _Compiled] | None = models  # None after `close`
         self._first = next(iter(models))
         self._sizes = sizes
         self._splitter = BatchSplitter(sizes)
@@ -75,13 +75,13 @@ class OpenVINOEngine:
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
         """Load the ONNX file and compile it for the first batch size.
 
-        Raises EngineUnavailableError when openvino cannot be imported or the device is not there or lacks the
-        precision, EngineError when OpenVINO rejects the model.
+        Raises EngineUnavailableError if openvino cannot be imported or the device is missing or lacks the precision,
+        EngineError if OpenVINO rejects the model.
         """
         compiler = Compiler.open(import_openvino(), model, options, device or CPU)
         try:
             sizes = _sizes(compiler, model, options)
-            # Without a word about batches, the first run is likely to be of one image.
+            # If no batch size is given, the first run probably has one image.
             first = sizes[-1 if options.hint == "latency" and options.batch_size is None else 0]
             models = {first: _Compiled(compiler.compile(first), compiler.parallel)}
             compiled = models[first].model
@@ -100,12 +100,12 @@ class OpenVINOEngine:
 
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
-        """It can run on any machine: `auto` tries it."""
+        """None, as it can run on any machine."""
         return None
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         return self._info
 
     @property
@@ -120,19 +120,19 @@ class OpenVINOEngine:
 
     @property
     def max_batch(self) -> int | None:
-        """Any batch fits: it is cut into the sizes that models are compiled for."""
+        """None, as any batch is split into the compiled sizes."""
         return None
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that the results depend on besides the model."""
-        # A GPU or NPU may be right at one batch size only.
+        """Everything except the model on which the results depend."""
+        # A GPU or NPU may be correct at only one batch size.
         return {**self._compiler.cache_key, **({} if self._info.device == CPU else {"batch": self._first})}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; any batch size from 1.
 
-        Raises InputError for inputs that do not fit, EngineError when OpenVINO fails or was closed.
+        Raises InputError for inputs that do not fit, EngineError if OpenVINO fails or was closed.
         """
         models = self._models
         if models is None:
@@ -161,7 +161,7 @@ class OpenVINOEngine:
         return outputs
 
     def warm(self) -> Sequence[Built]:
-        """Keep the models compiled for a batch of `options.batch_size`, and for one image, in the cache folder."""
+        """Cache the compiled models for a batch of `options.batch_size`, and for one image, in the cache folder."""
         built = []
         for size in dict.fromkeys((self._sizes[0], self._sizes[-1])):
             started = time.monotonic()
@@ -170,7 +170,7 @@ class OpenVINOEngine:
         return built
 
     def close(self) -> None:
-        """Free the compiled models; calling it twice is allowed. Runs in progress come to their end."""
+        """Free the compiled models; calling it twice is allowed. Runs in progress are completed."""
         self._models = None
         self._compiler.close()
 
@@ -180,7 +180,7 @@ class OpenVINOEngine:
         if models is not None and size in models:
             return models[size]
         with self._compiling:
-            models = self._models  # it may have been closed while we waited
+            models = self._models  # the engine may have been closed while this waited
             if models is None:
                 raise closed(NAME)
             if size not in models:
@@ -188,7 +188,7 @@ class OpenVINOEngine:
             return models[size]
 
     def _collect(self, run: _Run, count: int, outputs: dict[str, Array]) -> None:
-        """Wait for a run and copy its outputs: the tensors are the request's memory, which its next run overwrites."""
+        """Wait for a run and copy its outputs, because the request's next run overwrites its tensors."""
         run.request.wait()
         start, stop = run.piece.start, run.piece.stop
         for index, name in enumerate(self._outputs):
@@ -204,14 +204,14 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """A model compiled for one batch size. `parallel`: how many requests run at a time to use the whole device."""
+    """A model compiled for one batch size. `parallel`: number of simultaneous requests that use the whole device."""
 
     def __init__(self, compiled: CompiledModel, parallel: int) -> None:
         self.model = compiled.model
         self.parallel = int(self.model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if parallel > 1 else 1
-        # Requests at rest. deque.pop and append are atomic, so no lock is needed around them.
+        # Idle requests. deque.pop and append are atomic, so they need no lock.
         self.requests: deque[Any] = deque()
-        self.memory = compiled.memory  # the last attribute, so that it goes after the model and the requests
+        self.memory = compiled.memory  # the last attribute, so that it is freed after the model and the requests
 
     def request(self) -> Any:
         try:
@@ -221,7 +221,7 @@ class _Compiled:
 
 
 class _Run:
-    """One piece of a batch, started. Holds what it runs on, whoever closes the engine."""
+    """One started piece of a batch. It keeps its model alive, even if the engine is closed."""
 
     def __init__(self, compiled: _Compiled, feeds: Mapping[str, Array], piece: Piece) -> None:
         self.compiled = compiled
@@ -232,13 +232,13 @@ class _Run:
         )
 
     def abandon(self) -> None:
-        """Let it end; a request that may have failed is not used again."""
+        """Wait for the end of the run; the request may have failed and is not used again."""
         with contextlib.suppress(RuntimeError):
             self.request.wait()
 
 
 def _filled(images: Array, piece: Piece) -> Array:
-    """The images with as many zeros behind them as the batch size needs."""
+    """The images followed by zeros, up to the batch size."""
     missing = piece.size - len(images)
     return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
 
@@ -247,13 +247,16 @@ def _sizes(compiler: Compiler, model: ModelFile, options: EngineOptions) -> tupl
     """The batch sizes to compile for."""
     if compiler.fixed_batch is not None:
         return (compiler.fixed_batch,)
-    # In throughput mode, a batch runs in several pieces at a time.
+    size = model.path.stat().st_size
+    if size > SMALL_BYTES and compiler.on_cpu and (options.hint == "throughput" or options.cpu_threads == 1):
+        return (1,)
+    # In throughput mode, several pieces of a batch run at a time.
     largest = -(-options.largest_batch // compiler.parallel)
-    return batch_sizes(largest, few=model.path.stat().st_size > LARGE_BYTES)
+    return batch_sizes(largest, few=size > LARGE_BYTES)
 
 
 def _spec(node: Any, *, free: bool) -> TensorSpec:
-    """What an input or output is; `free`: any batch size fits, whichever the model is compiled for."""
+    """The specification of an input or output; `free`: any batch size fits, independent of the compiled one."""
     shape = node.partial_shape
     sides = () if shape.rank.is_dynamic else tuple(None if side.is_dynamic else side.get_length() for side in shape)
     return TensorSpec(
@@ -264,7 +267,7 @@ def _spec(node: Any, *, free: bool) -> TensorSpec:
 def _described(
     compiled: Any, compiler: Compiler, model: ModelFile, options: EngineOptions, selection: Selection
 ) -> EngineInfo:
-    """What runs a compiled model, and how. Raises EngineUnavailableError where `options.strict` does not allow it."""
+    """The description of a compiled model. Raises EngineUnavailableError if it violates `options.strict`."""
     devices = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
     if options.strict and CPU in devices and len(devices) > 1:
         raise EngineUnavailableError(
@@ -284,20 +287,20 @@ def _described(
 
 
 def _nodes(model: Any, devices: Sequence[str]) -> dict[str, int]:
-    """Operations that a run computes; OpenVINO puts all on one device, or does not say which are where."""
+    """Numbers of operations per device; OpenVINO uses one device for all, or does not report their devices."""
     if len(devices) != 1:
         return {}
     return {devices[0]: sum(_kind(operation) not in NOT_COMPUTED for operation in model.get_runtime_model().get_ops())}
 
 
 def _kind(operation: Any) -> str:
-    """What an operation of a compiled graph is; most are of the type ExecutionNode, and a note says what they do."""
+    """The kind of an operation in a compiled graph; most have the type ExecutionNode, with the kind in their info."""
     notes = operation.get_rt_info()
     return str(notes["layerType"].astype(str) if "layerType" in notes else operation.get_type_name())
 
 
 def _output_name(node: Any) -> str:
-    """The ONNX name of an output: a tensor that OpenVINO merged with others carries all their names."""
+    """The ONNX name of an output, as a tensor that OpenVINO merged with others has all their names."""
     friendly = str(node.get_node().get_friendly_name()).split("/sink_port_")[0]
     return friendly if friendly in node.get_names() else str(node.any_name)
 

@@ -1,9 +1,9 @@
-"""From an ONNX file to a model that OpenVINO has compiled for one batch size, by way of the cache where it pays.
+"""Compiles an ONNX file by OpenVINO for one batch size, with the cache if this is worthwhile.
 
-Compiled models are kept where compiling is slow (GPU, NPU); for the CPU where `onnxzoo warmup` asked for it: there it
-saves a third of the time to the first prediction, and costs the model's size on disk per batch size
-(benchmarks/results/compiled_cache.md). OpenVINO's own CACHE_DIR is not used, because it takes damaged files for good:
-with bytes of the weights overwritten, it loads one without a word and computes something else.
+Compiled models are cached if compiling is slow (GPU, NPU), and for the CPU if `onnxzoo warmup` requested it. On the CPU
+this saves a third of the time to the first prediction, and takes the model's size on disk per batch size
+(benchmarks/results/compiled_cache.md). OpenVINO's own CACHE_DIR is not used, because it accepts damaged files: it loads
+a file with overwritten weights without an error and computes wrong results.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 from ..cpu import cpu
 from ..errors import EngineError, EngineUnavailableError
 from ..files import KeyValue, sha256_of
+from ..precisions import AUTO_PRECISION
 from .compiled_models import Entry, compiled, entry_for, has_entries
 from .library_failures import failure
-from .openvino_device import Device
+from .openvino_device import CPU, Device
 from .options import EngineOptions
 from .protocol import ModelFile
 
@@ -31,9 +32,9 @@ BLOB = "model.blob"
 
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
-    """OpenVINO's compiled model, and the `memory` that its weights are in where that is not its own.
+    """OpenVINO's compiled model, and the `memory` of its weights if OpenVINO does not own it.
 
-    The memory must outlive every run: OpenVINO reads from it and does not hold it.
+    The memory must outlive every run, as OpenVINO reads from it without keeping it alive.
     """
 
     model: Any
@@ -41,18 +42,17 @@ class CompiledModel:
 
 
 class Compiler:
-    """Compiles one ONNX file for one device, for any batch size. Not safe for threads, but for `close`."""
+    """Compiles one ONNX file for one device, for any batch size. Only `close` is thread-safe."""
 
-    def __init__(
-        self, openvino: Any, file: ModelFile, options: EngineOptions, device: Device, settings: dict[str, Any]
-    ) -> None:
-        """`openvino`: the module. `settings`: what OpenVINO is told when it compiles."""
+    def __init__(self, openvino: Any, file: ModelFile, options: EngineOptions, device: Device, arithmetic: str) -> None:
+        """`openvino`: the module. `arithmetic`: the precision in which the device computes."""
         self._openvino = openvino
         self._file = file
         self._options = options
         self._core = device.core
         self._device = device
-        self._settings = settings
+        self._arithmetic = arithmetic
+        self._settings = device.settings(options, arithmetic)
         self._source: Any = None
         self._sha256 = file.sha256
         self._opened = False
@@ -62,15 +62,16 @@ class Compiler:
 
     @classmethod
     def open(cls, openvino: Any, file: ModelFile, options: EngineOptions, device: str) -> Self:
-        """Find the device, and read the ONNX file unless it was compiled before. `device`: in any case.
+        """Find the device, and read the ONNX file unless it was compiled before. `device`: ignoring case.
 
-        Raises EngineUnavailableError for a device that is not here, or one without the precision asked for;
-        EngineError for a file that OpenVINO rejects.
+        Raises EngineUnavailableError for a device that is not available or lacks the requested precision; EngineError
+        for a file that OpenVINO rejects.
         """
         found = Device.find(openvino.Core(), device)
         arithmetic = found.arithmetic(options.precision, file.precision)
-        found.check_precision(arithmetic)
-        compiler = cls(openvino, file, options, found, found.settings(options, arithmetic))
+        if options.precision != AUTO_PRECISION:
+            found.check_precision(arithmetic)
+        compiler = cls(openvino, file, options, found, arithmetic)
         if options.hint == "throughput":
             compiler.parallel = found.most_streams(options.cpu_threads)
         if not compiler.kept_before():
@@ -80,7 +81,7 @@ class Compiler:
 
     @property
     def cache_key(self) -> dict[str, KeyValue]:
-        """All that results depend on besides the model. A compiled model also depends on how it is to be run."""
+        """Everything except the model on which results depend. A compiled model also depends on the run options."""
         processor, drivers = cpu(), self._device.drivers
         return {
             "version": self._openvino.__version__,
@@ -89,28 +90,33 @@ class Compiler:
             "capabilities": " ".join(sorted(self._device.capabilities)),
             "cpu": processor.name,
             "instruction_sets": " ".join(processor.instruction_sets or ()),
-            "precision": self._options.precision,
-            # Not for the CPU, whose compiled models would all be built again.
+            "precision": self._arithmetic,
+            # Left out for the CPU, for which all compiled models would have to be rebuilt.
             **({"drivers": drivers} if drivers else {}),
         }
 
-    def compile(self, size: int) -> CompiledModel:
-        """The model for batches of exactly `size` images: from the cache where it is kept, else compiled now.
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is only the CPU, not a combination with others."""
+        return self._device.name == CPU
 
-        Raises EngineError when OpenVINO rejects the model, EngineUnavailableError when the arithmetic is not the one
-        that was asked for.
+    def compile(self, size: int) -> CompiledModel:
+        """The model for batches of exactly `size` images: from the cache if it is cached, else compiled now.
+
+        Raises EngineError if OpenVINO rejects the model, EngineUnavailableError if the arithmetic is not the requested
+        one.
         """
         if self._device.exports and self.fixed_batch is None:
             entry = self._entry(size)
-            # A folder that is there was wanted once: where it is damaged, it is built again.
+            # An existing folder was requested earlier; if it is damaged, it is rebuilt.
             if self._device.slow_to_compile or os.path.isdir(entry.folder):  # noqa: PTH112 - never raises
                 return self._through_cache(entry, size, self._options)
         return self._build(size, None)
 
     def keep(self, size: int) -> tuple[Path, bool]:
-        """Have the model for this batch size in the cache: its folder, and whether it was there before.
+        """Cache the model for this batch size; returns its folder, and whether it already existed.
 
-        Raises InputError when the cache cannot be written, EngineError when the model or device does not allow it.
+        Raises InputError if the cache cannot be written, EngineError if the model or device does not support it.
         """
         if not self._device.exports or self.fixed_batch is not None:
             what = f"the device {self._device.name}" if self.fixed_batch is None else "graphs of a fixed batch size"
@@ -118,16 +124,16 @@ class Compiler:
         entry = self._entry(size)
         found = entry.fault() is None
         if not found:
-            # As if the user had named the folder: one that cannot be written is an error here.
+            # The folder is set as if the user had named it, so that it is an error if it cannot be written.
             self._through_cache(entry, size, replace(self._options, cache=self._options.cache_folder))
         return entry.folder, found
 
     def kept_before(self) -> bool:
-        """Whether the cache has this ONNX file compiled for some batch size; then it need not be read, perhaps."""
+        """Whether the cache has this ONNX file compiled for some batch size, so that reading it may be unnecessary."""
         return self._device.exports and has_entries(self._options.cache_folder, NAME, self._digest())
 
     def close(self) -> None:
-        """Free the model that the compiled ones were made from."""
+        """Free the original model of the compiled ones."""
         self._source = None
 
     def _through_cache(self, entry: Entry, size: int, options: EngineOptions) -> CompiledModel:
@@ -148,7 +154,7 @@ class Compiler:
         )
 
     def _build(self, size: int, folder: Path | None) -> CompiledModel:
-        """Compile for this batch size; with `folder`, leave the result in it."""
+        """Compile for this batch size; with `folder`, save the result there."""
         source = self._read()
         try:
             model = source.clone()
@@ -172,10 +178,10 @@ class Compiler:
         return CompiledModel(result)
 
     def _load(self, folder: Path) -> CompiledModel:
-        """The compiled model in a cache folder, whose checksums were found right."""
+        """The compiled model in a cache folder whose checksums were verified."""
         try:
-            # Mapped, weights are read where they lie: half the memory, and shared between processes. Privately, as
-            # OpenVINO wants memory that can be written. The file itself is replaced or removed, never written to.
+            # Mapped weights need no copy: half the memory, shared between processes. The mapping is private, as
+            # OpenVINO needs writable memory. The file itself is replaced or removed, never written to.
             data = np.memmap(folder / BLOB, np.uint8, "c")
             result = self._core.import_model(
                 self._openvino.Tensor(data, shared_memory=True), self._device.name, self._settings
@@ -189,7 +195,7 @@ class Compiler:
         """The model of the ONNX file, read once and kept for further batch sizes."""
         if self._source is None:
             try:
-                # Read late, because the first compiled model came from the cache: is it still the same file?
+                # It is read late if the first compiled model came from the cache, so check that it has not changed.
                 if self._opened and sha256_of(self._file.path) != self._digest():
                     raise EngineError(f"{self._file.path} was replaced since it was loaded; load the model again")
                 self._source = self._core.read_model(str(self._file.path))
@@ -218,26 +224,26 @@ class Compiler:
 
 
 def arithmetic_of(model: Any) -> str:
-    """What a compiled model computes in, as OpenVINO says it: `f32`, `bf16`, `f16`; several with a plus in between.
+    """The arithmetic of a compiled model in OpenVINO's terms: `f32`, `bf16`, `f16`; several are joined by a plus.
 
-    That is what the plug-in made of the hint, not what was asked for.
+    This is the plug-in's choice after the hint, not the request.
     """
     try:
         found = {model.get_property("INFERENCE_PRECISION_HINT")}
     except RuntimeError:
-        # Devices that stand for others say it for each of them.
+        # Virtual devices report it for each of their devices.
         devices = model.get_property("DEVICE_PROPERTIES").values()
         found = {device["INFERENCE_PRECISION_HINT"] for device in devices}
     return "+".join(sorted(each.get_type_name() for each in found))
 
 
 def message_of(error: Exception) -> str:
-    """OpenVINO's message without the places in its source that it passed through; only its summary if it has one."""
+    """OpenVINO's message without the locations in its source; only its summary if it has one."""
     text = re.sub(r"Exception from \S+?:\d+:\s*|Check '.*?' failed at \S+?:\d+:\s*", "", str(error), flags=re.DOTALL)
     return text.partition("Summary:")[2].strip() or text.strip() or type(error).__name__
 
 
 def _fixed_batch(source: Any) -> int | None:
-    """The batch size of a graph that has only one."""
+    """The batch size of a graph that supports only one, else None."""
     sizes = [node.partial_shape[0] for node in source.inputs if len(node.partial_shape)]
     return next((size.get_length() for size in sizes if not size.is_dynamic), None)

@@ -1,4 +1,4 @@
-"""The only place that imports openvino, and nothing of it that running models does not need."""
+"""The only module that imports openvino, without the parts that running models does not need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONVERT = "convert_model"
 
 
 def import_openvino() -> Any:
-    """The library. Raises EngineUnavailableError when it is absent or broken."""
+    """The library. Raises EngineUnavailableError if it is missing or broken."""
     try:
         with without_telemetry(), _without_converter():
             import openvino
@@ -29,13 +29,14 @@ def import_openvino() -> Any:
 
 @contextlib.contextmanager
 def _without_converter() -> Iterator[None]:
-    """Import openvino within. It would import its converter of models as well, which takes half of the time; now
-    `openvino.convert_model` does so on first use.
+    """Import openvino in this block without its model converter, which takes half of the time.
+
+    `openvino.convert_model` imports the converter on first use.
     """
     if NAME in sys.modules or CONVERTER in sys.modules:
         yield
         return
-    # None makes the import system say that there is no such module, which openvino does without.
+    # With None the import system reports that there is no such module, which openvino does not need.
     sys.modules[CONVERTER] = None  # type: ignore[assignment]
     try:
         yield
@@ -45,7 +46,7 @@ def _without_converter() -> Iterator[None]:
 
 
 def _convert_on_demand(module: ModuleType) -> None:
-    """Let the module have the attribute that it lacks without its converter, for whoever else uses it."""
+    """Add the attribute that the module lacks without its converter, for other users of the module."""
 
     def attribute(name: str) -> Any:
         if name != CONVERT:

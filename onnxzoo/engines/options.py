@@ -1,4 +1,4 @@
-"""How a model shall run, whichever engine runs it."""
+"""Options for running a model, common to all engines."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from ..precisions import FP32, REQUESTS
 Hint = Literal["latency", "throughput"]
 HINTS = get_args(Hint)
 
-# The largest batch that an engine prepares for where none is named; more is split.
+# The largest batch that an engine prepares for by default; larger ones are split.
 DEFAULT_BATCH_SIZE = 8
 
-# An engine starts as many threads as it is told to, and takes the machine down with it.
+# An engine starts any requested number of threads, which can make the machine unusable.
 MAX_THREADS = 1024
-# Of the smallest models, as many images take tens of gigabytes.
+# Even with the smallest models this many images take tens of gigabytes.
 MAX_BATCH_SIZE = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What is asked of an engine; the defaults are exact, for one image at a time, on all cores that the
+    """Options of an engine; the defaults are exact arithmetic, for one image at a time, on all cores that the
     process may use.
 
-    `precision`: the arithmetic. `fp32` is exact: neither TF32 nor bf16 anywhere. `auto` is the fastest that the engine
-    and the artifact's files offer (`EngineInfo.precision` says which); `fp16`, `bf16` and `int8` are used or refused.
-    `threads`: of the CPU, for one run; None takes what `cpu_threads` says, never the default of the engine's library.
-    `batch_size`: the largest batch expected, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
-    many images, OpenVINO compiles for exactly this many first; ONNX Runtime and CUDA run no more at a time.
+    `precision`: the arithmetic. `fp32` is exact, without TF32 and bf16. `auto` is the fastest that the engine and the
+    artifact's files support (see `EngineInfo.precision`); `fp16`, `bf16` and `int8` are an error if not supported.
+    `threads`: of the CPU, for one run; None uses `cpu_threads`, never the default of the engine's library.
+    `batch_size`: the largest expected batch, by default DEFAULT_BATCH_SIZE. TensorRT builds its engine for 1 to this
+    many images. OpenVINO first compiles for exactly this many, unless it runs one image per thread. ONNX Runtime and
+    CUDA run at most this many at a time.
     `strict`: refuse a graph that would partly run on the CPU when a GPU was requested.
     `hint`: `latency` for one image at a time, `throughput` for many.
-    `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder named here must be
-    writable; the default one may fail to be, which is warned about.
-    `build`: whether an engine that takes minutes to build may be built now; without, only one that was built before
-    will do. `auto` sets it to false.
+    `cache`: folder for compiled models; by default `engines` in onnxzoo's cache folder. A folder given here must be
+    writable; if the default one is not, a warning is logged.
+    `build`: whether an engine that takes minutes to build may be built now; otherwise only one that was built before
+    can be used. `auto` sets it to false.
 
     Raises InputError for an invalid value.
     """
@@ -75,19 +76,19 @@ class EngineOptions:
 
     @property
     def cpu_threads(self) -> int:
-        """The threads of the CPU for one run: as asked for, else as `cpu.engine_threads` decides at this moment."""
+        """The threads of the CPU for one run: the requested number, or the present result of `cpu.engine_threads`."""
         return engine_threads() if self.threads is None else self.threads
 
     @property
     def largest_batch(self) -> int:
-        """The largest batch to prepare for, where an engine has to."""
+        """The largest batch to prepare for, for engines that need this."""
         return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
 
 
 def engines_dir() -> Path:
-    """Where compiled models live unless told otherwise; without a cache folder a path that can never be written."""
+    """The default folder of compiled models; if there is no cache folder, a path that can never be written."""
     try:
         return files.cache_dir() / "engines"
     except InputError:
-        # Engines run without their cache, and warn where they would have used it.
+        # Engines then run without a cache, and warn when they would have used it.
         return Path(os.devnull) / "no cache folder"

@@ -1,4 +1,4 @@
-"""Telling that something long goes on, through `logging`: the command line shows it on stderr."""
+"""Reports a long operation by `logging`, which the command line shows on stderr."""
 
 from __future__ import annotations
 

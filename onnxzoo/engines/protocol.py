@@ -1,4 +1,4 @@
-"""What an engine is: a loaded model that maps named arrays to named arrays, and a description of itself."""
+"""The interface of engines: a loaded model that maps named arrays to named arrays, and a description of itself."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """An ONNX file that may be read: `sha256` of its bytes ("" until known), `precision` of its weights.
+    """An ONNX file to read: `sha256` of its bytes ("" until known), `precision` of its weights.
 
-    `weights_bits`: how many of its bits an int8 file's weights use, None where that is not known.
+    `weights_bits`: number of bits that an int8 file's weights use, None if unknown.
     """
 
     path: Path
@@ -42,17 +42,17 @@ class ModelFile:
     weights_bits: int | None = None
 
     def digest(self) -> str:
-        """The SHA-256, computed now if it was not known: for cache keys."""
+        """The SHA-256 for cache keys, computed now if it was not known."""
         return self.sha256 or sha256_of(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The ONNX files of an artifact, from which an engine takes the one that its arithmetic needs.
+    """The ONNX files of an artifact, from which an engine selects the one for its arithmetic.
 
-    `precisions`: those that there is a file for. `open` gives the verified file of one of them; it may take a second
-    for a large model, so only the one that is needed is opened. `proved`: for each precision the engines in which its
-    file passed a validation that is recorded.
+    `precisions`: the precisions with a file. `open` returns the verified file of one of them; this may take a second
+    for a large model, so only the needed file is opened. `proved`: precision -> the engines in which its file passed a
+    recorded validation.
     """
 
     precisions: tuple[str, ...]
@@ -62,7 +62,7 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Why this engine: a sentence, and `considered`: (engine, why it was skipped), in the order of trying."""
+    """The reason for an engine, a sentence, and `considered`: (engine, why it was skipped), in the order of trying."""
 
     reason: str = "requested"
     considered: tuple[tuple[str, str], ...] = ()
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """What runs the model, and how."""
+        """Describes the engine, its device and its precision."""
         ...
 
     @property
@@ -83,18 +83,18 @@ class Engine(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name, in the order of the graph; `run` gives arrays that fit them."""
+        """The model's outputs by name, in the order of the graph; the arrays of `run` fit them."""
         ...
 
     @property
     def max_batch(self) -> int | None:
-        """The largest batch that one `run` takes; None where any fits. Splitting is up to the caller."""
+        """The largest batch of one `run`; None if any size is supported. The caller splits larger batches."""
         ...
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for these inputs by name; a batch of 1 to `max_batch`.
 
-        Raises EngineError when the library fails; the error carries the library's message.
+        Raises EngineError with the library's message if the library fails.
         """
         ...
 
@@ -104,11 +104,11 @@ class Engine(Protocol):
 
 
 class LibraryEngine(Engine, Protocol):
-    """An engine that runs an ONNX file by a library on a device."""
+    """An engine that runs an ONNX file with a library on a device."""
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
-        """All that its results depend on besides the model: library, device, driver, precision, and their versions."""
+        """Everything except the model on which results depend: library, device, driver, their versions, precision."""
         ...
 
 
@@ -116,7 +116,7 @@ class LibraryEngine(Engine, Protocol):
 class Built:
     """A compiled model in the cache: for batches of up to `batch_size`, in `folder`.
 
-    `found`: it was there before. `seconds`: what building it took, or finding it.
+    `found`: whether it existed before. `seconds`: the time for building or finding it.
     """
 
     batch_size: int
@@ -127,25 +127,25 @@ class Built:
 
 @runtime_checkable
 class CachedEngine(Engine, Protocol):
-    """An engine whose compiled models can be kept on disk: `onnxzoo warmup` asks it to."""
+    """An engine whose compiled models can be cached on disk, for `onnxzoo warmup`."""
 
     def warm(self) -> Sequence[Built]:
-        """Keep what batches of `options.batch_size` need in the cache folder, and say what it is.
+        """Cache the compiled models for batches of `options.batch_size` in the cache folder, and list them.
 
-        Raises InputError or EngineError when it cannot be kept.
+        Raises InputError or EngineError if they cannot be cached.
         """
         ...
 
 
 class NotBuiltError(EngineUnavailableError):
-    """The engine would have to be built for this model first, which takes minutes and was not allowed."""
+    """The engine would first have to be built for this model, which takes minutes and was not allowed."""
 
 
 class EngineClass(Protocol):
-    """What an entry of the registry names: a class of engines. Its constructor takes what `open` has made ready.
+    """The class of an engine, as listed in ENGINES. Its constructor takes the objects that `open` has prepared.
 
-    `FILES`: for each precision that may be asked for, the precisions of the ONNX files that give it, best first;
-    one that is missing here is refused. The class still checks what the device can do.
+    `FILES`: requestable precision -> the precisions of ONNX files for it, best first; other precisions are refused.
+    The class also checks the device's capabilities.
     """
 
     FILES: Mapping[str, tuple[str, ...]]
@@ -153,18 +153,18 @@ class EngineClass(Protocol):
     def open(
         self, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection
     ) -> LibraryEngine:
-        """Load the model; a class method. `device`: what follows the colon in the engine's name (`openvino:GPU`), None
-        without one. When it raises, nothing that it opened stays open.
+        """Load the model; a class method. `device`: the text after the colon in the engine's name (`openvino:GPU`), or
+        None. If it raises, it closes everything that it opened.
 
-        Raises EngineUnavailableError with cause and fix when the library or device cannot be used here, InputError
-        for a device or precision that this engine never has, EngineError when the library rejects the model.
+        Raises EngineUnavailableError with cause and fix if the library or device cannot be used here, InputError for a
+        device or precision that this engine does not support, EngineError if the library rejects the model.
         """
         ...
 
     @staticmethod
     def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:
-        """Why `auto` need not try this engine, found without importing its library; None: try it.
+        """Why `auto` can skip this engine, found without importing its library; None to try it.
 
-        `model` verifies and gives the file: not to be called before it is needed.
+        `model` verifies and returns the file, so it should be called only if needed.
         """
         ...

@@ -1,7 +1,7 @@
-"""Options of ONNX Runtime's providers: the one place that knows their types and how each provider spells a boolean.
+"""Options of ONNX Runtime's providers: their types and the providers' spelling of booleans, only in this module.
 
-A provider takes texts only, and each has a parser of its own: that of TensorRT throws at "1" where the one of CUDA
-writes nothing else. The tests marked `gpu_wheels` have the parsers of the real packages read what is written here.
+A provider accepts only text, and each has its own parser: TensorRT's rejects "1", which CUDA's requires. The tests
+marked `gpu_wheels` check these options with the parsers of the real packages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TENSORRT = "TensorrtExecutionProvider"
 TENSORRT_RTX = "NvTensorRTRTXExecutionProvider"
 COREML = "CoreMLExecutionProvider"
 
-# The packages that the table was read from.
+# The packages from which the table was taken.
 READ_FROM: Mapping[str, str] = {
     CUDA: "onnxruntime-gpu==1.31.1",
     TENSORRT: "onnxruntime-gpu==1.31.1",
@@ -47,14 +47,14 @@ TYPES: Mapping[str, Mapping[str, type[Value]]] = {
     },
     COREML: {"ModelFormat": str},
 }
-# How a provider spells False and True.
+# Each provider's spelling of False and True.
 BOOLEANS: Mapping[str, tuple[str, str]] = {CUDA: ("0", "1"), TENSORRT: ("False", "True"), TENSORRT_RTX: ("0", "1")}
 
 
 def written(provider: str, options: Mapping[str, Value]) -> dict[str, str]:
-    """The options as the provider's parser takes them.
+    """The options in the form that the provider's parser accepts.
 
-    Raises ValueError for an option that is not in TYPES, a value of another type and an empty text: those are mistakes
+    Raises ValueError for an option that is not in TYPES, a value of another type and an empty text. These are mistakes
     in an engine, which ONNX Runtime would report as an error of the session or not at all.
     """
     types = TYPES.get(provider, {})

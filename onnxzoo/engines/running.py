@@ -1,4 +1,4 @@
-"""Running many images through an engine in batches of one size."""
+"""Runs many images through an engine in batches of one size."""
 
 from __future__ import annotations
 

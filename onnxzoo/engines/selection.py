@@ -1,4 +1,4 @@
-"""`auto`: the first engine of an order that works here, with the reasons for skipping the ones before it."""
+"""`auto`: the first engine of an order that works here, with the reasons for skipping those before it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .protocol import LibraryEngine, NotBuiltError, Selection
 
 AUTO = "auto"
 
-# What `auto` tries, best first. TensorRT only counts where its engine for this model, GPU and batch size was built
-# before (`onnxzoo warmup`): nobody waits minutes for a first prediction. TensorRT-RTX has to be asked for.
+# The order of `auto`, best first. TensorRT is used only if its engine for this model, GPU and batch size was built
+# before (`onnxzoo warmup`), as building takes minutes. TensorRT-RTX is used only on request.
 # On CPUs one order serves both families and every kind of processor. Measured, ms per image, OpenVINO against ONNX
 # Runtime, fp32, batch 1, two cores (benchmarks/results/graphs.md has the second row):
 #
@@ -21,24 +21,24 @@ AUTO = "auto"
 #     AVX512, a newer EPYC 30.8 / 35.5   66 / 77        3.7 / 4.9    21.4 / 23.3
 #     AVX2                 85 / 86                      11.0 / 11.1
 #
-# ONNX Runtime starts 0.15 to 0.2 s sooner, which OpenVINO makes up for within 30 (SwinV2) to 150 images (PVTv2):
-# no reason for `auto` to answer differently, so who starts a process for each image asks for it by name.
+# ONNX Runtime starts 0.15 to 0.2 s sooner, which OpenVINO compensates within 30 (SwinV2) to 150 images (PVTv2). So
+# `auto` prefers OpenVINO; users who start a process for each image can name ONNX Runtime.
 AUTO_ORDER = ("tensorrt", "cuda", "openvino", "onnxruntime")
 
-# One engine, or several with commas in between, to be tried in the place of AUTO_ORDER.
+# One engine, or several separated by commas, which replace AUTO_ORDER.
 VARIABLE = "ONNXZOO_ENGINE"
 
-# Where such a GPU is left unused, that is warned about.
+# A warning is logged if an NVIDIA GPU is not used because one of these failed.
 NEED_NVIDIA = ("tensorrt", "tensorrt-rtx", "cuda")
 
 logger = logging.getLogger(__name__)
 
 
 def chosen_order(known: Collection[str]) -> tuple[str, ...] | None:
-    """The order that the user's environment names; None without one.
+    """The order given by the user's environment; None if it is not set.
 
-    `known`: names of engines; each may be followed by a colon and a device. Raises InputError naming the variable for
-    a name that is not among them.
+    `known`: names of engines; each may be followed by a colon and a device. Raises InputError, which names the
+    variable, for an unknown name.
     """
     value = os.environ.get(VARIABLE, "").strip()
     names = tuple(name.strip() for name in value.split(",") if name.strip())
@@ -61,11 +61,11 @@ def first_that_works(
     what: str,
     source: str = "",
 ) -> LibraryEngine:
-    """The first engine of `order` that `create` can make; its `info` says what was skipped before it, and why.
+    """The first engine of `order` that `create` can create; its `info` lists the skipped engines with the reasons.
 
-    `skip_reason` tells cheaply why an engine need not be tried. `what` names the model in the error, `source` goes
-    before the order in the reason. If a GPU is present but its engine failed, a warning is logged.
-    Raises InputError, EngineUnavailableError or EngineError when none works, with every cause.
+    `skip_reason` returns cheaply why an engine can be skipped. `what` names the model in the error; `source` precedes
+    the order in the reason. If a GPU is present but its engine failed, a warning is logged.
+    Raises InputError, EngineUnavailableError or EngineError with every cause if none works.
     """
     considered: list[tuple[str, str]] = []
     errors: dict[str, Exception] = {}
@@ -88,15 +88,15 @@ def first_that_works(
 
 
 def _without_frames(error: Exception) -> Exception:
-    """The error without its tracebacks, whose frames hold what the engine had opened while the next one is tried."""
+    """The error without its tracebacks, whose frames would keep the engine's open resources while the next is tried."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def _warn_of_unused_gpu(errors: Mapping[str, Exception], taken: str) -> None:
-    """Warn of every engine for NVIDIA's GPUs that failed before the one that was taken, on a machine with such a GPU.
+    """On a machine with an NVIDIA GPU, warn about every engine for it that failed before the selected one.
 
-    Not of one that only has to be built first, nor where the user hides the GPUs.
+    There is no warning about an engine that only has to be built first, or if the user hides the GPUs.
     """
     from . import nvidia
 
@@ -112,7 +112,7 @@ def _warn_of_unused_gpu(errors: Mapping[str, Exception], taken: str) -> None:
 
 
 def _causes(considered: Sequence[tuple[str, str]]) -> str:
-    """The engines with the causes, one that several share named once."""
+    """The engines with their causes; a cause that several share is listed once."""
     names: dict[str, list[str]] = {}
     for name, why in considered:
         names.setdefault(why, []).append(name)
@@ -120,9 +120,10 @@ def _causes(considered: Sequence[tuple[str, str]]) -> str:
 
 
 def _worst(errors: Sequence[Exception]) -> type[EngineError | EngineUnavailableError | InputError]:
-    """With a library at hand that rejects the model, the model is the trouble, not the installation.
+    """The type of the combined error.
 
-    Where nothing but the request was at fault (a precision that no engine has here), it is the request.
+    If any library rejects the model, the model is at fault, not the installation. If all errors are about the request
+    (a precision that no engine supports here), the request is at fault.
     """
     if any(isinstance(error, EngineError) for error in errors):
         return EngineError

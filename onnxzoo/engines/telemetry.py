@@ -1,13 +1,13 @@
-"""Importing the libraries of the engines without their telemetry, which is on by default in both.
+"""Imports the libraries of the engines without their telemetry, which is on by default in both.
 
-openvino imports the package openvino_telemetry when it is there. That sends a request with a persistent id to Google
+openvino imports the package openvino_telemetry if it is installed. This sends a request with a persistent id to Google
 Analytics, waits for it behind a proxy that drops packets, starts a helper process (which runs the user's script a
-second time under the start methods spawn and forkserver), writes files to ~/intel, and adds a handler to the root
-logger. Where it cannot be imported, openvino uses a stub of its own, and its answers are the same.
+second time with the start methods spawn and forkserver), writes files to ~/intel, and adds a handler to the root
+logger. If it cannot be imported, openvino uses its own stub, with the same results.
 
-onnxruntime from 1.29 on writes a persistent id and a database of events to ~/.cache/Microsoft/DeveloperTools while it
-is imported, and sends them to Microsoft some seconds later: versions, providers, names and hashes of models (its file
-Privacy.md; `disable_telemetry_events()` comes too late). ORT_DISABLE_TELEMETRY, read during the import, stops it.
+onnxruntime from 1.29 on writes a persistent id and a database of events to ~/.cache/Microsoft/DeveloperTools when it
+is imported, and sends them to Microsoft some seconds later: versions, providers, names and hashes of models (see its
+Privacy.md; `disable_telemetry_events()` is too late). ORT_DISABLE_TELEMETRY, which is read at import, prevents this.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from collections.abc import Iterator
 OPENVINO_TELEMETRY = "openvino_telemetry"
 ONNXRUNTIME_SWITCH = "ORT_DISABLE_TELEMETRY"
 
-# Of two threads at once, the second would put back what the first had changed.
+# Without this lock, a second thread would restore the changes of the first.
 _importing = threading.Lock()
 _ABSENT = object()
 
 
 @contextlib.contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Import openvino or onnxruntime within. The table of modules and the environment are as before afterwards.
+    """Import openvino or onnxruntime in this block; afterwards sys.modules and the environment are restored.
 
-    Who sets ORT_DISABLE_TELEMETRY has decided: its value stays.
+    A value of ORT_DISABLE_TELEMETRY set by the user is kept.
     """
     with _importing:
         before = sys.modules.get(OPENVINO_TELEMETRY, _ABSENT)
         decided = ONNXRUNTIME_SWITCH in os.environ
-        # None makes the import system say that there is no such module.
+        # With None the import system reports that there is no such module.
         sys.modules[OPENVINO_TELEMETRY] = None  # type: ignore[assignment]
         os.environ.setdefault(ONNXRUNTIME_SWITCH, "1")
         try:

@@ -1,4 +1,4 @@
-"""What TensorRT and TensorRT-RTX share: engines, compiled for a range of batch sizes, that are kept in the cache."""
+"""The common part of TensorRT and TensorRT-RTX: engines for a range of batch sizes, kept in the cache."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SEPARATORS = {"trt_profile": ",", "nv_profile": ";"}
 
 
 class KeptEngine(SessionEngine):
-    """An engine whose session came from the cache of compiled models, or was built into it."""
+    """An engine whose session was loaded from the cache of compiled models, or built and saved there."""
 
     def __init__(self, session: Session, info: EngineInfo, *, place: Place, built: Built | None) -> None:
-        """`place`: of what was compiled. `built`: what is in the cache now; None where nothing could be kept."""
+        """`place`: the place in the cache. `built`: the compiled model in the cache; None if it could not be saved."""
         super().__init__(session, info, max_batch=place.largest, cache_key=place.entry.key)
         self._built = built
 
     def warm(self) -> Sequence[Built]:
-        """The compiled model for batches of 1 to `max_batch`, which opening the session built or found.
+        """The compiled model for batches of 1 to `max_batch`, which was built or found when the session was opened.
 
-        Raises InputError when it could not be kept.
+        Raises InputError if it could not be saved.
         """
         if self._built is None:
             raise InputError(f"the compiled model could not be kept in the cache folder; set {CACHE_VARIABLE} to yours")
@@ -46,7 +46,7 @@ class KeptEngine(SessionEngine):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a compiled engine for batches of 1 to `largest` is in the cache, or is to be."""
+    """The place of a compiled engine for batches of 1 to `largest` in the cache; it need not exist."""
 
     entry: Entry
     largest: int
@@ -54,10 +54,9 @@ class Place:
     def session(
         self, options: EngineOptions, build: Callable[[Path | None], Session], load: Callable[[Path], Session]
     ) -> tuple[Session, Built | None]:
-        """The session that `load` or `build` opens (see `compiled`), and what is kept of it. A loaded one is run once.
+        """The session from `load` or `build` (see `compiled`), and its compiled model. A loaded session is run once.
 
-        Without `options.build`, the cache is read and nothing in it is changed. Raises NotBuiltError when there is no
-        whole entry then.
+        Without `options.build`, the cache is only read. Raises NotBuiltError if it then has no complete entry.
         """
         started = time.monotonic()
         loaded: set[Session] = set()
@@ -73,7 +72,7 @@ class Place:
             self._require_whole(options)
             session = noted(self.entry.folder)
         if session in loaded:
-            # Not in `load`: a GPU that is out of memory for a moment is no fault of what is on disk.
+            # This is not done in `load`, as a GPU that is temporarily out of memory does not mean a damaged entry.
             session.probe(1)
         if not self.entry.exists():
             return session, None
@@ -89,7 +88,7 @@ class Place:
 
 
 def not_built(engine: str, largest: int) -> str:
-    """What `auto` says where it would have to build an engine."""
+    """The message of `auto` about an engine that would have to be built."""
     return (
         f"no {engine} engine was built for this model, GPU and batch size; build it ahead: "
         f"onnxzoo warmup MODEL --engine {engine} --batch-size {largest}"
@@ -101,8 +100,8 @@ def place_of(
 ) -> Place:
     """The place of the compiled engine for `options.largest_batch`.
 
-    Without `options.build`, where there is none, it is the one of the next larger batch that was built: that serves
-    smaller batches as well. `key`: the cache key by the largest batch.
+    Without `options.build`, if it does not exist, it is the place of the built engine with the next larger batch, which
+    also runs smaller batches. `key`: the cache key for the largest batch.
     """
     sha256 = model.digest()
 
@@ -113,7 +112,7 @@ def place_of(
     if not options.build and not entry(wanted).exists():
         profiles = [kept.get("profile") for kept in kept_keys(options.cache_folder, engine, sha256)]
         ends = {ends[-1] for ends in profiles if isinstance(ends, list) and ends and type(ends[-1]) is int}
-        # Where anything else in the key differs, the entry does not exist.
+        # If anything else in the key differs, the entry does not exist.
         for largest in sorted(end for end in ends if end > wanted):
             if entry(largest).exists():
                 return Place(entry(largest), largest)
@@ -123,11 +122,11 @@ def place_of(
 def cache_key(
     found: nvidia.Gpu, library: str, cuda_major: int, module: ModuleType, precision: str, largest: int
 ) -> dict[str, KeyValue]:
-    """All that a compiled engine depends on besides its model.
+    """Everything except its model on which a compiled engine depends.
 
-    The providers name the files in their cache after the model's file, the versions of ONNX Runtime, TensorRT and
-    CUDA's runtime library, and the GPU; what they do not find under its name they build. Sessions are opened without
-    a file name (`open_session`, `nameless`), the rest is here.
+    The providers name the files in their cache after the model's file, the versions of ONNX Runtime, TensorRT and the
+    CUDA runtime library, and the GPU, and they build what they do not find under that name. Sessions are opened without
+    a file name (`open_session`, `nameless`); the other parts are in this key.
     """
     return {
         **gpu_key(found, library, cuda_major, module, precision),
@@ -136,7 +135,7 @@ def cache_key(
 
 
 def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict[str, str]:
-    """Shapes of the inputs for the smallest, the best and the largest batch, as TensorRT's providers take them.
+    """Shapes of the inputs for the smallest, the optimal and the largest batch, in the form of TensorRT's providers.
 
     Several inputs are separated by commas for TensorRT, by semicolons for TensorRT-RTX (the header in its package).
     """
@@ -153,7 +152,7 @@ def profile(prefix: str, inputs: Mapping[str, TensorSpec], largest: int) -> dict
 def kept_profile(
     folder: Path | None, engine: str, prefix: str, module: ModuleType, model: ModelFile, largest: int
 ) -> dict[str, str]:
-    """The profile settings, read from the cache entry where they were kept, else made from the model and kept there."""
+    """The profile settings, read from the cache entry if they were saved, else made from the model and saved."""
     file = None if folder is None else folder / PROFILE_FILE
     if file is not None and file.is_file():
         try:
@@ -163,7 +162,7 @@ def kept_profile(
         if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
             raise EngineError(f"{file} cannot be read: expected an object of texts; remove it")
         return kept
-    # The inputs' names and shapes are wanted and nothing else: no optimisation, one thread.
+    # Only the inputs' names and shapes are needed, so there is no optimisation and one thread.
     chosen = session_options(module, EngineOptions(threads=1))
     chosen.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = open_session(module, model, chosen, CPU_PROVIDER, engine=engine)

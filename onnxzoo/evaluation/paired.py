@@ -20,7 +20,7 @@ Right = npt.NDArray[np.bool_]
 class PairedDrop:
     """Top-1 before and after a change, on the same `images`.
 
-    `lost`: images that were right before and are wrong after; `won`: the other way round. `right`: after the change.
+    `lost`: number of images that were right before and are wrong after; `won`: the opposite. `right`: after the change.
     """
 
     images: int

@@ -1,7 +1,7 @@
-"""The graphs of the registry's ImageNet models without their weights, as `onnxzoo.exports` made them.
+"""The graphs of the registry's ImageNet models without their weights, made by `onnxzoo.exports`.
 
-`NAME.onnx.gz` is the ONNX file of an ordinary export, emptied of all numbers that follow from a checkpoint
-(`onnxzoo.artifact.onnx_filling`); `index.json` says of each what made it. `make graphs` writes both.
+`NAME.onnx.gz` is the ONNX file of a normal export without the values that depend on a checkpoint
+(`onnxzoo.artifact.onnx_filling`); `index.json` describes how each was made. `make graphs` writes both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SHAPED = re.compile(r"\.\d+(x\d+)+$")
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One graph. `sha256`: of the emptied file. `made_from`: of the code that made it (see `exports/graphs.py`).
+    """One graph. `sha256`: of the weightless file. `made_from`: of the code that made it (see `exports/graphs.py`).
 
     `opset`: its operator set. `tools`: the converters that made it, with their versions.
     """
@@ -40,7 +40,7 @@ class Graph:
     tools: Mapping[str, str]
 
     def weightless(self) -> Weightless:
-        """The graph, to be filled. Raises ArtifactError where the installed file is not the one of the index."""
+        """The graph, for filling. Raises ArtifactError if the installed file is not the one in the index."""
         try:
             content = gzip.decompress(_read(file_name(self.name)))
         except (OSError, EOFError, zlib.error):
@@ -53,17 +53,17 @@ class Graph:
 
 
 def spec_of(entry: ModelEntry) -> ModelSpec:
-    """What the graph of a registry's model is made for: its image size, and as many classes as its label set has."""
+    """The spec of a registry model's graph: its image size, and the number of classes of its label set."""
     return ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
 
 
 def file_name(name: str) -> str:
-    """What the file of a model's graph is called."""
+    """The file name of a model's graph."""
     return f"{name}.onnx.gz"
 
 
 def graphs() -> dict[str, Graph]:
-    """The graphs that ship, by the names of their models. Raises ArtifactError where the index is damaged."""
+    """The shipped graphs by model name. Raises ArtifactError if the index is damaged."""
     try:
         index = parse_json(_read(INDEX_FILE))
         return {name: Graph(name, **values) for name, values in index.items()}
@@ -72,9 +72,9 @@ def graphs() -> dict[str, Graph]:
 
 
 def constant_name(initializer: str, constants: Mapping[str, Any]) -> str | None:
-    """Which of `constants` (see `onnxzoo.families.constants`) an initializer holds; None for none of them.
+    """The name in `constants` (see `onnxzoo.families.constants`) for an initializer; None if it is not among them.
 
-    The one of its name, but for indices of a shape of their own, to which names add it: `position_index.64x64`.
+    Names are equal, except that the shape is appended for indices with their own shape: `position_index.64x64`.
     """
     plain = _SHAPED.sub("", initializer)
     return next((name for name in (initializer, plain) if name in constants), None)

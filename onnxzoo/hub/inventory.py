@@ -227,7 +227,7 @@ def _verdicts() -> Iterator[CacheEntry]:
 
 
 def _by_model(kind: str, root: Path, pattern: str) -> Iterator[CacheEntry]:
-    """What is kept in folders that are named after a model's ONNX file, and files that are in their place."""
+    """Entries for folders that are named after a model's ONNX file, and for files in their place."""
     if root.is_symlink():
         # The link may be removed, but not its target.
         yield CacheEntry(kind, kind, root, _size(_files_in(root)))

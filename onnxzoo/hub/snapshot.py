@@ -20,6 +20,7 @@ from ..artifact.file import ArtifactFile
 from ..artifact.folder import CONFIG_FILE, CONFORMANCE_FILE, MAX_CONFIG_BYTES, Artifact, read_artifact
 from ..errors import ArtifactError, InputError
 from ..files import atomic_write
+from ..registry import models
 from . import client
 from .names import HubName
 from .offline import cached_file_of, config_problem, from_cache, needed
@@ -97,7 +98,10 @@ def take(name: HubName, *, offline: bool | None, precision: str | None, files: S
     """
     if is_offline(offline):
         return Snapshot(name, *from_cache(name, precision, files, why=NOT_ASKED), offline=True)
-    with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
+    with (
+        _told_from_weights(name),
+        client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise),
+    ):
         return Snapshot(name, *Download(name).run(precision, files), offline=False)
 
 
@@ -106,7 +110,10 @@ def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
 
     Raises as `take` does for a repo that is missing or cannot be reached, InputError if it lacks the precision.
     """
-    with client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise):
+    with (
+        _told_from_weights(name),
+        client.translated(name.repo_id, revision=name.wanted, path=CONFIG_FILE, hint=name.otherwise),
+    ):
         config = client.patiently(lambda: client.remote_file(name.repo_id, CONFIG_FILE, name.wanted))
         _check_size(f"{CONFIG_FILE} of {name}", config.size, None, MAX_CONFIG_BYTES)
         with tempfile.TemporaryDirectory() as folder:
@@ -119,6 +126,20 @@ def plan(name: HubName, precision: str) -> tuple[str, list[PlannedFile]]:
         PlannedFile(path, size, client.cached_file(name.repo_id, path, config.commit) is not None)
         for path, size in ((CONFIG_FILE, size), *((one.path, one.bytes) for one in files))
     ]
+
+
+@contextlib.contextmanager
+def _told_from_weights(name: HubName) -> Iterator[None]:
+    """Say of a repo with a model's official weights that it is no artifact, and what to ask for instead."""
+    try:
+        yield
+    except ArtifactError:
+        model = next((one.name for one in models().values() if one.source.timm_repo == name.repo_id), None)
+        if model is None:
+            raise
+        raise ArtifactError(
+            f"{name.repo_id} has the weights of {model} and no artifact of onnxzoo; ask for {model!r} instead"
+        ) from None
 
 
 def is_offline(offline: bool | None) -> bool:

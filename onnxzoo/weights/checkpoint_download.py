@@ -63,8 +63,9 @@ def checkpoint_path(entry: ModelEntry, progress: Progress | None = None, *, offl
     """
     if entry.source.url is None:
         raise DownloadError(
-            f"{entry.name} has no checkpoint to download: this project trained it itself; give its file: "
-            "onnxzoo export, eval or validate with --weights, or load(..., weights=)"
+            f"{entry.name} has no checkpoint to download: this project trained it itself; name its file, "
+            f"training/checkpoints/{entry.name}.pdparams in the source repository, with --weights (onnxzoo export, "
+            "eval, validate) or load(..., weights=)"
         )
     path = _present(entry) or _downloaded(entry, progress, offline)
     record = path.with_name(f"{path.name}.sha256")
@@ -89,7 +90,7 @@ def _urls(entry: ModelEntry) -> list[str]:
 
 
 def _present(entry: ModelEntry) -> Path | None:
-    """The checkpoint where an earlier call put it."""
+    """The checkpoint that an earlier call downloaded, or None."""
     paths = (files.checkpoints_dir() / file_name(url) for url in _urls(entry))
     return next((path for path in paths if path.is_file()), None)
 
@@ -99,7 +100,7 @@ def _downloaded(entry: ModelEntry, progress: Progress | None, offline: bool) -> 
     if offline:
         raise DownloadError(
             f"the checkpoint of {entry.name} is not in {files.checkpoints_dir()}, and offline nothing is downloaded; "
-            "load the model once when online"
+            f"when online, run onnxzoo download {entry.name} --source paddleclas, or put {file_name(first)} there"
         )
     for url in others:
         try:
@@ -133,8 +134,7 @@ def download(url: str, target: Path, *, progress: Progress | None = None, sha256
         raise DownloadError(f"{url} is not a valid download URL; expected one that starts with https:// or http://")
     if variable := offline_variable():
         raise DownloadError(
-            f"{url} is not downloaded, as {variable} is set; unset it, or get the file another way and name it "
-            "(--weights)"
+            f"{url} is not downloaded, as {variable} is set; unset it, or put the file there yourself: {target}"
         )
     before = _identity(target)
     try:
@@ -175,7 +175,7 @@ class _Download:
                     raise DownloadError(
                         f"{self.url} did not arrive{' whole' if kept else ''}{through_proxy(self.url)}: {error} "
                         f"(after {TRIES} tries); {fix}, "
-                        "or get the file another way and name it (--weights)"
+                        f"or put the file there yourself: {self.target}"
                     ) from error
                 time.sleep(FIRST_PAUSE_S * 2 ** max(0, tries - 1))
         if sha256 is not None and (actual := files.sha256_of(self.part)) != sha256.lower():

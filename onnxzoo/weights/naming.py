@@ -61,9 +61,9 @@ def without_prefix(state: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
 
 
 def wrappers(state: Mapping[str, Array]) -> dict[str, int]:
-    """What stands before the known namings in the names of `state`, "" for nothing, and in how many names.
+    """The prefixes before a known naming in the names of `state`, "" for none, with their numbers of names.
 
-    One that all names begin with is what `without_prefix` takes off; several are several models, or a half of one.
+    `without_prefix` removes a prefix common to all names. Several prefixes mean several models, or half of one.
     """
     found: Counter[str] = Counter()
     for name in state:
@@ -102,9 +102,9 @@ def to_paddle(state: Mapping[str, Array], family: str, architecture: Architectur
 
 
 def from_paddle(state: Mapping[str, Array], family: str, naming: Naming) -> dict[str, Array]:
-    """Parameters in Paddle's names and layout as `timm` or `transformers` has them: the inverse of `to_paddle`.
+    """Convert parameters from Paddle's names and layout to timm's or transformers', the inverse of `to_paddle`.
 
-    Linear weights become [out, in]; for transformers, query, key and value are matrices of their own.
+    Linear weights become [out, in]; for transformers, query, key and value are separate matrices.
     """
     names = family_named(family).names
     parameters = dict(state)

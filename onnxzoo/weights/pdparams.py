@@ -1,4 +1,4 @@
-"""Read PaddlePaddle's `.pdparams` files without Paddle and without running what is in them.
+"""Read PaddlePaddle's `.pdparams` files without Paddle and without executing code in them.
 
 Such a file is a pickle of a dict: name -> numpy array, with two entries of bookkeeping that
 `paddle.save` adds (`paddle/framework/io.py` and `io_utils.py`, version 3.3).
@@ -49,8 +49,8 @@ def read_pdparams(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a `.pdparams` file by name, in the file's order, with the file's shapes and element types.
 
     bfloat16 tensors arrive as Paddle stores them: as uint16 bit patterns. A dict that is wrapped once, such as
-    `{"state_dict": {...}, "epoch": 3}`, is unwrapped if it is the only one that holds arrays; numbers beside it may be
-    numpy's, arrays without axes among them.
+    `{"state_dict": {...}, "epoch": 3}`, is unwrapped if it is the only one with arrays; other entries may be numpy
+    numbers, including arrays without axes.
 
     Raises CheckpointError if the file cannot be read, is truncated, damaged or of another kind, contains anything
     but named arrays, or asks for code to be run; nothing in the file is ever run.
@@ -131,7 +131,7 @@ def _array_of(value: Any) -> PickledArray | None:
 
 
 def _is_weight(value: Any) -> bool:
-    """Whether it is an array with an axis: one without is a number, as metrics beside the weights are."""
+    """Whether the value is an array with an axis; one without is a number, such as a metric stored with the weights."""
     array = _array_of(value)
     return array is not None and (array.value is None or array.value.ndim > 0)
 

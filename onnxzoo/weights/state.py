@@ -64,9 +64,9 @@ def _listing(what: str, names: Iterable[str]) -> str:
 
 
 def finite_float32(name: str, value: np.ndarray[Any, Any]) -> Array:
-    """One array of weights as C-contiguous float32, not copied where it is that; `name`: of the weights, in messages.
+    """One array of weights as C-contiguous float32, without a copy if possible; `name`: of the weights, in messages.
 
-    Raises CheckpointError for anything but floating-point numbers, and for NaN and infinity, which overflow gives, too.
+    Raises CheckpointError for anything but floating-point numbers, and for NaN and infinity, also from an overflow.
     """
     # ml_dtypes' bfloat16 is of kind 'V' (opaque) to numpy.
     if value.dtype.kind != "f" and value.dtype.name != "bfloat16":

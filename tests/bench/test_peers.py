@@ -51,6 +51,14 @@ def test_a_peer_that_is_not_installed_is_named_with_how_to_install_it() -> None:
     assert skipped["optimum"].endswith("install: pip install 'optimum-onnx[onnxruntime]'")
 
 
+def test_a_folder_of_that_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "timm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert usable_peers(["torch"], sys.executable)[0] == ()
+
+
 def test_peers_of_another_python(stub_torch: None) -> None:
     assert usable_peers(["torch-compile", "torch"], sys.executable) == (("torch-compile", "torch"), {})
 

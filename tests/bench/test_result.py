@@ -8,10 +8,10 @@ import json
 import pytest
 from timed import made_up_group
 
-from onnxzoo.bench.result import Limit, Row, Speed, against_limit, as_document, percentile, speed_of
+from onnxzoo.bench.result import Limit, Row, Speed, against_limit, as_document, fastest, percentile, speed_of
 from onnxzoo.bench.timing import Sample
 
-ROW = Row("m", "openvino", "openvino", "CPU", "1", "fp32", 8, Speed(80.0, 80.0, 80.0, 100.0, 9, 9, 9))
+ROW = Row("m", "openvino", "openvino", "CPU", "1", "fp32", 8, Speed(80.0, 80.0, 80.0, 80.0, 100.0, 9, 9, 9))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_only_healthy_samples_are_in_the_figures() -> None:
     healthy = [Sample([0.010, 0.012], (0.02, 0.02)), Sample([0.011], (0.02, 0.02))]
     samples = [*healthy, Sample([0.001, 9.0], (0.02, 0.9))]
     speed = speed_of(samples, healthy, 4)
-    assert (speed.p50_ms, speed.p95_ms, speed.p99_ms) == pytest.approx((11.0, 12.0, 12.0))
+    assert (speed.min_ms, speed.p50_ms, speed.p95_ms, speed.p99_ms) == pytest.approx((10.0, 11.0, 12.0, 12.0))
     assert speed.images_per_second == pytest.approx(4 / 0.011)
     assert (speed.inferences, speed.healthy, speed.samples) == (3, 2, 3)
 
@@ -42,6 +42,12 @@ def test_without_a_healthy_sample_all_count_and_that_is_said() -> None:
     samples = [Sample([0.010, 0.030], (0.9, 0.9)), Sample([0.020], (0.9, 0.9))]
     speed = speed_of(samples, [], 1)
     assert (speed.p50_ms, speed.p99_ms, speed.healthy, speed.samples) == (pytest.approx(20), pytest.approx(30), 0, 2)
+
+
+def test_a_limit_is_what_the_fastest_healthy_product_reaches() -> None:
+    healthy = [Sample([0.012, 0.010], (0.02, 0.02)), Sample([0.011], (0.02, 0.02))]
+    assert fastest([*healthy, Sample([0.001], (0.02, 0.9))], healthy) == 0.010
+    assert fastest([Sample([0.02, 0.03], (0.9, 0.9))], []) == 0.02
 
 
 def test_the_share_is_of_the_fastest_product_of_the_same_precision() -> None:
@@ -73,8 +79,8 @@ def test_the_document_has_everything_and_is_json() -> None:
     assert list(document) == ["schema_version", "complete", "machine", "settings", "results", "limits", "skipped"]
     first, second, _, failed = document["results"]
     assert first["speed"] == {
-        "p50_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.5, "images_per_second": 100.0, "inferences": 300, "healthy": 9,
-        "samples": 10,
+        "min_ms": 9.5, "p50_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.5, "images_per_second": 100.0, "inferences": 300,
+        "healthy": 9, "samples": 10,
     }  # fmt: skip
     assert (first["accuracy"]["top1"], first["limit_share"], second["speed"]["healthy"]) == (0.9183, 0.53, 0)
     assert (failed["speed"], failed["error"]) == (None, "no C++ compiler")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifacts import copy_shipped
+from hub_server import LoopbackHub
 from timed import SteadyGate, busy
 
 from onnxzoo.bench import run
@@ -48,7 +50,7 @@ def test_speed_memory_accuracy_noise_and_limit_stand_side_by_side(processes: lis
     for row, precision in ((fp32, "fp32"), (int8, "int8")):
         assert (row.contender, row.engine, row.device, row.precision) == (*["onnxruntime"] * 2, "CPU", precision)
         assert row.speed is not None
-        assert 0 < row.speed.p50_ms <= row.speed.p95_ms <= row.speed.p99_ms
+        assert 0 < row.speed.min_ms <= row.speed.p50_ms <= row.speed.p95_ms <= row.speed.p99_ms
         assert (row.speed.healthy, row.speed.samples) == (2, 2)
         assert row.load_s is not None
         assert row.first_s is not None
@@ -72,6 +74,20 @@ def test_a_model_without_recorded_outputs_has_a_speed_all_the_same(tiny: Path, p
     (row,) = group.rows
     assert row.speed is not None
     assert (row.snr_db, row.accuracy, row.gflops, row.limit_share) == (None, None, None, None)
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_measured_from_its_cache(
+    loopback: LoopbackHub, tmp_path: Path, processes: list[Any]
+) -> None:
+    loopback.store.add_repo("someone/fashion", copy_shipped(tmp_path / "fashion"))
+    settings = Settings(engines=("onnxruntime",), samples=1, threads=1)
+    planned = plan(["someone/fashion"], settings)
+    loopback.log.clear()
+    (group,) = run.measure(planned, settings, log=lambda text: None, gate=SteadyGate(0.02))
+    assert group.rows[0].speed is not None
+    assert group.rows[0].snr_db is not None
+    assert group.rows[0].snr_db > 100
+    assert list(loopback.log.all()) == []
 
 
 def test_time_from_image_files(tiny: Path, photos: Path, processes: list[Any]) -> None:

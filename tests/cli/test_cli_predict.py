@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from command_line import is_one_error_line, run, run_process
+from quantizing import write_colours
 from tiny import LABELS
 
 from onnxzoo.cli import main
 from onnxzoo.cli import predict as predict_module
 from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
+from onnxzoo.engines.onnxruntime_engine import SessionEngine
 from onnxzoo.engines.protocol import Engine, ModelFiles
 from onnxzoo.errors import ImageError, InputError
 from onnxzoo.loading import load
@@ -169,6 +171,23 @@ def test_a_folder_of_whole_batches_runs_for_throughput(tiny, photos, monkeypatch
     result = run("predict", tiny, photos, *options)
     assert (result.exit_code, result.stdout.count("black.png")) == (0, 1)
     assert [(one.batch_size, one.hint) for one in asked] == [(batch_size, hint)]
+
+
+def test_wrong_results_are_refused_and_may_be_used_knowingly(photos, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    colours = write_colours(tmp_path / "colours")
+    right = SessionEngine.run
+    monkeypatch.setattr(
+        SessionEngine, "run", lambda self, feeds: {name: -values for name, values in right(self, feeds).items()}
+    )
+    refused = run("predict", colours, photos / "red.png", "--engine", "onnxruntime")
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert is_one_error_line(refused.stderr)
+    assert "gives wrong results on CPU in fp32: at batch size 2, the largest difference" in refused.stderr
+    used = run("predict", colours, photos / "red.png", "--engine", "onnxruntime", "--no-verify", "--json")
+    assert used.exit_code == 0
+    engine = json.loads(used.stdout)["engine"]
+    assert (engine["verified"], engine["verification"]) == (False, "skipped: verify=False")
 
 
 def test_wrong_values_are_wrong_usage(tiny, photos):

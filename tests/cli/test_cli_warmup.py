@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from quantizing import write_colours
 
 pytest.importorskip("openvino")
 
 from onnxzoo.cli import main
 from onnxzoo.engines.openvino_compile import BLOB, Compiler
 from onnxzoo.loading import load
+from onnxzoo.source import Source
 
 
 def run(*arguments: object) -> Result:
@@ -65,6 +67,20 @@ def test_a_folder_finds_what_was_kept_for_its_batch_size(tiny, photos, monkeypat
     with load(tiny, engine="openvino", batch_size=4, hint="throughput") as model:
         assert len(model.predict([photos / "red.png"] * 5)) == 5
     assert compiled == []
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_warmup_verifies_so_that_no_start_has_to(engine, tmp_path, monkeypatch):
+    pytest.importorskip(engine)
+    colours = write_colours(tmp_path / "colours")
+    unverified = run("warmup", colours, "--engine", engine, "--no-verify", "--json")
+    assert json.loads(unverified.stdout)["engine"]["verification"] == "skipped: verify=False"
+    result = run("warmup", colours, "--engine", engine)
+    assert result.exit_code == 0
+    assert "results: verified before (" in result.stderr, "at the second batch size"
+    monkeypatch.setattr(Source, "vectors", lambda _self: pytest.fail("they are not needed"))
+    with load(colours, engine=engine) as model:
+        assert model.engine.verified
 
 
 def test_an_engine_without_a_cache_says_that_there_is_nothing_to_do(tiny, cache):

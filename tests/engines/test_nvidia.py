@@ -221,6 +221,13 @@ def test_the_version_of_cudas_runtime_is_asked_for(tmp_path, monkeypatch):
     assert nvidia_loading.runtime_version(98) == "98.4"
 
 
+def test_the_version_of_cudnn_is_asked_for(tmp_path, monkeypatch):
+    library = compiled("unsigned long cudnnGetVersion(void) { return 91002; }", tmp_path / "libcudnn.so.9")
+    opened = ctypes.CDLL(str(library))
+    monkeypatch.setattr(nvidia_loading.ctypes, "CDLL", lambda name: opened)
+    assert nvidia_loading.cudnn_version() == "9.10.2"
+
+
 def test_it_looks_at_this_machine_without_failing():
     fault = nvidia.driver_fault()
     assert fault is None or fault.startswith("no NVIDIA driver (")

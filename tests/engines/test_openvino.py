@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -87,6 +88,30 @@ def test_few_sizes_for_a_large_file(model_file, compiled_sizes, monkeypatch):
         engine.run({INPUT_NAME: images(7)})
         engine.run({INPUT_NAME: images(8)})
     assert compiled_sizes == [1, 8]
+
+
+@pytest.mark.parametrize("options", [{"hint": "throughput", "threads": 2}, {"hint": "latency", "threads": 1}])
+def test_a_request_of_one_thread_runs_single_images(model_file, compiled_sizes, monkeypatch, options):
+    monkeypatch.setattr("onnxzoo.engines.openvino.SMALL_BYTES", 100)
+    engine = engine_for(model_file, batch_size=32, **options)
+    batch = images(35)
+    for count in (1, 32, 32, 35, 7, 7):
+        outputs = engine.run({INPUT_NAME: batch[:count]})
+        np.testing.assert_allclose(outputs["logits"], tiny_outputs(batch[:count])["logits"], rtol=1e-5, atol=1e-5)
+    assert compiled_sizes == [1]
+
+
+@pytest.mark.parametrize(
+    ("device", "hint", "threads", "small_bytes"),
+    [("CPU", "latency", 2, 100), ("CPU", "throughput", 1, 2**20), ("AUTO", "throughput", 1, 100)],
+)
+def test_others_run_batches(model_file, compiled_sizes, monkeypatch, device, hint, threads, small_bytes):
+    """Several threads of one run share a batch better than an image; small models take less time than a call."""
+    monkeypatch.setattr("onnxzoo.engines.openvino.SMALL_BYTES", small_bytes)
+    options = EngineOptions(batch_size=6, hint=hint, threads=threads)
+    engine = create_engine(f"openvino:{device}", model_file, options)
+    engine.run({INPUT_NAME: images(6)})
+    assert compiled_sizes == [6]
 
 
 def test_many_threads_at_a_size_compile_it_once(model_file, compiled_sizes):
@@ -285,3 +310,36 @@ def test_closing_while_others_run_is_an_error_at_worst(hint):
     for failure in failures:
         assert isinstance(failure, EngineError)
         assert str(failure) == "the openvino engine is closed; load the model again"
+
+
+def test_a_devices_driver_is_a_part_of_the_cache_key() -> None:
+    class Devices:
+        available_devices: ClassVar[list[str]] = ["CPU", "GPU.0", "GPU.1", "NPU"]
+
+        def get_property(self, device: str, name: str) -> Any:
+            found = {("GPU.0", "GPU_DRIVER_VERSION"): "25.1", ("NPU", "NPU_DRIVER_VERSION"): 1688}
+            if (device, name) not in found:
+                raise RuntimeError("there is no such property")
+            return found[device, name]
+
+    def drivers(name: str) -> str:
+        return Device(Devices(), name, ()).drivers
+
+    assert [drivers(name) for name in ("CPU", "GPU.0", "GPU.1", "NPU")] == ["", "GPU.0 25.1", "", "NPU 1688"]
+    assert drivers("AUTO:NPU,CPU") == drivers("AUTO") == "GPU.0 25.1, NPU 1688"
+
+
+def test_with_auto_a_cpu_computes_an_int8_file_as_it_is_validated() -> None:
+    cpu, gpu = Device(None, "CPU", ("FP32", "BF16", "INT8")), Device(None, "GPU", ("FP16", "INT8"))
+    assert [cpu.arithmetic("auto", file) for file in ("int8", "fp32")] == ["int8", "auto"]
+    assert gpu.arithmetic("auto", "int8") == "auto"
+    options = EngineOptions(precision="auto")
+    assert cpu.settings(options, "int8")["INFERENCE_PRECISION_HINT"] == "f32"
+    assert "INFERENCE_PRECISION_HINT" not in cpu.settings(options, "auto")
+    outputs = []
+    for precision in ("auto", "int8"):
+        file = ModelFile(NANO.with_name("model_int8.onnx"), precision="int8")
+        engine = create_engine("openvino", file, EngineOptions(precision=precision))
+        outputs.append(engine.run({INPUT_NAME: images(3)})["logits"])
+        assert engine.info.precision == "int8"
+    np.testing.assert_array_equal(*outputs)

@@ -65,7 +65,7 @@ def test_only_what_is_needed_comes(hub: LoopbackHub, tmp_path: Path, batch: np.n
     both = {"config.json", MODEL, "onnx/model_fp16.onnx"}
     assert here(find_artifact("someone/two")) == both
     assert here(find_artifact("someone/two", files=["conformance.npz", "absent"])) == both | {"conformance.npz"}
-    with pytest.raises(InputError, match="the model has fp32, fp16"):
+    with pytest.raises(InputError, match=r"the model has no int8 file \(it has fp32, fp16\)"):
         onnxzoo.load("someone/two", precision="int8")
 
 

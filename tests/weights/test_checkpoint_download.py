@@ -320,7 +320,7 @@ def test_offline_nothing_is_downloaded(
     site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "yes")
-    with pytest.raises(DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or get the file"):
+    with pytest.raises(DownloadError, match=rf"is not downloaded, as {variable} is set; unset it, or put the file"):
         download(site.url, target)
     assert (site.asked, target.parent.exists()) == ([], False)
     monkeypatch.setenv(variable, "0")
@@ -329,7 +329,7 @@ def test_offline_nothing_is_downloaded(
 
 
 def test_no_server_at_all(target: Path, site: Site) -> None:
-    with pytest.raises(DownloadError, match=r"did not arrive: .*check the network, or get the file another way"):
+    with pytest.raises(DownloadError, match=r"did not arrive: .*check the network, or put the file there yourself"):
         download("http://127.0.0.1:9/weights", target)
 
 

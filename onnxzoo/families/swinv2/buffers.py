@@ -12,7 +12,7 @@ from .architecture import SwinV2Architecture
 
 
 def fitted(architecture: Architecture, image_size: int, buffers: Mapping[str, Shape]) -> tuple[Architecture, int]:
-    """The architecture and image size implied by the shapes of a file's buffers; the given ones where they do not tell.
+    """The architecture and image size implied by the shapes of a file's buffers; the given ones if undetermined.
 
     Stage i has a map of `image / (patch * 2**i)` tokens a side and windows of `min(window, map)`. The windows follow
     from `relative_coords_table` [1, 2w-1, 2w-1, 2], the maps from `attn_mask` [windows, w*w, w*w] of shifted blocks

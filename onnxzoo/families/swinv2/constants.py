@@ -202,7 +202,7 @@ def shift_masks(side: int, window: int, shift: int) -> tuple[npt.NDArray[np.floa
     """Distinct attention masks of shifted windows (arXiv:2103.14030, section 3.2, figure 4).
 
     Returns the masks, float32 [kinds, 1, window^2, window^2], 0 where both tokens come from one region of the unshifted
-    map and -100 elsewhere, and which of them each window has, int32 [windows]. The singleton axis stands for the heads.
+    map and -100 elsewhere, and which of them each window has, int32 [windows]. The singleton axis is for the heads.
     """
     # Regions along an axis: windows that the shift leaves whole, then the two parts of the last window.
     band = np.searchsorted([side - window, side - shift], np.arange(side), side="right")
