@@ -21,7 +21,7 @@ from .files import CACHE_VARIABLE, KeyValue
 from .interface import check_interface
 from .precisions import BF16, PRECISIONS
 from .results import Verification
-from .verdicts import MODEL, Key, Verdict, keep_verdict, kept_verdict
+from .verdicts import COMPUTES_IN, ENGINE, LIBRARY, MODEL, RUNS_ON, Key, Verdict, keep_verdict, kept_verdict
 
 if TYPE_CHECKING:
     from .artifact.vectors import Vectors
@@ -90,8 +90,10 @@ def tolerance_in(arithmetic: str, file_precision: str) -> Tolerance:
 def _key(engine: LibraryEngine, file: ModelFile, conformance_sha256: str, tolerance: Tolerance) -> dict[str, KeyValue]:
     return {
         **engine.cache_key,
-        "engine": engine.info.name,
-        "computes_in": engine.info.precision,
+        ENGINE: engine.info.name,
+        LIBRARY: engine.info.version,
+        RUNS_ON: engine.info.device,  # one of two identical GPUs may be faulty
+        COMPUTES_IN: engine.info.precision,
         MODEL: file.digest(),
         "conformance_sha256": conformance_sha256,
         "tolerance": tolerance.value,

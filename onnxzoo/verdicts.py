@@ -9,6 +9,7 @@ A wrong engine is tested again, as its driver may have changed. Files with anoth
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -18,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .errors import one_line
+from .errors import InputError, one_line
 from .files import COMPILED_DIGITS, KeyValue, atomic_write, key_digest
 from .strict_json import parse_json
 
 FOLDER = "verdicts"
 MODEL = "model_sha256"
 """The part of a key that identifies the ONNX file."""
+ENGINE, LIBRARY, RUNS_ON, COMPUTES_IN = "engine", "library_version", "runs_on", "computes_in"
+"""The parts that identify the engine: name, version, device and precision of its EngineInfo."""
 MAX_BYTES = 2**16
 
 Key = Mapping[str, KeyValue]
@@ -54,7 +57,7 @@ def kept_verdict(key: Key) -> Verdict | None:
     """The verdict under this key; None if there is none, or it cannot be read. Raises InputError as above."""
     path = _path(key)
     try:
-        return _read(path, key) if path.is_file() else None
+        return _read(path, key)[1] if path.is_file() else None
     except (OSError, ValueError):
         return None
 
@@ -63,6 +66,18 @@ def keep_verdict(key: Key, verdict: Verdict) -> None:
     """Write a verdict atomically. Raises OSError if it cannot be written, InputError as above."""
     with atomic_write(_path(key)) as file:
         file.write(json.dumps({"key": dict(key), **dataclasses.asdict(verdict)}, indent=2).encode())
+
+
+def verdicts_on(model_sha256: str) -> list[tuple[Key, Verdict]]:
+    """The verdicts on engines that ran this ONNX file, with their keys, the oldest first; without damaged files."""
+    found = []
+    with contextlib.suppress(OSError, InputError):
+        for path in (verdicts_dir() / model_sha256[:COMPILED_DIGITS]).glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                key, verdict = _read(path, None)
+                if key.get(MODEL) == model_sha256:
+                    found.append((key, verdict))
+    return sorted(found, key=lambda one: one[1].date)
 
 
 def verdict_fault(path: Path) -> str | None:
@@ -78,8 +93,8 @@ def _path(key: Key) -> Path:
     return verdicts_dir() / str(key[MODEL])[:COMPILED_DIGITS] / f"{key_digest(key)}.json"
 
 
-def _read(path: Path, key: Key | None) -> Verdict:
-    """The verdict in a file with this key, or with the key of its name. Raises ValueError for another format."""
+def _read(path: Path, key: Key | None) -> tuple[Key, Verdict]:
+    """The key and verdict of a file with this key, or that of its name. Raises ValueError for another format."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -90,7 +105,7 @@ def _read(path: Path, key: Key | None) -> Verdict:
     found = content.pop("key")
     if found != dict(key) if key is not None else f"{key_digest(found)}.json" != path.name:
         raise ValueError("its key is not the one that the file is named by")
-    return _verdict(content)
+    return found, _verdict(content)
 
 
 def _verdict(content: dict[str, Any]) -> Verdict:

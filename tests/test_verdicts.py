@@ -11,6 +11,7 @@ import pytest
 from command_line import run
 from quantizing import write_colours
 
+from onnxzoo import load
 from onnxzoo.files import sha256_of
 from onnxzoo.verdicts import Verdict, keep_verdict, kept_verdict, verdict_fault, verdicts_dir
 
@@ -97,3 +98,18 @@ def test_the_cache_commands_know_verdicts_by_model(tmp_path: Path, cache: Path) 
     keep_verdict({**KEY, "model_sha256": sha256_of(model / "onnx/model.onnx")}, VERDICT)
     assert run("cache", "remove", "pvt_v2_b2", "--yes").exit_code == 0, "with the verdicts on its engines"
     assert listed() == []
+
+
+def test_info_shows_what_was_verified_here(cache: Path) -> None:
+    model = write_colours(cache / "models" / "pvt_v2_b2")
+    assert "verified here" not in run("info", model).stdout
+    with load(model, engine="openvino") as loaded:
+        info = loaded.engine
+    line = next(line for line in run("info", model).stdout.splitlines() if "verified here" in line)
+    assert f"openvino {info.version} on CPU, fp32: max " in line
+    assert "top-1 2 of 2 recorded inputs at batch 1, 2, 20" in line
+    (found,) = json.loads(run("info", model, "--json").stdout)["artifact"]["verified"]
+    assert (found["engine"], found["runs_on"], found["computes_in"], found["vectors"]) == ("openvino", "CPU", "fp32", 2)
+    (path,) = verdicts_dir().glob("*/*.json")
+    path.write_text("{")
+    assert "verified here" not in run("info", model).stdout

@@ -16,6 +16,7 @@ from ..hub.names import HubName
 from ..registry import ModelEntry
 from ..source import resolve
 from ..strict_json import plain
+from ..verdicts import COMPUTES_IN, ENGINE, LIBRARY, RUNS_ON, Key, Verdict, verdicts_on
 from .completion import model_names
 from .output import print_json, say
 
@@ -86,6 +87,10 @@ def artifact_as_dict(artifact: Artifact) -> dict[str, Any]:
         "validations": [
             {**dataclasses.asdict(entry), "stale": _is_stale(entry, artifact)} for entry in artifact.validations
         ],
+        "verified": [
+            {part: key.get(part) for part in (ENGINE, LIBRARY, RUNS_ON, COMPUTES_IN)} | dataclasses.asdict(verdict)
+            for key, verdict in _verdicts(artifact)
+        ],
     }
 
 
@@ -123,6 +128,7 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
     rows += [("validated", _validation(entry, artifact)) for entry in artifact.validations]
     if not artifact.validations:
         rows.append(("validated", "nothing recorded ('onnxzoo validate --record' does it)"))
+    rows += [("verified here", _verified(key, verdict)) for key, verdict in _verdicts(artifact)]
     return rows
 
 
@@ -137,6 +143,20 @@ def _validation(entry: ValidationRecord, artifact: Artifact) -> str:
         f"{stale}{entry.engine} {entry.version} on {entry.device}, {entry.precision}, against {entry.reference}: max "
         f"{entry.max_abs:.2e}, mean {entry.mean_abs:.2e}, top-1 {entry.top1_agreement:.0%} of {entry.inputs} inputs "
         f"at batch {batches}, tolerance {entry.tolerance:g}, {entry.date}"
+    )
+
+
+def _verdicts(artifact: Artifact) -> list[tuple[Key, Verdict]]:
+    """This machine's verdicts on engines that ran the artifact's ONNX files."""
+    return [one for file in artifact.files.values() if file.precision for one in verdicts_on(file.sha256)]
+
+
+def _verified(key: Key, verdict: Verdict) -> str:
+    batches = ", ".join(map(str, verdict.batch_sizes))
+    return (
+        f"{key.get(ENGINE)} {key.get(LIBRARY)} on {key.get(RUNS_ON)}, {key.get(COMPUTES_IN)}: max "
+        f"{verdict.max_abs:.2e}, top-1 {verdict.top1} of {verdict.vectors} recorded inputs at batch {batches}, "
+        f"{verdict.date}"
     )
 
 
