@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from . import temporary
-from .errors import InputError, OnnxzooError, one_line
+from .errors import ArtifactError, InputError, OnnxzooError, one_line
 
 CACHE_VARIABLE = "ONNXZOO_CACHE"
 # The folder of a model's compiled files is named after this many digits of its SHA-256.
@@ -147,6 +147,23 @@ def writing(what: str, error_type: type[OnnxzooError], fix: str) -> Iterator[Non
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise error_type(f"{what} cannot be written: {error.strerror or error}{where}; {fix}") from error
+
+
+@contextlib.contextmanager
+def readable(where: Path, error_type: type[OnnxzooError] = ArtifactError) -> Iterator[None]:
+    """What the file system refuses in the block, as an error of `error_type` that names the path, by default `where`.
+
+    Path.exists, is_file and is_dir raise a PermissionError for a path in a folder that may not be searched.
+    """
+    try:
+        yield
+    except OnnxzooError:
+        raise
+    except OSError as error:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else where
+        raise error_type(
+            f"{path} cannot be read: {error.strerror or error}; check its permissions and those of the folders above it"
+        ) from error
 
 
 def sweep(path: Path) -> None:

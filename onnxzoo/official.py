@@ -18,6 +18,7 @@ from .assemble import STEPS, assemble, can_assemble
 from .errors import ArtifactError, InputError, ModelNotFoundError
 from .files import CACHE_VARIABLE, models_dir
 from .registry import ModelEntry, find
+from .terminal import bar_size
 from .weights.checkpoint_download import Progress, checkpoint_path
 
 log = logging.getLogger("onnxzoo")
@@ -126,7 +127,8 @@ def _shown(name: str, progress: StepProgress | None) -> Iterator[StepProgress]:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     # The first use takes seconds to a minute, so a terminal shows a bar.
-    with tqdm(desc=name, unit=" steps", disable=True if log.isEnabledFor(logging.INFO) else None, leave=False) as bar:
+    disabled = True if log.isEnabledFor(logging.INFO) else None
+    with tqdm(desc=name, unit=" steps", disable=disabled, leave=False, **bar_size()) as bar:
 
         def begin(number: int, total: int, title: str) -> None:
             log.info("%s: %s (%d of %d)", name, title, number, total)

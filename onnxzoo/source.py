@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .artifact.folder import CONFORMANCE_FILE, Artifact, is_artifact, read_artifact
 from .artifact.onnx_checks import KNOWN, require_trust
 from .errors import InputError, ModelNotFoundError
-from .files import models_dir
+from .files import models_dir, readable
 from .hub import lookup
 from .hub.names import export_hint
 from .precisions import AUTO_PRECISION, FP32
@@ -58,9 +58,10 @@ class Source:
     def here(self) -> tuple[str, ...]:
         """The precisions whose ONNX files are on this machine; the files are not verified."""
         artifact = self.artifact
-        return tuple(
-            one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
-        )
+        with readable(artifact.folder):
+            return tuple(
+                one for one in artifact.precisions if (artifact.folder / artifact.required_model(one).path).exists()
+            )
 
     def open(self, precision: str = FP32) -> ModelFile:
         """The verified ONNX file of this precision; a file is verified only once, however often it is opened.
@@ -93,8 +94,9 @@ class Source:
             raise ModelNotFoundError(f"{self.artifact.config_file} lists no {CONFORMANCE_FILE}")
         if self.snapshot is not None:
             return read_vectors(self.artifact, self.snapshot.bring(announced))
-        if not (self.artifact.folder / CONFORMANCE_FILE).exists():
-            raise ModelNotFoundError(f"{self.artifact.folder / CONFORMANCE_FILE} is missing; make the model again")
+        with readable(self.artifact.folder):
+            if not (self.artifact.folder / CONFORMANCE_FILE).exists():
+                raise ModelNotFoundError(f"{self.artifact.folder / CONFORMANCE_FILE} is missing; make the model again")
         return read_vectors(self.artifact)
 
     def model_files(self, precision: str) -> ModelFiles:

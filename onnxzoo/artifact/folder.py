@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import ArtifactError, InputError, RegistryError
 from ..families import Architecture
+from ..files import readable
 from ..precisions import FP32, PRECISIONS
 from ..registry import (
     MAX_IMAGE_SIZE,
@@ -240,14 +241,12 @@ class Artifact:
         if announced is None:
             raise ArtifactError(f"{self.config_file} does not list {path!r}; the artifact is incomplete")
         found = self.folder / announced.path
-        if not found.is_file():
-            raise ArtifactError(f"{found} is missing, though {CONFIG_FILE} lists it; {self.remedy}")
-        if not may_lie_at(found, self.folder):
-            raise ArtifactError(f"{found} leads outside the artifact's folder")
-        try:
+        with readable(found):
+            if not found.is_file():
+                raise ArtifactError(f"{found} is missing, though {CONFIG_FILE} lists it; {self.remedy}")
+            if not may_lie_at(found, self.folder):
+                raise ArtifactError(f"{found} leads outside the artifact's folder")
             problem = announced.problem(found)
-        except OSError as error:
-            raise ArtifactError(f"{found} cannot be read: {error}") from None
         if problem is not None:
             raise ArtifactError(f"{found} {problem}; {self.remedy}")
         return found
@@ -268,8 +267,12 @@ def documented_entry(artifact: Artifact) -> ModelEntry | None:
 
 
 def is_artifact(folder: Path) -> bool:
-    """Whether the folder looks like an artifact, which has a config.json."""
-    return (folder / CONFIG_FILE).is_file()
+    """Whether the folder looks like an artifact, which has a config.json.
+
+    Raises ArtifactError if it cannot be looked at.
+    """
+    with readable(folder):
+        return (folder / CONFIG_FILE).is_file()
 
 
 def read_artifact(folder: Path, trust: Trust = KNOWN) -> Artifact:
@@ -283,13 +286,11 @@ def read_artifact(folder: Path, trust: Trust = KNOWN) -> Artifact:
 def config_bytes(folder: Path) -> bytes:
     """The bytes of an artifact's config.json; raises ArtifactError if it is missing or too large."""
     path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
-    try:
+    with readable(path):
+        if not path.is_file():
+            raise ArtifactError(f"{folder} is not an artifact: it has no {CONFIG_FILE}")
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
     if len(data) > MAX_CONFIG_BYTES:
         raise ArtifactError(f"{path} has more than {MAX_CONFIG_BYTES} bytes")
     return data

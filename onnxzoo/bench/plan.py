@@ -117,10 +117,15 @@ def readable_images(
 ) -> tuple[str, ...]:
     """The paths of at most MOST_IMAGES images of a folder, spread evenly over it, each of which has been read.
 
-    `unreadable` is told of an image that cannot be read, which is left out; `skipped` counts other files. Raises
-    InputError where no image is left.
+    `unreadable` is told of an image or folder that cannot be read, which is left out; `skipped` counts other files.
+    Raises InputError where no image is left.
     """
-    found = [path for path in find_images([str(folder)], skipped) if not isinstance(path, NoImages)]
+    found: list[str] = []
+    for one in find_images([str(folder)], skipped):
+        if not isinstance(one, NoImages):
+            found.append(one)
+        elif one.refusal:
+            unreadable(ImageError(str(one)))
     places = np.linspace(0, len(found) - 1, min(MOST_IMAGES, len(found))).round().astype(int).tolist()
     readable = []
     for path in (found[place] for place in places):

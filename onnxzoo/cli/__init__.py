@@ -7,6 +7,7 @@ cannot be written, 2 wrong usage, 3 something needed is missing, 130 interrupted
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -45,6 +46,11 @@ COMMANDS: dict[str, str] = {
 QUIET = "HF_HUB_VERBOSITY"
 # Environment variables set by this process, not by its user.
 variables_of_ours: set[str] = set()
+
+REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""What a system says no with, whatever the program: not a bug of this one."""
 
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
@@ -141,6 +147,10 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, OnnxzooError):
         report(str(error))
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        report(f"{where}{error.strerror}; check the path, its permissions and its disk")
+        return OnnxzooError.exit_code
     report(f"{type(error).__name__}: {error}; this is a bug in onnxzoo, run 'onnxzoo --debug ...' to see where")
     return OnnxzooError.exit_code
 

@@ -13,6 +13,7 @@ import click
 
 from ..errors import ExportError
 from ..registry import ModelEntry, find
+from ..terminal import bar_size
 from .completion import model_names
 from .output import print_json, say
 from .parameters import FILE, FOLDER, OUTPUT, Whole
@@ -207,7 +208,15 @@ class Steps:
 
         if self._bar is None:
             disabled = self._quiet or None
-            self._bar = tqdm(unit="B", unit_scale=True, file=sys.stderr, disable=disabled, leave=False, delay=0.5)
+            self._bar = tqdm(
+                unit="B",
+                unit_scale=True,
+                file=sys.stderr,
+                disable=disabled,
+                leave=False,
+                delay=0.5,
+                **bar_size(),
+            )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 

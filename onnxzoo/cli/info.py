@@ -10,6 +10,7 @@ import click
 from .. import registry
 from ..artifact.folder import Artifact, ValidationRecord
 from ..errors import ModelNotFoundError, UnknownModelError
+from ..files import readable
 from ..hub.lookup import locate
 from ..hub.names import HubName
 from ..registry import ModelEntry
@@ -119,7 +120,8 @@ def artifact_rows(artifact: Artifact) -> list[tuple[str, str]]:
         ("precisions", ", ".join(artifact.precisions) or "none"),
     ]
     for path, file in artifact.files.items():
-        state = "" if (artifact.folder / path).is_file() else ", missing"
+        with readable(artifact.folder):
+            state = "" if (artifact.folder / path).is_file() else ", missing"
         rows.append(("file", f"{path}, {file.bytes:,} bytes{state}, sha256 {file.sha256}"))
     rows += [(f"source {key}", str(value)) for key, value in artifact.source.items() if value is not None]
     rows.append(("tools", ", ".join(f"{tool} {version}" for tool, version in artifact.tools.items()) or "not recorded"))

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..terminal import bar_size
 from ..text import escaped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,13 +40,21 @@ class Line:
     def __init__(self, bar: Any = None) -> None:
         """`bar`: tqdm's; if it is None, nothing is shown."""
         self._bar = bar
+        self._title = ""
 
     def begin(self, title: str, total: int | None = None) -> None:
         """Show a new task; with `total`, `advance` counts up to it."""
+        self._title = title
         if self._bar is not None:
             self._bar.reset()
             self._bar.total = total
             self._bar.set_description_str(escaped(title))
+
+    def step(self, title: str, total: int | None = None, done: int = 0) -> None:
+        """Show the count of a task, which begins if it has another title than the last."""
+        if title != self._title:
+            self.begin(title, total)
+        self.advance(done, total)
 
     def advance(self, done: int, total: int | None = None) -> None:
         """Show the count, out of `total`, or of an unknown total if it is None."""
@@ -63,7 +72,7 @@ def progress(title: str, unit: str, *, quiet: bool) -> Iterator[Line]:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     ended = threading.Event()
-    with tqdm(desc=escaped(title), unit=f" {unit}", file=sys.stderr, leave=False) as bar:
+    with tqdm(desc=escaped(title), unit=f" {unit}", file=sys.stderr, leave=False, **bar_size()) as bar:
 
         def tick() -> None:
             while not ended.wait(TICK_S):

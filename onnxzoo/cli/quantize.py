@@ -47,7 +47,8 @@ SHOWN_LAYERS = 12
     "--min-snr",
     type=float,
     metavar="DB",
-    help="Minimum signal-to-noise ratio of the logits on held-out images; by default 30, for fp16 50.",
+    help="Minimum signal-to-noise ratio of the logits on held-out images; by default 30, for fp16 50. The recorded "
+    "inputs must be as exact as the validation needs, whatever this is.",
 )
 @click.option("--max-drop", type=float, metavar="POINTS", help="Maximum drop of Top-1, with --data; by default 0.1.")
 @click.option(
@@ -102,7 +103,7 @@ def command(
             weights_bits=int(weights_bits or 7),
             data=labelled,
             out=target,
-            step=line.begin,
+            step=line.step,
         )
     for message in unreadable:
         report(message)
@@ -139,7 +140,12 @@ def _images(artifact: Artifact, folder: Path | None, samples: int | None, unread
     if not folder.exists():
         raise InputError(f"{folder} is not a folder; give a folder with images to --images")
     skipped = Skipped()
-    found = [one for one in find_images([str(folder)], skipped) if not isinstance(one, NoImages)]
+    found: list[str] = []
+    for one in find_images([str(folder)], skipped):
+        if not isinstance(one, NoImages):
+            found.append(one)
+        elif one.refusal:
+            unreadable.append(str(one))
     if skipped:
         say(f"onnxzoo: {skipped}", err=True)
     return own_images(found, artifact.preprocess, count, lambda error: unreadable.append(str(error)))

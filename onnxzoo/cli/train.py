@@ -16,6 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..cpu import worker_threads
 from ..registry import find
+from ..terminal import bar_size
 from ..text import escaped
 from ..training.recipe import CROPS, Recipe, default_recipe
 from .completion import model_names
@@ -182,7 +183,14 @@ class TerminalProgress:
     def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         self._title = f"epoch {epoch + 1}/{epochs}"
         self._bar = tqdm(
-            total=steps, initial=step, desc=self._title, unit="step", file=sys.stderr, disable=None, leave=False
+            total=steps,
+            initial=step,
+            desc=self._title,
+            unit="step",
+            file=sys.stderr,
+            disable=None,
+            leave=False,
+            **bar_size(),
         )
         self._images = 0
 

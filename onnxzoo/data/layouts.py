@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import DatasetError, RegistryError
+from ..files import readable
 from ..registry import labels as registry_labels
 from .dataset import ArrayDataset, Dataset, FileDataset, Labels, listing
 from .encoding import read_text
@@ -63,7 +64,8 @@ def open_dataset(
     path = Path(path)
     if split not in SPLIT_FOLDERS:
         raise DatasetError(f"the split must be 'train' or 'val', got {split!r}")
-    dataset = _open(path, split, label_set)
+    with readable(path, DatasetError):
+        dataset = _open(path, split, label_set)
     if not len(dataset):
         raise DatasetError(f"{path} has no images for the split '{split}'")
     return dataset if classes is None else subset_of_classes(dataset, classes)
@@ -71,7 +73,8 @@ def open_dataset(
 
 def is_one_split(path: Path) -> bool:
     """Whether `open_dataset` finds the same images at `path` for both splits: a list file, or bare class folders."""
-    return path.is_file() or (path.is_dir() and _split_folder(path, "train") == path)
+    with readable(path, DatasetError):
+        return path.is_file() or (path.is_dir() and _split_folder(path, "train") == path)
 
 
 def _open(path: Path, split: Split, label_set: str | None) -> Dataset:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,12 +63,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class NoImages:
-    """An argument, a folder or a pattern, without any images."""
+    """An argument, a folder or a pattern, without any images; or a folder that `refusal` says why cannot be read."""
 
     argument: str
+    refusal: str = ""
 
     def __str__(self) -> str:
-        kind = "the folder" if Path(self.argument).is_dir() else "the pattern"
+        if self.refusal:
+            return f"the folder {self.argument!r} cannot be read: {self.refusal}; check its permissions"
+        kind = "the folder" if _is_folder(self.argument) else "the pattern"
         return f"{kind} {self.argument!r} contains no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
 
 
@@ -77,12 +81,14 @@ def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Ite
     A file is yielded whatever its name and kind, and so is a path that does not exist; reading it reports that. A
     folder yields the images in it and its subfolders (see `images_in`). Anything else with `*`, `?` or `[...]` is a
     pattern, where `**` is any depth, for regular files with an image suffix; names with a leading dot match only if the
-    pattern has the dot too. Skipped names are counted in `skipped`.
+    pattern has the dot too. Skipped names are counted in `skipped`. A folder that may not be read is yielded as a
+    NoImages with a `refusal`, wherever it is.
     """
     skipped = Skipped() if skipped is None else skipped
+    found: Iterator[str | NoImages]
     for argument in arguments:
-        if Path(argument).is_dir():
-            found = images_in(argument, skipped)
+        if _is_folder(argument):
+            found = _in_folder(argument, skipped)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             found = _by_pattern(argument, skipped)
         else:
@@ -96,13 +102,20 @@ def find_images(arguments: Iterable[str], skipped: Skipped | None = None) -> Ite
         yield from found
 
 
-def images_in(folder: str | os.PathLike[str], skipped: Skipped) -> Iterator[str]:
+def images_in(
+    folder: str | os.PathLike[str], skipped: Skipped, refused: Callable[[OSError], None] | None = None
+) -> Iterator[str]:
     """The images in a folder and its folders, by suffix, sorted by folder and name.
 
     Hidden names, those of SYSTEM_NAMES and everything in such folders are skipped, and so are pipes, devices, sockets
-    and links to folders. A broken link is yielded; reading it reports that.
+    and links to folders. A broken link is yielded; reading it reports that. `refused` is called with the error for each
+    folder that cannot be listed; without it the error is raised.
     """
-    for parent, folders, names in os.walk(folder):
+
+    def raised(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refused or raised):
         seen = []
         for name in sorted(folders):
             path = os.path.join(parent, name)  # noqa: PTH118 - a Path would drop the user's leading './'
@@ -126,10 +139,38 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def _by_pattern(pattern: str, skipped: Skipped) -> Iterator[str]:
+def _is_folder(path: str) -> bool:
+    # Path.is_dir would raise an error for a path in a folder that may not be searched.
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _in_folder(folder: str, skipped: Skipped) -> Iterator[str | NoImages]:
+    refused: list[NoImages] = []
+
+    def refuse(error: OSError) -> None:
+        refused.append(NoImages(os.fsdecode(error.filename or folder), error.strerror or str(error)))
+
+    for path in images_in(folder, skipped, refuse):
+        yield from refused
+        refused.clear()
+        yield path
+    yield from refused
+
+
+def _by_pattern(pattern: str, skipped: Skipped) -> Iterator[str | NoImages]:
     # Sorting needs all names at once, about a hundred bytes each.
     matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207
-    yield from (path for path in matches if not Path(path).is_dir() and _is_taken(path, skipped))
+    yield from (path for path in matches if not _is_folder(path) and _is_taken(path, skipped))
+    if not matches:
+        # A pattern that matches nothing in a folder that cannot be listed; glob does not say so.
+        fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+        folder = os.path.join("", *fixed) or os.curdir  # noqa: PTH118
+        try:
+            os.scandir(folder).close()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            yield NoImages(folder, error.strerror or str(error))
 
 
 def _is_taken(path: str, skipped: Skipped) -> bool:

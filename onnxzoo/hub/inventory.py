@@ -66,7 +66,12 @@ class CacheEntry:
 
 
 def entries() -> list[CacheEntry]:
-    """All entries, sorted by kind and name."""
+    """All entries, sorted by kind and name. Raises ArtifactError if a folder of the cache cannot be read."""
+    with files.readable(files.cache_dir()):
+        return _entries()
+
+
+def _entries() -> list[CacheEntry]:
     return [*_exports(), *_from_hub(), *_checkpoints(), *_engines(), *_verdicts(), *_leftovers()]
 
 
@@ -90,6 +95,14 @@ def chosen(names: Sequence[str]) -> list[CacheEntry]:
 
 def verify(entry: CacheEntry) -> list[str]:
     """Read every byte of an entry and list what is wrong; for compiled models use `engines.compiled_models.faults`."""
+    try:
+        with files.readable(entry.path):
+            return _verify(entry)
+    except ArtifactError as error:
+        return [str(error)]
+
+
+def _verify(entry: CacheEntry) -> list[str]:
     if entry.kind == LEFTOVER:
         return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
     if entry.kind == CHECKPOINT:

@@ -16,7 +16,7 @@ from .. import registry
 from ..artifact.folder import CONFIG_FILE, is_artifact
 from ..artifact.remake import hub_repo_of
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
-from ..files import models_dir
+from ..files import models_dir, readable
 from ..text import beginning
 from . import names
 
@@ -114,6 +114,8 @@ def _nowhere(name: str, revision: str | None) -> NoReturn:
 def _exists(text: str) -> bool:
     try:
         return Path(text).exists()
+    except PermissionError:  # it is in a folder that may not be searched, which reading it reports
+        return True
     except (OSError, ValueError):  # no file system allows such a name
         return False
 
@@ -136,10 +138,11 @@ def _artifact_at(folder: Path) -> Path:
 
 
 def _artifacts_in(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    # Folders with a leading dot are still being written.
-    return sorted(folder for folder in root.iterdir() if not folder.name.startswith(".") and is_artifact(folder))
+    with readable(root):
+        if not root.is_dir():
+            return []
+        # Folders with a leading dot are still being written.
+        return sorted(folder for folder in root.iterdir() if not folder.name.startswith(".") and is_artifact(folder))
 
 
 def _has_separator(text: str) -> bool:

@@ -13,6 +13,7 @@ from .images import Images
 from .measure import LOGITS, Bench, decibels, power, ratio
 from .report import LayerEffect
 from .search import Noise, search
+from .steps import Step
 
 MARGIN_DB = 1.0
 """Margin in dB that recorded inputs must keep from the limit of a validation."""
@@ -28,7 +29,7 @@ def convert_to_fp16(
     work: Path,
     written: Callable[[], None],
     accepted: Callable[[], bool],
-    step: Callable[[str, int | None], None],
+    step: Step,
 ) -> tuple[tuple[LayerEffect, ...], int]:
     """Write `target`; returns the kinds of nodes, those in fp32 first, and the number of measured candidates.
 
@@ -36,7 +37,7 @@ def convert_to_fp16(
     all of them together make too much noise; otherwise their ratios are infinite. `written` and `accepted` as in
     `quantize_to_int8`. Raises QuantizationError, InputError.
     """
-    step("finding what overflows", None)
+    step("finding what overflows")
     converter = HalfConverter(fp32_file, work)
     overflowing = converter.overflowing(np.concatenate([images.calibration, bench.vectors.images]))
     barred = {kind for kind, nodes in converter.kinds.items() if set(nodes) & overflowing.keys()}
@@ -53,7 +54,7 @@ def convert_to_fp16(
         return power(ratio(bench.expected(), held_out)), power(worst)
 
     def measure(kinds: Collection[str]) -> Noise:
-        step(f"measuring with {len(kinds) + len(barred)} kinds of nodes in fp32", None)
+        step(f"measuring with {len(kinds) + len(barred)} kinds of nodes in fp32")
         target.unlink(missing_ok=True)
         converter.write(target, nodes_of(kinds))
         written()
@@ -64,7 +65,7 @@ def convert_to_fp16(
     alone: dict[str, Noise] = {}
     if any(value > limit for value, limit in zip(whole, limits, strict=True)):
         for number, kind in enumerate(free):
-            step(f"measuring kind {number + 1} of {len(free)}", len(free))
+            step("measuring without each kind of nodes", len(free), number)
             alone[kind] = noise([each for each in free if each != kind])
     else:
         alone = dict.fromkeys(free, (0.0, 0.0))

@@ -13,6 +13,7 @@ from .measure import Bench, decibels, power
 from .report import LayerEffect
 from .search import Noise, search
 from .static import StaticQuantizer
+from .steps import Step
 
 MARGIN_DB = 2.0
 """Margin in dB from the limit of a validation for recorded inputs, as other engines and CPUs round differently."""
@@ -29,7 +30,7 @@ def quantize_to_int8(
     work: Path,
     written: Callable[[], None],
     accepted: Callable[[], bool],
-    step: Callable[[str, int | None], None],
+    step: Step,
 ) -> tuple[tuple[LayerEffect, ...], int]:
     """Write `target`; returns the layers, noisiest first, and the number of measured candidates.
 
@@ -39,14 +40,14 @@ def quantize_to_int8(
 
     Raises QuantizationError if the limits cannot be kept, InputError for a file that cannot be quantised.
     """
-    step("calibrating", None)
+    step("calibrating")
     everything = np.concatenate([images.calibration, bench.vectors.images])
     quantizer = StaticQuantizer(fp32_file, everything, weights_bits, work)
     single = work / "single.onnx"
 
     def measure(fp32_layers: Collection[str]) -> Noise:
         if fp32_layers:
-            step(f"measuring with {len(fp32_layers)} layers in fp32", None)
+            step(f"measuring with {len(fp32_layers)} layers in fp32")
         target.unlink(missing_ok=True)
         quantizer.write(target, fp32_layers, images.origin)
         written()
@@ -56,7 +57,7 @@ def quantize_to_int8(
     grafts = quantizer.grafts(target)
     alone: dict[str, Noise] = {}
     for number, layer in enumerate(quantizer.layers):
-        step(f"measuring layer {number + 1} of {len(quantizer.layers)}", len(quantizer.layers))
+        step("measuring each layer alone", len(quantizer.layers), number)
         single.write_bytes(grafts.alone(layer))
         alone[layer.name] = bench.noise(single, INT8)
 

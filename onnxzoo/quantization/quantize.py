@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from .images import Images
 from .int8 import quantize_to_int8
 from .measure import ENGINE, Bench, ratio
 from .report import EngineResult, Report
+from .steps import Step, silent
 
 MIN_SNR_DB = {INT8: 30.0, FP16: 50.0}
 """Default minimum signal-to-noise ratio on held-out images, in dB, by the precision of the file."""
@@ -45,9 +45,6 @@ MAX_DROP = 0.001
 """Default maximum drop of Top-1, as a fraction: 0.1 percentage points."""
 ENGINES = ("openvino", "onnxruntime")
 """The CPU engines, in which the result is measured."""
-
-Step = Callable[[str, int | None], None]
-"""Called with the title of each step when it begins, and its number of candidates; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def quantize(
     weights_bits: int = 7,
     data: Dataset | None = None,
     out: Path | None = None,
-    step: Step = lambda _title, _total: None,
+    step: Step = silent,
 ) -> Report:
     """Make an int8 or fp16 file from an artifact's fp32 file and add it to the artifact, or to a copy of it at `out`.
 
@@ -108,7 +105,7 @@ def quantize(
     refused = writing(str(target), QuantizationError, "it is as it was; make room, or name another folder (--out)")
     with refused, scratch_folder("quantize") as work, atomic_folder(target) as building:
         _copy(artifact.folder, building, link=target == artifact.folder.resolve())
-        step("running the fp32 file", None)
+        step("running the fp32 file")
         bench = Bench(artifact, images.held_out)
         accuracy = _Accuracy(data, building, precision, step)
 
@@ -131,7 +128,7 @@ def quantize(
             accepted=accepted,
             step=step,
         )
-        step("validating", None)
+        step("validating")
         _validate(building, precision)
         engines, agreement = _in_engines(bench, building / file, precision, accuracy)
         _renew_card(artifact, building)
@@ -173,10 +170,11 @@ class _Accuracy:
         return paired_drop(self._before[engine], self._right(self._data, engine, self._precision))
 
     def _right(self, data: Dataset, engine: str, precision: str) -> Right:
-        self._step(f"classifying in {precision} on {engine}", len(data))
+        step = partial(self._step, f"classifying in {precision} on {engine}")
+        step(len(data))
         # `_validate` compares more than a first use does.
         with load(self._folder, engine=engine, precision=precision, hint="throughput", verify=False) as model:
-            return right_answers(model, data)
+            return right_answers(model, data, progress=lambda done, total: step(total, done))
 
 
 def _target(artifact: Artifact, out: Path | None) -> Path:

@@ -14,7 +14,14 @@ from math import log10
 from ..errors import QuantizationError
 
 Noise = tuple[float, ...]
-"""Ratio of the noise's power to the signal's, for each set of images."""
+"""Ratio of the noise's power to the signal's, for each set of images (SETS)."""
+
+SETS = (
+    ("for the logits on held-out images", ""),
+    ("for the noisiest output on the recorded inputs", ", which its validation needs"),
+)
+"""What the noise of each set is measured on, and why its limit is not the user's choice."""
+BETTER_IMAGES = "calibrate on more images (--samples), or on more typical ones (--images)"
 
 STRICTER = 0.5
 """If the noise is within its limit but too many predictions change, the limit is multiplied by this: 3 dB less."""
@@ -62,8 +69,8 @@ def search(
         if share > MAX_FP32_SHARE or not more:
             raise QuantizationError(
                 f"the limits cannot be kept: with {len(out)} of {len(alone)} layers in fp32 the signal-to-noise "
-                f"ratio is {_decibels(measured)}, expected {_decibels(limits)}, and more would put {share:.0%} of the "
-                "weights back into fp32; ask for less (--min-snr, --max-drop), or calibrate on better images (--images)"
+                f"ratio is {_ratios(measured, limits)}, and more would put {share:.0%} of the weights back into fp32; "
+                f"{_advice(measured, limits)}"
             )
         out += more
         measured = measure(tuple(out))
@@ -93,5 +100,20 @@ def noisiest(alone: Mapping[str, Noise], measured: Noise, aims: Sequence[float])
     return out
 
 
-def _decibels(noise: Sequence[float]) -> str:
-    return " and ".join(f"{-10 * log10(value):.1f}" if value > 0 else "inf" for value in noise) + " dB"
+def _ratios(measured: Noise, limits: Sequence[float]) -> str:
+    return " and ".join(
+        f"{_decibels(value)} dB {what} (expected {_decibels(limit)}{why})"
+        for value, limit, (what, why) in zip(measured, limits, SETS, strict=True)
+    )
+
+
+def _advice(measured: Noise, limits: Sequence[float]) -> str:
+    """What to do about it: a lower limit helps only where that limit is the one that is not kept."""
+    held_out, recorded = (value > limit for value, limit in zip(measured, limits, strict=True))
+    if recorded:
+        return BETTER_IMAGES
+    return f"ask for less ({'--min-snr' if held_out else '--max-drop'}), or {BETTER_IMAGES}"
+
+
+def _decibels(noise: float) -> str:
+    return f"{-10 * log10(noise):.1f}" if noise > 0 else "inf"

@@ -16,6 +16,21 @@ pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 termios = pytest.importorskip("termios", reason="needs pseudo-terminals")
 
 
+def all_of(terminal: int) -> bytes:
+    """What was written to a terminal until nobody has it open; closes our end."""
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how Linux ends a terminal that nobody has open
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(terminal)
+    return shown
+
+
 def on_a_terminal(*arguments: str | Path, stdout_too: bool = False) -> tuple[str, str]:
     """Run `onnxzoo ARGUMENTS` with stderr, perhaps stdout, on a terminal: what stdout got, and the terminal."""
     ours, theirs = pty.openpty()
@@ -24,17 +39,8 @@ def on_a_terminal(*arguments: str | Path, stdout_too: bool = False) -> tuple[str
     stdout = theirs if stdout_too else subprocess.PIPE
     with subprocess.Popen(command, stdout=stdout, stderr=theirs, stdin=subprocess.DEVNULL) as process:
         os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:  # how Linux ends a terminal that nobody has open
-                break
-            if not piece:
-                break
-            shown += piece
+        shown = all_of(ours)
         printed = process.stdout.read() if process.stdout is not None else b""
-    os.close(ours)
     assert process.returncode == 0, shown
     return printed.decode(), shown.decode()
 
@@ -98,3 +104,21 @@ def test_quiet_needs_no_tqdm(monkeypatch):
 def progress_on_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     return progress("reading", "images", quiet=False)
+
+
+@pytest.mark.parametrize("columns", [0, 120], ids=["no size stated", "120 columns"])
+def test_the_line_and_its_count_are_shown_on_a_terminal_of_any_width(monkeypatch, columns):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30 if columns else 0, columns))
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress("loading", "candidates", quiet=False) as line:
+            line.step("measuring each layer alone", 44, 0)
+            began = line._bar.start_t
+            line.step("measuring each layer alone", 44, 7)
+            line._bar.refresh()  # which a thread does every half second
+            assert line._bar.start_t == began, "its time goes on, and does not begin anew with every layer"
+            line.step("validating")
+    shown = all_of(ours).decode()
+    for words in ("loading", "measuring each layer alone", "7/44", "validating"):
+        assert words in shown

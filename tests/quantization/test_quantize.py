@@ -265,7 +265,7 @@ from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.quantization.quantize import Limits, quantize
 from quantizing import plain_images
 
-def step(title, total):
+def step(title, total=None, done=0):
     if title == "validating":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -355,3 +355,17 @@ def test_the_quantisers_own_words_do_not_reach_the_log(colours: Path, caplog: py
     artifact = read_artifact(colours)
     quantize(artifact, plain_images(artifact), limits=Limits(10))
     assert not [one for one in caplog.records if one.name == "root"]
+
+
+def test_the_steps_are_told_with_the_number_of_layers(colours: Path) -> None:
+    artifact = read_artifact(colours)
+    told: list[tuple[str, int | None, int]] = []
+
+    def step(title: str, total: int | None = None, done: int = 0) -> None:
+        told.append((title, total, done))
+
+    made = quantize(artifact, plain_images(artifact), limits=Limits(10), step=step)
+    titles = list(dict.fromkeys(title for title, _, _ in told))
+    assert titles == ["running the fp32 file", "calibrating", "measuring each layer alone", "validating"]
+    layers = [(total, done) for title, total, done in told if title.startswith("measuring")]
+    assert layers == [(len(made.layers), number) for number in range(len(made.layers))]

@@ -77,9 +77,25 @@ def test_answers_that_are_wrong_ask_for_less_noise_than_there_is() -> None:
 
 
 def test_a_file_that_would_be_mostly_fp32_is_refused() -> None:
-    with pytest.raises(QuantizationError, match=r"cannot be kept: with \d of 5 layers in fp32 .* expected 80.0"):
+    with pytest.raises(QuantizationError, match=r"cannot be kept: with \d of 5 layers in fp32 .* \(expected 80.0\)"):
         search(WEIGHTS, ALONE, (1e-8, 1e-8), Measured(), additive(()))
-    with pytest.raises(QuantizationError, match="ask for less"):
+
+
+@pytest.mark.parametrize(
+    ("limits", "advice"),
+    [((1e-8, 0.1), r"ask for less \(--min-snr\), or calibrate"), ((0.1, 1e-8), "fp32; calibrate on more images")],
+)
+def test_a_refusal_names_both_ratios_and_advises_what_can_help(limits: Noise, advice: str) -> None:
+    expected = ["10.0" if limit == 0.1 else "80.0" for limit in limits]
+    with pytest.raises(QuantizationError, match=advice) as caught:
+        search(WEIGHTS, ALONE, limits, Measured(), additive(()))
+    message = str(caught.value)
+    assert f"dB for the logits on held-out images (expected {expected[0]})" in message
+    assert f"dB for the noisiest output on the recorded inputs (expected {expected[1]}, which its valid" in message
+
+
+def test_a_refusal_for_wrong_answers_advises_about_these() -> None:
+    with pytest.raises(QuantizationError, match=r"ask for less \(--max-drop\), or calibrate"):
         search(WEIGHTS, ALONE, (1, 1), Measured(), additive(()), lambda: False)
 
 
