@@ -98,15 +98,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     with temporary.held_file(path) as unfinished:
-        try:
-            with unfinished.open("r+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        with unfinished.open("r+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
 
 
 @contextlib.contextmanager
@@ -126,15 +122,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     with temporary.held_folder(folder) as building:
-        try:
-            yield building
-            with temporary.alone(folder.parent):
-                earlier = _put(building, folder)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-    if earlier is not None:
-        shutil.rmtree(earlier, ignore_errors=True)
+        yield building
+        with temporary.alone(folder.parent):
+            earlier = _put(building, folder)
+        if earlier is not None:
+            shutil.rmtree(earlier, ignore_errors=True)
 
 
 @contextlib.contextmanager
