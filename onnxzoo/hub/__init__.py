@@ -16,6 +16,6 @@
 Only this package imports huggingface_hub.
 """
 
-from .lookup import SHIPPED_DIR, cached_models, locate, require_own, shipped_models
+from .lookup import SHIPPED_DIR, cached_models, locate, require_own, shipped_models, was_assembled
 
-__all__ = ["SHIPPED_DIR", "cached_models", "locate", "require_own", "shipped_models"]
+__all__ = ["SHIPPED_DIR", "cached_models", "locate", "require_own", "shipped_models", "was_assembled"]
