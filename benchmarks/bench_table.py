@@ -36,6 +36,12 @@ def page(documents: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"of {taken} samples came from healthy moments of the machine; rows with * have none, and their figures are of "
         "a busy machine. 'Ours': the minimum, divided by that of the faster of our engines in fp32 in the same table."
     )
+    if healthy < taken / 2:
+        yield ""
+        yield (
+            "**The machine was busy with other work: these figures are no comparison of the contenders.** A library "
+            "whose threads spin while they wait for each other, as PyTorch's, loses most when others need the cores."
+        )
     for key in dict.fromkeys((row["model"], row["batch_size"]) for row in rows):
         group = [row for row in rows if (row["model"], row["batch_size"]) == key]
         limits = [

@@ -1,4 +1,9 @@
-"""Makes an artifact with seeded weights, which needs Paddle."""
+"""Makes artifacts with seeded weights: exported, which needs Paddle, or assembled, which does not.
+
+    python benchmarks/seeded_artifact.py OUT NAME ...
+
+assembles OUT/NAME of each model and keeps its checkpoint beside it, OUT/NAME.safetensors (needs safetensors).
+"""
 
 from __future__ import annotations
 
@@ -29,3 +34,28 @@ def exported(name: str, folder: Path) -> Path:
     finally:
         weights.unlink(missing_ok=True)
     return out
+
+
+def assembled(name: str, folder: Path) -> Path:
+    """The artifact `folder`/NAME of this model with the weights of SEED, which are `folder`/NAME.safetensors."""
+    # Here: who measures others must be small itself (see cold_start.py).
+    from safetensors.numpy import save_file
+
+    from onnxzoo.assemble import assemble
+    from onnxzoo.families import ModelSpec
+    from onnxzoo.reference.exact.engine import exact_model
+    from onnxzoo.registry import find, labels
+    from onnxzoo.weights.seeded import seeded_state
+
+    log(f"{name}: assembling with seeded weights")
+    folder.mkdir(parents=True, exist_ok=True)
+    entry, weights, out = find(name), folder / f"{name}.safetensors", folder / name
+    spec = ModelSpec(entry.architecture, entry.image_size, len(labels(entry.labels)))
+    save_file(seeded_state(exact_model(spec).shapes, SEED), weights)
+    assemble(entry, weights, out)
+    return out
+
+
+if __name__ == "__main__":
+    for model in sys.argv[2:]:
+        assembled(model, Path(sys.argv[1]))

@@ -44,7 +44,7 @@ def cache_fault() -> str | None:
         root = cache_dir()
     except InputError as error:
         return str(error)
-    nearest = next((folder for folder in (root, *root.parents) if os.path.lexists(folder)), root)
+    nearest = nearest_existing(root)
     if not nearest.is_dir():
         why = f"{nearest} is not a folder"
     elif nearest == root or os.access(nearest, os.W_OK | os.X_OK):
@@ -52,6 +52,11 @@ def cache_fault() -> str | None:
     else:
         why = f"{nearest} cannot be written to"
     return f"the cache folder {root} cannot be made: {why}; set {CACHE_VARIABLE} to a folder of yours"
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists; the path where none does."""
+    return next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
 
 
 def _users_cache() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,16 @@ def test_a_verdict_that_cannot_be_read_is_made_anew(colours: Path, runs: list[in
         load(colours, engine="onnxruntime").close()
         assert runs == [1, 2]
         assert json.loads(path.read_bytes())["key"] == json.loads(whole)["key"]
+
+
+def test_loads_at_once_all_verify_and_one_verdict_is_left(colours: Path) -> None:
+    def loaded(_number: int) -> bool | None:
+        with load(colours, engine="onnxruntime") as model:
+            return model.engine.verified
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(loaded, range(8))) == [True] * 8
+    assert len([path for path in verdicts_dir().rglob("*") if path.is_file()]) == 1
 
 
 def test_the_reference_need_not_be_verified(colours: Path, monkeypatch: pytest.MonkeyPatch, runs: list[int]) -> None:

@@ -122,3 +122,18 @@ def test_a_list_with_a_change_that_is_none_or_there_twice_is_refused(tmp_path: P
     file.write_text(entry * 2, encoding="utf-8")
     with pytest.raises(ValueError, match=r"changes nothing, or names no tests|there are two of"):
         mutants.read_mutants(file)
+
+
+def test_every_change_of_the_list_still_applies() -> None:
+    """`make mutants` takes minutes, so what no longer applies has to show here: the text is once in its file."""
+    root = Path(mutants.__file__).parents[1]
+    gone = []
+    for one in mutants.read_mutants(root / "tests" / "mutants.toml"):
+        file, tests = root / one.file, {root / test.partition("::")[0] for test in one.tests}
+        if (
+            not file.is_file()
+            or one.applied(file.read_text(encoding="utf-8")) is None
+            or not all(map(Path.is_file, tests))
+        ):
+            gone.append(one.what)
+    assert gone == []

@@ -13,9 +13,14 @@
     listing     lists the published revisions of a Hub repo
     card        the model card; card_metadata writes the metadata that the Hub reads
 
-Only this package imports huggingface_hub.
+Only this package imports huggingface_hub. It does so without its telemetry: the client would ask the Hub for a list of
+coding agents, to name the one that runs it in every request. A value of HF_HUB_DISABLE_TELEMETRY set by the user holds.
 """
 
+import os
+
 from .lookup import SHIPPED_DIR, cached_models, locate, require_own, shipped_models, was_assembled
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
 __all__ = ["SHIPPED_DIR", "cached_models", "locate", "require_own", "shipped_models", "was_assembled"]

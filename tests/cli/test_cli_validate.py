@@ -357,3 +357,9 @@ def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 3
     assert "there is no model on this machine to validate" in result.stderr
     assert "onnxzoo export NAME" in result.stderr
+
+
+def test_a_refused_validation_creates_no_folder_for_its_report(tmp_path):
+    result = run(PVT, "--engine", "nonsense", "--report", tmp_path / "new" / "deep" / "report.html")
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()

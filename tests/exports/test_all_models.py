@@ -37,14 +37,15 @@ pytestmark = [pytest.mark.paddle, pytest.mark.slow]
 EVERY_RUN = ("pvt_v2_b0", "pvt_v2_b2_linear", "swinv2_tiny_w8", "swinv2_small_w16")
 QUANTISED = ("pvt_v2_b0", "swinv2_tiny_w8")
 ALL = [name if name in EVERY_RUN else pytest.param(name, marks=pytest.mark.large) for name in models()]
+WITH_GRAPH = [one for one, name in zip(ALL, models(), strict=True) if name in graphs()]
 WEIGHT_SEED, IMAGE_SEED = 5, 6
 
 FORBIDDEN = {
     "Shape", "Slice", "Squeeze", "Unsqueeze", "Cast", "Identity", "Constant", "If", "Loop", "Where", "Expand", "Pad",
     "Mod", "Floor",
 }  # fmt: skip
-# What peers need: 726 and 645 nodes for the first, 445 and 402 for the last.
-MOST_NODES = {"swinv2_tiny_w8": 520, "swinv2_small_w16": 980, "pvt_v2_b0": 330}
+# What peers need: 726 and 645 nodes for the first, 445 and 402 for the third. The last has 52 blocks of 39 nodes each.
+MOST_NODES = {"swinv2_tiny_w8": 520, "swinv2_small_w16": 980, "pvt_v2_b0": 330, "pvt_v2_b5": 2050}
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def test_every_engine_gives_the_references_numbers(exported: Exported) -> None:
     assert max(check.comparison.max_abs for check in checks) <= 1e-4
 
 
-@pytest.mark.parametrize("exported", ALL, indirect=True)
+@pytest.mark.parametrize("exported", WITH_GRAPH, indirect=True)
 def test_the_graph_that_ships_filled_with_the_weights_is_the_exported_file(exported: Exported, tmp_path: Path) -> None:
     """Byte for byte, so that whatever is proved of the export holds of the assembled model."""
     artifact, entry = exported.artifact, find(exported.artifact.name)
