@@ -44,7 +44,7 @@ def cache_fault() -> str | None:
         root = cache_dir()
     except InputError as error:
         return str(error)
-    nearest = next((folder for folder in (root, *root.parents) if os.path.lexists(folder)), root)
+    nearest = nearest_existing(root)
     if not nearest.is_dir():
         why = f"{nearest} is not a folder"
     elif nearest == root or os.access(nearest, os.W_OK | os.X_OK):
@@ -52,6 +52,11 @@ def cache_fault() -> str | None:
     else:
         why = f"{nearest} cannot be written to"
     return f"the cache folder {root} cannot be made: {why}; set {CACHE_VARIABLE} to a folder of yours"
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists; the path where none does."""
+    return next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
 
 
 def _users_cache() -> Path:
@@ -98,15 +103,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     with temporary.held_file(path) as unfinished:
-        try:
-            with unfinished.open("r+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        with unfinished.open("r+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
 
 
 @contextlib.contextmanager
@@ -126,15 +127,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     with temporary.held_folder(folder) as building:
-        try:
-            yield building
-            with temporary.alone(folder.parent):
-                earlier = _put(building, folder)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-    if earlier is not None:
-        shutil.rmtree(earlier, ignore_errors=True)
+        yield building
+        with temporary.alone(folder.parent):
+            earlier = _put(building, folder)
+        if earlier is not None:
+            shutil.rmtree(earlier, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from .datasets import DATASETS
-from .errors import RegistryError, UnknownModelError
+from .errors import InputError, RegistryError, UnknownModelError
 from .families import Architecture, family_named
 from .families.family import require
 from .text import beginning
@@ -209,8 +209,11 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models whose name or alias matches a shell pattern, in the order of the registry.
 
-    Matching ignores case; `*`, `?` and `[...]` are wildcards. Returns [] if nothing matches.
+    Matching ignores case; `*`, `?` and `[...]` are wildcards. Returns [] if nothing matches. Raises
+    InputError for a pattern that is not a text.
     """
+    if not isinstance(pattern, str):
+        raise InputError(f"a pattern is a text such as 'swin*', got {type(pattern).__name__}")
     wanted = pattern.casefold()
     return [
         entry.name
@@ -222,8 +225,10 @@ def list_models(pattern: str = "*") -> list[str]:
 def find(name: str) -> ModelEntry:
     """The entry with exactly this name or alias, ignoring case.
 
-    Raises UnknownModelError, which lists the closest names.
+    Raises UnknownModelError, which lists the closest names, and InputError for a name that is not a text.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a model's name is a text, got {type(name).__name__}; list_models() returns all")
     wanted = name.casefold()
     names = {key.casefold(): entry for entry in models().values() for key in (entry.name, *entry.aliases)}
     if wanted in names:

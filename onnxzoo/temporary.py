@@ -51,16 +51,20 @@ def beside(path: Path, suffix: str) -> Path:
 def held_file(path: Path) -> Iterator[Path]:
     """Create an empty file under a new name next to `path`, locked until the block ends, even if it is renamed.
 
-    The block must remove or rename it.
+    It is removed if the block raises, and the block must rename it otherwise.
     """
-    with _held(lambda: _made(beside(path, "tmp"))) as temporary:
+
+    def make(temporary: Path) -> None:
+        temporary.touch(exist_ok=False)
+
+    with _held(lambda: beside(path, "tmp"), make) as temporary:
         yield temporary
 
 
 @contextlib.contextmanager
 def held_folder(path: Path) -> Iterator[Path]:
     """Like `held_file`, for an empty folder."""
-    with _held(lambda: _made(beside(path, "tmp"), folder=True)) as temporary:
+    with _held(lambda: beside(path, "tmp"), Path.mkdir) as temporary:
         yield temporary
 
 
@@ -74,10 +78,10 @@ def scratch_folder(kind: str) -> Iterator[Path]:
         remove(leftover)
     root = Path(tempfile.gettempdir())
 
-    def make() -> Path:
-        return _made(root / f"{SCRATCH_PREFIX}{kind}-{secrets.token_hex(6)}", folder=True, mode=0o700)
+    def name() -> Path:
+        return root / f"{SCRATCH_PREFIX}{kind}-{secrets.token_hex(6)}"
 
-    with _held(make) as folder:
+    with _held(name, lambda folder: folder.mkdir(0o700)) as folder:
         try:
             yield folder
         finally:
@@ -118,11 +122,8 @@ def remove(leftover: Path) -> None:
         if named and named[2] == "old" and not os.path.lexists(target := leftover.with_name(named[1])):
             with contextlib.suppress(OSError):
                 os.rename(leftover, target)  # noqa: PTH104 - as os.replace elsewhere
-        elif leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
+            _discard(leftover)
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -156,32 +157,43 @@ def alone(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _made(path: Path, *, folder: bool = False, mode: int | None = None) -> Path:
-    if folder:
-        path.mkdir(0o777 if mode is None else mode)
-    else:
-        path.touch(exist_ok=False)
-    return path
-
-
 @contextlib.contextmanager
-def _held(make: Callable[[], Path]) -> Iterator[Path]:
-    """The path that `make` creates, locked; created again if a sweep removed it before it was locked."""
-    while True:
-        path = make()
-        descriptor = _open(path)
-        if descriptor is not None:
-            while _lock(descriptor) is False:
-                time.sleep(0.002)
-        if os.path.lexists(path) if descriptor is None else _is_still(path, descriptor):
-            break
-        if descriptor is not None:
-            os.close(descriptor)
+def _held(name: Callable[[], Path], make: Callable[[Path], object]) -> Iterator[Path]:
+    """What `make` creates at a path that `name` returns, locked; it is removed if the block raises.
+
+    It is created again if a sweep removed it before it was locked. The path is known before it exists, so that an
+    interrupt right after it was created does not leave it behind.
+    """
+    path = descriptor = None
     try:
+        while True:
+            path = name()
+            make(path)
+            descriptor = _open(path)
+            if descriptor is not None:
+                while _lock(descriptor) is False:
+                    time.sleep(0.002)
+            if os.path.lexists(path) if descriptor is None else _is_still(path, descriptor):
+                break
+            if descriptor is not None:
+                os.close(descriptor)
+                descriptor = None
         yield path
+    except BaseException:
+        if path is not None:
+            _discard(path)
+        raise
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int) -> bool | None:

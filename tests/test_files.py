@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import multiprocessing
 import os
 import signal
@@ -9,9 +11,11 @@ import stat
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -112,6 +116,60 @@ def test_a_failed_folder_keeps_the_old_one_and_leaves_nothing(tmp_path, error):
         fill_and_raise(target, error)
     assert names_in(target) == ["old"]
     assert names_in(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "scratch"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_interrupt_at_any_moment_leaves_nothing(tmp_path, monkeypatch, kind, replaced):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # An interrupt in the last lines of a lock leaves it to the end of the process, which here goes on.
+    monkeypatch.setattr(temporary, "PATIENCE_S", 0.0)
+    target = tmp_path / "model"
+
+    def write() -> None:
+        if kind == "scratch":
+            with temporary.scratch_folder("doctor") as folder:
+                (folder / "one").touch()
+        elif kind == "folder":
+            replace_folder(target, "new", 1)
+        else:
+            replace_file(target, "new", 1)
+
+    if replaced:
+        write()
+    moments = 0
+    while interrupted_at(moments, write):
+        moments += 1
+        assert names_in(tmp_path) in ([], ["model"]), f"at moment {moments}"
+    assert moments > 30, "the interrupts came while it was written"
+
+
+def interrupted_at(moment: int, action: Callable[[], None]) -> bool:
+    """Whether the action was interrupted; `moment` counts the lines and returns in the modules that write."""
+    left = moment
+    inside = {temporary.__file__, files.__file__, contextlib.__file__}
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
+        nonlocal left
+        if frame.f_code.co_filename not in inside:
+            return None
+        # Python does not interrupt a generator between its `yield` and its caller.
+        if event == "line" or (event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR):
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):

@@ -104,3 +104,15 @@ def test_the_public_face_loads_no_engine():
 def test_the_quick_commands_load_nothing_slow(arguments):
     code = f"from onnxzoo.cli import main\ntry: main({arguments!r})\nexcept SystemExit: pass"
     assert modules_after(code) & (HEAVY - {"click", "tqdm"}) == set()
+
+
+def test_what_the_module_imports_itself_is_not_listed() -> None:
+    assert not {"Any", "TYPE_CHECKING", "annotations", "import_module", "ModuleType"} & set(dir(onnxzoo))
+    assert {"load", "errors", "__version__"} <= set(dir(onnxzoo))
+
+
+@pytest.mark.parametrize("wrong", [3, None, b"pvt_v2_b0", ["pvt_v2_b0"]])
+def test_a_name_that_is_not_a_text_is_refused(wrong: object) -> None:
+    for call in (onnxzoo.list_models, onnxzoo.info):
+        with pytest.raises(onnxzoo.InputError, match=f"is a text.*, got {type(wrong).__name__}"):
+            call(wrong)  # type: ignore[operator]

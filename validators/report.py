@@ -17,7 +17,7 @@ import numpy as np
 
 from ..comparison.figures import HISTOGRAM_EDGES, Figures
 from ..errors import InputError
-from ..files import atomic_write
+from ..files import atomic_write, nearest_existing
 from ..registry import Preprocess
 from ..results import Array
 from ..text import escaped
@@ -60,12 +60,11 @@ def write_report(path: Path, result: ValidationResult) -> None:
 
 
 def refuse_to_report(path: Path) -> None:
-    """Create the folder of a report; raises InputError before a validation if the report could not be written."""
+    """Raise InputError before a validation if the report could not be written; nothing is created."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=nearest_existing(path.absolute().parent)):
             pass
     except OSError as error:
         raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error

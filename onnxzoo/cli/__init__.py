@@ -108,6 +108,8 @@ class LazyGroup(click.Group):
             variables_of_ours.add(QUIET)
         # Pillow's warning about large images takes two lines; beyond our limit an error says it in one.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        # As does huggingface_hub's about a full disk, which our error names.
+        warnings.filterwarnings("ignore", message="Not enough free disk space to download")
         package = logging.getLogger("onnxzoo")
         package.setLevel(logging.INFO)
         if not any(isinstance(handler, StderrLines) for handler in package.handlers):

@@ -10,6 +10,7 @@ import click
 from ..errors import InputError
 from ..files import cache_fault
 from ..hub.names import require_endpoint
+from .completion import kept_names
 from .output import print_json, say
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def list_command(as_json: bool) -> None:
 
 
 @command.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=kept_names)
 @as_json_option
 @click.pass_context
 def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
@@ -59,7 +60,7 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
     again.
     """
     from ..engines.compiled_models import faults
-    from ..hub.inventory import ENGINES, chosen, entries, verify
+    from ..hub.inventory import ENGINES, LEFTOVER, chosen, entries, verify
 
     results = [
         (entry, faults(entry.path) if entry.kind == ENGINES else verify(entry))
@@ -69,16 +70,23 @@ def verify_command(context: click.Context, names: tuple[str, ...], as_json: bool
         print_json({"entries": [_as_dict(one) | {"problems": said} for one, said in results]})
     else:
         for entry, problems in results:
-            say(f"{'FAILED' if problems else 'ok':<8}{entry.kind:<12}{_label(entry)}")
+            verdict = "FAILED" if problems else "left" if entry.kind == LEFTOVER else "ok"
+            say(f"{verdict:<8}{entry.kind:<12}{_label(entry)}")
             for problem in problems:
                 say(f"  {problem}")
         damaged = sum(bool(problems) for _, problems in results)
-        say(f"{len(results) - damaged} of {len(results)} ok" + (f", {damaged} FAILED" if damaged else ""))
+        left = sum(entry.kind == LEFTOVER for entry, _ in results)
+        say(f"{len(results) - damaged - left} of {len(results) - left} ok" + (f", {damaged} FAILED" if damaged else ""))
+        if left:
+            say(
+                f"{left} left by a process that was killed: the next one that writes there removes them, and so does "
+                "'onnxzoo cache remove leftovers'"
+            )
     context.exit(1 if any(problems for _, problems in results) else 0)
 
 
 @command.command("remove")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=kept_names)
 @click.option("--all", "every", is_flag=True, help="Everything that 'onnxzoo cache list' shows.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed.")
@@ -97,7 +105,10 @@ def remove_command(names: tuple[str, ...], every: bool, yes: bool, dry_run: bool
     for entry in doomed:
         say(f"{entry.kind:<12}{_label(entry)}  {entry.bytes / 1e6:.1f} MB", err=not dry_run)
     total = f"{len(doomed)} of the cache's entries, {sum(entry.bytes for entry in doomed) / 1e6:.1f} MB"
-    if dry_run or not doomed:
+    if not doomed:
+        say("nothing is kept, so there is nothing to remove")
+        return
+    if dry_run:
         say(f"would remove {total}")
         return
     if not yes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 from click.shell_completion import CompletionItem
 
 from .. import hub, registry
+from ..errors import OnnxzooError
+from ..precisions import AUTO_PRECISION, PRECISIONS
 
 
 def model_names(context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -22,7 +26,29 @@ def model_names(context: click.Context, _param: click.Parameter, incomplete: str
 
 def engine_names(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The engines that `--engine` accepts, without their devices."""
-    from ..engines import AUTO, ENGINES, PADDLE
+    from ..engines import AUTO, ENGINES, REFERENCES
 
-    names = dict.fromkeys([AUTO, *ENGINES, PADDLE])
+    names = dict.fromkeys([AUTO, *ENGINES, *REFERENCES])
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def precision_names(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The precisions that `--precision` accepts."""
+    return [CompletionItem(name) for name in (*PRECISIONS, AUTO_PRECISION) if name.startswith(incomplete)]
+
+
+def kept_names(context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names that `cache remove` and `cache verify` accept, of what is kept; none if the cache cannot be read."""
+    from ..hub.inventory import ENGINES, LEFTOVER, LEFTOVERS, VERDICTS, entries
+
+    given = context.params.get("names") or ()
+    names: dict[str, None] = {}
+    with contextlib.suppress(OnnxzooError):
+        for entry in entries():
+            if entry.kind == LEFTOVER:
+                names[LEFTOVERS] = None
+            elif entry.kind in (ENGINES, VERDICTS):
+                names |= dict.fromkeys((entry.kind, f"{entry.kind}/{entry.name}"))
+            else:
+                names[entry.name] = None
+    return [CompletionItem(name) for name in names if name.startswith(incomplete) and name not in given]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..precisions import AUTO_PRECISION, FP32, LOW_PRECISIONS
-from .completion import engine_names
+from .completion import engine_names, precision_names
 from .parameters import Whole
 from .progress import Line, progress
 
@@ -31,6 +31,7 @@ _PRECISION = click.option(
     "--precision",
     default=FP32,
     show_default=True,
+    shell_complete=precision_names,
     help=f"Arithmetic: {FP32} is exact; {', '.join(LOW_PRECISIONS)}; {AUTO_PRECISION}: the fastest that engine and "
     "model support.",
 )

@@ -174,4 +174,4 @@ def _fields(values: dict[str, Any]) -> str:
 def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
     say(title)
     for caption, value in rows:
-        say(f"  {caption:<18}{value}")
+        say(f"  {caption:<17} {value}")

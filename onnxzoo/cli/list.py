@@ -15,7 +15,8 @@ from .output import print_json, say
 def command(pattern: str, as_json: bool) -> None:
     """List the models, or those whose name or alias matches PATTERN (quote wildcards: 'swin*').
 
-    The last column shows which are on this machine: shipped with onnxzoo, or exported into the cache.
+    The last column shows which are on this machine: shipped with onnxzoo, or exported into
+    the cache or assembled there from downloaded weights.
     """
     names = registry.list_models(pattern)
     if not names:
@@ -23,7 +24,7 @@ def command(pattern: str, as_json: bool) -> None:
             f"no model matches {pattern!r}; wildcards are * ? [...], 'onnxzoo list' shows all models"
         )
     shipped = {folder.name for folder in hub.shipped_models()}
-    exported = {folder.name for folder in hub.cached_models()}
+    cached = {folder.name: hub.was_assembled(folder) for folder in hub.cached_models()}
     rows = [
         {
             "name": entry.name,
@@ -35,7 +36,8 @@ def command(pattern: str, as_json: bool) -> None:
             "top1": entry.accuracy.top1,
             "top5": entry.accuracy.top5,
             "shipped": entry.name in shipped,
-            "exported": entry.name in exported,
+            "exported": cached.get(entry.name) is False,
+            "assembled": cached.get(entry.name) is True,
         }
         for entry in (registry.models()[name] for name in names)
     ]
@@ -45,7 +47,7 @@ def command(pattern: str, as_json: bool) -> None:
     width = max(len(name) for name in ["name", *names]) + 2
     say(f"{'name':<{width}}{'image':>5}{'params M':>10}{'GMAC':>8}{'top-1':>8}{'top-5':>8}  here")
     for row in rows:
-        here = ", ".join(word for word in ("shipped", "exported") if row[word])
+        here = ", ".join(word for word in ("shipped", "exported", "assembled") if row[word])
         say(
             f"{row['name']:<{width}}{row['image_size']:>5}{row['params_m']:>10.2f}{row['gmacs']:>8.2f}"
             f"{row['top1']:>8.4f}{row['top5']:>8.4f}  {here}".rstrip()

@@ -183,8 +183,9 @@ def _lines(result: Report) -> Iterator[str]:
         yield f"the engines agree with each other to {result.agreement_db:.1f} dB"
     yield ""
     kept = len(result.fp32_layers)
+    tried = "1 file was" if result.candidates == 1 else f"{result.candidates} files were"
     yield (
-        f"{len(result.layers)} layers, {kept} of them in fp32; {result.candidates} files were tried. Each alone in "
+        f"{len(result.layers)} layers, {kept} of them in fp32; {tried} tried. Each alone in "
         f"{result.precision}, noisiest first{_shown(len(result.layers))}:"
     )
     width = max(len("layer"), *(len(layer.name) for layer in result.layers[:SHOWN_LAYERS]))

@@ -16,7 +16,7 @@ from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
 from ..precisions import FP32
 from ..source import resolve
-from .completion import engine_names, model_names
+from .completion import engine_names, model_names, precision_names
 from .engine_options import trust_option
 from .output import print_json
 from .output import report as report_error
@@ -65,7 +65,13 @@ if TYPE_CHECKING:
     shell_complete=engine_names,
     help="Engine to check; may be repeated.  [default: all that work]",
 )
-@click.option("--precision", "precisions", multiple=True, help="Precision to check; may be repeated.  [default: all]")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    shell_complete=precision_names,
+    help="Precision to check; may be repeated.  [default: all]",
+)
 @click.option("--batch-size", "batch_sizes", multiple=True, type=Whole(1), help="May be repeated.  [default: 1 2 3]")
 @click.option("--images", metavar="DIR", help="With --weights or --against: run on these images as well.")
 @click.option(
@@ -193,8 +199,9 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
             seed=options.seed,
             **options.choices,
         )
-        say(*head_lines(validation.result()))
         for check in validation.run():
+            if len(validation.checks) == 1:  # a refused engine leaves no head of an empty table
+                say(*head_lines(validation.result()))
             say(*check_lines(check, validation.tolerances[check.precision]))
             line.advance(len(validation.checks))
         bisections = list(locate(validation, every_layer=options.layers))

@@ -71,23 +71,25 @@ def command(
     ):
         results.append(result)
         if result.kept and not as_json:
-            say(*map(_line, result.kept))
+            say(*(_line(one, result.batch_size) for one in result.kept))
             say(f"batch size {result.batch_size}: ready in {result.seconds:.1f} s", err=True)
     if as_json:
         print_json(as_dict(results))
         return
     info, kept = results[-1].engine, sum(len(result.kept) for result in results)
     what = f"{results[-1].model} on {info.name} {info.version} ({info.device}, {info.precision})"
-    outcome = f"{kept} compiled models are kept" if kept else "nothing to do, it compiles nothing worth keeping"
+    models = "1 compiled model is" if kept == 1 else f"{kept} compiled models are"
+    outcome = f"{models} kept" if kept else "nothing to do, it compiles nothing worth keeping"
     say(f"{what}: {outcome}")
     say(f"results: {info.verification}", err=True)
 
 
-def _line(one: Built) -> str:
+def _line(one: Built, largest: int) -> str:
     from ..warmup import kept_bytes
 
     done = "was there already" if one.found else f"built in {one.seconds:.1f} s"
-    return f"batches of {one.batch_size}: {done}, {kept_bytes(one) / 2**20:.1f} MiB in {one.folder}"
+    size = f"{kept_bytes(one) / 2**20:.1f} MiB"
+    return f"for batches of up to {largest}, compiled at {one.batch_size}: {done}, {size} in {one.folder}"
 
 
 def _checked_sizes(text: str) -> list[int]:

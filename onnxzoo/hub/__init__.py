@@ -19,8 +19,8 @@ coding agents, to name the one that runs it in every request. A value of HF_HUB_
 
 import os
 
-from .lookup import SHIPPED_DIR, cached_models, locate, require_own, shipped_models
+from .lookup import SHIPPED_DIR, cached_models, locate, require_own, shipped_models, was_assembled
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported
 
-__all__ = ["SHIPPED_DIR", "cached_models", "locate", "require_own", "shipped_models"]
+__all__ = ["SHIPPED_DIR", "cached_models", "locate", "require_own", "shipped_models", "was_assembled"]

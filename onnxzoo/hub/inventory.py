@@ -29,7 +29,7 @@ from ..errors import ArtifactError, ModelNotFoundError, UnknownModelError, one_l
 from ..strict_json import parse_json
 from ..verdicts import FOLDER, verdict_fault, verdicts_dir
 from . import client
-from .lookup import cached_models, shipped_models
+from .lookup import cached_models, shipped_models, was_assembled
 from .names import of_known_model
 from .offline import blob_problem
 from .snapshot import alone, lock_file
@@ -37,7 +37,8 @@ from .snapshot import alone, lock_file
 LAYOUT = frozenset({CONFIG_FILE, CARD_FILE, PREPROCESSOR_FILE, CONFORMANCE_FILE, *MODEL_FILES.values()})
 """The files of an artifact that may be in the Hub's cache."""
 
-EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS, LEFTOVER = "export", "hub", "checkpoint", "engines", FOLDER, "leftover"
+EXPORT, ASSEMBLED, HUB, CHECKPOINT = "export", "assembled", "hub", "checkpoint"
+ENGINES, VERDICTS, LEFTOVER = "engines", FOLDER, "leftover"
 LEFTOVERS = "leftovers"
 """The name for all entries of kind LEFTOVER together."""
 
@@ -50,10 +51,10 @@ class CacheEntry:
     """An entry of the cache: a model, a checkpoint, one engine's compiled model, the verdicts on the engines that ran a
     model, or files left by a killed process.
 
-    `kind`: EXPORT, HUB, CHECKPOINT, ENGINES, VERDICTS or LEFTOVER. `revision`: the commit of a model from the Hub;
-    `refs`: the branches and tags that last pointed to it. `engine`: the engine that compiled the model. For ENGINES and
-    VERDICTS, `name` is the model's name, or the first 16 digits of its ONNX file's SHA-256 if no model on this machine
-    has that file.
+    `kind`: EXPORT, ASSEMBLED, HUB, CHECKPOINT, ENGINES, VERDICTS or LEFTOVER. `revision`: the commit of a model
+    from the Hub; `refs`: the branches and tags that last pointed to it. `engine`: the engine that compiled the
+    model. For ENGINES and VERDICTS, `name` is the model's name, or the first 16 digits of its ONNX file's SHA-256
+    if no model on this machine has that file.
     """
 
     kind: str
@@ -104,7 +105,7 @@ def verify(entry: CacheEntry) -> list[str]:
 
 def _verify(entry: CacheEntry) -> list[str]:
     if entry.kind == LEFTOVER:
-        return [f"{entry.path} was left by a process that was killed; remove it: onnxzoo cache remove leftovers"]
+        return []  # whatever is in it, no model is damaged
     if entry.kind == CHECKPOINT:
         return _verify_checkpoint(entry.path)
     if entry.kind == VERDICTS:
@@ -178,7 +179,8 @@ def _remove_from_hub(repo_id: str, revisions: Sequence[CacheEntry]) -> None:
 
 def _exports() -> Iterator[CacheEntry]:
     for folder in cached_models():
-        yield CacheEntry(EXPORT, folder.name, folder, _size(_files_in(folder)))
+        kind = ASSEMBLED if was_assembled(folder) else EXPORT
+        yield CacheEntry(kind, folder.name, folder, _size(_files_in(folder)))
 
 
 def _from_hub() -> Iterator[CacheEntry]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from .. import registry
-from ..artifact.folder import CONFIG_FILE, is_artifact
+from ..artifact.folder import CONFIG_FILE, is_artifact, read_artifact
 from ..artifact.remake import hub_repo_of
 from ..errors import ArtifactError, InputError, ModelNotFoundError, OnnxzooError, UnknownModelError, one_line
 from ..files import models_dir, readable
@@ -74,6 +74,14 @@ def shipped_models() -> list[Path]:
 def cached_models() -> list[Path]:
     """The artifact folders that were exported into the cache, sorted by name; their contents have not been checked."""
     return _artifacts_in(models_dir())
+
+
+def was_assembled(folder: Path) -> bool:
+    """Whether the artifact in a folder was assembled from official weights; a damaged one counts as exported."""
+    try:
+        return read_artifact(folder).assembled
+    except ArtifactError:
+        return False
 
 
 def _by_name(text: str, revision: str | None) -> Place | None:

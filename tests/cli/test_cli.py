@@ -214,6 +214,11 @@ def test_the_source_folder_says_that_it_is_not_the_package(tmp_path):
         ("predict --engine op", ["plain,openvino"]),
         ("validate --engine tens", ["plain,tensorrt", "plain,tensorrt-rtx"]),
         ("eval --engine pad", ["plain,paddle"]),
+        ("predict --engine ex", ["plain,exact"]),
+        ("predict --precision b", ["plain,bf16"]),
+        ("validate --precision i", ["plain,int8"]),
+        ("warmup --precision a", ["plain,auto"]),
+        ("cache remove ", [""]),
         ("do", ["plain,download", "plain,doctor"]),
     ],
 )
@@ -223,6 +228,15 @@ def test_the_shell_completes_commands_and_models(words, offered):
     result = CliRunner().invoke(main, [], prog_name="onnxzoo", env=environment)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == offered
+
+
+def test_the_shell_completes_what_the_cache_has(cache):
+    write_artifact(cache / "models" / "mine")
+    (cache / "verdicts" / ("a" * 16)).mkdir(parents=True)
+    (cache / "verdicts" / ("a" * 16) / "one.json").write_text("{}")
+    test_the_shell_completes_commands_and_models("cache remove m", ["plain,mine"])
+    test_the_shell_completes_commands_and_models("cache verify v", ["plain,verdicts", f"plain,verdicts/{'a' * 16}"])
+    test_the_shell_completes_commands_and_models("cache remove mine m", [""])
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

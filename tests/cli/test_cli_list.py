@@ -26,6 +26,21 @@ def test_list_marks_what_is_exported(cache):
     assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  exported")
 
 
+def test_assembled_models_are_called_so(cache):
+    folder = write_artifact(cache / "models" / "pvt_v2_b1")
+    config = json.loads((folder / "config.json").read_text())
+    config["source"]["graph_sha256"] = "0" * 64
+    (folder / "config.json").write_text(json.dumps(config))
+    [row] = json.loads(run("list", "pvt_v2_b1", "--json").stdout)["models"]
+    assert (row["assembled"], row["exported"]) == (True, False)
+    assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  assembled")
+    for command in ("list", "verify"):
+        assert "assembled   pvt_v2_b1" in run("cache", command).stdout
+    assert f"  source graph_sha256 {'0' * 64}" in run("info", "pvt_v2_b1").stdout.splitlines()
+    (folder / "config.json").write_text("{")
+    assert run("list", "pvt_v2_b1").stdout.splitlines()[1].endswith("  exported"), "a damaged one"
+
+
 def test_list_marks_what_ships(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(lookup, "SHIPPED_DIR", tmp_path)
     write_artifact(tmp_path / "pvt_v2_b1")

@@ -26,7 +26,7 @@ from onnxzoo.validators import report as report_module
 from onnxzoo import image_reading
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.cli import main
-from onnxzoo.engines import create_engine
+from onnxzoo.engines import create_engine, nvidia
 from onnxzoo.errors import EngineUnavailableError
 from onnxzoo.hub import lookup
 
@@ -357,3 +357,17 @@ def test_all_of_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 3
     assert "there is no model on this machine to validate" in result.stderr
     assert "onnxzoo export NAME" in result.stderr
+
+
+def test_a_refused_validation_creates_no_folder_for_its_report(tmp_path):
+    result = run(PVT, "--engine", "nonsense", "--report", tmp_path / "new" / "deep" / "report.html")
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_engine_that_cannot_run_leaves_no_head_of_a_table(monkeypatch):
+    monkeypatch.setattr(nvidia, "driver_fault", lambda: "there is no NVIDIA driver")
+    result = run(PVT, "--engine", "cuda")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "driver" in result.stderr

@@ -38,8 +38,8 @@ def test_what_was_built_where_and_that_it_is_found_again(tiny, cache):
         assert one["seconds"] > 0
     again = run("warmup", tiny, "--engine", "openvino", "--batch-size", "8,1,1", "--hint", "latency")
     lines = again.stdout.splitlines()
-    assert lines[0].startswith("batches of 8: was there already, ")
-    assert lines[1].startswith("batches of 1: was there already, ")
+    assert lines[0].startswith("for batches of up to 8, compiled at 8: was there already, ")
+    assert lines[1].startswith("for batches of up to 8, compiled at 1: was there already, ")
     assert lines[2].startswith("tiny on openvino ")
     assert lines[2].endswith("(CPU, fp32): 2 compiled models are kept")
 

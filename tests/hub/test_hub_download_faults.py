@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from found import find_artifact
 from hub_server import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 from hub_tiny import MODEL, REPO, hub_files
 from huggingface_hub import constants
 
 import onnxzoo
+from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, HubError, ModelNotFoundError, OnnxzooError
 from onnxzoo.hub import client
 
@@ -168,3 +171,19 @@ def test_a_token_that_cannot_be_sent_is_not_told(hub: LoopbackHub, monkeypatch: 
         find_artifact(REPO)
     assert token[3:] not in str(caught.value)
     assert "control" not in str(caught.value)
+
+
+def test_a_full_disk_is_not_announced_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.file_download import _check_disk_space
+
+    def warn(_pattern: str) -> list[str]:
+        _check_disk_space(2**60, tmp_path)
+        return ["pvt_v2_b0"]
+
+    with pytest.warns(UserWarning, match="Not enough free disk space"):
+        warn("*")
+    monkeypatch.setattr("onnxzoo.registry.list_models", warn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert CliRunner().invoke(main, ["list"]).exit_code == 0
+    assert [str(one.message) for one in caught] == []
