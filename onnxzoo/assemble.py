@@ -90,6 +90,7 @@ def assemble(
         expected = record_conformance(reference, entry.preprocess, building / CONFORMANCE_FILE, INPUTS)
         reference.close()
         del checkpoint  # free the memory for the engine
+        give_back_memory()
         begin(STEPS[3])
         write_descriptions(
             building,
