@@ -145,7 +145,7 @@ def test_numbers_in_a_list_are_the_models_ids(tiny, data):
         (["--data", "data", "--engine", "paddle", "--weights", "x"], 2, "File 'x' does not exist"),
         (["--data", "strange"], 1, "the data's 1 classes ('purple') are not the model's 4 ('black', 'red', 'green'"),
         (["--data", "data", "--engine", "padle"], 2, "did you mean 'paddle'?"),
-        (["--data", "data", "--precision", "int8"], 2, "from an ONNX file in int8; the model has fp32"),
+        (["--data", "data", "--precision", "int8"], 2, "the model has no int8 file (it has fp32); make one"),
         (["--data", "data", "--weights", "data/red/1.png"], 2, "weights are for the engine 'paddle'"),
         (["--data", "data", "--batch-size", "0"], 2, "--batch-size"),
         (["--data", "data", "--limit", "0"], 2, "--limit"),
