@@ -175,6 +175,7 @@ def run_in_processes(tmp_path: Path, engine: str, method: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_forked_child_is_told_to_load_its_own_model_and_can(tmp_path, engine):

@@ -107,6 +107,7 @@ def test_everything_broken_at_once(fakes, tmp_path):
     assert "hf_secret" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["raise ImportError('numpy.core failed')", "import os; os._exit(9)"])
 def test_without_a_working_numpy(fakes, code):
     (fakes / "numpy.py").write_text(code + "\n", encoding="utf-8")
@@ -322,6 +323,7 @@ def test_a_folder_that_cannot_be_read_is_said(cache, monkeypatch):
     assert "Permission denied" in models.fault
 
 
+@pytest.mark.slow
 def test_the_hub_is_asked_only_on_demand(monkeypatch):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:

@@ -107,6 +107,7 @@ def test_graphs_that_stay_well_formed_reach_the_engine(tmp_path: Path) -> None:
     assert not [one for one in outcomes if one[0] not in fuzz.GOOD]
 
 
+@pytest.mark.slow
 def test_a_mutant_is_the_same_whenever_it_is_drawn() -> None:
     for kind in FORMATS:
         if FORMATS[kind].here:

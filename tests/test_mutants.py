@@ -89,6 +89,7 @@ def test_an_undetected_mutant_fails(
     assert "killed             toyzoo/__init__.py: doubles wrongly\n" in printed
 
 
+@pytest.mark.slow
 def test_tests_that_fail_without_a_change_or_are_gone_say_nothing(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -414,6 +414,7 @@ def test_files_of_converters_and_quantisers_load(name: str, precision: str, tmp_
     assert read_artifact(folder).model_file(precision) == target
 
 
+@pytest.mark.slow
 def test_weights_are_not_read(tmp_path: Path) -> None:
     """By the bytes that are touched, not by the clock: of a file with 64 MiB of weights, next to none."""
     model = tiny_graph()

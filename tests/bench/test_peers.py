@@ -76,6 +76,7 @@ def test_what_cannot_be_asked_is_refused(names: list[str], python: str, message:
         usable_peers(names, python)
 
 
+@pytest.mark.slow
 def test_torch_gets_the_same_weights_in_timms_names_and_is_compiled_on_request(stub_torch: None) -> None:
     rows = measured("torch", "torch-compile", batch_sizes=(2,))
     assert list(rows) == ["onnxruntime onnxruntime", "torch torch", "torch-compile torch"]
@@ -89,6 +90,7 @@ def test_torch_gets_the_same_weights_in_timms_names_and_is_compiled_on_request(s
         assert row.snr_db < 10
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_is_a_row_with_its_reason(stub_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COMPILER", "1")
     rows = measured("torch-compile", "torch")
@@ -99,6 +101,7 @@ def test_a_peer_that_fails_is_a_row_with_its_reason(stub_torch: None, monkeypatc
     assert rows["onnxruntime onnxruntime"].speed is not None
 
 
+@pytest.mark.slow
 def test_a_peer_that_cannot_be_made_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     # optimum is not there: its export ends at the import.
     rows = measured("optimum")
@@ -106,6 +109,7 @@ def test_a_peer_that_cannot_be_made_is_a_row_with_its_reason(monkeypatch: pytest
     assert rows["onnxruntime onnxruntime"].speed is not None
 
 
+@pytest.mark.slow
 def test_time_from_image_files_with_the_peers_own_preprocessing(stub_torch: None, photos: Path) -> None:
     rows = measured("torch", images=tuple(map(str, sorted(photos.iterdir()))), batch_sizes=(3,))
     assert rows["torch torch"].speed is not None

@@ -43,6 +43,7 @@ def measured(model: str | Path, *, gate: Gate | None = None, samples: int = 2, *
     return list(run.measure(plan([model], settings), settings, log=lambda text: None, gate=gate or SteadyGate(0.02)))
 
 
+@pytest.mark.slow
 def test_speed_memory_accuracy_noise_and_limit_stand_side_by_side(processes: list[Any]) -> None:
     (group,) = measured(SHIPPED, engines=("onnxruntime",), precisions=("fp32", "int8"), batch_sizes=(4,))
     assert (group.model, group.batch_size) == (SHIPPED, 4)
@@ -69,6 +70,7 @@ def test_speed_memory_accuracy_noise_and_limit_stand_side_by_side(processes: lis
     assert len(processes) == 4  # two of the model, two of the products
 
 
+@pytest.mark.slow
 def test_a_model_without_recorded_outputs_has_a_speed_all_the_same(tiny: Path, processes: list[Any]) -> None:
     (group,) = measured(tiny, engines=("onnxruntime",))
     (row,) = group.rows
@@ -76,6 +78,7 @@ def test_a_model_without_recorded_outputs_has_a_speed_all_the_same(tiny: Path, p
     assert (row.snr_db, row.accuracy, row.gflops, row.limit_share) == (None, None, None, None)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_downloaded_once_and_measured_from_its_cache(
     loopback: LoopbackHub, tmp_path: Path, processes: list[Any]
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_model_of_the_hub_is_downloaded_once_and_measured_from_its_cache(
     assert list(loopback.log.all()) == []
 
 
+@pytest.mark.slow
 def test_time_from_image_files(tiny: Path, photos: Path, processes: list[Any]) -> None:
     paths = tuple(str(path) for path in sorted(photos.iterdir()))
     (group,) = measured(tiny, engines=("onnxruntime",), images=paths, batch_sizes=(3,))
@@ -97,6 +101,7 @@ def test_time_from_image_files(tiny: Path, photos: Path, processes: list[Any]) -
     assert not group.rows[0].error
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_never_healthy_is_measured_all_the_same_and_not_for_ever(
     tiny: Path, processes: list[Any]
 ) -> None:
@@ -107,6 +112,7 @@ def test_a_machine_that_is_never_healthy_is_measured_all_the_same_and_not_for_ev
     assert speed.p50_ms > 0
 
 
+@pytest.mark.slow
 def test_one_engine_that_cannot_be_used_does_not_stop_the_others(tiny: Path, processes: list[Any]) -> None:
     (group,) = measured(tiny, engines=("onnxruntime:NoSuchProvider", "onnxruntime"))
     failed, good = group.rows
@@ -116,6 +122,7 @@ def test_one_engine_that_cannot_be_used_does_not_stop_the_others(tiny: Path, pro
     assert good.speed is not None
 
 
+@pytest.mark.slow
 def test_an_engine_that_was_not_named_and_is_not_installed_is_left_out(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: list[Any]
 ) -> None:
@@ -135,6 +142,7 @@ def test_no_engine_at_all_is_an_error(tiny: Path, processes: list[Any]) -> None:
         measured(tiny, engines=("onnxruntime:NoSuchProvider",))
 
 
+@pytest.mark.slow
 def test_one_that_fails_while_it_is_timed_is_left_out_and_the_others_are_timed_anew(
     tiny: Path, processes: list[Any]
 ) -> None:
@@ -154,6 +162,7 @@ def test_one_that_fails_while_it_is_timed_is_left_out_and_the_others_are_timed_a
     assert good.speed.samples == 2
 
 
+@pytest.mark.slow
 def test_what_interrupts_the_measuring_ends_every_process(tiny: Path, processes: list[Any]) -> None:
     class Interrupted(SteadyGate):
         def check(self) -> float:

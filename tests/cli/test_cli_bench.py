@@ -113,6 +113,7 @@ def test_the_table_says_what_failed_what_was_busy_and_what_is_unknown() -> None:
     assert {len(line) for line in (head, ours, low, peer)} == {len(head)}
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_table_and_draws(quick: None, tmp_path: Path) -> None:
     result = run("bench", SHIPPED, "--engine", "onnxruntime", "--samples", "1", "--plot", tmp_path / "p.png")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -121,6 +122,7 @@ def test_a_run_prints_the_table_and_draws(quick: None, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_installed_is_one_line_and_the_rest_is_measured(quick: None) -> None:
     result = run("bench", SHIPPED, "--engine", "onnxruntime", "--samples", "1", "--peer", "torch")
     assert result.exit_code == 0
@@ -130,6 +132,7 @@ def test_a_peer_that_is_not_installed_is_one_line_and_the_rest_is_measured(quick
     assert "91.83%" in result.stdout
 
 
+@pytest.mark.slow
 def test_one_json_document_from_image_files(quick: None, tiny: Path, photos: Path) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
     result = run(
@@ -170,6 +173,7 @@ def test_a_row_that_failed_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> No
     assert run("bench", SHIPPED).exit_code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes_and_leaves_no_file(tiny: Path, number: signal.Signals, tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_an_accuracy_is_recorded_for_the_card(tiny, data):
     assert "| measured, fp32 | 91.67% | 100.00% | 12 squares of mine | openvino " in card
 
 
+@pytest.mark.slow
 def test_what_is_not_recorded(tiny, data):
     before = (tiny / "config.json").read_bytes()
     for more in (["--limit", "3"], ["--classes", "red"], ["--split", "train"]):

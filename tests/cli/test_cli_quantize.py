@@ -38,6 +38,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_for_people(colours: Path, pictures: Path) -> None:
     result = run(colours, "--images", pictures, "--min-snr", 10)
     assert result.exit_code == 0, result.output

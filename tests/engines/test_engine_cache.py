@@ -294,6 +294,7 @@ def test_of_several_processes_one_builds(tmp_path):
     assert outputs == ["building\nbuilt\n", "loaded whole\n", "loaded whole\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_a_killed_build_does_not_count_and_leaves_no_lock(tmp_path):
     first = _child(tmp_path, 60)
@@ -308,6 +309,7 @@ def test_a_killed_build_does_not_count_and_leaves_no_lock(tmp_path):
     assert _child(tmp_path, 0).communicate(timeout=60)[0] == "loaded whole\n"
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_is_reported(entry, monkeypatch, caplog):
     monkeypatch.setattr(compiled_models, "WAITING_SECONDS", 0.05)
     library = Library()

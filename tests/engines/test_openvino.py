@@ -329,6 +329,7 @@ def test_a_devices_driver_is_a_part_of_the_cache_key() -> None:
     assert drivers("AUTO:NPU,CPU") == drivers("AUTO") == "GPU.0 25.1, NPU 1688"
 
 
+@pytest.mark.slow
 def test_with_auto_a_cpu_computes_an_int8_file_as_it_is_validated() -> None:
     cpu, gpu = Device(None, "CPU", ("FP32", "BF16", "INT8")), Device(None, "GPU", ("FP16", "INT8"))
     assert [cpu.arithmetic("auto", file) for file in ("int8", "fp32")] == ["int8", "auto"]

@@ -137,6 +137,7 @@ def test_a_damaged_entry_is_thrown_away_and_built_again(cache, caplog, damage, a
     assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_an_entry_that_openvino_does_not_take_is_built_again(cache, caplog, monkeypatch):
     """As after a change of machine that the key knows nothing of: whole by its checksums, and useless."""
     engine_for(NANO, batch_size=1).warm()
@@ -167,6 +168,7 @@ def test_a_cache_that_cannot_be_written(model_file, cache, caplog, monkeypatch):
             engine_for(model_file, batch_size=2, cache=named).warm()
 
 
+@pytest.mark.slow
 def test_without_a_place_for_a_cache_a_shipped_model_runs(monkeypatch, caplog):
     monkeypatch.setenv("ONNXZOO_CACHE", "~no such user/x")
     with load("pvt_v2_nano_fashion", engine="openvino") as model:

@@ -70,6 +70,7 @@ def full_range(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return quantised_copy(tmp_path_factory.mktemp("full") / "artifact", reduce_range=False)
 
 
+@pytest.mark.slow
 def test_weights_of_7_bits_cannot_saturate_and_those_of_8_do(quantised: Path, full_range: Path) -> None:
     random = np.random.default_rng(0)
     names = int8_matrices(quantised / INT8_MODEL).keys()
@@ -304,6 +305,7 @@ def three(quantised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engines", [None, ["openvino"], ["onnxruntime"]])
 def test_an_engine_that_lacks_one_precision_is_checked_in_the_others(three: Path, engines: list[str] | None) -> None:
     validation = Validation(read_artifact(three), engines=engines, batch_sizes=[1])
@@ -316,6 +318,7 @@ def test_an_engine_that_lacks_one_precision_is_checked_in_the_others(three: Path
     assert validation, problems(checks)
 
 
+@pytest.mark.slow
 def test_a_precision_and_an_engine_that_are_both_named_must_be_there(three: Path) -> None:
     for precisions in (["fp16"], ["fp32", "fp16"]):
         with pytest.raises(EngineUnavailableError, match="this CPU has no fp16"):

@@ -123,6 +123,7 @@ def test_what_onnxruntime_leaves_by_itself_shows_in_the_home_folder(proxy: Proxy
     assert [path.name for path in (tmp_path / "home" / ".cache").iterdir()] == ["Microsoft"]
 
 
+@pytest.mark.slow
 @needs_openvino
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_script_without_a_guard_runs_once_and_nothing_is_sent(proxy: Proxy, tmp_path: Path, method: str) -> None:
@@ -134,6 +135,7 @@ def test_a_script_without_a_guard_runs_once_and_nothing_is_sent(proxy: Proxy, tm
     assert proxy.asked == []
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_a_home_that_cannot_be_written(proxy: Proxy, tmp_path: Path) -> None:
     home = tmp_path / "file"
@@ -144,6 +146,7 @@ def test_a_home_that_cannot_be_written(proxy: Proxy, tmp_path: Path) -> None:
     assert proxy.asked == []
 
 
+@pytest.mark.slow
 @needs_openvino
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_the_users_child_processes_send_nothing_either(proxy: Proxy, tmp_path: Path, method: str) -> None:

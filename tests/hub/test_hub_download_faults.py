@@ -75,6 +75,7 @@ FAULTS: Mapping[str, tuple[str, dict[str, Any], type[OnnxzooError], int, str]] =
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_the_user_sees(
     name: str, hub: LoopbackHub, pauses: list[float], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -98,6 +98,7 @@ def test_what_killed_processes_left_is_removed_and_what_runs_is_left_alone(loopb
     assert (dead.exists(), alive.exists(), continued.exists()) == (False, True, True)
 
 
+@pytest.mark.slow
 def test_waiting_for_another_download_is_reported(
     loopback: LoopbackHub, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

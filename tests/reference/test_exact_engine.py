@@ -118,6 +118,7 @@ def test_weights_that_do_not_fit_are_named(change: Callable[[dict[str, Any]], No
         ExactEngine.open(PVT, state)
 
 
+@pytest.mark.slow
 def test_an_image_of_nan_or_infinity_spoils_its_own_outputs_only() -> None:
     for spec in (SWIN, PVT):
         engine = seeded_engine(spec)
@@ -219,6 +220,7 @@ def traced_peak(run: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_weights_are_not_copied_and_converted_layer_by_layer() -> None:
     architecture = SwinV2Architecture(4, 96, (1, 1, 2, 2), (3, 6, 12, 24), 4, (0, 0, 0, 0), 4.0, 0.0)
     spec = ModelSpec(architecture, 32, 5)
@@ -232,6 +234,7 @@ def test_weights_are_not_copied_and_converted_layer_by_layer() -> None:
     assert 2 * largest < traced_peak(lambda: held[0].run(image)) < 2 * largest + 2e7 < total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["swinv2", "pvt_v2"])
 def test_scores_of_large_windows_and_maps_are_held_a_part_at_a_time(family: str) -> None:
     if family == "swinv2":
@@ -248,6 +251,7 @@ def test_scores_of_large_windows_and_maps_are_held_a_part_at_a_time(family: str)
     assert traced_peak(lambda: engine.run(image)) < 3 * layers.SCORES_BYTES + 2.5e7
 
 
+@pytest.mark.slow
 def test_the_parts_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in (SWIN, SPECS["swinv2 shifts in three stages"], PVT):
         engine, images = seeded_engine(spec), {INPUT_NAME: seeded_images(spec.image_size, 1, 1)}

@@ -78,6 +78,7 @@ def with_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Array, Ou
 # What is checked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [PVT, SWIN])
 def test_every_engine_at_every_batch_size_and_in_another_order(name: str) -> None:
     checks = run(exported(name))
@@ -134,6 +135,7 @@ def test_a_model_that_an_engine_rejects_is_a_failed_check_and_the_others_go_on(
     assert sum(check.engine.name == "onnxruntime" for check in checks) == 4
 
 
+@pytest.mark.slow
 def test_every_file_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     original = artifact_file.sha256_of
@@ -209,6 +211,7 @@ def test_rows_that_depend_on_their_neighbours_fail_in_another_order_only(with_fa
     assert "'logits' differs" in problems(checks)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_baked_in_fails(copy: Path) -> None:
     alter(copy, bake_batch)
     checks = run(copy)
@@ -244,6 +247,7 @@ def test_outputs_that_change_their_names_fail(with_fault) -> None:
     assert "at batch size 1 the outputs differ in name or shape from batch to batch" in problems(checks)
 
 
+@pytest.mark.slow
 def test_every_batch_size_is_what_the_engine_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[int] = []
     right = openvino._Run
@@ -352,6 +356,7 @@ def test_artifacts_of_different_models_cannot_be_compared(copy: Path) -> None:
         Validation(mine, against=read_artifact(copy))
 
 
+@pytest.mark.slow
 def test_a_reference_that_an_engine_rejects_fails_its_checks(revision: Artifact, monkeypatch) -> None:
     def reject(_name: str, _file: Path, *_: object, **__: object) -> object:
         raise EngineError("openvino cannot compile it")
@@ -369,6 +374,7 @@ def test_inputs_need_a_reference_that_runs(photos: Path) -> None:
             Validation(artifact, **options)
 
 
+@pytest.mark.slow
 def test_a_reference_that_cannot_be_run_in_an_engine_fails_its_own_checks_only(revision: Artifact, monkeypatch) -> None:
     def without(name: str, *_: object, **__: object) -> object:
         if name == "openvino":

@@ -361,6 +361,7 @@ def test_an_interrupted_progress_keeps_the_part(site: Site, target: Path) -> Non
     assert site.asked[-1][1] is not None
 
 
+@pytest.mark.slow
 def test_of_two_that_want_the_same_file_one_downloads(site: Site, target: Path) -> None:
     site.wait = threading.Event()
     failures: list[BaseException] = []
