@@ -18,7 +18,7 @@ demo: install
 test: check
 	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
-# For daily work: what needs neither Paddle nor much time, some 100 s of processor time.
+# For daily work: what needs neither Paddle nor much time, some 95 s of processor time.
 fast: install
 	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder \
 		-m "not paddle and not slow and not large and not gpu and not gpu_wheels"
@@ -40,7 +40,7 @@ $(GPU_VENV)/.dependencies: pyproject.toml constraints.txt
 	$(GPU_VENV)/bin/pip install --quiet -c constraints.txt ".[gpu]" onnxruntime-ep-nv-tensorrt-rtx-cu13 onnx pytest setuptools
 	touch $@
 
-# Would a test notice? Some seventy single changes to the source, each tried on a copy: ten minutes at most.
+# Would a test notice? A hundred single changes to the source, each tried on a copy: ten minutes at most.
 mutants: install
 	$(BIN)/python tests/mutants.py
 
