@@ -32,7 +32,8 @@ from onnxzoo.evaluation.paired import paired_drop
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.image import preprocess_batch
 from onnxzoo.quantization.images import shipped_images
-from onnxzoo.quantization.measure import Bench, decibels, ratio
+from onnxzoo.quantization.measure import Bench, ratio
+from onnxzoo.quantization.noise import decibels
 from onnxzoo.quantization.static import StaticQuantizer
 from onnxzoo.reference.exact.engine import ExactEngine
 from onnxzoo.registry import find

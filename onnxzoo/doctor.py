@@ -25,7 +25,7 @@ from typing import Any
 from .cpu import Cpu, cpu, implied_precisions
 from .doctor_children import AUTO, Children
 from .errors import InputError, one_line
-from .files import cache_dir, cache_fault
+from .files import cache_dir, cache_fault, nearest_existing
 from .network import environment_fault, opener, through_proxy
 from .packages import ONNXRUNTIME_PACKAGES
 
@@ -271,7 +271,7 @@ def _folder(name: str, path: Path) -> Folder:
                 count += 1
             except OSError as error:
                 noted(error)
-    nearest = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
+    nearest = nearest_existing(path)
     return Folder(
         name, str(path), exists, count, size, os.access(nearest, os.W_OK | os.X_OK), faults[0] if faults else None
     )

@@ -120,3 +120,9 @@ LOW_PRECISIONS = tuple(name for name in PRECISIONS if name != FP32)
 
 REQUESTS = (FP32, AUTO_PRECISION, *LOW_PRECISIONS)
 """The valid values of `precision`, in the order in which messages list them."""
+
+
+def quantize_hint(precision: str, model: str) -> str:
+    """How to make a missing file in this precision, to end a message; empty for one that `quantize` does not make."""
+    made = precision != FP32 and precision in PRECISIONS and PRECISIONS[precision].file is not None
+    return f"; make one: onnxzoo quantize {model} --precision {precision}" if made else ""

@@ -17,7 +17,7 @@ from ..data.walk import NoImages, Skipped, find_images
 from ..engines import AUTO, AUTO_ORDER, ENGINES, EngineOptions, engine_class, require_possible
 from ..errors import EngineUnavailableError, ImageError, InputError
 from ..image import preprocess
-from ..precisions import AUTO_PRECISION, FP32
+from ..precisions import AUTO_PRECISION, FP32, quantize_hint
 from ..registry import Preprocess, models
 from ..results import Array
 from ..source import Source, resolve
@@ -28,7 +28,6 @@ SAMPLES = 10
 MOST_IMAGES = 64
 INPUTS = 6
 """Seeded inputs of a model that has none recorded."""
-QUANTIZED = ("int8", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,5 +199,5 @@ def _file_precision(artifact: Artifact, engine: str, precision: str) -> str | No
 
 def _lacking(artifact: Artifact, name: str, engine: str, precision: str) -> InputError:
     has = ", ".join(artifact.precisions) or "none"
-    made = f"; make one: onnxzoo quantize {name} --precision {precision}" if precision in QUANTIZED else ""
-    return InputError(f"{artifact.name} has no file for {precision} on {engine}: it has {has}{made}")
+    hint = quantize_hint(precision, name)
+    return InputError(f"{artifact.name} has no file for {precision} on {engine}: it has {has}{hint}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ..errors import InputError, WrongResultsError
-from ..precisions import AUTO_PRECISION, INT8
+from ..precisions import AUTO_PRECISION, INT8, quantize_hint
 from .auto_precision import saturates, without_int8
 from .options import EngineOptions
 from .selection import AUTO, AUTO_ORDER, VARIABLE, chosen_order, first_that_works
@@ -210,10 +210,8 @@ def _require_file(order: Sequence[str], model: ModelFiles, options: EngineOption
     usable = {precision for kind in kinds for precision in kind.FILES.get(options.precision, ())}
     if usable and not usable & set(model.precisions):
         wanted = options.precision
-        raise InputError(
-            f"the model has no {wanted} file (it has {', '.join(model.precisions) or 'none'}); make one: "
-            f"onnxzoo quantize MODEL --precision {wanted}"
-        )
+        there = ", ".join(model.precisions) or "none"
+        raise InputError(f"the model has no {wanted} file (it has {there}){quantize_hint(wanted, 'MODEL')}")
 
 
 def _opened(model: Path | ModelFile | ModelFiles, precision: str) -> ModelFile:

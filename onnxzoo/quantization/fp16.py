@@ -10,9 +10,10 @@ import numpy as np
 from ..precisions import FP16, FP32, PRECISIONS
 from .half import HalfConverter
 from .images import Images
-from .measure import LOGITS, Bench, decibels, power, ratio
+from .measure import LOGITS, Bench, ratio
+from .noise import Noise, decibels, power
 from .report import LayerEffect
-from .search import Noise, search
+from .search import search
 from .steps import Step
 
 MARGIN_DB = 1.0

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..precisions import FP32, INT8, PRECISIONS
 from .images import Images
-from .measure import Bench, decibels, power
+from .measure import Bench
+from .noise import Noise, decibels, power
 from .report import LayerEffect
-from .search import Noise, search
+from .search import search
 from .static import StaticQuantizer
 from .steps import Step
 

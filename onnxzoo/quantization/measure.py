@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log10
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +14,12 @@ from ..engines import create_engine
 from ..engines.running import run_batches
 from ..results import Array, EngineInfo
 from ..validators.running import open_engine
-from .search import Noise
+from .noise import Noise, power
 
 ENGINE = "onnxruntime"
 """The engine of the search, which is installed with its quantiser. Other engines measure only the result."""
 BATCH_SIZE = 8
 LOGITS = OUTPUT_NAMES[0]
-
-
-def power(decibels: float) -> float:
-    """The noise as a fraction of the signal's power."""
-    return float(10 ** (-decibels / 10))
-
-
-def decibels(share: float) -> float:
-    """The signal-to-noise ratio in dB for noise with this fraction of the signal's power."""
-    return -10 * log10(share) if share > 0 else float("inf")
 
 
 class Bench:

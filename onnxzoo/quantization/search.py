@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import log10
 
 from ..errors import QuantizationError
-
-Noise = tuple[float, ...]
-"""Ratio of the noise's power to the signal's, for each set of images (SETS)."""
+from .noise import Noise, decibels
 
 SETS = (
     ("for the logits on held-out images", ""),
@@ -102,7 +99,7 @@ def noisiest(alone: Mapping[str, Noise], measured: Noise, aims: Sequence[float])
 
 def _ratios(measured: Noise, limits: Sequence[float]) -> str:
     return " and ".join(
-        f"{_decibels(value)} dB {what} (expected {_decibels(limit)}{why})"
+        f"{decibels(value):.1f} dB {what} (expected {decibels(limit):.1f}{why})"
         for value, limit, (what, why) in zip(measured, limits, SETS, strict=True)
     )
 
@@ -113,7 +110,3 @@ def _advice(measured: Noise, limits: Sequence[float]) -> str:
     if recorded:
         return BETTER_IMAGES
     return f"ask for less ({'--min-snr' if held_out else '--max-drop'}), or {BETTER_IMAGES}"
-
-
-def _decibels(noise: float) -> str:
-    return f"{-10 * log10(noise):.1f}" if noise > 0 else "inf"

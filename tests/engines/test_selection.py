@@ -346,3 +346,9 @@ def test_the_command_line_shows_what_the_engines_log():
     assert lines[1] == "onnxzoo: warning: no\\nspace"
     assert lines[2].startswith("onnxzoo: building x: done after 0.")
     assert done.stdout == ""
+
+
+def test_what_quantize_does_not_make_is_not_advised(tmp_path):
+    only = ModelFiles(("int8",), lambda precision: ModelFile(tmp_path / "model.onnx", precision=precision))
+    with pytest.raises(InputError, match=r"the model has no fp32 file \(it has int8\)$"):
+        create_engine("auto", only)

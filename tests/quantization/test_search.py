@@ -7,7 +7,8 @@ from collections.abc import Collection
 import pytest
 
 from onnxzoo.errors import QuantizationError
-from onnxzoo.quantization.search import Noise, noisiest, search
+from onnxzoo.quantization.noise import Noise
+from onnxzoo.quantization.search import noisiest, search
 
 WEIGHTS = {"stem": 10, "a": 100, "b": 100, "c": 100, "head": 40}
 ALONE: dict[str, Noise] = {
