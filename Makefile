@@ -91,7 +91,7 @@ dev: $(DEV_VENV)/.dependencies
 $(VENV)/.dependencies $(DEV_VENV)/.dependencies: %/.dependencies: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $*/bin/python || $(PYTHON) -m venv $*
-	$*/bin/pip install --quiet -c constraints.txt ".[cpu,export,dev]" setuptools
+	$*/bin/pip install --quiet -c constraints.txt ".[cpu,export,ray,serve,dev]" setuptools
 	touch $@
 
 clean:
