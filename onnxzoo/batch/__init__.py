@@ -1,0 +1,1 @@
+"""Many images: where they come from, tables of results, and runs that can be resumed."""
