@@ -13,7 +13,8 @@ class Entry:
     """An image of a source, as `Model.stream` takes it, with the name that stands in tables.
 
     `path`: unique within a run, and the same whenever the source is read again: a path, a URL or
-    `archive.tar::member`. `image`: what can be read, on any thread; an ImageError if the source already knows that it cannot be.
+    `archive.tar::member`. `image`: what can be read, on any thread; an ImageError if the source already knows that
+    it cannot be.
     """
 
     path: str
