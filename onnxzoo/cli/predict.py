@@ -86,7 +86,7 @@ def command(
         # No image at all is wrong usage, reported before a model is loaded.
         raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
 
-    failed = False
+    errors = 0
     hint: Hint = "throughput" if count == size > 1 else "latency"
     with loaded_model(
         model,
@@ -108,16 +108,16 @@ def command(
         for result in loaded.stream(_images(chain(ahead, found), names), top_k=top_k):
             name = names.popleft()
             if result.error is not None:
-                failed = True
+                errors += 1
                 report(f"standard input: {result.error}" if name == STANDARD_INPUT else str(result.error))
             for writer in writers:
                 writer.write(name, result)
-            line.advance(result.index + 1)
+            line.advance(result.index + 1, errors=errors)
         for writer in writers:
             writer.end()
     if skipped:
         say(f"onnxzoo: {skipped}", err=True)
-    if failed:
+    if errors:
         ctx.exit(1)
 
 
