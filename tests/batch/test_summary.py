@@ -72,11 +72,7 @@ def test_many_classes_and_kinds_are_cut(clock):
     [
         ("a: b; c.png", "a: b; c.png is damaged or incomplete: broken data stream", "is damaged or incomplete"),
         ("a.png", "a.png does not exist; check the path", "does not exist"),
-        (
-            ImageError("the archive x.zip is cut short; get it again"),
-            "the archive x.zip is cut short; get it again",
-            None,
-        ),
+        (ImageError(CUT), CUT, "the archive x.zip is cut short"),
         ("a.png", "a.png", OTHER_KIND),
         ("a.png", "a.png " + "y" * 400, "y" * 80 + "..."),
     ],
