@@ -145,7 +145,8 @@ def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> No
 def pixels_of(values: Array, spec: Preprocess) -> npt.NDArray[np.uint8]:
     """The pixels of a preprocessed image, float32 [3, S, S] -> uint8 [S, S, 3] in RGB order; clipped to 0..255."""
     levels = (values.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean)) * 255
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def reduced(values: Array, pixels: int) -> Array:
