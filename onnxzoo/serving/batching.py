@@ -82,9 +82,9 @@ class Batcher:
                 _settle(future, error)
             raise
         start = 0
-        for one, future in joined:
-            part = {name: values[start : start + len(one)] for name, values in outputs.items()}
-            start += len(one)
+        for rows, future in joined:
+            part = {name: values[start : start + len(rows)] for name, values in outputs.items()}
+            start += len(rows)
             if not future.done():
                 future.set_result((part, began, ended))
 

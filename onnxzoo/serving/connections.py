@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import h11
 import orjson
@@ -13,17 +14,38 @@ from .metrics import Metrics
 from .refusals import Kind
 
 
+class Timer:
+    """Calls something after a number of seconds, unless it is stopped before."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, callback: Callable[[], None]) -> None:
+        """Begin to wait, unless it waits already."""
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(self._seconds, callback)
+
+    def stop(self) -> None:
+        """Do not call what `start` was given."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
     """The class of connections for uvicorn."""
 
     class LimitedProtocol(H11Protocol):
-        """One connection. `timer` runs while something is awaited from the client that is not the body of a request."""
+        """One connection. `owed` runs while the client owes something else than the body of a request, `unread` while
+        it does not take what was sent.
+        """
 
-        timer: asyncio.TimerHandle | None = None
-        writing: asyncio.TimerHandle | None = None
+        owed = unread = Timer(0.0)
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.owed, self.unread = Timer(limits.header_s), Timer(limits.receive_s)
             if len(self.connections) > limits.connections:
                 self._refuse(
                     Kind.UNAVAILABLE, f"{limits.connections} connections are open, which is the limit; try later"
@@ -32,8 +54,8 @@ def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
                 self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self.timer = _stopped(self.timer)
-            self.writing = _stopped(self.writing)
+            self.owed.stop()
+            self.unread.stop()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -48,12 +70,11 @@ def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self.writing = _stopped(self.writing)
-            self.writing = self.loop.call_later(limits.receive_s, self._not_read)
+            self.unread.start(self._not_read)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self.writing = _stopped(self.writing)
+            self.unread.stop()
 
         def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
             """Refuse what is no HTTP; the SDK's clients show the message."""
@@ -69,9 +90,9 @@ def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
             # Between requests nothing has arrived of the next one: then uvicorn's limit for idle connections counts.
             idle = self.timeout_keep_alive_task is not None and self.conn.their_state is h11.IDLE
             if not answered or idle or self.transport.is_closing():
-                self.timer = _stopped(self.timer)
-            elif self.timer is None:
-                self.timer = self.loop.call_later(limits.header_s, self._too_slow)
+                self.owed.stop()
+            else:
+                self.owed.start(self._too_slow)
 
         def _too_slow(self) -> None:
             if self.conn.our_state is h11.IDLE:
@@ -95,8 +116,3 @@ def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
             self.transport.close()
 
     return LimitedProtocol
-
-
-def _stopped(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
