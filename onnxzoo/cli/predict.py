@@ -145,7 +145,7 @@ class JsonWriter:
         if result.prediction is None:
             entry["error"] = str(result.error)
         else:
-            entry["top"] = [dataclasses.asdict(best) for best in result.prediction.top]
+            entry |= result.prediction.to_dict()
         if self._waiting:
             write_json(f"{self._waiting},\n")
         self._waiting = f"    {json.dumps(entry)}"
