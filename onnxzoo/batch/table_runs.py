@@ -14,7 +14,6 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -24,12 +23,13 @@ from typing import Any
 from .. import temporary
 from ..errors import InputError, TableError
 from ..files import atomic_write, writing
-from ..image_reading import ImageInput
 from ..model import Model, whole
 from ..stream import Result
 from ..text import beginning
 from .entry import Entry
+from .results import results_of
 from .rows import Row, Schema, describe_run
+from .sources import Source
 from .tables import format_of
 from .tables.table_format import TableFormat, beside
 from .working_folder import ELSEWHERE, Part, WorkingFolder, digest_of_paths
@@ -60,7 +60,7 @@ class Table:
 
 def predict_to_table(
     model: Model,
-    source: Iterable[Entry],
+    source: Source | Iterable[Entry],
     out: str | os.PathLike[str],
     *,
     top_k: int = 5,
@@ -72,9 +72,9 @@ def predict_to_table(
     """Write the `top_k` best classes of every image of `source` to a table, in the format that its suffix names.
 
     The columns are those of `onnxzoo.batch.rows`. When a run was killed or failed, the same call goes on where it
-    stopped; an output that the same call has completed is left as it is. `identity`: what identifies the source, as
-    JSON values, by default its attribute `identity`. `restart`: discard what an earlier run left, and replace an
-    output that exists. `batch_size`: as in `Model.stream`.
+    stopped; an output that the same call has completed is left as it is. `source`: of `open_source`, or entries in an
+    order that is the same every time, with an `identity`, JSON values that change when the images do. `restart`:
+    discard what an earlier run left, and replace an output that exists. `batch_size`: as in `Model.stream`.
 
     Raises InputError for an unknown suffix, an output that exists and is not from the same call, and an unfinished one
     from another model, source or option; TableError if the table cannot be written or another run is writing it;
@@ -86,7 +86,7 @@ def predict_to_table(
 
 def embed_to_table(
     model: Model,
-    source: Iterable[Entry],
+    source: Source | Iterable[Entry],
     out: str | os.PathLike[str],
     *,
     identity: Any = None,
@@ -100,7 +100,7 @@ def embed_to_table(
 
 def _write(
     model: Model,
-    source: Iterable[Entry],
+    source: Source | Iterable[Entry],
     out: Path,
     schema: Schema,
     identity: Any,
@@ -109,8 +109,9 @@ def _write(
     on_result: OnResult | None,
 ) -> Table:
     table_format = format_of(out, schema.task)
-    source_identity = getattr(source, "identity", None) if identity is None else identity
-    description = json.loads(json.dumps(describe_run(model, schema, source_identity)))
+    if identity is None and isinstance(source, Source):
+        identity = source.identity()
+    description = json.loads(json.dumps(describe_run(model, schema, identity)))
     working = WorkingFolder(out)
     with working.locked():
         with writing(str(out), TableError, ELSEWHERE):
@@ -118,10 +119,12 @@ def _write(
         if complete is not None:
             return complete
         run = _Run(working, out, table_format, schema)
-        entries = run.skip_finished(iter(source))
-        results = _with_entries(model, entries, schema, batch_size)
-        with run.kept(), contextlib.closing(results):
-            for entry, result in results:
+        with run.kept():
+            entries = run.skip_finished(iter(source))
+            embed = schema.task == "embed"
+            for entry, result in results_of(
+                model, entries, top_k=max(1, schema.top_k), embed=embed, batch_size=batch_size
+            ):
                 run.add(entry, result)
                 if on_result is not None:
                     on_result(entry, result, run.done)
@@ -185,22 +188,6 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _with_entries(
-    model: Model, entries: Iterable[Entry], schema: Schema, batch_size: int | None
-) -> Iterator[tuple[Entry, Result]]:
-    """Every entry with its result."""
-    waiting: deque[Entry] = deque()
-
-    def images() -> Iterator[ImageInput | Any]:
-        for entry in entries:
-            waiting.append(entry)
-            yield entry.image
-
-    embed = schema.task == "embed"
-    for result in model.stream(images(), top_k=max(1, schema.top_k), embed=embed, batch_size=batch_size):
-        yield waiting.popleft(), result
-
-
 class _Run:
     """A run under way: the parts that are finished, and the rows of the next one."""
 
@@ -248,7 +235,9 @@ class _Run:
         except BaseException as error:
             with contextlib.suppress(TableError):
                 self._write_part()
-            if not isinstance(error, TableError):
+            if not self._finished:
+                self._working.discard()
+            elif not isinstance(error, TableError):
                 log.warning("%s", self._how_to_go_on())
             raise
 

@@ -135,7 +135,7 @@ def test_an_image_that_could_not_be_read_is_not_tried_again(model, tmp_path):
     assert read_rows(out)[5]["error"] == "5.png is empty"
 
 
-def test_a_run_that_stops_before_its_first_image_goes_on(model, tmp_path):
+def test_a_run_that_fails_before_its_first_image_leaves_nothing(model, tmp_path):
     out = tmp_path / "answers.csv"
 
     def none() -> Iterator[Entry]:
@@ -144,6 +144,7 @@ def test_a_run_that_stops_before_its_first_image_goes_on(model, tmp_path):
 
     with pytest.raises(StopError):
         predict_to_table(model, none(), out)
+    assert not list(tmp_path.glob("*answers*"))
     assert predict_to_table(model, entries(), out).rows == COUNT
 
 
