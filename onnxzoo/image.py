@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from .cpu import worker_threads
 from .errors import ImageError
+from .image_bytes import LazyImage
 from .image_memory import MAX_PIXELS
-from .image_reading import ImageInput, LazyImage, describe, load_rgb, reading, settled
+from .image_reading import ImageInput, describe, load_rgb, reading, settled
 from .registry import Preprocess
 from .results import Array
 

@@ -54,8 +54,8 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', or lists
-    (.txt with a path in every line, .csv or .tsv with a column of paths).
+    """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', archives
+    (.zip, .tar, .tar.gz), or lists (.txt with a path in every line, .csv or .tsv with a column of paths).
 
     '-' is an image on standard input.
 
