@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -14,7 +15,7 @@ import click
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import report, say, write_json
-from .parameters import Whole
+from .parameters import OUTPUT_FILE, Whole
 from .progress import quiet_option
 from .source_options import source_options
 
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 @max_pixels_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--sheet",
+    type=OUTPUT_FILE,
+    help="Also write a contact sheet, .png or .html: the images with their best classes, a sample of many.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -53,6 +59,7 @@ def command(
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
+    sheet: Path | None,
 ) -> None:
     """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', archives
     (.zip, .tar, .tar.gz), or lists (.txt with a path in every line, .csv or .tsv with a column of paths).
@@ -66,6 +73,10 @@ def command(
     from ..engines.options import EngineOptions
     from ..errors import ImageError
 
+    if sheet is not None:
+        from ..batch.sheet import SheetWriter, refuse_sheet
+
+        refuse_sheet(sheet)
     size = EngineOptions(precision, threads, batch_size, strict).largest_batch
     source = open_source(images, lists=lists, column=column, unique=False)
     entries = iter(source)
@@ -73,7 +84,7 @@ def command(
     ahead = list(islice(entries, size))
     count = sum(not isinstance(entry.image, ImageError) for entry in ahead)
 
-    failed = False
+    errors = 0
     hint: Hint = "throughput" if count == size > 1 else "latency"
     with loaded_model(
         model,
@@ -88,30 +99,34 @@ def command(
         verify=verify,
     ) as (loaded, line):
         line.begin("predicting")
-        writer = JsonWriter(loaded) if as_json else TextWriter()
+        writers: list[Writer] = [JsonWriter(loaded) if as_json else TextWriter()]
+        if sheet is not None:
+            writers.append(SheetWriter(sheet, loaded))
         names: deque[str] = deque()
         for result in loaded.stream(_images(chain(ahead, entries), names), top_k=top_k):
             name = names.popleft()
             if result.error is not None:
-                failed = True
+                errors += 1
                 report(f"standard input: {result.error}" if name == STANDARD_INPUT else str(result.error))
-            writer.write(name, result)
-            line.advance(result.index + 1)
-        writer.end()
+            for writer in writers:
+                writer.write(name, result)
+            line.advance(result.index + 1, errors=errors)
+        for writer in writers:
+            writer.end()
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
-    if failed:
+    if errors:
         ctx.exit(1)
 
 
 class Writer(Protocol):
-    """Prints results one by one."""
+    """Prints results one by one, or writes what is made of them."""
 
     def write(self, image: str, result: Result) -> None:
-        """Print the result of one image."""
+        """Take the result of one image."""
 
     def end(self) -> None:
-        """Print the end of the output."""
+        """Finish the output."""
 
 
 class TextWriter:
