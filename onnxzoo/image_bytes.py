@@ -18,12 +18,14 @@ class LazyImage:
     `name`: how messages refer to it. `read`: called with a number of bytes, returns the image's first bytes, at most
     that many; on any thread, and at any time. What it raises becomes an ImageError. `size`: the bytes in all if that is
     known. `held`: the bytes that it keeps in memory until it is read, which count towards the memory of a stream.
+    `remote`: reading waits for another machine, so that many are read at a time.
     """
 
     name: str
     read: Callable[[int], bytes]
     size: int | None = None
     held: int = 0
+    remote: bool = False
 
 
 def read_bytes(file: IO[bytes], name: str) -> bytes:

@@ -17,11 +17,11 @@ from .artifact.folder import INPUT_NAME, OUTPUT_NAMES, Artifact
 from .engines.options import DEFAULT_BATCH_SIZE
 from .engines.protocol import Engine
 from .errors import ArtifactError, EngineError, ImageError, InputError
-from .image import ImageInput, describe, preprocess_batch
+from .image import ImageInput, describe, pixels_of, preprocess_batch, reduced
 from .image_memory import max_pixels as pixel_limit
 from .interface import check_interface
 from .precisions import FP32
-from .results import Array, ClassScore, EngineInfo, Prediction, Verification
+from .results import PICTURE_PIXELS, Array, ClassScore, EngineInfo, Prediction, Verification
 from .stream import Result, stream
 
 logger = logging.getLogger(__name__)
@@ -261,12 +261,16 @@ class Model:
         """One image as a batch, read on this thread, as a pool would cost more than it saves."""
         return preprocess_batch([image], self._artifact.preprocess, max_pixels=self._max_pixels)
 
-    def _one(self, image: ImageInput, run: Callable[[Array], Sequence[Answer]], on_error: OnError) -> Answer | None:
+    def _one(
+        self, image: ImageInput, run: Callable[[Array], Sequence[Prediction]], on_error: OnError
+    ) -> Prediction | None:
+        """The classes of a single image, with the picture that notebooks show."""
         try:
-            return run(self._batch_of(image))[0]
+            batch = self._batch_of(image)
         except ImageError as error:
             _raise_or_warn(error, on_error)
-        return None
+            return None
+        return run(batch)[0].with_picture(pixels_of(reduced(batch[0], PICTURE_PIXELS), self._artifact.preprocess))
 
     def _each(
         self, images: Iterable[ImageInput], run: Callable[[Array], Sequence[Answer]], on_error: OnError

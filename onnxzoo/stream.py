@@ -8,6 +8,7 @@ that are read when their turn comes (LazyImage), and as much as BUDGET for image
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,11 +20,12 @@ import numpy as np
 
 from .cpu import worker_threads
 from .errors import ImageError
-from .image import ImageInput, LazyImage, describe, preprocess_into
+from .image import ImageInput, LazyImage, describe, load_rgb, preprocess_into
 from .image_memory import BUDGET_BYTES, RGB_BYTES
 from .image_reading import ENCODED, settled
 from .registry import Preprocess
 from .results import Array, Prediction
+from .web_page import html_prediction, html_text
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +52,15 @@ class Result:
 
     def __bool__(self) -> bool:
         return self.error is None
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the classes beside the image, if it is in memory; a file is only named, not read."""
+        name = f"{self.index}: {describe(self.image)}"
+        if self.prediction is None:
+            return html_prediction(name, "", html_text(str(self.error)))
+        if isinstance(self.image, str | os.PathLike | ImageError) or hasattr(self.image, "read"):
+            return self.prediction.html(name)
+        return self.prediction.html(name, load_rgb(self.image))
 
 
 def stream(

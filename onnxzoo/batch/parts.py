@@ -32,6 +32,21 @@ class Part(Protocol):
         """
 
 
+class Refusal:
+    """An argument without images."""
+
+    def __init__(self, argument: str, reason: str) -> None:
+        self._entry = Entry(argument, NoImagesError(reason))
+
+    def entries(self, skipped: Skipped) -> Iterator[Entry]:  # noqa: ARG002 - nothing is skipped
+        """The reason."""
+        yield self._entry
+
+    def survey(self) -> Iterator[tuple[str, int | None]]:
+        """The argument."""
+        yield self._entry.path, 1
+
+
 def survey_of(part: Part) -> Iterator[tuple[str, int | None]]:
     """The survey of a part whose images can be listed without reading them."""
     for entry in part.entries(Skipped()):

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from ..data.walk import Skipped
 from ..errors import InputError
+from .archives import ArchiveImages, is_archive
 from .entry import Entry
 from .lists import LIST_SUFFIXES, ImageList
 from .local import STANDARD_INPUT, LocalFile, LocalImages, StandardInputImage
-from .parts import NoImagesError, Part
+from .parts import NoImagesError, Part, Refusal
+from .stored import LocalStored
 
 __all__ = ["Source", "open_source"]
 
@@ -98,13 +100,14 @@ def open_source(
 ) -> Source:
     """The images that `arguments` name, then those of `lists`.
 
-    An argument is a file, a folder, a pattern, a list (`.txt`, `.csv`, `.tsv`), or `-` for an image on standard input.
-    A list in `lists` may have any name; `-` is standard input. `column`: the column of paths of a list, by heading, or
-    by number from 1. `unique`: an image that is named again is an entry again, and its path gets a number: `a.jpg#2`.
+    An argument is a file, a folder, a pattern, an archive (`.zip`, `.tar`, `.tar.gz`, ..., also by a pattern), a list
+    (`.txt`, `.csv`, `.tsv`), or `-` for an image on standard input. Archives in folders are not opened. A list in
+    `lists` may have any name; `-` is standard input. `column`: the column of paths of a list, by heading, or by number
+    from 1. `unique`: an image that is named again is an entry again, and its path gets a number: `a.jpg#2`.
 
     Raises InputError for a list that cannot be read.
     """
-    parts = [_part(argument, column) for argument in arguments]
+    parts = [part for argument in arguments for part in _parts(argument, column)]
     parts += [ImageList(path, column, _named) for path in lists]
     if sum(isinstance(part, StandardInputImage) for part in parts) + (STANDARD_INPUT in lists) > 1:
         raise InputError("standard input was given more than once; it is one image (-) or one list (--list -)")
@@ -114,17 +117,23 @@ def open_source(
     return Source(parts, given, unique=unique)
 
 
-def _part(argument: str, column: str | None) -> Part:
-    """The images of an argument."""
+def _parts(argument: str, column: str | None) -> list[Part]:
+    """The images of an argument; a pattern for archives is one part for each."""
     if argument == STANDARD_INPUT:
-        return StandardInputImage()
-    if os.path.isdir(argument) or (glob.has_magic(argument) and not os.path.lexists(argument)):  # noqa: PTH112
-        return LocalImages(argument)
+        return [StandardInputImage()]
+    if os.path.isdir(argument):  # noqa: PTH112
+        return [LocalImages(argument)]
+    if glob.has_magic(argument) and not os.path.lexists(argument):
+        if not is_archive(argument):
+            return [LocalImages(argument)]
+        found = sorted(glob.iglob(argument, recursive=True))  # noqa: PTH207
+        archives: list[Part] = [ArchiveImages(LocalStored(path)) for path in found]
+        return archives or [Refusal(argument, f"the pattern {argument!r} matches no archives")]
     if argument.lower().endswith(LIST_SUFFIXES):
-        return ImageList(argument, column, _named)
-    return _named(argument)
+        return [ImageList(argument, column, _named)]
+    return [_named(argument)]
 
 
 def _named(name: str) -> Part:
-    """The images of a path in a list, which is not a pattern."""
-    return LocalFile(name)
+    """The images of a path in a list, which is not a pattern: one, or those of an archive."""
+    return ArchiveImages(LocalStored(name)) if is_archive(name) and not os.path.isdir(name) else LocalFile(name)  # noqa: PTH112

@@ -61,8 +61,8 @@ def command(
     hint = "latency" if batch_size == 1 else "throughput"
     with loaded_model(model, quiet=quiet, batch_size=batch_size, hint=hint, **engine) as (loaded, line):
         line.begin("embedding")
-        whole = print_results(results_of(loaded, source, top_k=1, embed=True), JsonWriter(loaded), line)
+        errors = print_results(results_of(loaded, source, top_k=1, embed=True), [JsonWriter(loaded)], line)
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
-    if not whole:
+    if errors:
         ctx.exit(1)

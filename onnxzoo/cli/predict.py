@@ -11,8 +11,8 @@ import click
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import say
-from .parameters import Whole
-from .printed_results import JsonWriter, TextWriter, print_results
+from .parameters import OUTPUT_FILE, Whole
+from .printed_results import JsonWriter, TextWriter, Writer, print_results
 from .progress import quiet_option
 from .source_options import source_options
 from .table_options import table_options, write_table
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 @max_pixels_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--sheet",
+    type=OUTPUT_FILE,
+    help="Also write a contact sheet, .png or .html: the images with their best classes, a sample of many.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -44,10 +49,11 @@ def command(
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
+    sheet: Path | None,
     **engine: Any,
 ) -> None:
-    """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', or lists
-    (.txt with a path in every line, .csv or .tsv with a column of paths).
+    """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', archives
+    (.zip, .tar, .tar.gz), or lists (.txt with a path in every line, .csv or .tsv with a column of paths).
 
     '-' is an image on standard input.
 
@@ -58,6 +64,10 @@ def command(
     from ..engines.options import EngineOptions
     from ..errors import ImageError
 
+    if sheet is not None:
+        from ..batch.sheet import SheetWriter, refuse_sheet
+
+        refuse_sheet(sheet)
     if out is not None:
         if as_json:
             raise click.UsageError("--out writes a table, and --json prints: give one of them")
@@ -72,6 +82,7 @@ def command(
             quiet=quiet,
             batch_size=batch_size,
             top_k=top_k,
+            sheet=sheet,
             **engine,
         )
         return
@@ -86,9 +97,11 @@ def command(
     hint: Hint = "throughput" if count == size > 1 else "latency"
     with loaded_model(model, quiet=quiet, batch_size=batch_size, hint=hint, **engine) as (loaded, line):
         line.begin("predicting")
-        writer = JsonWriter(loaded) if as_json else TextWriter()
-        whole = print_results(results_of(loaded, chain(ahead, entries), top_k=top_k), writer, line)
+        writers: list[Writer] = [JsonWriter(loaded) if as_json else TextWriter()]
+        if sheet is not None:
+            writers.append(SheetWriter(sheet, loaded))
+        errors = print_results(results_of(loaded, chain(ahead, entries), top_k=top_k), writers, line)
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
-    if not whole:
+    if errors:
         ctx.exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .output import report, say, write_json
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
     from .progress import Line
 
 
-def print_results(results: Iterable[tuple[Entry, Result]], writer: Writer, line: Line) -> bool:
-    """Print results as they come, and report images that cannot be read; returns whether all could be read."""
+def print_results(results: Iterable[tuple[Entry, Result]], writers: Sequence[Writer], line: Line) -> int:
+    """Give results to the writers as they come, and report images that cannot be read; returns how many these are."""
     from ..batch.local import STANDARD_INPUT
 
-    whole = True
+    errors = 0
     for entry, result in results:
         if result.error is not None:
-            whole = False
+            errors += 1
             report(f"standard input: {result.error}" if entry.path == STANDARD_INPUT else str(result.error))
-        writer.write(entry.path, result)
-        line.advance(result.index + 1)
-    writer.end()
-    return whole
+        for writer in writers:
+            writer.write(entry.path, result)
+        line.advance(result.index + 1, errors=errors)
+    for writer in writers:
+        writer.end()
+    return errors
 
 
 class Writer(Protocol):
-    """Prints results one by one."""
+    """Prints results one by one, or writes what is made of them."""
 
     def write(self, image: str, result: Result) -> None:
-        """Print the result of one image."""
+        """Take the result of one image."""
 
     def end(self) -> None:
-        """Print the end of the output."""
+        """Finish the output."""
 
 
 class TextWriter:

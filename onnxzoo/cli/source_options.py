@@ -23,7 +23,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             help="A list of images with any name; '-' is a list on standard input.",
         ),
-        click.argument("images", metavar="IMAGE...", nargs=-1),
+        click.argument("images", metavar="[SOURCE]...", nargs=-1),
     ):
         command = add(command)
     return command

@@ -13,8 +13,10 @@ from .output import say
 from .parameters import OUTPUT_FILE
 
 if TYPE_CHECKING:
+    from ..batch.entry import Entry
     from ..batch.rows import Task
     from ..batch.sources import Source
+    from ..stream import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,12 +53,16 @@ def write_table(
     quiet: bool,
     batch_size: int | None,
     top_k: int = 5,
+    sheet: Path | None = None,
     **options: Any,
 ) -> None:
     """Load the model and write the table; exits with 1 if there are images that cannot be read.
 
-    `options`: those of `onnxzoo.load`. Raises as it, and `onnxzoo.batch.table_runs`, do.
+    `sheet`: also write a contact sheet, of the images that no earlier run has finished. `options`: those of
+    `onnxzoo.load`. Raises as it, and `onnxzoo.batch.table_runs`, do.
     """
+    from ..batch.sheet import SheetWriter
+    from ..batch.summary import Summary
     from ..batch.table_runs import embed_to_table, predict_to_table
     from ..batch.tables import format_of
 
@@ -67,20 +73,30 @@ def write_table(
     with loaded_model(model, quiet=quiet, batch_size=batch_size, hint=hint, **options) as (loaded, line):
         line.begin("listing images")
         total = source.count()
-        line.begin("predicting" if task == "predict" else "embedding", total)
-        common: dict[str, Any] = {
-            "restart": restart,
-            "batch_size": batch_size,
-            "on_result": lambda _entry, _result, done: line.advance(done, total),
-        }
+        summary = Summary()
+        writer = None if sheet is None else SheetWriter(sheet, loaded)
+
+        def on_result(entry: Entry, result: Result, done: int) -> None:
+            if not summary.images:
+                line.begin("predicting" if task == "predict" else "embedding", total, done - 1)
+            summary.add(entry.path, result)
+            line.advance(done, total, summary.failed)
+            if writer is not None:
+                writer.write(entry.path, result)
+
+        common: dict[str, Any] = {"restart": restart, "batch_size": batch_size, "on_result": on_result}
         if task == "predict":
             table = predict_to_table(loaded, source, out, top_k=top_k, **common)
         else:
             table = embed_to_table(loaded, source, out, **common)
+        if writer is not None:
+            writer.end()
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
     if not quiet:
-        unread = f", {table.errors:,} of which cannot be read (see the column error)" if table.errors else ""
-        say(f"onnxzoo: {out}: {table.rows:,} image{'s' if table.rows != 1 else ''}{unread}", err=True)
+        lines = summary.lines() if summary.images else []
+        total_errors = f", {table.errors:,} of them without an answer (column error)" if table.errors else ""
+        rows = f"{out}: {table.rows:,} row{'s' if table.rows != 1 else ''}{total_errors}"
+        say(*(f"onnxzoo: {one}" for one in [*lines, rows]), err=True)
     if table.errors:
         ctx.exit(1)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from found_images import colours
 from PIL import Image
 
-from onnxzoo.batch.entry import Entry
 from onnxzoo.batch.sources import open_source
 from onnxzoo.errors import ImageError, InputError
-from onnxzoo.image import load_rgb
 
 
 @pytest.fixture
@@ -26,20 +24,6 @@ def here(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def paths(*arguments: str, **options: object) -> list[str]:
     return [entry.path for entry in open_source(arguments, **options)]  # type: ignore[arg-type]
-
-
-def colour(entry: Entry) -> object:
-    """The colour of an image, or why it cannot be read."""
-    try:
-        if isinstance(entry.image, ImageError):
-            raise entry.image
-        return load_rgb(entry.image).getpixel((0, 0))
-    except ImageError as error:
-        return str(error)
-
-
-def colours(entries: Iterable[Entry]) -> list[object]:
-    return [colour(entry) for entry in entries]
 
 
 ALL = ["photos/black.png", "photos/blue.png", "photos/green.png", "photos/red.png"]
