@@ -204,10 +204,12 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
             seed=options.seed,
             **options.choices,
         )
+        before = None
         for check in validation.run():
             if len(validation.checks) == 1:  # a refused engine leaves no head of an empty table
                 say(*head_lines(validation.result()))
-            say(*check_lines(check, validation.tolerances[check.precision]))
+            say(*check_lines(check, validation.tolerances[check.precision], before))
+            before = check
             line.advance(len(validation.checks))
         bisections = list(locate(validation, every_layer=options.layers))
         say(*difference_lines(validation.result(bisections=bisections), every_layer=options.layers))

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
-from ..errors import EngineError
+from ..errors import EngineError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import Array, EngineInfo, TensorSpec
@@ -111,7 +111,10 @@ class OpenInferenceEngine:
         """
         if self._transport is None:
             raise closed(NAME)
-        images = checked_feeds(feeds, self._inputs)[INPUT_NAME]
+        try:
+            images = checked_feeds(feeds, self._inputs)[INPUT_NAME]
+        except InputError as error:
+            raise InputError(f"the model at {self._info.device} takes other inputs: {error}") from None
         found = self._transport.infer(INPUT_NAME, np.ascontiguousarray(images), self._outputs)
         if missing := [name for name in self._outputs if name not in found]:
             raise EngineError(f"{self._info.device} gave an answer without {' and '.join(missing)}")
