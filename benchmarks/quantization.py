@@ -1,19 +1,20 @@
 """Measures the loss of accuracy of int8 and fp16 files: benchmarks/results/quantization.md and .json.
 
     apt-get install dataset-fashion-mnist
-    python benchmarks/quantization.py [--data /usr/share/datasets/fashion-mnist] [--seeded NAME]...
+    python benchmarks/quantization.py [--data /usr/share/datasets/fashion-mnist] [--seeded NAME]... [--keep DIR]
 
 For the shipped models it measures Top-1 on the 10,000 test images in every precision on both engines, the number of
 images whose correctness changed, and the signal-to-noise ratio to fp32 in the same engine over all these images,
 between the engines, and to the exact reference (NumPy, float64) on some of them. With `--seeded`, models of ImageNet's
-size with seeded weights are exported and quantised on the shipped photos (needs the extra `export`); their ratios show
-how the noise adds up, but not an accuracy. Two ratios are given: of the logits, and of their variation between images,
-which validations use.
+size with seeded weights are quantised on the shipped photos; their ratios show how the noise adds up, but not an
+accuracy. `--keep` keeps these artifacts, for `onnxzoo bench DIR/NAME --precision fp32 --precision int8`. Two ratios
+are given: of the logits, and of their variation between images, which validations use.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from seeded_artifact import exported
+from seeded_artifact import assembled
 
 from onnxzoo import load
-from onnxzoo.artifact.folder import INPUT_NAME, Artifact, read_artifact
+from onnxzoo.artifact.folder import INPUT_NAME, MODEL_FILES, Artifact, read_artifact
+from onnxzoo.artifact.writing import add_model
 from onnxzoo.cpu import cpu
 from onnxzoo.data.layouts import open_dataset
 from onnxzoo.engines import create_engine
@@ -55,12 +57,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--seeded", action="append", default=[], metavar="NAME")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the artifacts of --seeded in this folder")
     options = parser.parse_args()
     target = RESULTS / "quantization.json"
     document: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"seeded": []}
     if options.data.exists():
         document["shipped"] = [row for name in MODELS for row in shipped(name, options.data)]
-    rows = [seeded(name) for name in options.seeded]
+    rows = [seeded(name, options.keep) for name in options.seeded]
     document["seeded"] = [row for row in document["seeded"] if row["model"] not in options.seeded] + rows
     document["cpu"] = str(cpu())
     target.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -97,19 +100,23 @@ def shipped(name: str, data: Path) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def seeded(name: str) -> dict[str, Any]:
+def seeded(name: str, keep: Path | None) -> dict[str, Any]:
     """An int8 file of a model with seeded weights: every layer quantised, and each one alone.
+
+    The artifact with both files is `keep`/NAME, if `keep` is given.
 
     `onnxzoo quantize` would refuse it, as the noise of random weights is beyond the limit of a validation.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        artifact = read_artifact(exported(name, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        artifact = read_artifact(assembled(name, home))
         images = shipped_images(artifact)
         bench = Bench(artifact, images.held_out)
-        fp32, int8 = artifact.model_file(), Path(folder) / "int8.onnx"
+        fp32, int8 = artifact.model_file(), artifact.folder / MODEL_FILES["int8"]
         everything = np.concatenate([images.calibration, bench.vectors.images])
         quantizer = StaticQuantizer(fp32, everything, 7, Path(folder))
         quantizer.write(int8, (), images.origin)
+        add_model(artifact.folder, "int8", weights_bits=7)
         grafts, single = quantizer.grafts(int8), Path(folder) / "single.onnx"
         alone = []
         for layer in quantizer.layers:

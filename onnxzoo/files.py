@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -144,6 +146,20 @@ def writing(what: str, error_type: type[OnnxzooError], fix: str) -> Iterator[Non
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise error_type(f"{what} cannot be written: {error.strerror or error}{where}; {fix}") from error
+
+
+def refuse_unwritable(what: str, path: Path) -> None:
+    """Raise InputError if the file `path`, called `what` in the message, could not be written; nothing is created.
+
+    For the file that a long run ends with.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=nearest_existing(path.absolute().parent)):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} cannot be written to {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

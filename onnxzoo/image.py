@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .cpu import worker_threads
 from .errors import ImageError
+from .image_bytes import LazyImage
 from .image_memory import MAX_PIXELS
 from .image_reading import ImageInput, describe, load_rgb, reading, settled
 from .registry import Preprocess
@@ -22,7 +23,7 @@ from .results import Array
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["MAX_PIXELS", "ImageInput", "describe", "load_rgb", "preprocess", "preprocess_batch"]
+__all__ = ["MAX_PIXELS", "ImageInput", "LazyImage", "describe", "load_rgb", "preprocess", "preprocess_batch"]
 
 MAX_WHOLE_RESIZE_PIXELS = 2**24
 """Width times height up to which an image is resized as a whole, then cropped; larger ones in strips of columns."""
@@ -140,3 +141,19 @@ def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> No
     scale, shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
     np.multiply(pixels, scale[:, None, None], out=out, dtype=np.float32)
     np.add(out, shift[:, None, None], out=out)
+
+
+def pixels_of(values: Array, spec: Preprocess) -> npt.NDArray[np.uint8]:
+    """The pixels of a preprocessed image, float32 [3, S, S] -> uint8 [S, S, 3] in RGB order; clipped to 0..255."""
+    levels = (values.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean)) * 255
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def reduced(values: Array, pixels: int) -> Array:
+    """A preprocessed image, float32 [3, S, S], with S divided by the largest whole factor that leaves `pixels`."""
+    size = values.shape[-1]
+    factor = max(1, size // pixels)
+    side = size // factor
+    blocks = values[:, : side * factor, : side * factor].reshape(3, side, factor, side, factor)
+    return blocks.mean(axis=(2, 4), dtype=np.float32) if factor > 1 else values

@@ -17,9 +17,9 @@ from .artifact.folder import INPUT_NAME, OUTPUT_NAMES, Artifact
 from .engines.options import DEFAULT_BATCH_SIZE
 from .engines.protocol import Engine
 from .errors import ArtifactError, EngineError, ImageError, InputError
-from .image import ImageInput, describe, preprocess_batch
+from .image import ImageInput, describe, pixels_of, preprocess_batch, reduced
 from .interface import check_interface
-from .results import Array, ClassScore, EngineInfo, Prediction, Verification
+from .results import PICTURE_PIXELS, Array, ClassScore, EngineInfo, Prediction, Verification
 from .stream import Result, stream
 
 logger = logging.getLogger(__name__)
@@ -207,6 +207,18 @@ class Model:
             return np.empty((0, len(self.labels)), dtype=np.float32)
         return self._run(batch, LOGITS)[0]
 
+    def outputs(self, batch: Array) -> dict[str, Array]:
+        """All outputs by name for a batch of at least one image, as `logits` takes it, from one run of the engine.
+
+        `logits`: float32 [N, classes]; `embedding`: the pooled features before the head, float32 [N, features].
+
+        Raises InputError for no image, another type, dtype or shape; EngineError as `logits` does.
+        """
+        self._check_batch(batch)
+        if not len(batch):
+            raise InputError("outputs() takes a batch of at least one image, got none")
+        return dict(zip(OUTPUT_NAMES, self._run(batch, *OUTPUT_NAMES), strict=True))
+
     def close(self) -> None:
         """Free the engine's memory. Calling it twice is allowed; running the model afterwards raises EngineError.
 
@@ -246,12 +258,16 @@ class Model:
         """One image as a batch, read on this thread, as a pool would cost more than it saves."""
         return preprocess_batch([image], self._artifact.preprocess, max_pixels=self._max_pixels)
 
-    def _one(self, image: ImageInput, run: Callable[[Array], Sequence[Answer]], on_error: OnError) -> Answer | None:
+    def _one(
+        self, image: ImageInput, run: Callable[[Array], Sequence[Prediction]], on_error: OnError
+    ) -> Prediction | None:
+        """The classes of a single image, with the picture that notebooks show."""
         try:
-            return run(self._batch_of(image))[0]
+            batch = self._batch_of(image)
         except ImageError as error:
             _raise_or_warn(error, on_error)
-        return None
+            return None
+        return run(batch)[0].with_picture(pixels_of(reduced(batch[0], PICTURE_PIXELS), self._artifact.preprocess))
 
     def _each(
         self, images: Iterable[ImageInput], run: Callable[[Array], Sequence[Answer]], on_error: OnError

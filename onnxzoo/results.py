@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 Array = npt.NDArray[np.float32]
+
+PICTURE_PIXELS = 112
+"""Longest side of a picture in a notebook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +42,34 @@ class ClassScore:
     score: float
 
 
+class _Pictured:
+    """The place for a picture that is no field: it takes no part in comparisons, pickles and `dataclasses.asdict`."""
+
+    __slots__ = ("_picture",)
+
+
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """The best classes of one image, best first; `top` is never empty."""
+class Prediction(_Pictured):
+    """The best classes of one image, best first; `top` is never empty.
+
+    In a notebook it is shown as bars, beside what the model saw if `Model.predict` was called with this image alone.
+    """
 
     top: tuple[ClassScore, ...]
+
+    @property
+    def picture(self) -> npt.NDArray[np.uint8] | None:
+        """What the model saw: the crop of the image, reduced by a whole factor. uint8 [S, S, 3] in RGB order.
+
+        None for images that were predicted together, whose pictures would take 40 kB each.
+        """
+        return getattr(self, "_picture", None)
+
+    def with_picture(self, pixels: npt.NDArray[np.uint8]) -> Prediction:
+        """The same classes with a picture, uint8 [S, S, 3] in RGB order."""
+        copy = replace(self)
+        object.__setattr__(copy, "_picture", pixels)
+        return copy
 
     @property
     def class_id(self) -> int:
@@ -55,6 +85,22 @@ class Prediction:
     def score(self) -> float:
         """Softmax probability of the best class, in [0, 1]."""
         return self.top[0].score
+
+    def _repr_html_(self) -> str:
+        """What notebooks show. No file is read: the picture was kept when the image was."""
+        return self.html()
+
+    def html(self, name: str = "", picture: PIL.Image.Image | None = None) -> str:
+        """The classes as bars, in HTML for any page: under a name, and beside a picture, by default its own."""
+        import PIL.Image
+
+        from .web_page import BEST_BAR, OTHER_BAR, fitted_picture, html_bars, html_image, html_prediction
+
+        if picture is None and self.picture is not None:
+            picture = PIL.Image.fromarray(self.picture)
+        bars = html_bars((one.label, one.score, OTHER_BAR if rank else BEST_BAR) for rank, one in enumerate(self.top))
+        shown = "" if picture is None else html_image(fitted_picture(picture, PICTURE_PIXELS), "JPEG")
+        return html_prediction(name, shown, bars)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 An image is read once, by a thread of the pool, directly into its row of a batch; the rows of images that cannot be read
 are left out of the run. A bounded number of batches is read while one runs, so memory does not depend on the number of
-images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as much again for images
-given as bytes, file objects, arrays or PIL images instead of paths.
+images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, `ENCODED_BUDGET` for bytes
+that are read when their turn comes (LazyImage), and as much as BUDGET for images that are held in memory until then.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,11 +20,12 @@ import numpy as np
 
 from .cpu import worker_threads
 from .errors import ImageError
-from .image import ImageInput, describe, preprocess_into
+from .image import ImageInput, LazyImage, describe, load_rgb, preprocess_into
 from .image_memory import BUDGET_BYTES, RGB_BYTES
 from .image_reading import ENCODED, settled
 from .registry import Preprocess
 from .results import Array, Prediction
+from .web_page import html_prediction, html_text
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +52,15 @@ class Result:
 
     def __bool__(self) -> bool:
         return self.error is None
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the classes beside the image, if it is in memory; a file is only named, not read."""
+        name = f"{self.index}: {describe(self.image)}"
+        if self.prediction is None:
+            return html_prediction(name, "", html_text(str(self.error)))
+        if isinstance(self.image, str | os.PathLike | ImageError) or hasattr(self.image, "read"):
+            return self.prediction.html(name)
+        return self.prediction.html(name, load_rgb(self.image))
 
 
 def stream(
@@ -230,6 +241,8 @@ def _bytes_of(image: object) -> int:
     """The memory of an image while it waits for the pool."""
     if isinstance(image, ENCODED):
         return len(image)
+    if isinstance(image, LazyImage):
+        return image.held
     if isinstance(image, np.ndarray):
         return image.nbytes
     width, height = getattr(image, "size", (0, 0)) if hasattr(image, "convert") else (0, 0)

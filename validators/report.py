@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import errno
-import html
-import io
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..comparison.figures import HISTOGRAM_EDGES, Figures
 from ..errors import InputError
-from ..files import atomic_write, nearest_existing
+from ..files import atomic_write
+from ..image import pixels_of
 from ..registry import Preprocess
 from ..results import Array
-from ..text import escaped
+from ..web_page import html_image, html_page, html_text
 from .bisect import Bisection
 from .engine_checks import Check
 from .environment import environment
 from .preprocess import PreprocessCheck
 from .result import Compared, ValidationResult
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 WORST_INPUTS = 8
 THUMBNAIL_PIXELS = 128
@@ -59,17 +56,6 @@ def write_report(path: Path, result: ValidationResult) -> None:
         raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 
 
-def refuse_to_report(path: Path) -> None:
-    """Raise InputError before a validation if the report could not be written; nothing is created."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=nearest_existing(path.absolute().parent)):
-            pass
-    except OSError as error:
-        raise InputError(f"the report cannot be written to {path}: {error.strerror or error}") from error
-
-
 def render(result: ValidationResult) -> str:
     """The page as text. All text from elsewhere, such as names and messages, is escaped."""
     artifact = result.artifact
@@ -86,7 +72,7 @@ def render(result: ValidationResult) -> str:
         *((f"{name}: not checked", reason) for name, reason in result.unavailable.items()),
     ]
     sections = [
-        f'<h1>{_text(title)}</h1><p><span class="verdict {"pass" if result else "fail"}">'
+        f'<h1>{html_text(title)}</h1><p><span class="verdict {"pass" if result else "fail"}">'
         f"{'PASSED' if result else 'FAILED'}</span> {result.passed_checks} of "
         f"{len(result.checks)} checks</p>{_pairs(about)}",
         f"<h2>Checks</h2>{_checks(result.checks)}",
@@ -98,13 +84,7 @@ def render(result: ValidationResult) -> str:
         f"<h2>Environment</h2>{_pairs(environment().items())}",
     ]
     body = "\n".join(section for section in sections if section)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
+    return html_page(title, STYLE, body)
 
 
 def _checks(checks: Sequence[Check]) -> str:
@@ -123,12 +103,12 @@ def _checks(checks: Sequence[Check]) -> str:
         if not check.comparison.outputs:
             rows.append(_row([*about, *["-"] * (len(head) - len(about))], bad=not check))
         if check.note:
-            rows.append(f'<tr><td colspan="{len(head)}">{_text(check.note)}</td></tr>')
+            rows.append(f'<tr><td colspan="{len(head)}">{html_text(check.note)}</td></tr>')
         rows += [
-            f'<tr class="bad"><td class="problem" colspan="{len(head)}">{_text(problem)}</td></tr>'
+            f'<tr class="bad"><td class="problem" colspan="{len(head)}">{html_text(problem)}</td></tr>'
             for problem in check.comparison.problems
         ]
-    titles = "".join(f"<th>{_text(name)}</th>" for name in head)
+    titles = "".join(f"<th>{html_text(name)}</th>" for name in head)
     return f'<div class="wide"><table><tr>{titles}</tr>{"".join(rows)}</table></div>'
 
 
@@ -152,7 +132,8 @@ def _histograms(checks: Sequence[Check]) -> Iterable[str]:
             key = (check.requested, check.precision, check.reference, name)
             if key not in done:
                 done.add(key)
-                yield f"<figure>{_histogram(output.histogram)}<figcaption>{_text(', '.join(key))}</figcaption></figure>"
+                caption = html_text(", ".join(key))
+                yield f"<figure>{_histogram(output.histogram)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _histogram(counts: Sequence[int]) -> str:
@@ -188,21 +169,16 @@ def _worst_inputs(result: ValidationResult) -> Iterable[str]:
         picture = thumbnail(result.inputs.images[row], result.artifact.preprocess)
         size = "not finite" if math.isinf(ratio) else f"{ratio:.1%} of the tolerance"
         caption = f"{result.inputs.names[row]}: {size} ({where})"
-        data = base64.b64encode(picture).decode("ascii")
-        source = f"data:image/png;base64,{data}"
-        yield f'<figure><img alt="" src="{source}"><figcaption>{_text(caption)}</figcaption></figure>'
+        yield f"<figure>{html_image(picture)}<figcaption>{html_text(caption)}</figcaption></figure>"
 
 
-def thumbnail(image: Array, spec: Preprocess) -> bytes:
-    """A PNG of a normalised image, float32 [3, S, S], at most THUMBNAIL_PIXELS a side; values outside are clipped."""
+def thumbnail(image: Array, spec: Preprocess) -> PIL.Image.Image:
+    """The pixels of a normalised image, float32 [3, S, S], at most THUMBNAIL_PIXELS a side."""
     import PIL.Image
 
-    levels = (image.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean)) * 255
-    picture = PIL.Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    picture = PIL.Image.fromarray(pixels_of(image, spec))
     picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    return picture
 
 
 def _bisections(bisections: Sequence[Bisection]) -> str:
@@ -213,7 +189,7 @@ def _bisections(bisections: Sequence[Bisection]) -> str:
             for layer in found.layers
         )
         table = f"<table><tr><th>layer</th><th>error</th><th>noise</th><th></th></tr>{rows}</table>" if rows else ""
-        parts.append(f"<p>{_text(found.message)}</p>{table}")
+        parts.append(f"<p>{html_text(found.message)}</p>{table}")
     return "".join(parts)
 
 
@@ -223,14 +199,14 @@ def _preprocess(checks: Sequence[PreprocessCheck]) -> str:
 
 
 def _row(cells: Sequence[str], *, bad: bool) -> str:
-    inner = "".join(f"<td{' class=n' if _is_number(cell) else ''}>{_text(cell)}</td>" for cell in cells)
+    inner = "".join(f"<td{' class=n' if _is_number(cell) else ''}>{html_text(cell)}</td>" for cell in cells)
     return f"<tr{' class=bad' if bad else ''}>{inner}</tr>"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return (
         "<table>"
-        + "".join(f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in pairs)
+        + "".join(f"<tr><th>{html_text(key)}</th><td>{html_text(value)}</td></tr>" for key, value in pairs)
         + "</table>"
     )
 
@@ -252,7 +228,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return text == "-"
     return True
-
-
-def _text(value: str) -> str:
-    return html.escape(escaped(value), quote=True)

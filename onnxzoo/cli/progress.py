@@ -35,19 +35,21 @@ def quiet_option(command: Command) -> Command:
 
 
 class Line:
-    """The progress line: the current task, its time, and how much of it is done."""
+    """The progress line: the current task, its time, how much of it is done, how fast, and what is left."""
 
     def __init__(self, bar: Any = None) -> None:
         """`bar`: tqdm's; if it is None, nothing is shown."""
         self._bar = bar
         self._title = ""
 
-    def begin(self, title: str, total: int | None = None) -> None:
-        """Show a new task; with `total`, `advance` counts up to it."""
+    def begin(self, title: str, total: int | None = None, done: int = 0) -> None:
+        """Show a new task; with `total`, `advance` counts up to it. `done`: by an earlier run, not counted as speed."""
         self._title = title
         if self._bar is not None:
             self._bar.reset()
             self._bar.total = total
+            self._bar.initial = self._bar.n = self._bar.last_print_n = done
+            self._bar.set_postfix_str("", refresh=False)
             self._bar.set_description_str(escaped(title))
 
     def step(self, title: str, total: int | None = None, done: int = 0) -> None:
@@ -56,10 +58,12 @@ class Line:
             self.begin(title, total)
         self.advance(done, total)
 
-    def advance(self, done: int, total: int | None = None) -> None:
-        """Show the count, out of `total`, or of an unknown total if it is None."""
+    def advance(self, done: int, total: int | None = None, errors: int = 0) -> None:
+        """Show the count, out of `total`, or of an unknown total if it is None, and how many of it are errors."""
         if self._bar is not None:
             self._bar.total = total
+            if errors:
+                self._bar.set_postfix_str(f"{errors:,} error{'s' if errors > 1 else ''}", refresh=False)
             self._bar.update(done - self._bar.n)
 
 

@@ -14,6 +14,7 @@ from ..artifact.folder import Artifact
 from ..comparison.tolerances import TOLERANCES
 from ..data.walk import NoImages, Skipped, find_images
 from ..errors import ModelNotFoundError
+from ..files import refuse_unwritable
 from ..precisions import FP32
 from ..source import resolve
 from .completion import engine_names, model_names, precision_names
@@ -183,13 +184,12 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
     """Run all requested checks of one model, and print each result as soon as it is known."""
     from ..validators.locate import locate
     from ..validators.record import record, refuse_to_record
-    from ..validators.report import refuse_to_report
     from ..validators.validate import Validation
 
     if options.recording:
         refuse_to_record(artifact, options.tolerance, options.precisions or (FP32,))
     if options.report is not None:
-        refuse_to_report(options.report)
+        refuse_unwritable("the report", options.report)
     say = _say(options)
     with progress(f"validating {options.model}", "checks", quiet=options.quiet) as line:
         validation = Validation(

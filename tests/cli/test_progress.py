@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,26 @@ def test_the_line_and_its_count_are_shown_on_a_terminal_of_any_width(monkeypatch
     shown = all_of(ours).decode()
     for words in ("loading", "measuring each layer alone", "7/44", "validating"):
         assert words in shown
+
+
+def test_a_run_shows_what_is_done_of_how_many_how_fast_what_is_left_and_errors(monkeypatch):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 120))
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress("loading", "images", quiet=False) as line:
+            line.begin("predicting", 5000, done=1000)
+            line._bar.start_t -= 10
+            line.advance(1000, 5000)
+            line.advance(3000, 5000, errors=1)
+            line._bar.refresh()
+            line.advance(4000, 5000, errors=12)
+            line._bar.refresh()
+            line.begin("joining")
+            line._bar.refresh()
+    lines = [line.rstrip() for line in all_of(ours).decode().split("\r")]
+    # 2000 in 10 s in this run, whatever an earlier one did.
+    (done,) = [line for line in lines if "3000/5000" in line and "1 error" in line][-1:]
+    assert re.search(r"60%.*\[00:10<00:\d\d, .* images/s, 1 error\]$", done)
+    assert any("4000/5000" in line and line.endswith("12 errors]") for line in lines)
+    assert not any("joining" in line and "error" in line for line in lines)

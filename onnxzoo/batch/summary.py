@@ -1,0 +1,93 @@
+"""What a run of many images found: how many, which classes, and which errors."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..errors import ImageError
+from ..image import describe
+from ..stream import Result
+from ..text import beginning
+
+SHOWN_CLASSES = 5
+SHOWN_KINDS = 5
+
+MAX_KINDS = 100
+"""Kinds of errors that are told apart; some messages contain numbers, and memory must not grow with the run."""
+
+OTHER_KIND = "other errors"
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of a run's results. `classes`: by the label of the best class. `errors`: by kind, see `kind_of`."""
+
+    classes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    embedded: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, name: str, result: Result) -> None:
+        """Count the result of the image `name`."""
+        if result.error is not None:
+            kind = kind_of(result.error, result.image)
+            if kind not in self.errors and len(self.errors) >= MAX_KINDS:
+                kind = OTHER_KIND
+            self.errors[kind] += 1
+            self.first.setdefault(kind, name)
+        elif result.embedding is not None:
+            self.embedded += 1
+        elif result.prediction is not None:
+            self.classes[result.prediction.label] += 1
+
+    @property
+    def failed(self) -> int:
+        """Images that could not be read."""
+        return self.errors.total()
+
+    @property
+    def images(self) -> int:
+        """Images of this run."""
+        return self.classes.total() + self.embedded + self.failed
+
+    def lines(self) -> list[str]:
+        """The summary for people: images and speed, then classes and errors if there are any, the commonest first."""
+        seconds = time.monotonic() - self.began
+        failed = f"; {self.failed:,} could not be read" if self.failed else ""
+        speed = f" ({self.images / seconds:,.1f} images/s)" if self.images and seconds > 0 else ""
+        lines = [f"{_images(self.images)} in {seconds:,.1f} s{speed}{failed}"]
+        if self.classes:
+            parts = [f"{beginning(label)} {count:,}" for label, count in self.classes.most_common(SHOWN_CLASSES)]
+            lines.append(f"{_counted(len(self.classes), 'class', 'classes')}: {_listed(parts, len(self.classes))}")
+        if self.errors:
+            parts = [
+                f"'{kind}' {count:,} ({beginning(self.first[kind])})"
+                for kind, count in self.errors.most_common(SHOWN_KINDS)
+            ]
+            lines.append(f"errors: {_listed(parts, len(self.errors))}")
+        return lines
+
+
+def kind_of(error: ImageError, image: object) -> str:
+    """What is wrong with an image, without its name and details: `is damaged or incomplete`, `does not exist`."""
+    message = str(error)
+    if not isinstance(image, ImageError):
+        message = message.removeprefix(describe(image)).lstrip()
+    # Messages say what happened, and after a colon or semicolon the details and the fix.
+    return beginning(message.partition(";")[0].partition(": ")[0]) or OTHER_KIND
+
+
+def _images(count: int) -> str:
+    return _counted(count, "image", "images")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _listed(parts: list[str], total: int) -> str:
+    more = total - len(parts)
+    return ", ".join([*parts, *([f"{more:,} more"] if more else [])])
