@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxzoo.inference_protocol import JSON_LENGTH_HEADER as HEADER_LENGTH
 from onnxzoo.results import Array
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 

@@ -100,12 +100,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ArtifactError(f"{file} cannot be read: {error}; choose another --out") from None
     listed = config.get(LIST) if isinstance(config, dict) else None
-    if not isinstance(listed, list) or not all(_named(one) for one in listed):
+    if not isinstance(config, dict) or not isinstance(listed, list) or not all(_named(one) for one in listed):
         raise ArtifactError(
             f"{file} is not a configuration of OpenVINO Model Server (it has no {LIST} of named models) and stays as "
             "it is; choose another --out"
         )
-    return {**config}
+    return dict(config)
 
 
 def _named(one: object) -> bool:

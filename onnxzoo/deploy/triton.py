@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from typing import Any
 
-from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES, Artifact
+from ..artifact.folder import Artifact
 from ..engines.tensorrt_cache import profile
 from ..errors import InputError
+from ..inference_protocol import LOGITS, PIXELS, ProtocolTensor, model_outputs, pixels_of
 from ..precisions import FP16, FP32, INT8
 from ..results import TensorSpec
 from .chosen import Chosen
@@ -129,8 +130,8 @@ def config_text(model: Chosen, options: TritonOptions) -> str:
 
 
 def _config(name: str, artifact: Artifact, sha256: str, options: TritonOptions) -> dict[str, Value]:
-    logits, embedding = OUTPUT_NAMES
-    size = artifact.image_size
+    pixels = pixels_of(artifact.image_size)
+    outputs = model_outputs(artifact.num_classes, artifact.architecture.num_features)
     batching: dict[str, Value] = {"max_queue_delay_microseconds": options.delay_us} if options.delay_us else {}
     kind = "KIND_GPU" if options.engine in ON_GPU else "KIND_CPU"
     return {
@@ -139,20 +140,15 @@ def _config(name: str, artifact: Artifact, sha256: str, options: TritonOptions) 
         "default_model_filename": MODEL_FILE,
         "max_batch_size": options.max_batch,
         "version_policy": {"latest": {"num_versions": 1}},
-        "input": [{"name": INPUT_NAME, "data_type": Word("TYPE_FP32"), "dims": [3, size, size]}],
+        "input": [{"name": pixels.name, **_type(pixels)}],
         "output": [
-            {
-                "name": logits,
-                "data_type": Word("TYPE_FP32"),
-                "dims": [artifact.num_classes],
-                "label_filename": LABELS_FILE,
-            },
-            {"name": embedding, "data_type": Word("TYPE_FP32"), "dims": [artifact.architecture.num_features]},
+            {"name": one.name, **_type(one), **({"label_filename": LABELS_FILE} if one.name == LOGITS else {})}
+            for one in outputs
         ],
         "instance_group": [{"kind": Word(kind), "count": options.instances}],
         "dynamic_batching": batching,
         **_engine_settings(artifact, sha256, options),
-        "model_warmup": [_warmup(batch, size) for batch in dict.fromkeys((1, options.max_batch))],
+        "model_warmup": [_warmup(batch, pixels) for batch in dict.fromkeys((1, options.max_batch))],
     }
 
 
@@ -172,7 +168,7 @@ def _engine_settings(artifact: Artifact, sha256: str, options: TritonOptions) ->
 def _tensorrt(artifact: Artifact, sha256: str, options: TritonOptions) -> Value:
     """TensorRT without a precision flag, so that it computes in the types of the file, as our engine has it."""
     size = artifact.image_size
-    shapes = profile("trt_profile", {INPUT_NAME: TensorSpec((None, 3, size, size), "float32")}, options.max_batch)
+    shapes = profile("trt_profile", {PIXELS: TensorSpec((None, 3, size, size), "float32")}, options.max_batch)
     # A TensorRT engine is found again by the graph's name and shapes: another model's weights need another folder.
     cache = f"{options.engine_cache.rstrip('/')}/{sha256[:16]}"
     return {
@@ -190,6 +186,11 @@ def _tensorrt(artifact: Artifact, sha256: str, options: TritonOptions) -> Value:
     }
 
 
-def _warmup(batch: int, size: int) -> Value:
-    inputs = {INPUT_NAME: {"data_type": Word("TYPE_FP32"), "dims": [3, size, size], "random_data": True}}
+def _type(tensor: ProtocolTensor) -> dict[str, Value]:
+    """Type and sizes of a tensor; Triton adds the batch, the first size."""
+    return {"data_type": Word(f"TYPE_{tensor.datatype}"), "dims": tensor.shape[1:]}
+
+
+def _warmup(batch: int, pixels: ProtocolTensor) -> Value:
+    inputs: dict[str, Value] = {pixels.name: {**_type(pixels), "random_data": True}}
     return {"name": f"batch of {batch}", "batch_size": batch, "inputs": entries(inputs)}

@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
 from ..errors import EngineError, InputError
 from ..files import KeyValue
+from ..inference_protocol import EMBEDDING, LOGITS, PIXELS
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
 from ..results import Array, EngineInfo, TensorSpec
 from .feeds import checked_feeds
@@ -48,10 +48,10 @@ class OpenInferenceEngine:
         """`described`: with the input and the outputs of an artifact, see `open`."""
         self._transport: Transport | None = transport
         self._info = info
-        pixels = described.inputs[INPUT_NAME]
-        self._inputs = {INPUT_NAME: pixels if pixels.shape else TensorSpec((None, 3, None, None), pixels.dtype)}
+        pixels = described.inputs[PIXELS]
+        self._inputs = {PIXELS: pixels if pixels.shape else TensorSpec((None, 3, None, None), pixels.dtype)}
         # Servers may offer more, such as the best labels.
-        self._outputs = {name: described.outputs[name] for name in OUTPUT_NAMES if name in described.outputs}
+        self._outputs = {name: described.outputs[name] for name in (LOGITS, EMBEDDING) if name in described.outputs}
 
     @classmethod
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:  # noqa: ARG003
@@ -112,10 +112,10 @@ class OpenInferenceEngine:
         if self._transport is None:
             raise closed(NAME)
         try:
-            images = checked_feeds(feeds, self._inputs)[INPUT_NAME]
+            images = checked_feeds(feeds, self._inputs)[PIXELS]
         except InputError as error:
             raise InputError(f"the model at {self._info.device} takes other inputs: {error}") from None
-        found = self._transport.infer(INPUT_NAME, np.ascontiguousarray(images), self._outputs)
+        found = self._transport.infer(PIXELS, np.ascontiguousarray(images), self._outputs)
         if missing := [name for name in self._outputs if name not in found]:
             raise EngineError(f"{self._info.device} gave an answer without {' and '.join(missing)}")
         if wrong := [name for name, values in found.items() if len(values) != len(images)]:
@@ -143,15 +143,15 @@ def _transport(address: Address) -> Transport:
 
 
 def _require_interface(address: Address, described: Described) -> None:
-    pixels = described.inputs.get(INPUT_NAME)
+    pixels = described.inputs.get(PIXELS)
     if pixels is None or pixels.dtype != "float32" or len(pixels.shape) not in (0, 4):
         has = ", ".join(f"{name} {spec.dtype} {spec.shape}" for name, spec in described.inputs.items()) or "none"
         raise EngineError(
-            f"{address} is another kind of model: expected an input {INPUT_NAME} float32 of 4 dimensions, it has {has}"
+            f"{address} is another kind of model: expected an input {PIXELS} float32 of 4 dimensions, it has {has}"
         )
-    logits = described.outputs.get(OUTPUT_NAMES[0])
+    logits = described.outputs.get(LOGITS)
     if logits is None or logits.dtype not in DTYPES.values() or len(logits.shape) not in (0, 2):
         has = ", ".join(f"{name} {spec.dtype} {spec.shape}" for name, spec in described.outputs.items()) or "none"
         raise EngineError(
-            f"{address} is another kind of model: expected an output {OUTPUT_NAMES[0]} of 2 dimensions, it has {has}"
+            f"{address} is another kind of model: expected an output {LOGITS} of 2 dimensions, it has {has}"
         )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, one_line
+from ..inference_protocol import FP32, FP64
 from ..results import Array, TensorSpec
 from ..text import beginning
 from .library_failures import unavailable
@@ -16,7 +17,7 @@ from .oip_http import INFER_TIMEOUT_S, MAX_HEADER_BYTES, MAX_METADATA_BYTES, MAX
 from .oip_tensors import MAX_TENSORS, Described, ProtocolError, decoded, spec_of
 
 INSTALL = "pip install 'tritonclient[grpc]', or use the server's HTTP port (oip:http://...)"
-CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
+CONTENTS = {FP32: "fp32_contents", FP64: "fp64_contents"}
 T = TypeVar("T")
 
 
@@ -67,7 +68,7 @@ class GrpcTransport:
 
     def infer(self, name: str, images: Array, outputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
         """The outputs for a batch; see Transport."""
-        tensor = self._client_module.InferInput(name, list(images.shape), "FP32")
+        tensor = self._client_module.InferInput(name, list(images.shape), FP32)
         tensor.set_data_from_numpy(np.ascontiguousarray(images))
         wanted = [self._client_module.InferRequestedOutput(output) for output in outputs]
         answer = self._call(
@@ -135,6 +136,6 @@ def _outputs(answer: Any, outputs: Mapping[str, TensorSpec]) -> dict[str, Array]
             continue
         if one.name in found:
             raise ProtocolError(f"it has the output {one.name!r} twice")
-        data = raw[index] if raw else list(getattr(one.contents, CONTENTS.get(one.datatype, "fp32_contents")))
+        data = raw[index] if raw else list(getattr(one.contents, CONTENTS.get(one.datatype, CONTENTS[FP32])))
         found[one.name] = decoded(one.name, one.datatype, list(one.shape), data, outputs[one.name])
     return found

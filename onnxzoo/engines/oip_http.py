@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError, EngineUnavailableError, InputError, OnnxzooError, one_line
+from ..inference_protocol import FP32, JSON_LENGTH_HEADER
 from ..network import environment_fault
 from ..results import Array, TensorSpec
 from ..strict_json import parse_json
@@ -38,8 +39,6 @@ MAX_UNKNOWN_BYTES = 2**26
 BYTES_PER_NUMBER = 32
 """Of a number and its separators in JSON."""
 CHUNK_BYTES = 2**16
-
-HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class HttpTransport:
@@ -226,11 +225,11 @@ def _limited(response: http.client.HTTPResponse, limit: int) -> bytes:
 
 
 def _header_length(response: http.client.HTTPResponse, size: int) -> int | None:
-    text = response.headers.get(HEADER_LENGTH)
+    text = response.headers.get(JSON_LENGTH_HEADER)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) <= size):
-        raise ProtocolError(f"{HEADER_LENGTH} is {beginning(text)!r}, and the answer has {size} bytes")
+        raise ProtocolError(f"{JSON_LENGTH_HEADER} is {beginning(text)!r}, and the answer has {size} bytes")
     return int(text)
 
 
@@ -258,7 +257,7 @@ def _specs(metadata: Mapping[str, Any], key: str) -> dict[str, TensorSpec]:
 def _request(
     name: str, images: Array, outputs: Mapping[str, TensorSpec], *, binary: bool
 ) -> tuple[bytes, dict[str, str]]:
-    tensor: dict[str, Any] = {"name": name, "shape": list(images.shape), "datatype": "FP32"}
+    tensor: dict[str, Any] = {"name": name, "shape": list(images.shape), "datatype": FP32}
     wanted: list[dict[str, Any]] = [{"name": output} for output in outputs]
     if not binary:
         if not np.isfinite(images).all():
@@ -272,7 +271,7 @@ def _request(
         "outputs": [{**one, "parameters": {"binary_data": True}} for one in wanted],
     }
     head = json.dumps(document).encode()
-    return head + data, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+    return head + data, {"Content-Type": "application/octet-stream", JSON_LENGTH_HEADER: str(len(head))}
 
 
 def _outputs(answer: bytes, header_bytes: int | None, outputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
@@ -288,7 +287,7 @@ def _outputs(answer: bytes, header_bytes: int | None, outputs: Mapping[str, Tens
             if type(size) is not int or not 0 <= size <= len(rest) - at:
                 raise ProtocolError(f"an output has {beginning(str(size))} bytes, and {len(rest) - at} are left")
             data, at = rest[at : at + size], at + size
-        if name not in outputs:
+        if not isinstance(name, str) or name not in outputs:
             continue
         if name in found:
             raise ProtocolError(f"it has the output {name!r} twice")

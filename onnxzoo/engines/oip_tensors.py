@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..inference_protocol import FP32, FP64
 from ..results import Array, TensorSpec
 from ..text import beginning
 
-DTYPES: Mapping[str, str] = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}
+DTYPES: Mapping[str, str] = {"FP16": "float16", FP32: "float32", FP64: "float64"}
 """The protocol's types of numbers that a model's outputs can have."""
 MAX_TENSORS = 64
 MAX_RANK = 8
