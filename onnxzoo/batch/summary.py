@@ -33,15 +33,24 @@ class Summary:
     def add(self, name: str, result: Result) -> None:
         """Count the result of the image `name`."""
         if result.error is not None:
-            kind = kind_of(result.error, result.image)
-            if kind not in self.errors and len(self.errors) >= MAX_KINDS:
-                kind = OTHER_KIND
-            self.errors[kind] += 1
-            self.first.setdefault(kind, name)
+            self._count_errors(kind_of(result.error, result.image), 1, name)
         elif result.embedding is not None:
             self.embedded += 1
         elif result.prediction is not None:
             self.classes[result.prediction.label] += 1
+
+    def merge(self, other: Summary) -> None:
+        """Add the counts of another part of the run."""
+        self.classes.update(other.classes)
+        self.embedded += other.embedded
+        for kind, count in other.errors.items():
+            self._count_errors(kind, count, other.first[kind])
+
+    def _count_errors(self, kind: str, count: int, first: str) -> None:
+        if kind not in self.errors and len(self.errors) >= MAX_KINDS:
+            kind = OTHER_KIND
+        self.errors[kind] += count
+        self.first.setdefault(kind, first)
 
     @property
     def failed(self) -> int:
