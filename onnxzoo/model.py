@@ -207,6 +207,18 @@ class Model:
             return np.empty((0, len(self.labels)), dtype=np.float32)
         return self._run(batch, LOGITS)[0]
 
+    def outputs(self, batch: Array) -> dict[str, Array]:
+        """All outputs by name for a batch of at least one image, as `logits` takes it, from one run of the engine.
+
+        `logits`: float32 [N, classes]; `embedding`: the pooled features before the head, float32 [N, features].
+
+        Raises InputError for no image, another type, dtype or shape; EngineError as `logits` does.
+        """
+        self._check_batch(batch)
+        if not len(batch):
+            raise InputError("outputs() takes a batch of at least one image, got none")
+        return dict(zip(OUTPUT_NAMES, self._run(batch, *OUTPUT_NAMES), strict=True))
+
     def close(self) -> None:
         """Free the engine's memory. Calling it twice is allowed; running the model afterwards raises EngineError.
 

@@ -2,8 +2,8 @@
 
 An image is read once, by a thread of the pool, directly into its row of a batch; the rows of images that cannot be read
 are left out of the run. A bounded number of batches is read while one runs, so memory does not depend on the number of
-images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as much again for images
-given as bytes, file objects, arrays or PIL images instead of paths.
+images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, `ENCODED_BUDGET` for bytes
+that are read when their turn comes (LazyImage), and as much as BUDGET for images that are held in memory until then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from .cpu import worker_threads
 from .errors import ImageError
-from .image import ImageInput, describe, load_rgb, preprocess_into
+from .image import ImageInput, LazyImage, describe, load_rgb, preprocess_into
 from .image_memory import BUDGET_BYTES, RGB_BYTES
 from .image_reading import ENCODED, settled
 from .registry import Preprocess
@@ -241,6 +241,8 @@ def _bytes_of(image: object) -> int:
     """The memory of an image while it waits for the pool."""
     if isinstance(image, ENCODED):
         return len(image)
+    if isinstance(image, LazyImage):
+        return image.held
     if isinstance(image, np.ndarray):
         return image.nbytes
     width, height = getattr(image, "size", (0, 0)) if hasattr(image, "convert") else (0, 0)

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "publish": "onnxzoo.cli.publish:command",
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
+    "serve": "onnxzoo.cli.serve:command",
     "warmup": "onnxzoo.cli.warmup:command",
     "doctor": "onnxzoo.cli.doctor:command",
 }

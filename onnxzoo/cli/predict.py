@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -13,18 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..data.walk import NoImages, Skipped, find_images
-from ..errors import ImageError, InputError
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import report, say, write_json
 from .parameters import OUTPUT_FILE, Whole
 from .progress import quiet_option
-
-STANDARD_INPUT = "-"
+from .source_options import source_options
 
 if TYPE_CHECKING:
+    from ..batch.entry import Entry
     from ..engines.options import Hint
+    from ..errors import ImageError
     from ..image_reading import ImageInput
     from ..model import Model
     from ..stream import Result
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command("predict", short_help="Classify images.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@source_options
 @click.option("--top-k", default=5, show_default=True, type=Whole(1), help="Classes to show per image.")
 @engine_options
 @batch_size_option
@@ -49,6 +47,8 @@ def command(
     ctx: click.Context,
     model: str,
     images: tuple[str, ...],
+    lists: tuple[str, ...],
+    column: str | None,
     top_k: int,
     engine: str,
     precision: str,
@@ -61,30 +61,28 @@ def command(
     as_json: bool,
     sheet: Path | None,
 ) -> None:
-    """Classify images: files, folders (including subfolders) or quoted patterns such as 'photos/**/*.jpg'.
+    """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', archives
+    (.zip, .tar, .tar.gz), or lists (.txt with a path in every line, .csv or .tsv with a column of paths).
 
     '-' is an image on standard input.
 
     An image that cannot be read is reported on stderr; the others are classified and the exit code is 1.
     """
+    from ..batch.local import STANDARD_INPUT
+    from ..batch.sources import open_source
     from ..engines.options import EngineOptions
+    from ..errors import ImageError
 
     if sheet is not None:
         from ..batch.sheet import SheetWriter, refuse_sheet
 
         refuse_sheet(sheet)
     size = EngineOptions(precision, threads, batch_size, strict).largest_batch
-    skipped = Skipped()
-    found = find_images(images, skipped)
-    # The first batch is collected before anything is loaded, to find out whether there are any images.
-    ahead = list(islice(found, size))
-    count = sum(isinstance(item, str) for item in ahead)
-    while not count and (item := next(found, None)) is not None:
-        ahead.append(item)
-        count = int(isinstance(item, str))
-    if not count:
-        # No image at all is wrong usage, reported before a model is loaded.
-        raise InputError("; ".join([*map(str, ahead), *([str(skipped)] if skipped else [])]))
+    source = open_source(images, lists=lists, column=column, unique=False)
+    entries = iter(source)
+    # The first batch is listed before anything is loaded: no image at all is wrong usage.
+    ahead = list(islice(entries, size))
+    count = sum(not isinstance(entry.image, ImageError) for entry in ahead)
 
     errors = 0
     hint: Hint = "throughput" if count == size > 1 else "latency"
@@ -105,7 +103,7 @@ def command(
         if sheet is not None:
             writers.append(SheetWriter(sheet, loaded))
         names: deque[str] = deque()
-        for result in loaded.stream(_images(chain(ahead, found), names), top_k=top_k):
+        for result in loaded.stream(_images(chain(ahead, entries), names), top_k=top_k):
             name = names.popleft()
             if result.error is not None:
                 errors += 1
@@ -115,8 +113,8 @@ def command(
             line.advance(result.index + 1, errors=errors)
         for writer in writers:
             writer.end()
-    if skipped:
-        say(f"onnxzoo: {skipped}", err=True)
+    if source.skipped:
+        say(f"onnxzoo: {source.skipped}", err=True)
     if errors:
         ctx.exit(1)
 
@@ -170,27 +168,8 @@ class JsonWriter:
         write_json(f"{self._waiting}\n  ]\n}}\n")
 
 
-def _images(items: Iterable[str | NoImages], names: deque[str]) -> Iterator[ImageInput | ImageError]:
-    """The images that the arguments name, or an error for an argument without any; appends their names to `names`."""
-    for item in items:
-        names.append(item if isinstance(item, str) else item.argument)
-        if isinstance(item, NoImages):
-            yield ImageError(str(item))
-            continue
-        try:
-            image = _image(item)
-        except ImageError as error:
-            yield error
-        else:
-            yield image
-
-
-def _image(argument: str) -> ImageInput:
-    """The image that an argument names: a path, or for `-` the bytes of standard input, which can be read only once."""
-    if argument != STANDARD_INPUT:
-        return argument
-    from ..image_reading import settled
-
-    if sys.stdin is None:
-        raise ImageError("standard input is closed; pipe an image into it")
-    return settled(sys.stdin.buffer)
+def _images(entries: Iterable[Entry], names: deque[str]) -> Iterator[ImageInput | ImageError]:
+    """The images of the entries; appends their names to `names`."""
+    for entry in entries:
+        names.append(entry.path)
+        yield entry.image

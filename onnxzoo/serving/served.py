@@ -1,0 +1,112 @@
+"""A model as the SDK serves it, and the SDK's data plane over all models of a server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from ..inference_protocol import JSON_LENGTH_HEADER, VERSION, served_inputs, served_outputs
+from ..model import Model
+from ..text import beginning
+from . import trace
+from .answers import response
+from .limits import Limits
+from .pipeline import Pipeline
+from .refusals import Kind, RequestError, invalid
+from .rest_request import RestInferRequest
+from .sdk import DataPlane, InferRequest, InferResponse
+from .sdk import Model as SdkModel
+from .wanted import wanted
+
+PLATFORM = SERVER = "onnxzoo"
+
+
+class ServedModel(SdkModel):
+    """One model of a server. It is ready once it is warm."""
+
+    def __init__(self, model: Model, pipeline: Pipeline, limits: Limits) -> None:
+        super().__init__(model.name)
+        self._model, self._pipeline, self._limits = model, pipeline, limits
+
+    def load(self) -> bool:
+        """Warm up, which takes the time of a few runs; returns True. Raises EngineError."""
+        self._pipeline.warm_up()
+        self.ready = True
+        return self.ready
+
+    def stop(self) -> None:
+        """Free the engine's memory."""
+        self.ready = False
+        self._model.close()
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """The inputs, for the model's metadata."""
+        return [one.as_dict() for one in served_inputs(self._model.image_size)]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """The outputs, for the model's metadata."""
+        features = self._model.artifact.architecture.num_features
+        return [one.as_dict() for one in served_outputs(len(self._model.labels), features)]
+
+    def describe(self) -> dict[str, Any]:
+        """What the protocol has no field for: labels by class id, preprocessing, engine."""
+        engine = self._model.engine
+        return {
+            "labels": list(self._model.labels),
+            "preprocess": dataclasses.asdict(self._model.artifact.preprocess),
+            "image_size": self._model.image_size,
+            "engine": engine.name,
+            "device": engine.device,
+            "precision": engine.precision,
+        }
+
+    async def predict(
+        self,
+        payload: InferRequest,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the SDK's signature
+        response_headers: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> InferResponse:
+        """The response to a request. Raises RequestError, ImageError, EngineError."""
+        request = trace.current.get()
+        asked = wanted(payload, self._model, self._limits)
+        request.model, request.images = self.name, asked.count
+        outputs = await self._pipeline.outputs(asked, request)
+        return response(payload, request.id, asked, outputs, self._model.labels)
+
+
+class ServedModels(DataPlane):
+    """The SDK's data plane: it finds models, describes them, reads REST bodies and runs requests."""
+
+    def metadata(self) -> dict[str, Any]:
+        """The server's name, version and extensions of the protocol."""
+        return {"name": SERVER, "version": version(SERVER), "extensions": ["binary_tensor_data"]}
+
+    def decode_inference_request(self, body: bytes, headers: Mapping[str, str], model_name: str) -> RestInferRequest:
+        """The request in a REST body. Raises RequestError."""
+        length = headers.get(JSON_LENGTH_HEADER, str(len(body)))
+        if not (length.isascii() and length.isdigit() and len(length) < 12):
+            raise invalid(f"the header {JSON_LENGTH_HEADER} must be a number of bytes, got {beginning(length)!r}")
+        return RestInferRequest.from_bytes(body, int(length), model_name)
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        """The metadata of a model, with its versions. Raises ModelNotFound."""
+        known = await super().model_metadata(model_name)
+        return {**known, "versions": [VERSION], "platform": PLATFORM}
+
+    def parameters(self, model_name: str) -> dict[str, Any]:
+        """What `ServedModel.describe` says. Raises ModelNotFound."""
+        model = self.get_model_from_registry(model_name)
+        described: dict[str, Any] = model.describe()
+        return described
+
+    def check(self, name: str, wanted_version: str | None) -> None:
+        """Raise RequestError for a model that is not served, or another version than VERSION."""
+        known = self.model_registry.get_models()
+        if name not in known:
+            raise RequestError(Kind.NOT_FOUND, f"there is no model {beginning(name)!r} here, but {', '.join(known)}")
+        if wanted_version not in (None, "", VERSION):
+            raise RequestError(
+                Kind.NOT_FOUND, f"{name} has only the version {VERSION}, got {beginning(wanted_version)!r}"
+            )
