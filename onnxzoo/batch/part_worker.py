@@ -1,4 +1,4 @@
-"""What a worker of a run on many machines does: it holds a model, and writes parts of the table. It knows no cluster."""
+"""What a worker of a run on many machines does, on any cluster: it holds a model and writes parts of a table."""
 
 from __future__ import annotations
 
@@ -49,13 +49,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a worker reports of a part: its rows and errors and a summary, or why it failed."""
+    """What a worker reports of a part: its rows and errors and a summary, or why it failed.
+
+    `host` and `process` say which worker it was.
+    """
 
     number: int
     rows: int = 0
     errors: int = 0
     summary: Summary | None = None
     failure: Failure | None = None
+    host: str = dataclasses.field(default_factory=socket.gethostname)
+    process: int = dataclasses.field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +69,19 @@ class Failure:
 
     kind: str
     message: str
-    host: str
+    host: str = dataclasses.field(default_factory=socket.gethostname)
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """The error that is being handled on this machine."""
+        """An error on this machine."""
         known = isinstance(error, OnnxzooError)
-        return cls(type(error).__name__, str(error) if known else f"{type(error).__name__}: {one_line(error)}", host())
+        return cls(type(error).__name__, str(error) if known else f"{type(error).__name__}: {one_line(error)}")
 
     def error(self) -> OnnxzooError:
         """The error, of the same class, with the name of the worker's machine."""
         kind = getattr(errors, self.kind, EngineError)
         known = isinstance(kind, type) and issubclass(kind, OnnxzooError)
         return (kind if known else EngineError)(f"on {self.host}: {self.message}")  # type: ignore[no-any-return]
-
-
-def host() -> str:
-    """The name of this machine."""
-    return socket.gethostname()
 
 
 class PartWorker:
@@ -110,7 +110,8 @@ class PartWorker:
         folder = Path(self._job.folder)
         if not (folder / RECORD).exists():
             raise TableError(
-                f"{folder} is not the folder that the run was begun in; name one on a file system that all machines share"
+                f"{folder} is not the folder in which the run was begun; name one on a file system that all machines "
+                "share"
             )
         model = self._loaded()
         schema = self._schema(model)

@@ -1,9 +1,9 @@
 """Many machines: a table written by workers of a Ray cluster, as a folder of Parquet parts (the extra `ray`).
 
-The program that begins the run lists the source and cuts it into parts; Ray Data gives the parts that are not finished to
-a pool of actors, which hold the model (`part_worker`) and write them (`table_folder`). An actor reads its images itself, so
-that no other task has to get a CPU for that, and asks for a little less than its CPUs, which leaves some for Ray's own tasks.
-Ray repeats the part of a worker that is lost, on another one; a part is written whole, so nothing is there twice.
+The program that begins the run lists the source and cuts it into parts; Ray Data gives those that are not finished to a
+pool of actors, which hold the model (`part_worker`) and write them (`table_folder`). An actor reads its images itself,
+so that no other task has to get a CPU for that, and asks for a little less than its CPUs, which leaves some for Ray's
+own tasks. Ray repeats the part of a worker that is lost; a part is written whole, so nothing is there twice.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ from typing import Any
 
 from ..artifact.folder import CONFIG_FILE, read_artifact
 from ..cpu import worker_threads
-from ..errors import EngineError, EngineUnavailableError, InputError, MissingDependencyError, one_line, raise_if_interrupted
+from ..errors import (
+    EngineError,
+    EngineUnavailableError,
+    InputError,
+    MissingDependencyError,
+    one_line,
+    raise_if_interrupted,
+)
 from ..image_memory import max_pixels
 from ..image_reading import describe
 from .entry import Entry
 from .part_worker import Done, Failure, Job, PartWorker, absolute, pack
 from .rows import Task
+from .sources import Source
 from .summary import Summary
 from .table_folder import TableFolder, part_path
 from .table_runs import Table
@@ -51,8 +59,12 @@ OBJECT_STORE_BYTES = 512 * 2**20
 SMALL_RUN = 5_000
 """Images for which one machine needs less time than Ray may take to start: 50 s at 100 images/s."""
 
+RAY_START = "10 to 50 s"
+"""What Ray and its workers take to start: 10 s on an idle machine with two cores, 50 s on a busy one."""
+
 RAY_ADDRESS = "RAY_ADDRESS"
 LOCAL = "local"
+BACKEND_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 OnPart = Callable[[int, int], None]
 """Called after each part with the images that are done, those of earlier runs included, and the errors among them."""
@@ -70,6 +82,7 @@ def table_by_ray(
     restart: bool = False,
     batch_size: int | None = None,
     threads: int | None = None,
+    count: int | None = None,
     on_part: OnPart | None = None,
     **options: Any,
 ) -> tuple[Table, Summary]:
@@ -80,7 +93,8 @@ def table_by_ray(
     name that every worker can load from its own cache or the Hub, or an artifact folder, which is sent to them.
     `out`, and images that are given as paths, are on a file system that all machines share, under the same paths.
     `address`: of a cluster, such as `auto` or `ray://HOST:10001`; by default RAY_ADDRESS, or else a Ray is started on
-    this machine, without a dashboard. `threads`: CPUs of a worker, 1 by default. `options`: those of
+    this machine, without a dashboard. `threads`: CPUs of a worker, 1 by default. `count`: the number of images, if
+    known; for a few, or on one machine, the log says that Ray is not the better choice. `options`: those of
     `onnxzoo.load`.
 
     Raises MissingDependencyError without Ray, EngineUnavailableError if the cluster cannot be reached, EngineError if
@@ -90,17 +104,20 @@ def table_by_ray(
     format_of(part_path(folder, 0), task).require()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; with Ray the output is a folder of Parquet parts")
-    found = getattr(source, "identity", None) if identity is None else identity
+    if identity is None and isinstance(source, Source):
+        identity = source.identity()
     cpus = threads or 1
     packed = None
     if (Path(model) / CONFIG_FILE).is_file():
         artifact = read_artifact(Path(model))
         packed, model = pack(artifact), artifact.name
     settings = {"hint": "throughput", "max_pixels": max_pixels(None), **options, "threads": cpus}
-    job = Job(model, task, top_k, str(folder), found() if callable(found) else found, settings, batch_size)
+    job = Job(model, task, top_k, str(folder), identity, settings, batch_size)
     table = TableFolder(folder)
     with table.locked(), _cluster(address) as ray:
+        _advise(count)
         pool = _Pool(ray, job, packed, cpus)
+        pool.require_room(wait=address not in (None, LOCAL) or RAY_ADDRESS in os.environ)
         job = pool.describe(next(iter(source), None))
         table.begin(job.description, part_rows=PART_ROWS, restart=restart)
         return _Run(table, pool, on_part).write(source)
@@ -113,6 +130,7 @@ class _Run:
         self._table, self._pool, self._on_part = table, pool, on_part
         self._parts = self._rows = self._errors = self._resumed = 0
         self._summary = Summary()
+        self._workers: set[tuple[str, int]] = set()
 
     def write(self, source: Iterable[Entry]) -> tuple[Table, Summary]:
         """Write the parts that are not finished."""
@@ -121,10 +139,13 @@ class _Run:
             for done in self._pool.write(window):
                 if done.failure is not None:
                     raise done.failure.error()
+                self._workers.add((done.host, done.process))
                 self._count(done.rows, done.errors)
                 if done.summary is not None:
                     self._summary.merge(done.summary)
         self._table.complete(self._parts, self._rows, self._errors)
+        if self._workers:
+            log.info("workers: %s on %s machine(s)", len(self._workers), len({host for host, _ in self._workers}))
         return Table(self._table.folder, self._rows, self._errors, self._resumed), self._summary
 
     def _missing(self, entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:
@@ -138,8 +159,8 @@ class _Run:
                 continue
             if finished.paths != digest_of_paths(entry.path for entry in part):
                 raise InputError(
-                    f"the source has changed since {part_path(self._table.folder, number).name} was written: it has other "
-                    "images now; begin anew with --restart (restart=True)"
+                    f"the source has changed since {part_path(self._table.folder, number).name} was written: it has "
+                    "other images now; begin anew with --restart (restart=True)"
                 )
             self._resumed += finished.rows
             self._count(finished.rows, finished.errors)
@@ -155,18 +176,31 @@ class _Pool:
     """The workers of a job on a cluster."""
 
     def __init__(self, ray: Any, job: Job, packed: bytes | None, cpus: int) -> None:
-        self._ray, self._job = ray, job
+        self._ray, self._job, self._cpus = ray, job, cpus
         self._packed = None if packed is None else ray.put(packed)
         device = str(job.options.get("engine", "auto")).partition(":")[0]
         self._resources: dict[str, float] = {"num_cpus": cpus * CPU_SHARE}
         if device in ("cuda", "tensorrt", "tensorrt-rtx"):
             self._resources["num_gpus"] = 1
 
+    def require_room(self, *, wait: bool) -> None:
+        """Raise EngineUnavailableError if no machine has what a worker needs; `wait`: say so, as one may be added."""
+        import ray
+
+        cpus, gpus = self._resources["num_cpus"], self._resources.get("num_gpus", 0)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            return
+        message = f"no machine of the cluster has {cpus:g} CPUs{' and a GPU' if gpus else ''} for a worker"
+        if not wait:
+            raise EngineUnavailableError(f"{message}; lower --threads, or name another engine or cluster")
+        log.warning("%s; waiting for one", message)
+
     def describe(self, first: Entry | None) -> Job:
         """The job with the description of the run, by a worker; it also looks for the folder and the first image."""
         image = None if first is None else absolute(first).image
         seen = image if isinstance(image, str) and Path(image).exists() else None
-        task = self._ray.remote(_described).options(**self._resources, max_calls=1)
+        task = self._ray.remote(max_calls=1, **self._resources)(_described)  # its process ends with it
         found, failure = self._get(task.remote(self._job, self._packed, seen))
         if failure is not None:
             raise failure.error()
@@ -179,7 +213,10 @@ class _Pool:
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        workers = ray.data.ActorPoolStrategy(min_size=1, max_size=len(parts))
+        room = int(ray.cluster_resources().get("CPU", 0) // self._cpus)
+        workers = ray.data.ActorPoolStrategy(
+            min_size=1, max_size=len(parts), initial_size=max(1, min(room, len(parts)))
+        )
         written = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
             _Actor,
             fn_constructor_args=(self._job, [] if self._packed is None else [self._packed]),
@@ -227,7 +264,8 @@ def _described(job: Job, packed: bytes | None, seen: str | None) -> tuple[dict[s
 def _require_seen(path: str) -> None:
     if not Path(path).exists():
         raise InputError(
-            f"{describe(path)} is not there; put the images on a file system that all machines share, or give their URLs"
+            f"{describe(path)} does not exist; put the images on a file system that all machines share, or give their "
+            "URLs"
         )
 
 
@@ -261,11 +299,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        with _quiet():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
     except Exception as error:
         raise EngineUnavailableError(
-            f"there is no connection to the Ray cluster {address!r}: {one_line(error)}; check the address, or leave it out "
-            "to use the CPUs of this machine"
+            f"there is no connection to the Ray cluster {address!r}: {one_line(error)}; check the address, or leave it "
+            "out to use the CPUs of this machine"
         ) from error
     finally:
         if main and handler is not None:
@@ -276,28 +315,52 @@ def _cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """While Ray starts: its library in C++ logs to its files only, and not what level that is to stderr.
+
+    At its usual level it reports on stderr, as an error, that Ray Data gives its workers arguments.
+    """
+    level = os.environ.get(BACKEND_LOG_LEVEL)
+    os.environ[BACKEND_LOG_LEVEL] = level or "fatal"
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+        if level is None:
+            del os.environ[BACKEND_LOG_LEVEL]
+
+
 def _imported() -> Any:
     """Ray, with its usage statistics off, and without its logs on stderr."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise_if_interrupted(error)
         raise MissingDependencyError(
-            f"--ray needs Ray, which cannot be imported ({one_line(error)}); pip install 'onnxzoo[ray]', or leave --ray out"
+            f"--ray needs Ray, which cannot be imported ({one_line(error)}); pip install 'onnxzoo[ray]', or leave out "
+            "--ray"
         ) from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
 
 
-def machines() -> int:
-    """The number of machines of the cluster that this process is connected to."""
+def _advise(count: int | None) -> None:
+    """Say when one machine without Ray is the better choice."""
     import ray
 
-    return sum(bool(node["Alive"]) for node in ray.nodes())
+    machines = sum(bool(node["Alive"]) for node in ray.nodes())
+    if machines > 1 and (count is None or count > SMALL_RUN):
+        return
+    why = "the cluster has one machine" if machines <= 1 else f"{count:,} images are few"
+    log.info("%s: without --ray the same work takes %s less", why, RAY_START)
 
 
 @contextlib.contextmanager
@@ -309,6 +372,6 @@ def _ray_errors() -> Iterator[None]:
         yield
     except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
         raise EngineError(
-            f"Ray gave up: {one_line(error)}; finished parts are kept, and the same command goes on; if workers were killed, "
-            "give them more memory, or --threads more CPUs each"
+            f"Ray gave up: {one_line(error)}; finished parts are kept, and the same command goes on; if workers were "
+            "killed, give them more memory, or more CPUs each by --threads, so that there are fewer"
         ) from error

@@ -2,12 +2,12 @@
 
     answers/
         _lock                      locked by the run that writes
-        _run.json                  what the rows depend on, `run`, a number of this run's own, and when it is complete its counts
+        _run.json                  what the rows depend on, `run`, a number of this run's own, and at the end its counts
         part-000000.parquet, ...   the rows of PART_ROWS images each, in the order of the source
 
 Readers of Parquet take such a folder as one table, and ignore names that begin with `_`. A part is renamed to its name
-when it is whole, and its metadata describes the run and the part, so that a run that goes on knows what is finished. The
-folder is on a file system that all workers share; nothing is written anywhere else.
+when it is whole, and its metadata describes the run and the part, so that a run that goes on knows what is finished.
+The folder is on a file system that all workers share; nothing is written anywhere else.
 """
 
 from __future__ import annotations
@@ -62,14 +62,10 @@ class TableFolder:
         with contextlib.ExitStack() as held:
             with writing(str(self.folder), TableError, _FIX):
                 self.folder.mkdir(parents=True, exist_ok=True)
+                self._refuse_others()
                 alone = held.enter_context(temporary.sole_user(self.folder / LOCK))
             if not alone:
                 raise TableError(f"another run is writing to {self.folder}; wait for it, or name another folder")
-            strange = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
-            if strange is not None:
-                raise TableError(
-                    f"{self.folder} contains {strange!r}, which is not a part of a table; name a new folder, or an empty one"
-                )
             try:
                 yield
             finally:
@@ -88,8 +84,8 @@ class TableFolder:
             if record["part_rows"] == part_rows:
                 return str(record["run"])
             raise TableError(
-                f"{self.folder} has parts of {record['part_rows']} images, and this version makes parts of {part_rows}; "
-                "begin anew with --restart (restart=True)"
+                f"{self.folder} has parts of {record['part_rows']} images, and this version makes parts of "
+                f"{part_rows}; begin anew with --restart (restart=True)"
             )
         run = secrets.token_hex(8)
         with writing(str(self.folder), TableError, _FIX):
@@ -112,12 +108,23 @@ class TableFolder:
         """Record that all parts are there. Raises TableError if there are more than those."""
         more = part_path(self.folder, parts)
         if more.exists():
-            raise TableError(f"{more} holds images that the source does not have; begin anew with --restart (restart=True)")
+            raise TableError(
+                f"{more} holds images that are not in the source; begin anew with --restart (restart=True)"
+            )
         record = self._record()
         if record is None:
-            raise TableError(f"{self.folder / RECORD} has gone during the run; begin anew with --restart (restart=True)")
+            raise TableError(
+                f"{self.folder / RECORD} has gone during the run; begin anew with --restart (restart=True)"
+            )
         with writing(str(self.folder), TableError, _FIX):
             self._write_record({**record, "parts": parts, "rows": rows, "errors": errors})
+
+    def _refuse_others(self) -> None:
+        strange = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
+        if strange is not None:
+            raise TableError(
+                f"{self.folder} contains {strange!r}, which is not a part of a table; name a new or an empty folder"
+            )
 
     def _record(self) -> dict[str, Any] | None:
         path = self.folder / RECORD

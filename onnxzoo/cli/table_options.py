@@ -10,12 +10,14 @@ import click
 
 from .engine_options import loaded_model
 from .output import say
-from .parameters import OUTPUT_FILE
+from .parameters import OUTPUT
 
 if TYPE_CHECKING:
     from ..batch.entry import Entry
     from ..batch.rows import Task
     from ..batch.sources import Source
+    from ..batch.summary import Summary
+    from ..batch.table_runs import Table
     from ..stream import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,10 +34,10 @@ def table_options(formats: str) -> Callable[[Command], Command]:
         )
         out = click.option(
             "--out",
-            type=OUTPUT_FILE,
+            type=OUTPUT,
             metavar="FILE",
-            help=f"Write a table with a row for each image, {formats}. A run that was interrupted or killed goes on "
-            "with the same command.",
+            help=f"Write a table with a row for each image, {formats}; with --ray a folder of Parquet files. A run "
+            "that was interrupted or killed goes on with the same command.",
         )
         return out(restart(command))
 
@@ -91,12 +93,17 @@ def write_table(
             table = embed_to_table(loaded, source, out, **common)
         if writer is not None:
             writer.end()
+    end_of_table(ctx, source, table, summary, quiet=quiet)
+
+
+def end_of_table(ctx: click.Context, source: Source, table: Table, summary: Summary, *, quiet: bool) -> None:
+    """Say what was skipped, and what the run and the table have; exits with 1 if there are errors in the table."""
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
     if not quiet:
         lines = summary.lines() if summary.images else []
         total_errors = f", {table.errors:,} of them without an answer (column error)" if table.errors else ""
-        rows = f"{out}: {table.rows:,} row{'s' if table.rows != 1 else ''}{total_errors}"
+        rows = f"{table.path}: {table.rows:,} row{'s' if table.rows != 1 else ''}{total_errors}"
         say(*(f"onnxzoo: {one}" for one in [*lines, rows]), err=True)
     if table.errors:
         ctx.exit(1)
