@@ -67,10 +67,10 @@ class Summary:
         seconds = time.monotonic() - self.began
         failed = f"; {self.failed:,} could not be read" if self.failed else ""
         speed = f" ({self.images / seconds:,.1f} images/s)" if self.images and seconds > 0 else ""
-        lines = [f"{_images(self.images)} in {seconds:,.1f} s{speed}{failed}"]
+        lines = [f"{counted(self.images, 'image')} in {seconds:,.1f} s{speed}{failed}"]
         if self.classes:
             parts = [f"{beginning(label)} {count:,}" for label, count in self.classes.most_common(SHOWN_CLASSES)]
-            lines.append(f"{_counted(len(self.classes), 'class', 'classes')}: {_listed(parts, len(self.classes))}")
+            lines.append(f"{counted(len(self.classes), 'class', 'classes')}: {_listed(parts, len(self.classes))}")
         if self.errors:
             parts = [
                 f"'{kind}' {count:,} ({beginning(self.first[kind])})"
@@ -89,12 +89,9 @@ def kind_of(error: ImageError, image: object) -> str:
     return beginning(message.partition(";")[0].partition(": ")[0]) or OTHER_KIND
 
 
-def _images(count: int) -> str:
-    return _counted(count, "image", "images")
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: `1 image`, `2 images`; `many`: the plural, if it is not made by an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _listed(parts: list[str], total: int) -> str:

@@ -47,9 +47,9 @@ def write_table_by_ray(
 ) -> None:
     """Write the table, and say what is in it; exits with 1 if there are images that cannot be read.
 
-    `options`: the others of `onnxzoo.batch.ray.table_by_ray`. Raises as it does.
+    `options`: the others of `onnxzoo.batch.ray_runs.table_by_ray`. Raises as it does.
     """
-    from ..batch.ray import table_by_ray
+    from ..batch.ray_runs import table_by_ray
 
     if out is None:
         raise click.UsageError("--ray writes a folder of Parquet files; name it with --out DIR")

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster: the table of one machine, whatever happens to the workers. One Ray is started for all tests."""
+"""Runs on a Ray cluster: the table of one machine, whatever happens to the workers. All tests use one Ray."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ pytest.importorskip("ray.data", reason="needs the extra ray")
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra batch")
 
 from onnxzoo.batch import ray as ray_module
+from onnxzoo.batch import ray_runs
 from onnxzoo.batch.sources import open_source
 
 pytestmark = pytest.mark.slow
@@ -43,15 +44,15 @@ def cluster() -> Iterator[None]:
     patched = pytest.MonkeyPatch()
     patched.setattr(ray_module, "worker_threads", lambda: 2)
     patched.delenv("RAY_ADDRESS", raising=False)
-    with ray_module._cluster(None):
+    with ray_module.cluster(None):
         yield
     patched.undo()
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch, cluster: None) -> None:
-    monkeypatch.setattr(ray_module, "PART_ROWS", 6)
-    monkeypatch.setattr(ray_module, "WINDOW_PARTS", 5)
+    monkeypatch.setattr(ray_runs, "PART_ROWS", 6)
+    monkeypatch.setattr(ray_runs, "WINDOW_PARTS", 5)
 
 
 def states(folder: Path) -> dict[str, tuple[int, int]]:
@@ -68,7 +69,7 @@ def test_the_table_is_that_of_one_machine_and_only_what_is_missing_is_done_again
     lines = result.stderr.splitlines()
     assert all(line.startswith("onnxzoo: ") for line in lines), "nothing of Ray's"
     assert "without --ray the same work takes" in lines[0]
-    assert "onnxzoo: workers: 2 on 1 machine(s)" in lines
+    assert "onnxzoo: 2 workers on 1 machine" in lines
     assert any(line.startswith("onnxzoo: errors: 'is empty' 1 (images/007b.png)") for line in lines)
     assert lines[-1] == f"onnxzoo: {many}: 42 rows, 2 of them without an answer (column error)"
     table = pq.read_table(one)
@@ -93,19 +94,19 @@ def test_the_table_is_that_of_one_machine_and_only_what_is_missing_is_done_again
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(images, tmp_path, monkeypatch):
     killed = []
-    write = ray_module._Pool.write
+    write = ray_module.Pool.write
 
-    def write_and_kill(pool: ray_module._Pool, parts: list[dict[str, object]]) -> Iterator[ray_module.Done]:
+    def write_and_kill(pool: ray_module.Pool, parts: list[dict[str, object]]) -> Iterator[ray_module.Done]:
         for done in write(pool, parts):
             if not killed:
                 killed.append(done.process)
                 os.kill(done.process, signal.SIGKILL)
             yield done
 
-    monkeypatch.setattr(ray_module._Pool, "write", write_and_kill)
-    monkeypatch.setattr(ray_module, "PART_ROWS", 2)
-    monkeypatch.setattr(ray_module, "WINDOW_PARTS", 50)
-    table, summary = ray_module.table_by_ray(MODEL, open_source([str(images)]), tmp_path / "many", engine="onnxruntime")
+    monkeypatch.setattr(ray_module.Pool, "write", write_and_kill)
+    monkeypatch.setattr(ray_runs, "PART_ROWS", 2)
+    monkeypatch.setattr(ray_runs, "WINDOW_PARTS", 50)
+    table, summary = ray_runs.table_by_ray(MODEL, open_source([str(images)]), tmp_path / "many", engine="onnxruntime")
     assert len(killed) == 1
     assert (table.rows, table.errors, table.resumed) == (42, 2, 0)
     assert (summary.images, summary.failed) == (42, 2)
@@ -128,7 +129,7 @@ def test_an_artifact_folder_is_sent_and_embeddings_are_those_of_one_machine(tiny
         (
             [MODEL, "--out", "{out}", "--engine", "cuda"],
             3,
-            "no machine of the cluster has 0.9 CPUs and a GPU for a worker",
+            "no machine of the cluster has 0.9 CPUs and a GPU",
         ),
         ([MODEL, "--out", "{out}", "--threads", "3"], 3, "no machine of the cluster has 2.7 CPUs for a worker"),
         ([MODEL], 2, "name it with --out DIR"),
@@ -155,4 +156,4 @@ def test_images_that_cannot_be_sent_are_refused(images, tmp_path):
 
     read: Callable[[int], bytes] = lambda limit: b""  # noqa: E731 - a function without a name cannot be pickled
     with pytest.raises(InputError, match="cannot be sent to other machines"):
-        ray_module.table_by_ray(MODEL, [Entry("a", LazyImage("a", read))], tmp_path / "out", identity={})
+        ray_runs.table_by_ray(MODEL, [Entry("a", LazyImage("a", read))], tmp_path / "out", identity={})
