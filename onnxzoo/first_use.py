@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .artifact.folder import CONFORMANCE_FILE, Artifact
 from .comparison.tolerances import Tolerance, coarser, tolerance_of
+from .engines import is_remote
 from .engines.options import EngineOptions
 from .engines.protocol import LibraryEngine, ModelFile
 from .errors import HubError, InputError, ModelNotFoundError, one_line
@@ -66,7 +67,8 @@ class FirstUse:
         check_interface(self._artifact, engine)
         tolerance = tolerance_in(engine.info.precision, file.precision)
         key = _key(engine, file, announced.sha256, tolerance)
-        verdict = _kept(key)
+        lasting = not is_remote(engine.info.name)  # a server may run another file the next time
+        verdict = _kept(key) if lasting else None
         when, unkept = "before", ""
         if verdict is None:
             try:
@@ -78,7 +80,7 @@ class FirstUse:
             from .known_answers import run_known_answers  # most loads do not need its imports
 
             verdict, when = run_known_answers(engine, vectors, tolerance, self._largest_batch), "now"
-            unkept = _keep(key, verdict)
+            unkept = _keep(key, verdict) if lasting else ""
         self.verification = Verification(True, _figures(verdict, when) + unkept)
 
 

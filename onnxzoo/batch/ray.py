@@ -60,7 +60,7 @@ class Pool:
         self._job, self._cpus = job, cpus
         self._packed = None if packed is None else ray.put(packed)
         device = str(job.options.get("engine", "auto")).partition(":")[0]
-        self._resources: dict[str, float] = {"num_cpus": cpus * CPU_SHARE}
+        self._resources: dict[str, Any] = {"num_cpus": cpus * CPU_SHARE}
         if device in ("cuda", "tensorrt", "tensorrt-rtx"):
             self._resources["num_gpus"] = 1
 

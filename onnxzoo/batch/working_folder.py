@@ -144,7 +144,7 @@ class WorkingFolder:
         path = self.folder / f"part-{'-'.join(map(str, fields))}"
         with atomic_write(path) as file:
             file.write(content)
-        return Part(path, number, *fields[1:])  # type: ignore[arg-type]
+        return Part(path, number, *fields[1:])
 
     def discard(self) -> None:
         """Remove the folder. What cannot be removed is left."""

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
     "serve": "onnxzoo.cli.serve:command",
+    "deploy": "onnxzoo.cli.deploy:command",
     "warmup": "onnxzoo.cli.warmup:command",
     "doctor": "onnxzoo.cli.doctor:command",
 }

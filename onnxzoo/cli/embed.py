@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..batch.tables import suffixes_for
 from .completion import model_names
 from .engine_options import batch_size_option, engine_options, loaded_model, max_pixels_option
 from .output import say
@@ -20,7 +21,7 @@ from .table_options import table_options, write_table
 @click.command("embed", short_help="Write the embeddings of images.")
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @source_options
-@table_options(".parquet or .npy")
+@table_options("embed")
 @ray_option
 @engine_options
 @batch_size_option
@@ -30,6 +31,7 @@ from .table_options import table_options, write_table
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     images: tuple[str, ...],
     lists: tuple[str, ...],
@@ -61,7 +63,7 @@ def command(
         )
         return
     if (out is None) != as_json:
-        raise click.UsageError("give either --out FILE.parquet, --out FILE.npy or --json")
+        raise click.UsageError(f"give either --out FILE ({', '.join(suffixes_for('embed'))}) or --json")
     if restart and out is None:
         raise click.UsageError("--restart is for --out")
     source = open_source(images, lists=lists, column=column, unique=out is not None)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @source_options
 @click.option("--top-k", default=5, show_default=True, type=Whole(1), help="Classes to show per image.")
-@table_options(".csv, .jsonl or .parquet")
+@table_options("predict")
 @ray_option
 @engine_options
 @batch_size_option
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     images: tuple[str, ...],
     lists: tuple[str, ...],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..batch.tables import format_of, suffixes_for
 from .engine_options import loaded_model
 from .output import say
 from .parameters import OUTPUT
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def table_options(formats: str) -> Callable[[Command], Command]:
-    """Add --out and --restart to a command; `formats`: the suffixes, for the help."""
+def table_options(task: Task) -> Callable[[Command], Command]:
+    """Add --out and --restart to a command."""
 
     def add(command: Command) -> Command:
         restart = click.option(
@@ -36,8 +37,8 @@ def table_options(formats: str) -> Callable[[Command], Command]:
             "--out",
             type=OUTPUT,
             metavar="FILE",
-            help=f"Write a table with a row for each image, {formats}; with --ray a folder of Parquet files. A run "
-            "that was interrupted or killed goes on with the same command.",
+            help=f"Write a table with a row for each image ({', '.join(suffixes_for(task))}; with --ray a folder of "
+            "Parquet files). A run that was interrupted or killed goes on with the same command.",
         )
         return out(restart(command))
 
@@ -66,7 +67,6 @@ def write_table(
     from ..batch.sheet import SheetWriter
     from ..batch.summary import Summary
     from ..batch.table_runs import embed_to_table, predict_to_table
-    from ..batch.tables import format_of
 
     # Before a model is loaded: whether the table can be written, and whether there are any images.
     format_of(out, task)
@@ -98,12 +98,14 @@ def write_table(
 
 def end_of_table(ctx: click.Context, source: Source, table: Table, summary: Summary, *, quiet: bool) -> None:
     """Say what was skipped, and what the run and the table have; exits with 1 if there are errors in the table."""
+    from ..batch.summary import counted
+
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
     if not quiet:
         lines = summary.lines() if summary.images else []
-        total_errors = f", {table.errors:,} of them without an answer (column error)" if table.errors else ""
-        rows = f"{table.path}: {table.rows:,} row{'s' if table.rows != 1 else ''}{total_errors}"
-        say(*(f"onnxzoo: {one}" for one in [*lines, rows]), err=True)
+        unread = f", {table.errors:,} with an error" if table.errors else ""
+        lines.append(f"{table.path}: {counted(table.rows, 'row')}{unread}")
+        say(*(f"onnxzoo: {one}" for one in lines), err=True)
     if table.errors:
         ctx.exit(1)

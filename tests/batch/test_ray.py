@@ -71,7 +71,7 @@ def test_the_table_is_that_of_one_machine_and_only_what_is_missing_is_done_again
     assert "without --ray the same work takes" in lines[0]
     assert "onnxzoo: 2 workers on 1 machine" in lines
     assert any(line.startswith("onnxzoo: errors: 'is empty' 1 (images/007b.png)") for line in lines)
-    assert lines[-1] == f"onnxzoo: {many}: 42 rows, 2 of them without an answer (column error)"
+    assert lines[-1] == f"onnxzoo: {many}: 42 rows, 2 with an error"
     table = pq.read_table(one)
     assert pq.read_table(many).equals(table)
     before = states(many)

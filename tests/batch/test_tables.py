@@ -50,6 +50,17 @@ def model_with(labels: list[str], folder: Path) -> Model:
 # Rows
 
 
+def test_the_library_does_what_the_command_does(model, photos, tmp_path):
+    from onnxzoo import batch
+
+    table = batch.predict_to_table(model, batch.open_source([str(photos)]), tmp_path / "answers.csv", top_k=1)
+    assert (table.rows, table.errors) == (4, 0)
+    assert [row["label_1"] for row in read_rows(table.path)] == ["black", "blue", "green", "red"]
+    assert read_description(table.path)["source"]["arguments"] == [str(photos)]
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        batch.nothing  # noqa: B018
+
+
 @pytest.mark.parametrize("suffix", PREDICTIONS)
 def test_a_row_for_each_image_in_order(model, tmp_path, suffix):
     table = predict_to_table(model, entries(), tmp_path / f"answers{suffix}", top_k=2)
@@ -280,7 +291,7 @@ def test_embeddings_have_formats_of_their_own():
 
 
 def test_suffixes_are_read_in_any_case():
-    assert format_of(Path("A.CSV"), "predict") is FORMATS[".csv"]
+    assert format_of(Path("A.CSV"), "predict") is format_of(Path("a.csv"), "predict")
 
 
 def test_parquet_without_pyarrow_says_how_to_install_it(model, tmp_path, monkeypatch):

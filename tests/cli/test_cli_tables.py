@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command_line import is_one_error_line, run
 from table_reading import read_description, read_rows
+from tiny import LABELS
 
 import onnxzoo
 from onnxzoo.batch import table_runs
@@ -32,10 +33,13 @@ def test_predict_writes_a_table(tiny, more_photos, tmp_path, suffix):
     result = run("predict", tiny, more_photos, "--out", out, "--top-k", "2")
     assert result.exit_code == 1  # one image cannot be read
     assert result.stdout == ""
-    assert result.stderr.splitlines() == [
-        "onnxzoo: skipped 1 file: 1 not an image (.txt)",
-        f"onnxzoo: {out}: 5 images, 1 of which cannot be read (see the column error)",
-    ]
+    skipped, speed, classes, errors, table = result.stderr.splitlines()
+    assert skipped == "onnxzoo: skipped 1 file: 1 not an image (.txt)"
+    assert speed.startswith("onnxzoo: 5 images in ")
+    assert speed.endswith("1 could not be read")
+    assert classes == "onnxzoo: 4 classes: black 1, blue 1, green 1, red 1"
+    assert errors.startswith("onnxzoo: errors: ")
+    assert table == f"onnxzoo: {out}: 5 rows, 1 with an error"
     rows = read_rows(out)
     assert [Path(row["path"]).stem for row in rows] == ["bad", "black", "blue", "green", "red"]
     for row in rows[1:]:
@@ -48,8 +52,15 @@ def test_predict_writes_a_table(tiny, more_photos, tmp_path, suffix):
 
 def test_a_table_of_readable_images_is_done(tiny, photos, tmp_path):
     result = run("predict", tiny, photos / "red.png", "--out", tmp_path / "a.csv")
-    assert (result.exit_code, result.stderr) == (0, f"onnxzoo: {tmp_path / 'a.csv'}: 1 image\n")
+    assert result.exit_code == 0
+    assert result.stderr.endswith(f"onnxzoo: {tmp_path / 'a.csv'}: 1 row\n")
     assert run("predict", tiny, photos, "--out", tmp_path / "b.csv", "--quiet").stderr == ""
+
+
+def test_a_sheet_beside_the_table(tiny, photos, tmp_path):
+    assert run("predict", tiny, photos, "--out", tmp_path / "a.csv", "--sheet", tmp_path / "a.html").exit_code == 0
+    page = (tmp_path / "a.html").read_text()
+    assert all(f"{label}.png" in page for label in LABELS)
 
 
 def test_the_same_image_twice_is_two_rows(tiny, photos, tmp_path):
@@ -88,7 +99,7 @@ def test_embed_prints_json(tiny, more_photos):
         (["predict", "{tiny}", "{photos}", "--out", "a.csv", "--json"], "give one of them"),
         (["predict", "{tiny}", "{photos}", "--restart"], "--restart is for --out"),
         (["embed", "{tiny}", "{photos}", "--out", "a.csv"], "ends with .parquet, .npy"),
-        (["embed", "{tiny}", "{photos}"], "give either --out FILE.parquet, --out FILE.npy or --json"),
+        (["embed", "{tiny}", "{photos}"], "give either --out FILE (.parquet, .npy) or --json"),
         (["embed", "{tiny}", "{photos}", "--out", "a.npy", "--json"], "give either --out"),
         (["embed", "{tiny}", "{photos}", "--json", "--restart"], "--restart is for --out"),
         (["predict", "{tiny}", "{photos}", "--out", "{photos}"], "is a directory"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..rows import Row, Schema, Task
+from ..rows import Row, Schema
 from .table_format import DESCRIPTION, TABLE, described_beside, encoded
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -21,7 +21,6 @@ _QUOTED = frozenset('",\r\n')
 class CsvTable:
     """A header and a line per image."""
 
-    tasks: tuple[Task, ...] = ("predict",)
     files = (DESCRIPTION, TABLE)
 
     def require(self) -> None:
@@ -43,6 +42,9 @@ class CsvTable:
     def description(self, path: Path) -> Mapping[str, Any] | None:
         """The description beside the table."""
         return described_beside(path)
+
+
+FORMAT = CsvTable()
 
 
 def _line(values: Sequence[Any]) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..rows import Row, Schema, Task
+from ..rows import Row, Schema
 from .table_format import DESCRIPTION, TABLE, described_beside, encoded
 
 
 class JsonlTable:
     """A line per image."""
 
-    tasks: tuple[Task, ...] = ("predict",)
     files = (DESCRIPTION, TABLE)
 
     def require(self) -> None:
@@ -39,6 +38,9 @@ class JsonlTable:
     def description(self, path: Path) -> Mapping[str, Any] | None:
         """The description beside the table."""
         return described_beside(path)
+
+
+FORMAT = JsonlTable()
 
 
 def json_lines(names: Sequence[str], rows: Iterable[Row]) -> bytes:

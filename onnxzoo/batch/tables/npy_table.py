@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..rows import Row, Schema, Task
+from ..rows import Row, Schema
 from .jsonl_table import json_lines
 from .table_format import DESCRIPTION, TABLE, described_beside, encoded
 
@@ -23,7 +23,6 @@ ROWS = ".rows.jsonl"
 class NpyTable:
     """An array, and beside it the paths and errors of its rows. A part is an array, then the lines of its rows."""
 
-    tasks: tuple[Task, ...] = ("embed",)
     files = (ROWS, DESCRIPTION, TABLE)
 
     def require(self) -> None:
@@ -55,3 +54,6 @@ class NpyTable:
     def description(self, path: Path) -> Mapping[str, Any] | None:
         """The description beside the array."""
         return described_beside(path)
+
+
+FORMAT = NpyTable()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ...errors import MissingDependencyError, raise_if_interrupted
-from ..rows import DESCRIPTION_KEY, Column, Row, Schema, Task
+from ..rows import DESCRIPTION_KEY, Column, Row, Schema
 from .table_format import TABLE, decoded
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ GROUP_BYTES = 64 * 2**20
 class ParquetTable:
     """A Parquet file; its parts are Parquet files, too."""
 
-    tasks: tuple[Task, ...] = ("predict", "embed")
     files = (TABLE,)
 
     def require(self) -> None:
@@ -66,6 +65,9 @@ class ParquetTable:
         except (pa.ArrowException, OSError):
             return None
         return None if found is None else decoded(found)
+
+
+FORMAT = ParquetTable()
 
 
 def arrow_schema(schema: Schema, description: Mapping[str, Any] | None = None) -> pa.Schema:

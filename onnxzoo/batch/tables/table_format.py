@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ...strict_json import parse_json
-from ..rows import Row, Schema, Task
+from ..rows import Row, Schema
 
 TABLE = ""
 DESCRIPTION = ".meta.json"
@@ -21,17 +21,12 @@ DESCRIPTION = ".meta.json"
 
 
 class TableFormat(Protocol):
-    """A format of tables.
-
-    `tasks`: those whose results it can hold. `files`: what is appended to the name of the output for each file that
-    it writes; the last is TABLE.
-    """
+    """A format of tables."""
 
     @property
-    def tasks(self) -> tuple[Task, ...]: ...
-
-    @property
-    def files(self) -> tuple[str, ...]: ...
+    def files(self) -> tuple[str, ...]:
+        """What is appended to the name of the output for each file that it writes; the last is TABLE."""
+        ...
 
     def require(self) -> None:
         """Import its library, if it needs one. Raises MissingDependencyError."""
