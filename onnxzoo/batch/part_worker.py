@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -15,7 +16,8 @@ from typing import Any
 
 from .. import errors
 from ..artifact.folder import CONFIG_FILE, Artifact
-from ..errors import EngineError, OnnxzooError, TableError, one_line
+from ..errors import EngineError, InputError, OnnxzooError, TableError, one_line
+from ..image import describe as name_of
 from ..model import Model
 from ..temporary import scratch_folder
 from .entry import Entry
@@ -34,7 +36,8 @@ class Job:
     """What every worker of a run needs to know.
 
     `model`: a name that `load` takes, for which a packed artifact may be given beside the job. `options`: those of
-    `load`. `folder`: the absolute path of the table. `description`: of the run, empty until a worker has been asked.
+    `load`. `folder`: the absolute path of the table. `directory`: the working directory to which paths of images are
+    relative. `description`: of the run, empty until a worker has been asked.
     """
 
     model: str
@@ -44,6 +47,7 @@ class Job:
     source: Any
     options: Mapping[str, Any]
     batch_size: int | None = None
+    directory: str = dataclasses.field(default_factory=os.getcwd)
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -81,7 +85,7 @@ class Failure:
         """The error, of the same class, with the name of the worker's machine."""
         kind = getattr(errors, self.kind, EngineError)
         known = isinstance(kind, type) and issubclass(kind, OnnxzooError)
-        return (kind if known else EngineError)(f"on {self.host}: {self.message}")  # type: ignore[no-any-return]
+        return (kind if known else EngineError)(f"on {self.host}: {self.message}")
 
 
 class PartWorker:
@@ -91,9 +95,20 @@ class PartWorker:
         """`packed`: returns the artifact as `pack` made it; without it, the model is loaded by name."""
         self._job, self._packed = job, packed
         self._model: Model | None = None
+        # If this machine does not have it, the images that need it cannot be read, which is reported.
+        with contextlib.suppress(OSError):
+            os.chdir(job.directory)
 
-    def describe(self) -> dict[str, Any]:
-        """The description of a run with the model as it was loaded here. Raises what `load` raises."""
+    def describe(self, seen: str | None = None) -> dict[str, Any]:
+        """The description of a run with the model as it was loaded here. `seen`: the path of an image.
+
+        Raises what `load` raises, and InputError if the image does not exist on this machine.
+        """
+        if seen is not None and not Path(seen).exists():
+            raise InputError(
+                f"{name_of(seen)} does not exist here; put the images on a file system that all machines share, under "
+                "the same path, or give their URLs"
+            )
         model = self._loaded()
         described = describe_run(model, self._schema(model), self._job.source)
         found: dict[str, Any] = json.loads(json.dumps(described))
@@ -169,10 +184,3 @@ def unpack(content: bytes, folder: Path) -> None:
     """Write the files of `pack` into a folder. Their hashes are checked when the model is loaded."""
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(folder, filter="data")
-
-
-def absolute(entry: Entry) -> Entry:
-    """The entry with an absolute path to its image: workers run in other folders. Its name stays."""
-    if isinstance(entry.image, str | os.PathLike):
-        return dataclasses.replace(entry, image=os.path.abspath(entry.image))  # noqa: PTH100 - keeps `a/../b` with links
-    return entry

@@ -22,14 +22,12 @@ from ..cpu import worker_threads
 from ..errors import (
     EngineError,
     EngineUnavailableError,
-    InputError,
     MissingDependencyError,
     one_line,
     raise_if_interrupted,
 )
-from ..image_reading import describe
 from .entry import Entry
-from .part_worker import Done, Failure, Job, PartWorker, absolute
+from .part_worker import Done, Failure, Job, PartWorker
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class Pool:
         """The job with the description of the run, by a worker; it also looks for the folder and the first image."""
         import ray
 
-        image = None if first is None else absolute(first).image
+        image = None if first is None else first.image
         seen = image if isinstance(image, str) and Path(image).exists() else None
         task = ray.remote(max_calls=1, **self._resources)(_described)  # its process ends with it
         with _ray_errors():
@@ -134,19 +132,9 @@ def _fetched(reference: Any) -> bytes:
 def _described(job: Job, packed: bytes | None, seen: str | None) -> tuple[dict[str, Any], Failure | None]:
     """What a worker says of the run, or why it cannot take part. `seen`: an image that is there for its beginner."""
     try:
-        if seen is not None:
-            _require_seen(seen)
-        return PartWorker(job, None if packed is None else lambda: packed).describe(), None
+        return PartWorker(job, None if packed is None else lambda: packed).describe(seen), None
     except Exception as error:  # noqa: BLE001 - raised by the program that began the run
         return {}, Failure.of(error)
-
-
-def _require_seen(path: str) -> None:
-    if not Path(path).exists():
-        raise InputError(
-            f"{describe(path)} does not exist; put the images on a file system that all machines share, or give their "
-            "URLs"
-        )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ..artifact.folder import CONFIG_FILE, read_artifact
 from ..errors import InputError, one_line
 from ..image_memory import max_pixels
 from .entry import Entry
-from .part_worker import Job, absolute, pack
+from .part_worker import Job, pack
 from .ray import LOCAL, RAY_ADDRESS, Pool, advise, cluster
 from .rows import Task
 from .sources import Source
@@ -148,9 +148,8 @@ class _Run:
 
 
 def _pickled(part: list[Entry]) -> bytes:
-    entries = [absolute(entry) for entry in part]
     try:
-        return pickle.dumps(entries)
+        return pickle.dumps(part)
     except Exception as error:
         raise InputError(
             f"the images from {part[0].path} on cannot be sent to other machines ({one_line(error)}); give a folder, a "

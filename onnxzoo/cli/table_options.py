@@ -69,6 +69,8 @@ def write_table(
     from ..batch.table_runs import embed_to_table, predict_to_table
 
     # Before a model is loaded: whether the table can be written, and whether there are any images.
+    if out.is_dir():
+        raise click.UsageError(f"--out: {out} is a directory; name a file, or write a folder of Parquet files by --ray")
     format_of(out, task)
     next(iter(source))
     hint = "latency" if batch_size == 1 else "throughput"

@@ -12,7 +12,7 @@ pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra batch")
 from onnxzoo import errors
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.batch.entry import Entry
-from onnxzoo.batch.part_worker import Done, Failure, Job, PartWorker, absolute, pack, unpack
+from onnxzoo.batch.part_worker import Failure, Job, PartWorker, pack, unpack
 from onnxzoo.batch.table_folder import TableFolder
 from onnxzoo.batch.table_runs import predict_to_table
 from onnxzoo.errors import EngineError, EngineUnavailableError, ImageError, InputError, OnnxzooError
@@ -111,8 +111,15 @@ def test_a_failure_of_an_unknown_kind_is_still_one_of_ours():
         assert type(Failure(name, "m", "x").error()) is getattr(errors, name)
 
 
-def test_paths_are_absolute_for_workers_and_names_stay(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert absolute(Entry("a/b.png", "a/b.png")) == Entry("a/b.png", str(tmp_path / "a" / "b.png"))
-    assert absolute(Entry("-", b"bytes")) == Entry("-", b"bytes")
-    assert Done(1).process > 0
+def test_relative_paths_are_those_of_the_program_that_began_the_run(job, entries, photos, tmp_path, monkeypatch):
+    relative = [Entry("photos/red.png", "photos/red.png")]
+    monkeypatch.chdir(photos.parent)
+    job = begun(job)
+    monkeypatch.chdir("/")
+    worker = PartWorker(dataclasses.replace(job, directory=str(photos.parent)))
+    assert worker.write(0, relative).errors == 0
+    monkeypatch.chdir("/")
+    worker = PartWorker(dataclasses.replace(job, directory=str(tmp_path / "not on this machine")))
+    assert worker.write(1, relative).errors == 1
+    with pytest.raises(InputError, match=r"red\.png does not exist here; put the images on a file system that"):
+        worker.describe("photos/red.png")
