@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import temporary
-from ..errors import TableError, one_line
+from ..errors import TableError
 from ..files import atomic_write, readable, writing
-from ..strict_json import parse_json
 from .rows import Row, Schema
 from .table_runs import require_same
 from .tables.parquet_table import ParquetTable
 from .tables.table_format import TABLE
-from .working_folder import digest_of_paths
+from .working_folder import digest_of_paths, entered, read_record
 
 LOCK, RECORD = "_lock", "_run.json"
 
@@ -61,9 +60,8 @@ class TableFolder:
         """
         with contextlib.ExitStack() as held:
             with writing(str(self.folder), TableError, _FIX):
-                self.folder.mkdir(parents=True, exist_ok=True)
                 self._refuse_others()
-                alone = held.enter_context(temporary.sole_user(self.folder / LOCK))
+                alone = entered(self.folder / LOCK, held)
             if not alone:
                 raise TableError(f"another run is writing to {self.folder}; wait for it, or name another folder")
             try:
@@ -120,26 +118,15 @@ class TableFolder:
             self._write_record({**record, "parts": parts, "rows": rows, "errors": errors})
 
     def _refuse_others(self) -> None:
-        strange = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
+        found = self.folder.iterdir() if self.folder.exists() else ()
+        strange = next((path.name for path in found if not _is_ours(path)), None)
         if strange is not None:
             raise TableError(
                 f"{self.folder} contains {strange!r}, which is not a part of a table; name a new or an empty folder"
             )
 
     def _record(self) -> dict[str, Any] | None:
-        path = self.folder / RECORD
-        with readable(path, TableError):
-            content = path.read_bytes() if path.exists() else None
-        if content is None:
-            return None
-        try:
-            found = parse_json(content)
-            if isinstance(found, dict) and {"run", "part_rows", "description"} <= found.keys():
-                return found
-            reason = "it is not a record of a run"
-        except ValueError as error:
-            reason = one_line(error)
-        raise TableError(f"{path} is damaged ({reason}); begin anew with --restart (restart=True)")
+        return read_record(self.folder / RECORD, "run", "part_rows")
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
         with atomic_write(self.folder / RECORD) as file:
