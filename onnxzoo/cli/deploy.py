@@ -74,6 +74,12 @@ def _models(command: Command) -> Command:
 @click.option("--instances", type=Whole(1, 1024), help="Copies of a model that run at a time; by default 1.")
 @click.option("--threads", type=Whole(1, 1024), help="CPU threads of one instance; by default the engine's choice.")
 @click.option("--engine-cache", metavar="FOLDER", help="Folder on the server for TensorRT's engines.")
+@click.option(
+    "--images",
+    is_flag=True,
+    help="Also an ensemble NAME_images that takes encoded images; its first step needs onnxzoo, numpy and Pillow in "
+    "Triton's container.",
+)
 def triton(
     engine: str,
     max_batch: int | None,
@@ -81,6 +87,7 @@ def triton(
     instances: int | None,
     threads: int | None,
     engine_cache: str | None,
+    images: bool,
     **common: Any,
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server.
@@ -88,6 +95,7 @@ def triton(
     Start it with: tritonserver --model-repository=REPO
     """
     from ..deploy.triton import TritonOptions, notes, write_triton
+    from ..deploy.triton_images import NEEDS, require_free, write_ensemble
 
     given = {
         "max_batch": max_batch,
@@ -97,9 +105,18 @@ def triton(
         "engine_cache": engine_cache,
     }
     options = TritonOptions(engine, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def write(model: Chosen, repository: Repository, version: int) -> str:
+        if images:
+            require_free(model, repository)
+        done = write_triton(model, repository, options, version=version)
+        if images:
+            write_ensemble(model, repository, options)
+        return done
+
     _write(
-        lambda model, repository, version: write_triton(model, repository, options, version=version),
-        notes=[*notes(options, common["precision"])],
+        write,
+        notes=[*notes(options, common["precision"]), *([NEEDS] if images else [])],
         start=f"tritonserver --model-repository={common['out']}",
         **common,
     )
