@@ -35,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class FirstUse:
-    """Verifies engines that have opened a model of one artifact: call it with each. `verification`: the last result."""
+    """Verifies engines that have opened a model of one artifact: call it with each.
+
+    `verification`: the last result. `sha256`: of the last file, "" before.
+    """
 
     def __init__(
         self, artifact: Artifact, vectors: Callable[[], Vectors], options: EngineOptions, *, verify: bool = True
@@ -48,6 +51,7 @@ class FirstUse:
         self._vectors = vectors
         self._largest_batch = options.largest_batch
         self.verification = NO_VECTORS if verify else SKIPPED
+        self.sha256 = ""
 
     def __call__(self, engine: LibraryEngine, file: ModelFile) -> None:
         """Compare the engine's outputs with the recorded ones, unless this was done before.
@@ -56,6 +60,7 @@ class FirstUse:
         differ from the artifact's or the vectors are damaged, WrongResultsError with the figures if the outputs differ,
         and EngineError if the engine fails.
         """
+        self.sha256 = file.digest()
         announced = self._artifact.files.get(CONFORMANCE_FILE)
         if announced is None or self.verification == SKIPPED:
             return

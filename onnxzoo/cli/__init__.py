@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "list": "onnxzoo.cli.list:command",
     "info": "onnxzoo.cli.info:command",
     "predict": "onnxzoo.cli.predict:command",
+    "embed": "onnxzoo.cli.embed:command",
     "download": "onnxzoo.cli.download:command",
     "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
