@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 from ..data.walk import HIDDEN, SPECIAL, Skipped, has_image_suffix, is_hidden
-from ..errors import ImageError, one_line
+from ..errors import DownloadError, ImageError, OnnxzooError, one_line
 from ..image import LazyImage
 from ..image_memory import MAX_ENCODED_BYTES
 from .entry import Entry
@@ -73,8 +73,8 @@ class ArchiveImages:
             for entry in self._zip(skipped) if self._is_zip else self._tar(skipped):
                 empty = False
                 yield entry
-        except ImageError as error:
-            yield Entry(name, error)
+        except (ImageError, DownloadError) as error:
+            yield Entry(name, error if isinstance(error, ImageError) else ImageError(str(error)))
         else:
             if empty:
                 yield Entry(name, NoImagesError(f"the archive {name!r} contains no images"))
@@ -87,7 +87,7 @@ class ArchiveImages:
         try:
             for info in self._members(Skipped()):
                 yield f"{self._stored.name}{SEPARATOR}{info.filename}\0{info.file_size}\0{info.CRC}", 1
-        except ImageError as error:
+        except (ImageError, DownloadError) as error:
             yield f"{self._stored.name}\0{error}", 1
 
     def _members(self, skipped: Skipped) -> Iterator[zipfile.ZipInfo]:
@@ -95,7 +95,7 @@ class ArchiveImages:
         try:
             with _opened(self._stored) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
-        except ImageError:
+        except OnnxzooError:
             raise
         except (*_BROKEN, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise ImageError(
@@ -129,7 +129,7 @@ class ArchiveImages:
                             continue
                         yield Entry(path, self._tar_image(path, member, unpacked))
                 headers.require_end()
-        except ImageError:
+        except OnnxzooError:
             raise
         except _BROKEN as error:
             raise ImageError(
@@ -155,6 +155,8 @@ class ArchiveImages:
 def _opened(stored: Stored) -> Iterator[IO[bytes]]:
     try:
         file = stored.open()
+    except OnnxzooError:
+        raise
     except OSError as error:
         raise unreadable(stored.name, error) from error
     with file:

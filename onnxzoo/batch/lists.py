@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..data.encoding import read_text
+from ..data.encoding import MAX_TEXT_BYTES, read_text, text_of
 from ..data.walk import Skipped
-from ..errors import ImageError, InputError
+from ..errors import ImageError, InputError, OnnxzooError
 from ..text import beginning
 from .entry import Entry
 from .local import STANDARD_INPUT
 from .parts import NoImagesError, Part
+from .places import Place, is_url, place_of, read_part, refusal
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 LIST_SUFFIXES = (".txt", *TABLE_SUFFIXES)
@@ -41,6 +42,9 @@ class ImageList:
         """
         self._path, self._column, self._part_of = path, column, part_of
         self._name = "the list on standard input" if path == STANDARD_INPUT else f"the list {path!r}"
+        self._place = place_of(path) if is_url(path) else None
+        if self._place is not None:
+            self._name = f"the list {self._place.name!r}"
         self._folder = "" if path == STANDARD_INPUT else os.path.dirname(path)  # noqa: PTH120
         self._kept: list[str] | None = None
         if path != STANDARD_INPUT:
@@ -79,11 +83,14 @@ class ImageList:
     def _lines(self) -> list[str]:
         if self._path != STANDARD_INPUT:
             try:
-                return read_text(Path(self._path)).split("\n")
+                text = read_text(Path(self._path)) if self._place is None else text_of(self._content(self._place))
             except (OSError, ValueError) as error:
+                if isinstance(error, OnnxzooError):
+                    raise
                 reason = getattr(error, "strerror", None) or error
                 expected = "expected text, a path in every line"
                 raise InputError(f"{self._name} cannot be read: {reason}; {expected}") from None
+            return text.split("\n")
         if self._kept is None:
             if sys.stdin is None:
                 raise InputError("standard input is closed; pipe a list of images into it, a path in every line")
@@ -91,6 +98,14 @@ class ImageList:
             text = sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")
             self._kept = text.split("\0" if "\0" in text else "\n")
         return self._kept
+
+    def _content(self, place: Place) -> bytes:
+        try:
+            return read_part(place, 0, MAX_TEXT_BYTES + 1)
+        except FileNotFoundError:
+            raise InputError(f"{self._name} does not exist; check the URL") from None
+        except Exception as error:
+            raise refusal(place.name, error) from error
 
     def _words(self, lines: Sequence[str]) -> Iterator[tuple[int, str | ImageError]]:
         place = None if self._column is None else self._place_by_number(self._column)

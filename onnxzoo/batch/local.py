@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 
@@ -57,13 +58,18 @@ class StandardInputImage:
 
     def entries(self, skipped: Skipped) -> Iterator[Entry]:  # noqa: ARG002 - nothing is skipped
         """The image."""
-        if self._image is None:
-            self._image = _read_standard_input()
-        yield Entry(STANDARD_INPUT, self._image)
+        yield Entry(STANDARD_INPUT, self._content())
 
     def survey(self) -> Iterator[tuple[str, int | None]]:
-        """Nothing about the image: it is not read for this."""
-        yield STANDARD_INPUT, 1
+        """A hash of its bytes, as it has no name."""
+        content = self._content()
+        known = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else ""
+        yield f"{STANDARD_INPUT}\0{known}", 1
+
+    def _content(self) -> ImageInput | ImageError:
+        if self._image is None:
+            self._image = _read_standard_input()
+        return self._image
 
 
 def _read_standard_input() -> ImageInput | ImageError:

@@ -32,14 +32,14 @@ class Part(Protocol):
         """
 
 
-class Refusal:
-    """An argument without images."""
+class Fault:
+    """An argument, or a line of a list, that cannot be read at all."""
 
-    def __init__(self, argument: str, reason: str) -> None:
-        self._entry = Entry(argument, NoImagesError(reason))
+    def __init__(self, argument: str, error: ImageError) -> None:
+        self._entry = Entry(argument, error)
 
     def entries(self, skipped: Skipped) -> Iterator[Entry]:  # noqa: ARG002 - nothing is skipped
-        """The reason."""
+        """The error."""
         yield self._entry
 
     def survey(self) -> Iterator[tuple[str, int | None]]:

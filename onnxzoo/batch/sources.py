@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..data.walk import Skipped
-from ..errors import InputError
+from ..errors import ImageError, InputError, OnnxzooError
+from ..network import without_login
 from .archives import ArchiveImages, is_archive
 from .entry import Entry
 from .lists import LIST_SUFFIXES, ImageList
 from .local import STANDARD_INPUT, LocalFile, LocalImages, StandardInputImage
-from .parts import NoImagesError, Part, Refusal
-from .stored import LocalStored
+from .parts import Fault, NoImagesError, Part
+from .places import has_pattern, is_url, matches, place_of, require_access
+from .stored import LocalStored, RemoteStored
+from .urls import RemoteFile, RemoteImages
 
 __all__ = ["Source", "open_source"]
 
@@ -105,7 +108,8 @@ def open_source(
     `lists` may have any name; `-` is standard input. `column`: the column of paths of a list, by heading, or by number
     from 1. `unique`: an image that is named again is an entry again, and its path gets a number: `a.jpg#2`.
 
-    Raises InputError for a list that cannot be read.
+    Raises InputError for a list that cannot be read, MissingDependencyError for a URL whose package is missing, and
+    DownloadError for one that cannot be reached or is refused; the last also when the images are listed.
     """
     parts = [part for argument in arguments for part in _parts(argument, column)]
     parts += [ImageList(path, column, _named) for path in lists]
@@ -121,6 +125,8 @@ def _parts(argument: str, column: str | None) -> list[Part]:
     """The images of an argument; a pattern for archives is one part for each."""
     if argument == STANDARD_INPUT:
         return [StandardInputImage()]
+    if is_url(argument) and not os.path.lexists(argument):
+        return _parts_at(argument, column)
     if os.path.isdir(argument):  # noqa: PTH112
         return [LocalImages(argument)]
     if glob.has_magic(argument) and not os.path.lexists(argument):
@@ -128,12 +134,34 @@ def _parts(argument: str, column: str | None) -> list[Part]:
             return [LocalImages(argument)]
         found = sorted(glob.iglob(argument, recursive=True))  # noqa: PTH207
         archives: list[Part] = [ArchiveImages(LocalStored(path)) for path in found]
-        return archives or [Refusal(argument, f"the pattern {argument!r} matches no archives")]
+        return archives or [Fault(argument, NoImagesError(f"the pattern {argument!r} matches no archives"))]
     if argument.lower().endswith(LIST_SUFFIXES):
         return [ImageList(argument, column, _named)]
     return [_named(argument)]
 
 
+def _parts_at(url: str, column: str | None) -> list[Part]:
+    """The images of a URL."""
+    if url.lower().endswith(LIST_SUFFIXES):
+        return [ImageList(url, column, _named)]
+    place = place_of(url)
+    if not is_archive(url):
+        return [RemoteImages(place)]
+    if has_pattern(url):
+        archives: list[Part] = [ArchiveImages(RemoteStored(found)) for found, _ in matches(place)]
+        return archives or [Fault(place.name, NoImagesError(f"the pattern {place.name!r} matches no archives"))]
+    require_access(place)
+    return [ArchiveImages(RemoteStored(place))]
+
+
 def _named(name: str) -> Part:
-    """The images of a path in a list, which is not a pattern: one, or those of an archive."""
-    return ArchiveImages(LocalStored(name)) if is_archive(name) and not os.path.isdir(name) else LocalFile(name)  # noqa: PTH112
+    """The images of a path or URL in a list, which is not a pattern: one, or those of an archive."""
+    if is_url(name) and not os.path.lexists(name):
+        try:
+            place = place_of(name)
+        except OnnxzooError as error:
+            return Fault(without_login(name), ImageError(str(error)))
+        return ArchiveImages(RemoteStored(place)) if is_archive(name) else RemoteFile(place)
+    if is_archive(name) and not os.path.isdir(name):  # noqa: PTH112
+        return ArchiveImages(LocalStored(name))
+    return LocalFile(name)

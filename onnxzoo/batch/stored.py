@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import ImageError, one_line
+from .places import Place, content_of, read_part, refusal
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
+
+BLOCK_BYTES = 8 * 2**20
+"""How much of an archive is read at a time."""
 
 
 class Stored(Protocol):
@@ -64,6 +68,40 @@ class LocalStored:
         except OSError as error:
             return str(unreadable(self.name, error))
         return f"{size} {digest.hexdigest()}"
+
+
+class RemoteStored:
+    """A file at a URL whose parts are read by position."""
+
+    remote = True
+
+    def __init__(self, place: Place) -> None:
+        self.name = place.name
+        self._place = place
+
+    def open(self) -> IO[bytes]:
+        """The file. Raises ImageError if it does not exist, DownloadError if it is refused."""
+        try:
+            file: IO[bytes] = self._place.files.open(self._place.path, "rb", block_size=BLOCK_BYTES)
+        except FileNotFoundError:
+            raise ImageError(f"{self.name} does not exist; check the URL") from None
+        except Exception as error:
+            raise refusal(self.name, error) from error
+        return file
+
+    def read(self, start: int, length: int) -> bytes:
+        """The bytes."""
+        return read_part(self._place, start, length)
+
+    def fingerprint(self) -> str:
+        """The size and what the file system knows about the content."""
+        try:
+            info = self._place.files.info(self._place.path)
+        except FileNotFoundError:
+            return "missing"
+        except Exception as error:
+            raise refusal(self.name, error) from error
+        return content_of(info)
 
 
 def unreadable(name: str, error: Exception) -> ImageError:

@@ -54,7 +54,8 @@ def command(
     **engine: Any,
 ) -> None:
     """Classify images: files, folders (including subfolders), quoted patterns such as 'photos/**/*.jpg', archives
-    (.zip, .tar, .tar.gz), or lists (.txt with a path in every line, .csv or .tsv with a column of paths).
+    (.zip, .tar, .tar.gz), lists (.txt with a path in every line, .csv or .tsv with a column of paths), and any of these
+    at a URL (s3://, gs://, hf://, https://).
 
     '-' is an image on standard input.
 

@@ -211,6 +211,8 @@ def test_an_image_on_standard_input_is_read_once_and_kept(here, monkeypatch):
     source = open_source(["-"])
     assert colours(list(source)) == colours(list(source)) == [(0, 0, 255)]
     assert source.count() == 1
+    monkeypatch.setattr("sys.stdin", Stdin(Path("photos/red.png").read_bytes()))
+    assert open_source(["-"]).identity() != source.identity()
 
 
 def test_standard_input_is_one_thing_and_may_be_closed(here, monkeypatch):
