@@ -275,5 +275,7 @@ class _Run:
         return writing(str(self._out), TableError, f"make room; {self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
-        kept = f"{self._kept_rows:,} images are finished and kept in {self._working.folder}"
-        return f"{kept}; repeat the command to go on"
+        if not self._kept_rows:
+            return "no image is finished yet; repeat the command"
+        kept = f"{self._kept_rows:,} image{'s are' if self._kept_rows > 1 else ' is'} finished and kept"
+        return f"{kept} in {self._working.folder}; repeat the command to go on"
