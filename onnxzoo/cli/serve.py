@@ -105,6 +105,7 @@ def command(
             "hint": "latency" if workers == 1 else "throughput",
         },
     )
+    settings.check()
     exposure = settings.exposure()
     if exposure is not None:
         say(f"onnxzoo: {exposure}", err=True)

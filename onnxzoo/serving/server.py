@@ -56,6 +56,7 @@ class Server:
         self._models = ServedModels(self._repository)
         self._pools = Pools(settings.workers)
         self._places = Places(settings.limits.queue)
+        self._calls.metrics.watch_queue(lambda: self._places.taken)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Address], None]) -> None:
         """Serve until `stop` is set, then end what is in progress, for `limits.request_s` at most.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Settings:
         """Raise InputError for settings that contradict each other, or a certificate that cannot be used."""
         if not self.models:
             raise InputError("a server needs at least one model; name one")
+        if not math.isfinite(self.limits.request_s):
+            raise InputError(f"the timeout must be a finite number of seconds, got {self.limits.request_s}")
+        if not math.isfinite(self.delay_ms):
+            raise InputError(f"the delay must be a finite number of milliseconds, got {self.delay_ms}")
         if self.tls is not None:
             try:
                 # A key with a passphrase would be asked for on the terminal.
