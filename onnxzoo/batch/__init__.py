@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .entry import Entry
+    from .ray_runs import table_by_ray
     from .sources import Source, open_source
     from .table_runs import Table, embed_to_table, predict_to_table
 
-__all__ = ["Entry", "Source", "Table", "embed_to_table", "open_source", "predict_to_table"]
+__all__ = ["Entry", "Source", "Table", "embed_to_table", "open_source", "predict_to_table", "table_by_ray"]
 
 _MODULES = {
     "Entry": "entry",
@@ -26,6 +27,7 @@ _MODULES = {
     "embed_to_table": "table_runs",
     "open_source": "sources",
     "predict_to_table": "table_runs",
+    "table_by_ray": "ray_runs",
 }
 
 

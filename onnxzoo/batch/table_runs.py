@@ -151,7 +151,7 @@ def _begin(
         working.clear()  # it was killed when the table was complete
         record = None
     if record is not None:
-        _require_same(record["description"], description, f"{working.folder} holds an unfinished run")
+        require_same(record["description"], description, f"{working.folder} holds an unfinished run")
     if exists and not restart and not (record or {}).get("replaces"):
         _require_complete(out, made, description)
         log.info("%s is complete already; --restart (restart=True) makes it anew", out)
@@ -165,10 +165,11 @@ def _require_complete(out: Path, made: Mapping[str, Any], description: Mapping[s
     """Raise InputError unless the output is a table that this call would make."""
     if not {"run", "rows", "errors"} <= made.keys():
         raise InputError(f"{out} exists; name another output, or replace it with --restart (restart=True)")
-    _require_same({key: made.get(key) for key in description}, description, f"{out} exists, from a run")
+    require_same({key: made.get(key) for key in description}, description, f"{out} exists, from a run")
 
 
-def _require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+    """Raise InputError if two descriptions of runs differ; `what`: where the earlier one is from."""
     before, after = dict(_flat(earlier)), dict(_flat(now))
     names = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
     if names:

@@ -71,7 +71,7 @@ class WorkingFolder:
         """
         with contextlib.ExitStack() as held:
             with writing(str(self.folder), TableError, ELSEWHERE):
-                alone = self._enter(held)
+                alone = entered(self.folder / LOCK, held)
             if not alone:
                 raise TableError(f"another run is writing to {self.folder}; wait for it, or name another output")
             strange = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
@@ -86,29 +86,9 @@ class WorkingFolder:
                 if not (self.folder / RECORD).exists():
                     self.discard()
 
-    def _enter(self, held: contextlib.ExitStack) -> bool:
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                return held.enter_context(temporary.sole_user(self.folder / LOCK))
-            except FileNotFoundError:  # the run that has just finished removed the folder
-                continue
-
     def record(self) -> dict[str, Any] | None:
         """The record of the run that began here; None if none has. Raises TableError if it is damaged."""
-        path = self.folder / RECORD
-        with readable(path, TableError):
-            content = path.read_bytes() if path.exists() else None
-        if content is None:
-            return None
-        try:
-            found = parse_json(content)
-            if isinstance(found, dict) and isinstance(found.get("description"), dict) and "run" in found:
-                return found
-            reason = "it is not a record of a run"
-        except ValueError as error:
-            reason = one_line(error)
-        raise TableError(f"{path} is damaged ({reason}); begin anew with --restart (restart=True)")
+        return read_record(self.folder / RECORD, "run", "description")
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Begin a run, and keep nothing of an earlier one."""
@@ -152,6 +132,35 @@ class WorkingFolder:
             self.clear()
             (self.folder / LOCK).unlink()
             self.folder.rmdir()
+
+
+def entered(lock: Path, held: contextlib.ExitStack) -> bool:
+    """Whether no other run has this lock; its folder is created if it is missing. `held` keeps it until it ends."""
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return held.enter_context(temporary.sole_user(lock))
+        except FileNotFoundError:  # the run that has just finished removed the folder
+            continue
+
+
+def read_record(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The record of a run, an object with a `description` and other `keys`; None if there is no such file.
+
+    Raises TableError if it is damaged.
+    """
+    with readable(path, TableError):
+        content = path.read_bytes() if path.exists() else None
+    if content is None:
+        return None
+    try:
+        found = parse_json(content)
+        if isinstance(found, dict) and isinstance(found.get("description"), dict) and found.keys() >= set(keys):
+            return found
+        reason = "it is not a record of a run"
+    except ValueError as error:
+        reason = one_line(error)
+    raise TableError(f"{path} is damaged ({reason}); begin anew with --restart (restart=True)")
 
 
 def digest_of_paths(paths: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from .parameters import OUTPUT, Whole
 if TYPE_CHECKING:
     from ..deploy.chosen import Chosen
     from ..deploy.repository import Repository
+    from ..deploy.triton import TritonOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,48 +59,64 @@ def _models(command: Command) -> Command:
     return command
 
 
+def _triton_options(command: Command) -> Command:
+    """Add how Triton runs models: --engine, --max-batch, --delay-us, --instances, --threads and --engine-cache."""
+    for option in (
+        click.option("--engine-cache", metavar="FOLDER", help="Folder on the server for TensorRT's engines."),
+        click.option(
+            "--threads", type=Whole(1, 1024), help="CPU threads of one instance; by default the engine's choice."
+        ),
+        click.option("--instances", type=Whole(1, 1024), help="Copies of a model that run at a time; by default 1."),
+        click.option(
+            "--delay-us",
+            type=Whole(0, 10**7),
+            help="Microseconds that a request waits for others to join; by default 0.",
+        ),
+        click.option(
+            "--max-batch", type=Whole(1, 65536), help="Largest batch that Triton makes of requests; by default 8."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["onnxruntime", "openvino", "cuda", "tensorrt"]),
+            default="onnxruntime",
+            show_default=True,
+            help="What runs the models in Triton: onnxruntime and openvino on the CPU, cuda and tensorrt on GPUs.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @command.command("triton", short_help="A model repository for NVIDIA's Triton.")
 @_models
+@_triton_options
 @click.option(
-    "--engine",
-    type=click.Choice(["onnxruntime", "openvino", "cuda", "tensorrt"]),
-    default="onnxruntime",
-    show_default=True,
-    help="What runs the models in Triton: onnxruntime and openvino on the CPU, cuda and tensorrt on GPUs.",
+    "--images",
+    is_flag=True,
+    help="Also an ensemble NAME_images that takes encoded images; its first step needs onnxzoo, numpy and Pillow in "
+    "Triton's container.",
 )
-@click.option("--max-batch", type=Whole(1, 65536), help="Largest batch that Triton makes of requests; by default 8.")
-@click.option(
-    "--delay-us", type=Whole(0, 10**7), help="Microseconds that a request waits for others to join; by default 0."
-)
-@click.option("--instances", type=Whole(1, 1024), help="Copies of a model that run at a time; by default 1.")
-@click.option("--threads", type=Whole(1, 1024), help="CPU threads of one instance; by default the engine's choice.")
-@click.option("--engine-cache", metavar="FOLDER", help="Folder on the server for TensorRT's engines.")
-def triton(
-    engine: str,
-    max_batch: int | None,
-    delay_us: int | None,
-    instances: int | None,
-    threads: int | None,
-    engine_cache: str | None,
-    **common: Any,
-) -> None:
+def triton(images: bool, **given: Any) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server.
 
     Start it with: tritonserver --model-repository=REPO
     """
-    from ..deploy.triton import TritonOptions, notes, write_triton
+    from ..deploy.triton import notes, write_triton
+    from ..deploy.triton_images import NEEDS, require_free, write_ensemble
 
-    given = {
-        "max_batch": max_batch,
-        "delay_us": delay_us,
-        "instances": instances,
-        "threads": threads,
-        "engine_cache": engine_cache,
-    }
-    options = TritonOptions(engine, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    options, common = _triton_settings(given)
+
+    def write(model: Chosen, repository: Repository, version: int) -> str:
+        if images:
+            require_free(model, repository)
+        done = write_triton(model, repository, options, version=version)
+        if images:
+            write_ensemble(model, repository, options)
+        return done
+
     _write(
-        lambda model, repository, version: write_triton(model, repository, options, version=version),
-        notes=[*notes(options, common["precision"])],
+        write,
+        notes=[*notes(options, common["precision"]), *([NEEDS] if images else [])],
         start=f"tritonserver --model-repository={common['out']}",
         **common,
     )
@@ -131,11 +148,78 @@ def ovms(device: str, hint: str, **common: Any) -> None:
     )
 
 
+@command.command("kserve", short_help="Models and manifests for KServe on Kubernetes.")
+@_models
+@click.option(
+    "--storage-uri", required=True, metavar="URI", help="Where the folder REPO/models will be: s3://, pvc:// ..."
+)
+@click.option(
+    "--server",
+    type=click.Choice(["onnxzoo", "triton"]),
+    default="onnxzoo",
+    show_default=True,
+    help="What serves the models: our own server, or Triton in KServe's runtime, with the options below.",
+)
+@click.option("--image", help="Container image of our server; onnxzoo deploy docker makes it.")
+@click.option("--cpus", type=Whole(1, 1024), default=2, show_default=True, help="CPUs of a replica.")
+@click.option("--memory-mib", type=Whole(1, 2**24), help="Memory of a replica; by default by the size of the model.")
+@click.option(
+    "--concurrency",
+    type=Whole(1, 10**6),
+    default=4,
+    show_default=True,
+    help="Requests at a time for a replica, before another one is added.",
+)
+@click.option("--min-replicas", type=Whole(0, 10**6), default=1, show_default=True)
+@click.option("--max-replicas", type=Whole(1, 10**6), default=3, show_default=True)
+@_triton_options
+def kserve(
+    storage_uri: str,
+    server: str,
+    image: str | None,
+    cpus: int,
+    memory_mib: int | None,
+    concurrency: int,
+    min_replicas: int,
+    max_replicas: int,
+    **given: Any,
+) -> None:
+    """Write models, and an InferenceService for each, for KServe on Kubernetes.
+
+    Upload REPO/models to the storage URI, then: kubectl apply -f REPO
+    """
+    from ..deploy.kserve import KServeOptions, notes, require_names, write_kserve
+
+    triton, common = _triton_settings(given)
+    options = KServeOptions(
+        storage_uri, server, image, cpus, memory_mib, concurrency, min_replicas, max_replicas, triton
+    )
+    _write(
+        lambda model, repository, version: write_kserve(model, repository, options, version=version),
+        require=require_names,
+        notes=notes(options),
+        start=f"kubectl apply -f {common['out']}",
+        place=lambda model: f"models/{model.name}" + (f"/{model.name}" if server == "triton" else ""),
+        **common,
+    )
+
+
+def _triton_settings(given: dict[str, Any]) -> tuple[TritonOptions, dict[str, Any]]:
+    """The options of Triton among all that were given, and the others."""
+    from ..deploy.triton import TritonOptions
+
+    names = ("engine", "max_batch", "delay_us", "instances", "threads", "engine_cache")
+    options = TritonOptions(**{name: given[name] for name in names if given[name] is not None})
+    return options, {name: value for name, value in given.items() if name not in names}
+
+
 def _write(
     write: Callable[[Chosen, Repository, int], str],
     *,
     notes: Sequence[str],
     start: str,
+    require: Callable[[Sequence[Chosen]], None] = lambda _models: None,
+    place: Callable[[Chosen], str] = lambda model: model.name,
     models: Sequence[str],
     out: Path,
     precision: str,
@@ -144,11 +228,15 @@ def _write(
     trust: str,
     as_json: bool,
 ) -> None:
-    """Write each model by `write`, and print what was done and how to start the server."""
+    """Write each model by `write`, and print what was done and how to start the server.
+
+    `require`: checks all models before anything is written. `place`: the model's folder within the repository.
+    """
     from ..deploy.chosen import choose
     from ..deploy.repository import Repository
 
     chosen = choose(models, precision=precision, trust=trust)
+    require(chosen)
     repository = Repository(out, link=link)
     for model in chosen:
         repository.require_outside(model.source.artifact)
@@ -167,6 +255,6 @@ def _write(
         print_json({"repository": str(out), "models": written, "notes": list(notes), "start": start})
         return
     for model, result in done:
-        say(f"{out / model.name / str(version)}: {model.precision}, {result}")
+        say(f"{out / place(model) / str(version)}: {model.precision}, {result}")
     say(*(f"note: {note}" for note in notes))
     say(f"start: {start}")

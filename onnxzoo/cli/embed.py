@@ -13,6 +13,7 @@ from .engine_options import batch_size_option, engine_options, loaded_model, max
 from .output import say
 from .printed_results import JsonWriter, print_results
 from .progress import quiet_option
+from .ray_options import ray_option, write_table_by_ray
 from .source_options import source_options
 from .table_options import table_options, write_table
 
@@ -21,6 +22,7 @@ from .table_options import table_options, write_table
 @click.argument("model", metavar="NAME|DIR", shell_complete=model_names)
 @source_options
 @table_options("embed")
+@ray_option
 @engine_options
 @batch_size_option
 @max_pixels_option
@@ -36,6 +38,7 @@ def command(
     column: str | None,
     out: Path | None,
     restart: bool,
+    ray: str | None,
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
@@ -51,13 +54,21 @@ def command(
     from ..batch.results import results_of
     from ..batch.sources import open_source
 
+    common = {"restart": restart, "quiet": quiet, "batch_size": batch_size, **engine}
+    if ray is not None:
+        if as_json:
+            raise click.UsageError("--ray writes a folder of Parquet files, and --json prints: give one of them")
+        write_table_by_ray(
+            ctx, "embed", model, open_source(images, lists=lists, column=column), out, address=ray, **common
+        )
+        return
     if (out is None) != as_json:
         raise click.UsageError(f"give either --out FILE ({', '.join(suffixes_for('embed'))}) or --json")
     if restart and out is None:
         raise click.UsageError("--restart is for --out")
     source = open_source(images, lists=lists, column=column, unique=out is not None)
     if out is not None:
-        write_table(ctx, "embed", model, source, out, restart=restart, quiet=quiet, batch_size=batch_size, **engine)
+        write_table(ctx, "embed", model, source, out, **common)
         return
     next(iter(source))  # no image at all is wrong usage, reported before a model is loaded
     hint = "latency" if batch_size == 1 else "throughput"

@@ -14,6 +14,7 @@ from .output import say
 from .parameters import OUTPUT_FILE, Whole
 from .printed_results import JsonWriter, TextWriter, Writer, print_results
 from .progress import quiet_option
+from .ray_options import ray_option, write_table_by_ray
 from .source_options import source_options
 from .table_options import table_options, write_table
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @source_options
 @click.option("--top-k", default=5, show_default=True, type=Whole(1), help="Classes to show per image.")
 @table_options("predict")
+@ray_option
 @engine_options
 @batch_size_option
 @max_pixels_option
@@ -47,6 +49,7 @@ def command(
     top_k: int,
     out: Path | None,
     restart: bool,
+    ray: str | None,
     batch_size: int | None,
     quiet: bool,
     as_json: bool,
@@ -70,23 +73,18 @@ def command(
         from ..batch.sheet import SheetWriter, refuse_sheet
 
         refuse_sheet(sheet)
-    if out is not None:
-        if as_json:
-            raise click.UsageError("--out writes a table, and --json prints: give one of them")
+    if out is not None and as_json:
+        raise click.UsageError("--out writes a table, and --json prints: give one of them")
+    common = {"restart": restart, "quiet": quiet, "batch_size": batch_size, "top_k": top_k, **engine}
+    if ray is not None:
+        if sheet is not None:
+            raise click.UsageError("--sheet shows images that this process reads; leave it out, or leave out --ray")
         source = open_source(images, lists=lists, column=column)
-        write_table(
-            ctx,
-            "predict",
-            model,
-            source,
-            out,
-            restart=restart,
-            quiet=quiet,
-            batch_size=batch_size,
-            top_k=top_k,
-            sheet=sheet,
-            **engine,
-        )
+        write_table_by_ray(ctx, "predict", model, source, out, address=ray, **common)
+        return
+    if out is not None:
+        source = open_source(images, lists=lists, column=column)
+        write_table(ctx, "predict", model, source, out, sheet=sheet, **common)
         return
     if restart:
         raise click.UsageError("--restart is for --out")

@@ -11,12 +11,14 @@ import click
 from ..batch.tables import format_of, suffixes_for
 from .engine_options import loaded_model
 from .output import say
-from .parameters import OUTPUT_FILE
+from .parameters import OUTPUT
 
 if TYPE_CHECKING:
     from ..batch.entry import Entry
     from ..batch.rows import Task
     from ..batch.sources import Source
+    from ..batch.summary import Summary
+    from ..batch.table_runs import Table
     from ..stream import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,10 +35,10 @@ def table_options(task: Task) -> Callable[[Command], Command]:
         )
         out = click.option(
             "--out",
-            type=OUTPUT_FILE,
+            type=OUTPUT,
             metavar="FILE",
-            help=f"Write a table with a row for each image ({', '.join(suffixes_for(task))}). A run that was "
-            "interrupted or killed goes on with the same command.",
+            help=f"Write a table with a row for each image ({', '.join(suffixes_for(task))}; with --ray a folder of "
+            "Parquet files). A run that was interrupted or killed goes on with the same command.",
         )
         return out(restart(command))
 
@@ -67,6 +69,8 @@ def write_table(
     from ..batch.table_runs import embed_to_table, predict_to_table
 
     # Before a model is loaded: whether the table can be written, and whether there are any images.
+    if out.is_dir():
+        raise click.UsageError(f"--out: {out} is a directory; name a file, or write a folder of Parquet files by --ray")
     format_of(out, task)
     next(iter(source))
     hint = "latency" if batch_size == 1 else "throughput"
@@ -91,12 +95,19 @@ def write_table(
             table = embed_to_table(loaded, source, out, **common)
         if writer is not None:
             writer.end()
+    end_of_table(ctx, source, table, summary, quiet=quiet)
+
+
+def end_of_table(ctx: click.Context, source: Source, table: Table, summary: Summary, *, quiet: bool) -> None:
+    """Say what was skipped, and what the run and the table have; exits with 1 if there are errors in the table."""
+    from ..batch.summary import counted
+
     if source.skipped:
         say(f"onnxzoo: {source.skipped}", err=True)
     if not quiet:
         lines = summary.lines() if summary.images else []
         unread = f", {table.errors:,} with an error" if table.errors else ""
-        lines.append(f"{out}: {table.rows:,} row{'s' if table.rows != 1 else ''}{unread}")
+        lines.append(f"{table.path}: {counted(table.rows, 'row')}{unread}")
         say(*(f"onnxzoo: {one}" for one in lines), err=True)
     if table.errors:
         ctx.exit(1)

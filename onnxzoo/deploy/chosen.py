@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..artifact.onnx_checks import KNOWN
 from ..errors import InputError
 from ..precisions import FP32
+from ..served_names import name_and_model, served_name
 from ..source import Source, resolve
-
-# A name is a folder's name on every operating system, and a part of a URL that needs no escapes.
-_SERVED_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +40,10 @@ def choose(models: Sequence[str | os.PathLike[str]], *, precision: str = FP32, t
         raise InputError("there is nothing to deploy; name a model or its artifact folder")
     chosen: dict[str, Chosen] = {}
     for given in models:
-        name, model = _name_and_model(given)
+        name, model = name_and_model(given)
         source = resolve(model, precision=precision, files=None, trust=trust)
         source.artifact.required_model(precision)
-        one = Chosen(_served_name(name or source.artifact.name, given), source, precision)
+        one = Chosen(served_name(name or source.artifact.name, given), source, precision)
         # Folders that differ only in case are one folder on some file systems.
         twin = chosen.setdefault(one.name.casefold(), one)
         if twin is not one:
@@ -56,20 +52,3 @@ def choose(models: Sequence[str | os.PathLike[str]], *, precision: str = FP32, t
                 f"{source.artifact.folder}; give one another name, NAME={given}"
             )
     return list(chosen.values())
-
-
-def _name_and_model(given: str | os.PathLike[str]) -> tuple[str | None, str | os.PathLike[str]]:
-    """NAME and MODEL of NAME=MODEL; a path that exists as it is has no name."""
-    if not isinstance(given, str) or "=" not in given or Path(given).is_dir():
-        return None, given
-    name, _, model = given.partition("=")
-    return (name, model) if "/" not in name and os.sep not in name else (None, given)
-
-
-def _served_name(name: str, given: str | os.PathLike[str]) -> str:
-    if not _SERVED_NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot be a model's name on a server: expected up to 100 letters, digits and _ . -, from the "
-            f"first letter or digit on; give another one, NAME={os.fspath(given).rpartition('=')[2]}"
-        )
-    return name

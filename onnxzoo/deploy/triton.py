@@ -119,14 +119,18 @@ def labels_text(artifact: Artifact) -> str:
     return "".join(" ".join(label.split()) + "\n" for label in artifact.id2label)
 
 
+def heading(model: Chosen) -> str:
+    """The comment at the beginning of every text file: who wrote it, and for what."""
+    return (
+        f"# {MARK} {package_version('onnxzoo')} for {model.name}: {model.precision}, sha256 {model.sha256}.\n"
+        "# Deploying the model again replaces this file.\n"
+    )
+
+
 def config_text(model: Chosen, options: TritonOptions) -> str:
     """The text of config.pbtxt."""
     artifact = model.source.artifact
-    head = (
-        f"# {MARK} {package_version('onnxzoo')}: {model.precision}, sha256 {model.sha256}.\n"
-        "# Deploying the model again replaces this file.\n"
-    )
-    return head + text_format(_config(model.name, artifact, model.sha256, options))
+    return heading(model) + text_format(_config(model.name, artifact, model.sha256, options))
 
 
 def _config(name: str, artifact: Artifact, sha256: str, options: TritonOptions) -> dict[str, Value]:

@@ -20,7 +20,8 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A server. `models`: names or folders, as `onnxzoo.load` takes them. `load`: its further options.
+    """A server. `models`: names or folders, as `onnxzoo.load` takes them, or NAME=MODEL to serve one under another
+    name. `load`: its further options.
 
     `workers`: runs of engines at a time. `batch`: images of several requests in one run, 0 for none; the first waits
     `delay_ms` for others. `tls`: files of the certificate chain and of its key, PEM. `token_file`: holds the bearer
