@@ -57,9 +57,11 @@ pin-sources: install
 graphs: install
 	$(BIN)/python -P -m onnxzoo.exports.graphs --out onnxzoo/graphs
 
-# 20,000 mutants of the files that come from outside: two or three minutes on two cores.
+# 20,000 mutants of the files that come from outside, and 10,000 of requests to a server: three or four minutes on two
+# cores.
 fuzz: install
 	$(BIN)/python tests/fuzz.py
+	$(BIN)/python tests/fuzz_requests.py
 
 eval-imagenet: install
 	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }

@@ -18,6 +18,7 @@
     ├── ExportError                (RuntimeError)     a step of the export failed
     ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made or is wrong
     ├── BenchmarkError             (RuntimeError)     the timed program failed, or nothing could be timed
+    ├── TableError                 (RuntimeError)     a table of results cannot be written, or another run writes it
     ├── TrainingError              (RuntimeError)     a training run diverged or cannot continue
     └── ValidationError            (RuntimeError)     a validation could not be carried out
 
@@ -139,6 +140,10 @@ class BenchmarkError(OnnxzooError, RuntimeError):
         super().__init__(message)
         self.contender = contender
         self.log = log
+
+
+class TableError(OnnxzooError, RuntimeError):
+    """A table of results cannot be written, its working folder is damaged, or another run is writing it."""
 
 
 class TrainingError(OnnxzooError, RuntimeError):

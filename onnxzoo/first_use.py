@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .artifact.folder import CONFORMANCE_FILE, Artifact
 from .comparison.tolerances import Tolerance, coarser, tolerance_of
+from .engines import is_remote
 from .engines.options import EngineOptions
 from .engines.protocol import LibraryEngine, ModelFile
 from .errors import HubError, InputError, ModelNotFoundError, one_line
@@ -34,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class FirstUse:
-    """Verifies engines that have opened a model of one artifact: call it with each. `verification`: the last result."""
+    """Verifies engines that have opened a model of one artifact: call it with each.
+
+    `verification`: the last result. `sha256`: of the last file, "" before.
+    """
 
     def __init__(
         self, artifact: Artifact, vectors: Callable[[], Vectors], options: EngineOptions, *, verify: bool = True
@@ -47,6 +51,7 @@ class FirstUse:
         self._vectors = vectors
         self._largest_batch = options.largest_batch
         self.verification = NO_VECTORS if verify else SKIPPED
+        self.sha256 = ""
 
     def __call__(self, engine: LibraryEngine, file: ModelFile) -> None:
         """Compare the engine's outputs with the recorded ones, unless this was done before.
@@ -55,13 +60,15 @@ class FirstUse:
         differ from the artifact's or the vectors are damaged, WrongResultsError with the figures if the outputs differ,
         and EngineError if the engine fails.
         """
+        self.sha256 = file.digest()
         announced = self._artifact.files.get(CONFORMANCE_FILE)
         if announced is None or self.verification == SKIPPED:
             return
         check_interface(self._artifact, engine)
         tolerance = tolerance_in(engine.info.precision, file.precision)
         key = _key(engine, file, announced.sha256, tolerance)
-        verdict = _kept(key)
+        lasting = not is_remote(engine.info.name)  # a server may run another file the next time
+        verdict = _kept(key) if lasting else None
         when, unkept = "before", ""
         if verdict is None:
             try:
@@ -73,7 +80,7 @@ class FirstUse:
             from .known_answers import run_known_answers  # most loads do not need its imports
 
             verdict, when = run_known_answers(engine, vectors, tolerance, self._largest_batch), "now"
-            unkept = _keep(key, verdict)
+            unkept = _keep(key, verdict) if lasting else ""
         self.verification = Verification(True, _figures(verdict, when) + unkept)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from .cpu import worker_threads
 from .errors import ImageError
+from .image_bytes import LazyImage
 from .image_memory import MAX_PIXELS
 from .image_reading import ImageInput, describe, load_rgb, reading, settled
 from .registry import Preprocess
@@ -22,7 +23,7 @@ from .results import Array
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["MAX_PIXELS", "ImageInput", "describe", "load_rgb", "preprocess", "preprocess_batch"]
+__all__ = ["MAX_PIXELS", "ImageInput", "LazyImage", "describe", "load_rgb", "preprocess", "preprocess_batch"]
 
 MAX_WHOLE_RESIZE_PIXELS = 2**24
 """Width times height up to which an image is resized as a whole, then cropped; larger ones in strips of columns."""

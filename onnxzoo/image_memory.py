@@ -23,7 +23,10 @@ MAX_PIXELS_VARIABLE = "ONNXZOO_MAX_PIXELS"
 """Environment variable that overrides MAX_PIXELS."""
 
 MAX_ENCODED_BYTES = 2**28
-"""Maximum size of an image from a pipe, a device or a file object, which is read completely before it is decoded."""
+"""Maximum size of an image that is not a file: it is read completely before it is decoded."""
+
+FIRST_BYTES = 8 * 2**20
+"""How much is read first of an image whose size is not known."""
 
 RGB_BYTES = 4.5
 """Peak memory per pixel of an RGB image while it is read and resized; Pillow stores RGB in 4 bytes."""
@@ -112,3 +115,7 @@ class MemoryBudget:
 
 
 BUDGET = MemoryBudget(BUDGET_BYTES)
+
+ENCODED_BUDGET = MemoryBudget(MAX_ENCODED_BYTES)
+"""Memory for the encoded bytes of images that are read when their turn comes. A thread takes its share of it before
+that of BUDGET, so none waits in a circle."""

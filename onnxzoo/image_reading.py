@@ -31,23 +31,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ImageError, one_line
-from .image_memory import (
-    BUDGET,
-    MAX_ENCODED_BYTES,
-    MAX_PIXELS_VARIABLE,
-    UPRIGHT_BYTES,
-    bytes_per_pixel,
-    max_pixels,
-    pixel_limit,
-)
+from .image_bytes import LazyImage, fetched, read_bytes
+from .image_memory import BUDGET, MAX_PIXELS_VARIABLE, UPRIGHT_BYTES, bytes_per_pixel, max_pixels, pixel_limit
 
 if TYPE_CHECKING:
     import PIL.Image
 
 ImageInput: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PIL.Image.Image | npt.NDArray[np.uint8]"
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | LazyImage | PIL.Image.Image"
+    " | npt.NDArray[np.uint8]"
 )
-"""A path, an encoded image as bytes or a binary file object, a PIL image, or uint8 [H, W, 3] (RGB) or [H, W]."""
+"""A path, an encoded image as bytes, a binary file object or a LazyImage, a PIL image, or uint8 [H, W, 3] (RGB) or
+[H, W]."""
 
 ENCODED = (bytes, bytearray, memoryview)
 
@@ -90,8 +85,11 @@ def reading(image: ImageInput, pixels: int | None = None, *, name: str | None = 
     elif isinstance(image, str | os.PathLike):
         with _opened(image) as stream, _decoded(stream, name, limit) as rgb:
             yield rgb
+    elif isinstance(image, LazyImage):
+        with fetched(image, name) as data, _decoded(io.BytesIO(data), name, limit) as rgb:
+            yield rgb
     elif hasattr(image, "read"):
-        with _decoded(io.BytesIO(_read_bytes(image, name)), name, limit) as rgb:
+        with _decoded(io.BytesIO(read_bytes(image, name)), name, limit) as rgb:
             yield rgb
     else:
         raise ImageError(
@@ -107,15 +105,17 @@ def settled(image: ImageInput) -> ImageInput:
     """
     import PIL.Image
 
-    if isinstance(image, str | os.PathLike | np.ndarray | bytes | bytearray | memoryview):
+    if isinstance(image, str | os.PathLike | np.ndarray | bytes | bytearray | memoryview | LazyImage):
         return image
     if isinstance(image, PIL.Image.Image):
         return load_rgb(image)
-    return _read_bytes(image, describe(image)) if hasattr(image, "read") else image
+    return read_bytes(image, describe(image)) if hasattr(image, "read") else image
 
 
 def describe(image: object) -> str:
     """How a message refers to an image, in one line: its path, or its kind and size."""
+    if isinstance(image, LazyImage):
+        return describe(image.name)
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         return path if isinstance(path, str) and path and path.isprintable() else repr(path)
@@ -149,22 +149,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise ImageError(f"{name} cannot be opened: {one_line(reason)}; check the path and its permissions") from error
     with file:
         regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        yield file if regular else io.BytesIO(_read_bytes(file, name))
-
-
-def _read_bytes(file: IO[bytes], name: str) -> bytes:
-    try:
-        data: object = file.read(MAX_ENCODED_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be read: {one_line(error)}; open it in mode 'rb'") from error
-    if not isinstance(data, bytes):
-        raise ImageError(f"{name} returns {type(data).__name__} instead of bytes; open it in mode 'rb'")
-    if len(data) > MAX_ENCODED_BYTES:
-        raise ImageError(
-            f"{name} has more than {MAX_ENCODED_BYTES} bytes, the limit for pipes, devices and file objects; "
-            "save it to a file and give its path"
-        )
-    return data
+        yield file if regular else io.BytesIO(read_bytes(file, name))
 
 
 @contextmanager

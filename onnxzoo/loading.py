@@ -79,9 +79,14 @@ def load(
             only = FP32 if engine == PADDLE else "fp64"
             raise InputError(f"the engine {engine!r} computes in {only} only, got precision {precision!r}")
         artifact = resolve(model, revision=revision, offline=offline, precision=None).artifact
-        reference = _reference(engine, artifact, None if weights is None else Path(weights), offline)
+        reference, sha256 = _reference(engine, artifact, None if weights is None else Path(weights), offline)
         return Model(
-            artifact, reference, batch_size=options.largest_batch, max_pixels=max_pixels, verification=REFERENCE
+            artifact,
+            reference,
+            batch_size=options.largest_batch,
+            max_pixels=max_pixels,
+            verification=REFERENCE,
+            sha256=sha256,
         )
     if weights is not None:
         raise InputError(
@@ -97,6 +102,7 @@ def load(
         batch_size=options.largest_batch,
         max_pixels=max_pixels,
         verification=first_use.verification,
+        sha256=first_use.sha256,
     )
 
 
@@ -119,8 +125,8 @@ def source_for(
     return resolve(model, revision=revision, offline=offline, precision=first, trust=trust)
 
 
-def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: bool | None) -> Engine:
-    """The reference model as an engine, with a checkpoint that is verified to be this artifact's."""
+def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: bool | None) -> tuple[Engine, str]:
+    """The reference model as an engine, with a checkpoint that is verified to be this artifact's, and its SHA-256."""
     from .official import weights_of
     from .weights.checkpoint import read_checkpoint, spec_of
 
@@ -142,7 +148,7 @@ def _reference(engine: str, artifact: Artifact, weights: Path | None, offline: b
         if engine == PADDLE:
             from .reference.paddle.engine import PaddleEngine
 
-            return PaddleEngine.open(spec, checkpoint.state)
+            return PaddleEngine.open(spec, checkpoint.state), checkpoint.sha256
         from .reference.exact.engine import ExactEngine
 
-        return ExactEngine.open(spec, checkpoint.state)
+        return ExactEngine.open(spec, checkpoint.state), checkpoint.sha256

@@ -18,7 +18,9 @@ from .engines.options import DEFAULT_BATCH_SIZE
 from .engines.protocol import Engine
 from .errors import ArtifactError, EngineError, ImageError, InputError
 from .image import ImageInput, describe, pixels_of, preprocess_batch, reduced
+from .image_memory import max_pixels as pixel_limit
 from .interface import check_interface
+from .precisions import FP32
 from .results import PICTURE_PIXELS, Array, ClassScore, EngineInfo, Prediction, Verification
 from .stream import Result, stream
 
@@ -50,15 +52,18 @@ class Model:
         batch_size: int = BATCH_SIZE,
         max_pixels: int | None = None,
         verification: Verification | None = None,
+        sha256: str = "",
     ) -> None:
         """Combine an artifact with the engine that runs it; `load` finds both. `batch_size`: images per run for lists.
-        `max_pixels`: as in `load`. `verification`: what is known of the engine's results.
+        `max_pixels`: as in `load`. `verification`: what is known of the engine's results. `sha256`: of the file that
+        runs, by default the artifact's in fp32.
 
         Raises ArtifactError, and closes the engine, when its input or outputs are not the artifact's.
         """
         self._artifact = artifact
         self._engine = engine
         self._verification = verification
+        self._sha256 = sha256
         self._process = os.getpid()
         self._max_pixels = max_pixels
         # No more than the engine takes at a time, or each batch of a list would be cut in two.
@@ -84,6 +89,16 @@ class Model:
     def artifact(self) -> Artifact:
         """The folder that the model was loaded from, and its description."""
         return self._artifact
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the ONNX file that runs, or for `paddle` and `exact` of the checkpoint; 64 hexadecimal digits."""
+        return self._sha256 or self._artifact.required_model(FP32).sha256
+
+    @property
+    def max_pixels(self) -> int:
+        """The largest RGB image that is decoded, in pixels."""
+        return pixel_limit(self._max_pixels)
 
     @property
     def image_size(self) -> int:
@@ -124,7 +139,7 @@ class Model:
         Raises ImageError naming the image that cannot be read, InputError for a `top_k` below 1 or another `on_error`,
         EngineError.
         """
-        count = _whole("top_k", top_k)
+        count = whole("top_k", top_k)
         if on_error not in ("raise", "skip"):
             raise InputError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
 
@@ -174,8 +189,8 @@ class Model:
         Raises InputError for a single image, or a `top_k` or `batch_size` below 1; while iterating, EngineError and
         what `images` raises.
         """
-        count = _whole("top_k", top_k)
-        size = self._batch_size if batch_size is None else _whole("batch_size", batch_size)
+        count = whole("top_k", top_k)
+        size = self._batch_size if batch_size is None else whole("batch_size", batch_size)
         if _as_many(images) is None:
             raise InputError(f"stream() takes an iterable of images, got {describe(images)}; for one use predict()")
 
@@ -364,7 +379,7 @@ def _raise_or_warn(error: ImageError, on_error: OnError) -> None:
     logger.warning("%s; it is skipped", error)
 
 
-def _whole(name: str, value: int) -> int:
+def whole(name: str, value: int) -> int:
     try:
         count = operator.index(value)
     except TypeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,14 @@ class Prediction(_Pictured):
     def score(self) -> float:
         """Softmax probability of the best class, in [0, 1]."""
         return self.top[0].score
+
+    def to_dict(self) -> dict[str, list[dict[str, int | str | float]]]:
+        """As JSON values: `{"top": [{"class_id": ..., "label": ..., "score": ...}, ...]}`, best first."""
+        return {"top": [asdict(one) for one in self.top]}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The JSON document of `to_dict`, in ASCII; on one line, or indented by so many spaces a level."""
+        return json.dumps(self.to_dict(), indent=indent)
 
     def _repr_html_(self) -> str:
         """What notebooks show. No file is read: the picture was kept when the image was."""

@@ -2,8 +2,8 @@
 
 An image is read once, by a thread of the pool, directly into its row of a batch; the rows of images that cannot be read
 are left out of the run. A bounded number of batches is read while one runs, so memory does not depend on the number of
-images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, and as much again for images
-given as bytes, file objects, arrays or PIL images instead of paths.
+images: MAX_AHEAD_BYTES for what was read, `image_memory.BUDGET` for what is being decoded, `ENCODED_BUDGET` for bytes
+that are read when their turn comes (LazyImage), and as much as BUDGET for images that are held in memory until then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 
 from .cpu import worker_threads
 from .errors import ImageError
-from .image import ImageInput, describe, load_rgb, preprocess_into
+from .image import ImageInput, LazyImage, describe, load_rgb, preprocess_into
+from .image_bytes import fetched
 from .image_memory import BUDGET_BYTES, RGB_BYTES
 from .image_reading import ENCODED, settled
 from .registry import Preprocess
@@ -31,6 +32,9 @@ Answer = TypeVar("Answer")
 
 BATCHES_AHEAD = 2
 """Batches that are read while one runs; more if they are so small that threads of the pool would be idle."""
+
+REMOTE_READS = 16
+"""Images that are read at a time from other machines, where reading is mostly waiting."""
 
 MAX_AHEAD_BYTES = 256 * 2**20
 """Memory for batches that are read ahead, at least one. Eight images take 4.8 MB at 224 pixels, 14 MB at 384."""
@@ -178,6 +182,8 @@ class _Reader:
         self._spare: list[Array] = []
         threads = worker_threads()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnxzoo-image")
+        # Starts a thread for each image that comes before one is idle, so none without remote images.
+        self._waiting = ThreadPoolExecutor(REMOTE_READS, thread_name_prefix="onnxzoo-remote")
         wanted = max(BATCHES_AHEAD, -(-2 * threads // batch_size))
         self.ahead = max(1, min(wanted, MAX_AHEAD_BYTES // (12 * batch_size * spec.crop_size**2)))
 
@@ -219,14 +225,22 @@ class _Reader:
 
     def close(self) -> None:
         """Drop what has not been read; threads end after their current image."""
+        self._waiting.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _job(self, row: Array, image: ImageInput | ImageError, name: str) -> Future[None]:
+        if isinstance(image, LazyImage) and image.remote:
+            return self._waiting.submit(self._fetch, row, image, name)
         if not isinstance(image, ImageError):
             return self._pool.submit(preprocess_into, row, image, name, self._spec, self._max_pixels)
         failed: Future[None] = Future()
         failed.set_exception(image)
         return failed
+
+    def _fetch(self, row: Array, image: LazyImage, name: str) -> None:
+        """Read an image from another machine, then let the pool decode it."""
+        with fetched(image, name) as data:
+            self._pool.submit(preprocess_into, row, data, name, self._spec, self._max_pixels).result()
 
 
 def _settled(image: ImageInput | ImageError) -> ImageInput | ImageError:
@@ -241,6 +255,8 @@ def _bytes_of(image: object) -> int:
     """The memory of an image while it waits for the pool."""
     if isinstance(image, ENCODED):
         return len(image)
+    if isinstance(image, LazyImage):
+        return image.held
     if isinstance(image, np.ndarray):
         return image.nbytes
     width, height = getattr(image, "size", (0, 0)) if hasattr(image, "convert") else (0, 0)

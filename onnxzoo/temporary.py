@@ -158,6 +158,28 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def sole_user(path: Path) -> Iterator[bool]:
+    """Whether no other process or thread is in a block of this function with `path`, a file that is created if missing.
+
+    The block may remove the file; the next one creates it again. True also where locks are not available. `filelock`
+    is not used because older versions of it hold a lock on a file that was removed while they waited.
+    """
+    descriptor = None
+    try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            free = fcntl is None or _lock(descriptor) is not False
+            if not free or _is_still(path, descriptor):
+                break
+            os.close(descriptor)
+            descriptor = None
+        yield free
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
 def _held(name: Callable[[], Path], make: Callable[[Path], object]) -> Iterator[Path]:
     """What `make` creates at a path that `name` returns, locked; it is removed if the block raises.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,7 @@ from onnxzoo.errors import ArtifactError, EngineError, ImageError, InputError
 from onnxzoo.image import load_rgb
 from onnxzoo.loading import load
 from onnxzoo.model import BATCH_SIZE, Model, top_classes
-from onnxzoo.results import Array, TensorSpec
+from onnxzoo.results import Array, ClassScore, Prediction, TensorSpec
 
 
 def fake_model(folder: Path, **outputs: Array) -> Model:
@@ -71,6 +72,19 @@ def test_scores_are_a_softmax_best_first(tiny, photos):
     assert scores == sorted(scores, reverse=True)
     assert sum(scores) == pytest.approx(1, abs=1e-12)
     assert {one.label for one in best.top} == set(LABELS)
+
+
+def test_a_prediction_is_a_json_document(tiny, photos):
+    best = onnxzoo.load(tiny).predict(photos / "red.png", top_k=2)
+    document = best.to_dict()
+    assert [one["label"] for one in document["top"]] == ["red", best.top[1].label]
+    assert document["top"][0] == {"class_id": 1, "label": "red", "score": best.score}
+    assert json.loads(best.to_json()) == document
+    assert "\n" not in best.to_json()
+    assert best.to_json(indent=2).startswith('{\n  "top": [')
+    odd = Prediction((ClassScore(0, 'a "b"\n\ud800é', 0.5),))
+    assert odd.to_json().isascii()
+    assert json.loads(odd.to_json())["top"][0]["label"] == odd.label
 
 
 def test_top_k_is_checked_and_stops_at_the_number_of_classes(tiny, photos):

@@ -51,6 +51,7 @@ def test_all_is_pinned():
         "QuantizationError",
         "RegistryError",
         "Result",
+        "TableError",
         "TrainingError",
         "UnknownModelError",
         "ValidationError",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..engines import is_remote
 from ..errors import OnnxzooError
 from ..precisions import FP32
 from ..results import Array
@@ -36,6 +37,12 @@ def locate(validation: Validation, *, every_layer: bool = False) -> Iterator[Bis
         if not concerned or key in done or not (every_layer or (not check and check.precision == FP32)):
             continue
         done.add(key)
+        if is_remote(check.requested):
+            message = (
+                f"{check.requested}: a server does not give the values of layers; validate its file on an engine here"
+            )
+            yield Bisection(check.engine, (), None, None, None, {}, (), message)
+            continue
         try:
             source = reference.layers(check.requested)
             if source is None:

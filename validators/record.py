@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
 from ..artifact.writing import add_records
 from ..comparison.tolerances import tolerance_of
+from ..engines import is_remote
 from ..errors import ArtifactError, InputError, ValidationError
 from ..hub import require_own
 from ..precisions import FP32
@@ -44,6 +45,8 @@ def record(validation: Validation) -> tuple[ValidationRecord, ...]:
     Raises ValidationError if anything failed or is unfinished, or a tolerance for a reference's outputs was looser than
     its precision's default, ArtifactError if config.json cannot be written or has changed meanwhile.
     """
+    if any(is_remote(check.requested) for check in validation.checks):
+        raise ValidationError("what a server answers is no property of the artifact's file, so it is not recorded")
     if not validation:
         raise ValidationError("the validation did not pass or did not finish, so it is not recorded")
     for check in filter(_is_proof, validation.checks):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..artifact.vectors import Vectors
+from ..engines import AUTO, is_remote
 from ..engines.running import run_batches
 from ..errors import InputError
 from ..precisions import FP32
@@ -160,8 +161,11 @@ class OtherArtifact:
         }
 
     def outputs(self, engine: str, images: Array) -> Mapping[str, Array]:
-        """The other artifact's outputs in this engine for each image alone. Raises EngineError if it cannot run."""
-        running = open_engine(engine, self._model_file, self.precision)
+        """The other artifact's outputs in this engine for each image alone. Raises EngineError if it cannot run.
+
+        A server runs only its own file, so that the other artifact then runs here, in the best engine that works.
+        """
+        running = open_engine(AUTO if is_remote(engine) else engine, self._model_file, self.precision)
         try:
             return run_batches(running, images, 1)
         finally:

@@ -9,7 +9,7 @@ from ..artifact.folder import CONFORMANCE_FILE, Artifact
 from ..artifact.vectors import read_vectors
 from ..comparison.compare import failed
 from ..comparison.tolerances import Tolerance, coarser, tolerance_of
-from ..engines import AUTO, ENGINES, engine_class
+from ..engines import AUTO, ENGINES, engine_class, is_remote
 from ..errors import EngineUnavailableError, ImageError, InputError, MissingDependencyError, ValidationError
 from ..image import ImageInput
 from ..official import weights_of
@@ -28,6 +28,7 @@ BATCH_SIZES = (1, 2, 3)
 """One, two and an odd size, so that a batch size fixed in the graph is detected."""
 
 FILE_ITSELF = EngineInfo("-", "-", "-", "-", "the ONNX file itself")
+ONE_FILE = "a server runs one file, which is expected in fp32; name another precision with --precision"
 SAME_FILE = "it is the same ONNX file, and a model always agrees with itself"
 
 
@@ -174,7 +175,11 @@ class Validation:
         checked = False
         for name in ENGINES if self._engines is None else self._engines:
             missing: list[EngineUnavailableError | InputError] = []
+            served = FP32 if FP32 in self.model_files else next(iter(self.model_files))
             for precision, model_file in self.model_files.items():
+                if precision != served and is_remote(name) and not self._named:
+                    self.unavailable[f"{name} in {precision}"] = ONE_FILE
+                    continue
                 target = Target(name, model_file, precision, build=self.build)
                 try:
                     yield from check_engine(target, self.inputs, self._batch_sizes, self._references(precision))

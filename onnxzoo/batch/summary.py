@@ -33,15 +33,24 @@ class Summary:
     def add(self, name: str, result: Result) -> None:
         """Count the result of the image `name`."""
         if result.error is not None:
-            kind = kind_of(result.error, result.image)
-            if kind not in self.errors and len(self.errors) >= MAX_KINDS:
-                kind = OTHER_KIND
-            self.errors[kind] += 1
-            self.first.setdefault(kind, name)
+            self._count_errors(kind_of(result.error, result.image), 1, name)
         elif result.embedding is not None:
             self.embedded += 1
         elif result.prediction is not None:
             self.classes[result.prediction.label] += 1
+
+    def merge(self, other: Summary) -> None:
+        """Add the counts of another part of the run."""
+        self.classes.update(other.classes)
+        self.embedded += other.embedded
+        for kind, count in other.errors.items():
+            self._count_errors(kind, count, other.first[kind])
+
+    def _count_errors(self, kind: str, count: int, first: str) -> None:
+        if kind not in self.errors and len(self.errors) >= MAX_KINDS:
+            kind = OTHER_KIND
+        self.errors[kind] += count
+        self.first.setdefault(kind, first)
 
     @property
     def failed(self) -> int:
@@ -58,10 +67,10 @@ class Summary:
         seconds = time.monotonic() - self.began
         failed = f"; {self.failed:,} could not be read" if self.failed else ""
         speed = f" ({self.images / seconds:,.1f} images/s)" if self.images and seconds > 0 else ""
-        lines = [f"{_images(self.images)} in {seconds:,.1f} s{speed}{failed}"]
+        lines = [f"{counted(self.images, 'image')} in {seconds:,.1f} s{speed}{failed}"]
         if self.classes:
             parts = [f"{beginning(label)} {count:,}" for label, count in self.classes.most_common(SHOWN_CLASSES)]
-            lines.append(f"{_counted(len(self.classes), 'class', 'classes')}: {_listed(parts, len(self.classes))}")
+            lines.append(f"{counted(len(self.classes), 'class', 'classes')}: {_listed(parts, len(self.classes))}")
         if self.errors:
             parts = [
                 f"'{kind}' {count:,} ({beginning(self.first[kind])})"
@@ -80,12 +89,9 @@ def kind_of(error: ImageError, image: object) -> str:
     return beginning(message.partition(";")[0].partition(": ")[0]) or OTHER_KIND
 
 
-def _images(count: int) -> str:
-    return _counted(count, "image", "images")
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: `1 image`, `2 images`; `many`: the plural, if it is not made by an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _listed(parts: list[str], total: int) -> str:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "list": "onnxzoo.cli.list:command",
     "info": "onnxzoo.cli.info:command",
     "predict": "onnxzoo.cli.predict:command",
+    "embed": "onnxzoo.cli.embed:command",
     "download": "onnxzoo.cli.download:command",
     "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
@@ -40,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "train": "onnxzoo.cli.train:command",
     "eval": "onnxzoo.cli.eval:command",
     "serve": "onnxzoo.cli.serve:command",
+    "deploy": "onnxzoo.cli.deploy:command",
     "warmup": "onnxzoo.cli.warmup:command",
     "doctor": "onnxzoo.cli.doctor:command",
 }

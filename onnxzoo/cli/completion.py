@@ -26,9 +26,9 @@ def model_names(context: click.Context, _param: click.Parameter, incomplete: str
 
 def engine_names(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The engines that `--engine` accepts, without their devices."""
-    from ..engines import AUTO, ENGINES, REFERENCES
+    from ..engines import AUTO, ENGINES, REFERENCES, REMOTE
 
-    names = dict.fromkeys([AUTO, *ENGINES, *REFERENCES])
+    names = dict.fromkeys([AUTO, *ENGINES, *REFERENCES, *(f"{name}:http://" for name in REMOTE)])
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

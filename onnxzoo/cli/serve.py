@@ -16,7 +16,7 @@ PORTS = Whole(0, 65535)
 
 
 @click.command("serve", short_help="Serve models over HTTP and gRPC.")
-@click.argument("models", metavar="NAME|DIR...", nargs=-1, required=True, shell_complete=model_names)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=model_names)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--http-port", default=HTTP_PORT, show_default=True, type=PORTS, help="0 for any free port.")
 @click.option("--grpc-port", default=GRPC_PORT, show_default=True, type=PORTS, help="0 for any free port.")
@@ -68,6 +68,8 @@ def command(
 ) -> None:
     """Serve models over HTTP and gRPC by the Open Inference Protocol (KServe's v2), until SIGTERM or Ctrl-C.
 
+    MODEL is a name, a folder or USER/NAME, as everywhere; NAME=MODEL serves it under another name.
+
     A request has one input: pixel_values, a preprocessed tensor, or image_bytes, encoded images. The log goes to
     stderr, one JSON object a line; the addresses go to stdout when all models are warm.
     """
@@ -105,6 +107,7 @@ def command(
             "hint": "latency" if workers == 1 else "throughput",
         },
     )
+    settings.check()
     exposure = settings.exposure()
     if exposure is not None:
         say(f"onnxzoo: {exposure}", err=True)

@@ -64,7 +64,8 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     shell_complete=engine_names,
-    help="Engine to check; may be repeated.  [default: all that work]",
+    help="Engine to check; may be repeated. oip:http://HOST:PORT/MODEL checks a server of the Open Inference Protocol "
+    "(https, grpc, grpcs).  [default: all that work]",
 )
 @click.option(
     "--precision",
@@ -171,6 +172,10 @@ class Options:
             raise click.UsageError(f"{flags} need a model; give its name or its artifact folder")
         if self.layers and self.weights is None and self.reference is None and self.against is None:
             raise click.UsageError("--layers needs a reference that has layers: give --weights or --against")
+        from ..engines import is_remote
+
+        if self.recording and any(map(is_remote, self.engines)):
+            raise click.UsageError("--record is for engines that run the artifact's file, and a server runs its own")
         if self.against_precision is not None and self.against is None:
             raise click.UsageError("--against-precision needs --against")
 
@@ -199,10 +204,12 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
             seed=options.seed,
             **options.choices,
         )
+        before = None
         for check in validation.run():
             if len(validation.checks) == 1:  # a refused engine leaves no head of an empty table
                 say(*head_lines(validation.result()))
-            say(*check_lines(check, validation.tolerances[check.precision]))
+            say(*check_lines(check, validation.tolerances[check.precision], before))
+            before = check
             line.advance(len(validation.checks))
         bisections = list(locate(validation, every_layer=options.layers))
         say(*difference_lines(validation.result(bisections=bisections), every_layer=options.layers))

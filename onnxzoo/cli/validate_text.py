@@ -15,22 +15,30 @@ if TYPE_CHECKING:
     from ..validators.preprocess import PreprocessCheck
     from ..validators.result import ValidationResult
 
+ENGINE_WIDTH = 13
 HEADER = (
-    f"{'engine':<13}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"
+    f"{'engine':<{ENGINE_WIDTH}}{'precision':<11}{'reference':<13}{'batch':>5}{'inputs':>7}"
     f"{'max':>10}{'mean':>10}{'99.9 %':>10}{'of tol':>9}{'SNR, dB':>9}{'top-1':>7}{'top-5':>7}"
 )
 
 
-def check_lines(check: Check, tolerance: Tolerance) -> Iterator[str]:
+def check_lines(check: Check, tolerance: Tolerance, before: Check | None = None) -> Iterator[str]:
     """The line of one check in the table under HEADER, and one for each of its problems.
 
     `tolerance`: the tolerance printed above the table for its precision; a different one is printed beside the figures.
+    `before`: the check above it. A name that is too long for its column, as a server's address, is printed once above
+    all of its checks.
     """
+    name = check.requested
+    if len(name) >= ENGINE_WIDTH:
+        if before is None or before.requested != name:
+            yield f"{name} ({check.engine.version})"
+        name = ""
     figures, outputs = check.comparison, check.comparison.outputs.values()
     p999 = max((output.absolute.p999 for output in outputs), default=math.nan)
     snr = min((output.snr_db for output in outputs), default=math.nan)
     yield (
-        f"{check.requested:<13}{check.precision:<11}{check.reference:<13}{check.batch_size or '-':>5}"
+        f"{name:<{ENGINE_WIDTH}}{check.precision:<11}{check.reference:<13}{check.batch_size or '-':>5}"
         f"{check.samples or '-':>7}{_number(figures.max_abs, '10.2e')}{_number(figures.mean_abs, '10.2e')}"
         f"{_number(p999, '10.2e')}{_number(figures.worst_ratio, '9.1%')}{_number(snr, '9.1f')}"
         f"{_number(figures.top1_agreement, '7.0%')}{_number(figures.top5_agreement, '7.0%')}"
@@ -83,8 +91,15 @@ def advice_lines(result: ValidationResult, model: str, weights: Path | None) -> 
 
     `model`, `weights`: as the user gave them.
     """
+    from ..engines import is_remote
     from ..validators.references import CONFORMANCE
 
+    if all(is_remote(check.requested) for check in result.checks if not check):
+        yield (
+            "the server does not give this model's numbers: it serves another file, or computes otherwise; 'onnxzoo "
+            "validate' of the file that it serves tells which"
+        )
+        return
     if set(result.references) == {CONFORMANCE}:
         how = "--reference exact" if result.artifact.assembled else "--weights CHECKPOINT"
         yield f"to find the layer at fault: onnxzoo validate {model} {how}"

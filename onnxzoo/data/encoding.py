@@ -31,7 +31,11 @@ def read_text(file: Path) -> str:
     for other bytes.
     """
     with file.open("rb") as stream:
-        data = stream.read(MAX_TEXT_BYTES + 1)
+        return text_of(stream.read(MAX_TEXT_BYTES + 1))
+
+
+def text_of(data: bytes) -> str:
+    """The text that these bytes of a file are, as `read_text`. Raises ValueError, with the reason, if they are not."""
     if len(data) > MAX_TEXT_BYTES:
         raise ValueError(f"it has more than {MAX_TEXT_BYTES} bytes")
     with contextlib.suppress(UnicodeDecodeError):

@@ -139,6 +139,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def has_image_suffix(path: str, skipped: Skipped) -> bool:
+    """Whether a path or URL has the suffix of an image; counts it as skipped if not."""
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    skipped.add(path, OTHER)
+    return False
+
+
 def _is_folder(path: str) -> bool:
     # Path.is_dir would raise an error for a path in a folder that may not be searched.
     return os.path.isdir(path)  # noqa: PTH112
@@ -174,8 +182,7 @@ def _by_pattern(pattern: str, skipped: Skipped) -> Iterator[str | NoImages]:
 
 
 def _is_taken(path: str, skipped: Skipped) -> bool:
-    if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
-        skipped.add(path, OTHER)
+    if not has_image_suffix(path, skipped):
         return False
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116

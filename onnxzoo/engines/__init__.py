@@ -31,9 +31,11 @@ __all__ = [
     "EXACT",
     "PADDLE",
     "REFERENCES",
+    "REMOTE",
     "EngineOptions",
     "create_engine",
     "engine_class",
+    "is_remote",
     "require_possible",
 ]
 
@@ -46,6 +48,9 @@ ENGINES: Mapping[str, str] = {
     "tensorrt-rtx": "onnxruntime_tensorrt_rtx:TensorRTRTXEngine",
     "cuda": "onnxruntime_cuda:CudaEngine",
 }
+
+# Models on servers, which run their own files. They are used only if their address is named: `oip:http://HOST:PORT/MODEL`.
+REMOTE: Mapping[str, str] = {"oip": "oip:OpenInferenceEngine"}
 
 # The references: in Paddle, and in NumPy and float64. They run a checkpoint instead of the ONNX file, so
 # `onnxzoo.model` creates them, not this module.
@@ -69,8 +74,9 @@ def create_engine(
     """Load a model into the engine of this name, or for `auto` into the first engine of the order that works.
 
     `name`: a key of ENGINES, optionally with a colon and a device (`openvino:GPU`, `cuda:1`,
-    `onnxruntime:CoreMLExecutionProvider`). For a named engine no other one is tried. With `auto`, the order is
-    AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason` says what was skipped and why.
+    `onnxruntime:CoreMLExecutionProvider`), or of REMOTE with a colon and an address. For a named engine no other one is
+    tried. With `auto`, the order is AUTO_ORDER or that of the environment variable ONNXZOO_ENGINE, and `info.reason`
+    says what was skipped and why.
     `model`: an fp32 ONNX file, a file with a description, or those of an artifact, from which the engine selects the
     one for the requested precision. `options`: by default exact fp32, see EngineOptions. `check`: may refuse an open
     engine; after WrongResultsError, precision `auto` tries the next file, and `auto` the next engine.
@@ -114,23 +120,34 @@ def create_engine(
 def engine_class(name: str) -> EngineClass:
     """The class of a name, with or without a device, without importing its library.
 
-    Raises InputError for an unknown name, with the closest known one, and for one of REFERENCES.
+    Raises InputError for an unknown name, with the closest known one, for one of REFERENCES, and for one of REMOTE
+    without a valid address.
     """
     if not isinstance(name, str):
         raise InputError(f"an engine is named by text, such as 'openvino', got {type(name).__name__}")
-    base = name.partition(":")[0]
+    base, _, device = name.partition(":")
     if base in REFERENCES:
         raise InputError(
             f"{base!r} is the reference, which runs the checkpoint and not an ONNX file: use "
             f"onnxzoo.load(..., engine={base!r}), 'onnxzoo eval --engine {base}' or 'onnxzoo validate --weights'"
         )
-    if base not in ENGINES:
-        known = [AUTO, *ENGINES, *REFERENCES]
+    classes = {**ENGINES, **REMOTE}
+    if base not in classes:
+        known = [AUTO, *classes, *REFERENCES]
         close = difflib.get_close_matches(base.casefold(), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise InputError(f"{name!r} is not an engine of this version{hint} (there are {', '.join(known)})")
-    module, _, class_name = ENGINES[base].partition(":")
+    if base in REMOTE:
+        from .oip_address import parse_address
+
+        parse_address(device)
+    module, _, class_name = classes[base].partition(":")
     return cast("EngineClass", getattr(import_module(f".{module}", __package__), class_name))
+
+
+def is_remote(name: str) -> bool:
+    """Whether an engine of this name is a server, which runs its own file."""
+    return name.partition(":")[0] in REMOTE
 
 
 def require_possible(name: str, options: EngineOptions) -> None:

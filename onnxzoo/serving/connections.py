@@ -88,7 +88,8 @@ def limited_protocol(limits: Limits, metrics: Metrics) -> type[H11Protocol]:
             """Give the client a limited time where it owes a request's headers, or the rest of an answered request."""
             answered = self.cycle is None or self.cycle.response_complete
             # Between requests nothing has arrived of the next one: then uvicorn's limit for idle connections counts.
-            idle = self.timeout_keep_alive_task is not None and self.conn.their_state is h11.IDLE
+            arrived = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]
+            idle = self.timeout_keep_alive_task is not None and not arrived
             if not answered or idle or self.transport.is_closing():
                 self.owed.stop()
             else:

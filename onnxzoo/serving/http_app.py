@@ -80,6 +80,8 @@ class HttpApp:
         try:
             reply = await self._calls.answer(trace, self._reply(request, trace), quiet=quiet)
         except RequestError as error:
+            if error.kind is Kind.CANCELLED:
+                return
             reply = json_reply({"error": str(error)}, error.kind.http)
         except asyncio.CancelledError:
             if not self._calls.stopping:
@@ -143,7 +145,7 @@ class HttpApp:
             self._calls.held.give_back(held)
 
     async def _body(self, request: HttpRequest, hold: Callable[[int], None]) -> bytes:
-        """The body, read as far as the limits allow. Raises RequestError; CancelledError if the client has gone."""
+        """The body, read as far as the limits allow. Raises RequestError, also if the client has gone."""
         announced = request.headers.get("content-length", "0")
         if int(announced) > self._calls.limits.body_bytes:  # h11 has checked that it is a number
             hold(int(announced))
@@ -153,7 +155,7 @@ class HttpApp:
                 while True:
                     message = await request.receive()
                     if message["type"] == "http.disconnect":
-                        raise asyncio.CancelledError
+                        raise _gone()
                     part = message.get("body", b"")
                     hold(len(part))
                     parts.append(part)
@@ -179,17 +181,21 @@ class HttpApp:
 
 
 async def _unless_gone(receive: Receive, work: Awaitable[Reply]) -> Reply:
-    """The reply that `work` makes, which is cancelled when the client goes. Raises CancelledError then."""
+    """The reply that `work` makes, which is cancelled when the client goes. Raises RequestError then."""
     working = asyncio.ensure_future(work)
     going = asyncio.ensure_future(receive())
     try:
         await asyncio.wait((working, going), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise asyncio.CancelledError
+            raise _gone()
         return working.result()
     finally:
         working.cancel()
         going.cancel()
+
+
+def _gone() -> RequestError:
+    return RequestError(Kind.CANCELLED, "the client has closed the connection")
 
 
 def _query_parameters(query: str) -> dict[str, Any]:

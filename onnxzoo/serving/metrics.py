@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from .trace import STAGES, Trace
@@ -35,6 +37,13 @@ class Metrics:
             "onnxzoo_errors", "Requests without a result, by kind", ["kind", "protocol"], registry=self._registry
         )
         self.in_progress = Gauge("onnxzoo_requests_in_progress", "Requests in progress", registry=self._registry)
+
+    def watch_queue(self, length: Callable[[], int]) -> None:
+        """Report what `length` returns as the number of requests that `--max-queue` limits."""
+        queue = Gauge(
+            "onnxzoo_queue_length", "Inference requests that wait for a thread or run", registry=self._registry
+        )
+        queue.set_function(length)
 
     def error(self, kind: str, protocol: str) -> None:
         """Count a request, or a connection, that was refused."""

@@ -26,8 +26,8 @@ PLATFORM = SERVER = "onnxzoo"
 class ServedModel(SdkModel):
     """One model of a server. It is ready once it is warm."""
 
-    def __init__(self, model: Model, pipeline: Pipeline, limits: Limits) -> None:
-        super().__init__(model.name)
+    def __init__(self, name: str, model: Model, pipeline: Pipeline, limits: Limits) -> None:
+        super().__init__(name)
         self._model, self._pipeline, self._limits = model, pipeline, limits
 
     def load(self) -> bool:

@@ -16,6 +16,7 @@ import uvicorn
 
 from ..errors import InputError
 from ..loading import load
+from ..served_names import name_and_model, served_name
 from ..signals import TERMINATING
 from .calls import Calls
 from .connections import limited_protocol
@@ -56,6 +57,7 @@ class Server:
         self._models = ServedModels(self._repository)
         self._pools = Pools(settings.workers)
         self._places = Places(settings.limits.queue)
+        self._calls.metrics.watch_queue(lambda: self._places.taken)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Address], None]) -> None:
         """Serve until `stop` is set, then end what is in progress, for `limits.request_s` at most.
@@ -101,11 +103,19 @@ class Server:
         for one in self._settings.models:
             if stop.is_set():
                 return
-            model = load(one, max_pixels=limits.pixels, **self._settings.load)
-            if self._repository.get_model(model.name) is not None:
-                name = model.name
+            name, named = name_and_model(one)
+            if name is not None:
+                served_name(name, one)  # before the time that loading takes
+            model = load(named, max_pixels=limits.pixels, **self._settings.load)
+            try:
+                name = served_name(name or model.name, one)
+                if self._repository.get_model(name) is not None:
+                    raise InputError(
+                        f"two of the models are called {name!r}, also {one!r}; give one another name, NAME={named}"
+                    )
+            except InputError:
                 model.close()
-                raise InputError(f"two of the models are called {name!r}, also {one!r}; serve one of them elsewhere")
+                raise
             pipeline = Pipeline(
                 model,
                 self._pools,
@@ -114,12 +124,12 @@ class Server:
                 batch=self._settings.batch,
                 delay_s=self._settings.delay_ms / 1e3,
             )
-            served = ServedModel(model, pipeline, limits)
+            served = ServedModel(name, model, pipeline, limits)
             served.load()
             self._repository.update(served)
             engine = model.engine
             described = {
-                "model": model.name,
+                "model": name,
                 "engine": engine.name,
                 "device": engine.device,
                 "precision": engine.precision,

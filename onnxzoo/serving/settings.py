@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A server. `models`: names or folders, as `onnxzoo.load` takes them. `load`: its further options.
+    """A server. `models`: names or folders, as `onnxzoo.load` takes them, or NAME=MODEL to serve one under another
+    name. `load`: its further options.
 
     `workers`: runs of engines at a time. `batch`: images of several requests in one run, 0 for none; the first waits
     `delay_ms` for others. `tls`: files of the certificate chain and of its key, PEM. `token_file`: holds the bearer
@@ -42,6 +44,10 @@ class Settings:
         """Raise InputError for settings that contradict each other, or a certificate that cannot be used."""
         if not self.models:
             raise InputError("a server needs at least one model; name one")
+        if not math.isfinite(self.limits.request_s):
+            raise InputError(f"the timeout must be a finite number of seconds, got {self.limits.request_s}")
+        if not math.isfinite(self.delay_ms):
+            raise InputError(f"the delay must be a finite number of milliseconds, got {self.delay_ms}")
         if self.tls is not None:
             try:
                 # A key with a passphrase would be asked for on the terminal.

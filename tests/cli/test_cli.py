@@ -47,7 +47,7 @@ def test_the_version():
     [
         (["list", "--colour"], 2, "No such option '--colour'"),
         (["lst"], 2, "No such command 'lst'"),
-        (["predict", "pvt_v2_b0"], 2, "Missing argument 'IMAGE...'"),
+        (["predict", "pvt_v2_b0"], 2, "no images were given; expected files, folders"),
         (["info", "pvt_v2_b9"], 2, "unknown model 'pvt_v2_b9'; did you mean"),
         (["predict", "pvt_v2_b0", "cat.jpg"], 3, "then onnxzoo export pvt_v2_b0"),
         (["info", "."], 1, "is not an artifact"),

@@ -16,8 +16,8 @@ from command_line import is_one_error_line, run, run_process
 from quantizing import write_colours
 from tiny import LABELS
 
+from onnxzoo.batch.sources import open_source
 from onnxzoo.cli import main
-from onnxzoo.cli import predict as predict_module
 from onnxzoo.data.walk import NoImages, find_images
 from onnxzoo.engines import EngineOptions
 from onnxzoo.engines.onnxruntime_engine import SessionEngine
@@ -276,9 +276,10 @@ def test_the_largest_image_is_an_option(tiny, photos, monkeypatch):
 
 
 def test_a_closed_standard_input_is_said(tiny, monkeypatch):
-    monkeypatch.setattr("onnxzoo.cli.predict.sys.stdin", None)
-    with pytest.raises(ImageError, match="standard input is closed"):
-        predict_module._image("-")
+    monkeypatch.setattr("onnxzoo.batch.local.sys.stdin", None)
+    (entry,) = open_source(["-"])
+    assert isinstance(entry.image, ImageError)
+    assert "standard input is closed" in str(entry.image)
 
 
 def test_an_engine_is_named_by_text(tiny):

@@ -37,9 +37,7 @@ def test_a_png_with_json_and_quiet(tiny, photos, tmp_path):
 
 def test_an_image_on_standard_input_is_on_the_sheet(tiny, photos, tmp_path, monkeypatch):
     stream = SimpleNamespace(buffer=io.BytesIO((photos / "red.png").read_bytes()))
-    from onnxzoo.cli import predict as predict_module
-
-    monkeypatch.setattr(predict_module, "sys", SimpleNamespace(stdin=stream))
+    monkeypatch.setattr("onnxzoo.batch.local.sys", SimpleNamespace(stdin=stream))
     assert run("predict", tiny, "-", "--sheet", tmp_path / "sheet.html").exit_code == 0
     assert "data:image/jpeg;base64," in (tmp_path / "sheet.html").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from onnxzoo import image_memory, image_reading
+from onnxzoo import image_bytes, image_memory, image_reading
 from onnxzoo.errors import ImageError, InputError
 from onnxzoo.image import load_rgb, preprocess, preprocess_batch
 from onnxzoo.image_memory import MAX_PIXELS, MemoryBudget, bytes_per_pixel, max_pixels, pixel_limit
@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_read_is_named() -> None:
 
 
 def test_pipes_and_devices_are_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_reading, "MAX_ENCODED_BYTES", 1000)
+    monkeypatch.setattr(image_bytes, "MAX_ENCODED_BYTES", 1000)
     with pytest.raises(ImageError, match=r"/dev/zero has more than 1000 bytes, the limit for pipes, devices"):
         load_rgb("/dev/zero")
     with pytest.raises(ImageError, match=r"file object BytesIO has more than 1000 bytes"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gate import Gate
 from PIL import Image
 from tiny import COLOURS, LABELS, write_artifact
 
@@ -64,6 +66,22 @@ def start(served_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFa
 def served(start: Start, served_folders: tuple[Path, Path]) -> Iterator[Served]:
     with start() as address, onnxzoo.load(served_folders[0], verify=False) as model:
         yield Served(address.http, address.grpc, model)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """All models of this process run when the gate is open, as it is at first."""
+    found = Gate(onnxzoo.Model.outputs)
+    monkeypatch.setattr(onnxzoo.Model, "outputs", lambda model, batch: found(model, batch))
+    yield found
+    found.open()
+
+
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """Threads for clients that wait."""
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")
