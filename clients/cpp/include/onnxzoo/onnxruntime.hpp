@@ -48,10 +48,11 @@ protected:
                                                          ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &value),
                     "cannot run");
             require(api_->Run(session_, nullptr, &input_name, &value, 1, &output_name, 1, &output), "cannot run");
-            const Description got = described(output);
+            const auto classes = static_cast<std::int64_t>(classes_);
+            require_shape(output_name, shape_of(output), {1, classes});
             float* data = nullptr;
             require(api_->GetTensorMutableData(output, reinterpret_cast<void**>(&data)), "cannot run");
-            result.assign(data, data + got.elements);
+            result.assign(data, data + classes);
         } catch (...) {
             release(value, output);
             throw;
@@ -61,11 +62,6 @@ protected:
     }
 
 private:
-    struct Description {
-        Shape shape;
-        std::size_t elements = 0;
-    };
-
     const OrtApi* api_ = nullptr;
     OrtEnv* environment_ = nullptr;
     OrtSessionOptions* options_ = nullptr;
@@ -127,38 +123,41 @@ private:
                     "cannot open");
             const OrtTensorTypeAndShapeInfo* tensor = nullptr;
             OrtStatus* status = api_->CastTypeInfoToTensorInfo(type, &tensor);
-            Description got;
-            if (status == nullptr && tensor != nullptr) got = described(tensor);
+            Shape got;
+            try {
+                require(status, "cannot open");
+                if (tensor != nullptr) got = shape_of(tensor);
+            } catch (...) {
+                api_->ReleaseTypeInfo(type);
+                throw;
+            }
             api_->ReleaseTypeInfo(type);
-            require(status, "cannot open");
             const auto classes = static_cast<std::int64_t>(classes_);
-            require_shape(wanted, got.shape,
-                          is_input ? Shape{-1, 3, image_size_, image_size_} : Shape{-1, classes});
+            require_shape(wanted, got, is_input ? Shape{-1, 3, image_size_, image_size_} : Shape{-1, classes});
             return true;
         }
         return false;
     }
 
-    Description described(const OrtTensorTypeAndShapeInfo* tensor) const {
-        Description result;
+    /// Throws unless the elements are float32.
+    Shape shape_of(const OrtTensorTypeAndShapeInfo* tensor) const {
         ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
         require(api_->GetTensorElementType(tensor, &type), "cannot read");
         if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) refuse_missing("float32 input and output");
         std::size_t rank = 0;
         require(api_->GetDimensionsCount(tensor, &rank), "cannot read");
-        result.shape.resize(rank);
-        require(api_->GetDimensions(tensor, result.shape.data(), rank), "cannot read");
-        require(api_->GetTensorShapeElementCount(tensor, &result.elements), "cannot read");
-        return result;
+        Shape shape(rank);
+        require(api_->GetDimensions(tensor, shape.data(), rank), "cannot read");
+        return shape;
     }
 
-    Description described(const OrtValue* value) const {
+    Shape shape_of(const OrtValue* value) const {
         OrtTensorTypeAndShapeInfo* tensor = nullptr;
         require(api_->GetTensorTypeAndShape(value, &tensor), "cannot read");
         try {
-            const Description result = described(tensor);
+            const Shape shape = shape_of(tensor);
             api_->ReleaseTensorTypeAndShapeInfo(tensor);
-            return result;
+            return shape;
         } catch (...) {
             api_->ReleaseTensorTypeAndShapeInfo(tensor);
             throw;

@@ -37,16 +37,14 @@ inline std::optional<std::string> inflated(std::string_view data) {
     return result;
 }
 
-inline void keep_text(PngMetadata& found, std::string_view key, std::string text) {
-    if (key == "XML:com.adobe.xmp") found.xmp = std::move(text);
-    else if (key == "Raw profile type exif") found.raw_profile = std::move(text);
-}
+inline constexpr std::string_view xmp_key = "XML:com.adobe.xmp", profile_key = "Raw profile type exif";
 
 /// The parts of a text chunk: tEXt is key, 0, text; zTXt has a method before a compressed text; iTXt has more fields.
 inline void read_png_text(PngMetadata& found, std::string_view kind, std::string_view data) {
     const std::size_t end = data.find('\0');
     if (end == std::string_view::npos) return;
     const std::string_view key = data.substr(0, end);
+    if (key != xmp_key && key != profile_key) return;
     std::string_view rest = data.substr(end + 1);
     bool compressed = kind == "zTXt";
     if (kind == "iTXt") {
@@ -62,11 +60,10 @@ inline void read_png_text(PngMetadata& found, std::string_view kind, std::string
         if (rest.empty() || rest[0] != 0) return;
         rest.remove_prefix(1);
     }
-    if (!compressed) {
-        keep_text(found, key, std::string(rest));
-    } else if (auto text = inflated(rest)) {
-        keep_text(found, key, std::move(*text));
-    }
+    std::optional<std::string> text = compressed ? inflated(rest) : std::string(rest);
+    if (!text) return;
+    if (key == xmp_key) found.xmp = std::move(*text);
+    else found.raw_profile = std::move(*text);
 }
 
 /// The bytes of a raw profile; none if it is damaged.
