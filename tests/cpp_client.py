@@ -43,7 +43,7 @@ class CppClient:
             encoding="utf-8",
             errors="surrogateescape",
             env={**os.environ, **ENVIRONMENT, **variables},
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert "Sanitizer" not in done.stderr, done.stderr

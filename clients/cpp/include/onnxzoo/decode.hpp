@@ -10,16 +10,11 @@
 #include "pixels.hpp"
 #include "png.hpp"
 
-#ifdef ONNXZOO_WITH_OPENCV
-#include "opencv.hpp"
-#endif
-
 namespace onnxzoo {
 
 inline constexpr std::size_t max_encoded_bytes = std::size_t{1} << 28U;
 
-/// Decodes an image, and turns it upright. `name` is for messages; `max_pixels` limits width times height.
-/// JPEG and PNG; with OpenCV also BMP, WebP, and PNM.
+/// Decodes a JPEG or PNG, and turns it upright. `name` is for messages; `max_pixels` limits width times height.
 /// Throws ImageError, which names the image, if it is empty, damaged, incomplete, too large or in another format.
 inline RgbImage decode_image(const std::uint8_t* data, std::size_t size, const std::string& name,
                              std::int64_t max_pixels = default_max_pixels) {
@@ -28,9 +23,6 @@ inline RgbImage decode_image(const std::uint8_t* data, std::size_t size, const s
     }
     if (is_jpeg(data, size)) return decode_jpeg(data, size, name, max_pixels);
     if (is_png(data, size)) return decode_png(data, size, name, max_pixels);
-#ifdef ONNXZOO_WITH_OPENCV
-    if (is_opencv_image(data, size)) return decode_opencv(data, size, name, max_pixels);
-#endif
     throw ImageError(name + " is not an image in a format that this program reads; save it as PNG or JPEG");
 }
 
