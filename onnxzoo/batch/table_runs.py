@@ -43,6 +43,10 @@ PART_S = 10.0
 """Seconds of work at most that a kill can cost; a part is then written, however small."""
 
 SHOWN_DIFFERENCES = 3
+SHOWN_VALUE = 40
+
+MEANINGS = {"source.sha256": "other names or sizes of images: source.sha256"}
+"""What a difference means, where its name does not say it."""
 
 OnResult = Callable[[Entry, Result, int], None]
 """Called after each image with its entry, its result, and how many images are done, those of earlier runs included."""
@@ -111,7 +115,7 @@ def _write(
     table_format = format_of(out, schema.task)
     if identity is None and isinstance(source, Source):
         identity = source.identity()
-    description = json.loads(json.dumps(describe_run(model, schema, identity)))
+    description = describe_run(model, schema, identity)
     working = WorkingFolder(out)
     with working.locked():
         with writing(str(out), TableError, ELSEWHERE):
@@ -170,7 +174,7 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) 
     names = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
     if names:
         shown = [
-            f"{name} {beginning(json.dumps(before.get(name)))}, now {beginning(json.dumps(after.get(name)))}"
+            f"{MEANINGS.get(name, name)} {_shown(before.get(name))}, now {_shown(after.get(name))}"
             for name in names[:SHOWN_DIFFERENCES]
         ]
         more = f" and {len(names) - SHOWN_DIFFERENCES} more" if len(names) > SHOWN_DIFFERENCES else ""
@@ -178,6 +182,10 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) 
             f"{what} with {'; '.join(shown)}{more}; repeat the earlier command to go on with it, name another output, "
             "or begin anew with --restart (restart=True)"
         )
+
+
+def _shown(value: Any) -> str:
+    return beginning(json.dumps(value), SHOWN_VALUE)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -276,5 +284,7 @@ class _Run:
         return writing(str(self._out), TableError, f"make room; {self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
-        kept = f"{self._kept_rows:,} images are finished and kept in {self._working.folder}"
-        return f"{kept}; repeat the command to go on"
+        if not self._kept_rows:
+            return "no image is finished yet; repeat the command"
+        kept = f"{self._kept_rows:,} image{'s are' if self._kept_rows > 1 else ' is'} finished and kept"
+        return f"{kept} in {self._working.folder}; repeat the command to go on"

@@ -215,6 +215,15 @@ def test_other_models_engines_and_sources_are_refused(model, tiny, tmp_path):
         predict_to_table(model, entries(), out, identity={"folder": "a"})
 
 
+def test_a_source_whose_names_are_not_unicode_goes_on(model, tmp_path):
+    out = tmp_path / "answers.csv"
+    identity = {"arguments": ["caf\udce9.png", "half\ud800"], "caf\udce9": (1, 2)}
+    stop(model, out, identity=identity)
+    assert predict_to_table(model, entries(), out, identity=identity).resumed == 10
+    assert read_description(out)["source"] == {"arguments": [r"caf\xe9.png", r"half\ud800"], r"caf\xe9": [1, 2]}
+    assert predict_to_table(model, entries(), out, identity=identity).resumed == COUNT
+
+
 def test_images_that_are_others_than_before_are_refused(model, tmp_path):
     out = tmp_path / "answers.csv"
     stop(model, out)
