@@ -31,8 +31,8 @@ class Summary:
     errors: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     embedded: int = 0
-    began: float = field(default_factory=time.monotonic)
-    ended: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
+    ended: float = field(default_factory=lambda: time.monotonic())
 
     def add(self, name: str, result: Result) -> None:
         """Count the result of the image `name`."""
