@@ -13,7 +13,7 @@ from ..precisions import FP32
 from .completion import model_names
 from .engine_options import trust_option
 from .output import print_json, say
-from .parameters import OUTPUT, Whole
+from .parameters import FILE, OUTPUT, Whole
 
 if TYPE_CHECKING:
     from ..deploy.chosen import Chosen
@@ -202,6 +202,55 @@ def kserve(
         place=lambda model: f"models/{model.name}" + (f"/{model.name}" if server == "triton" else ""),
         **common,
     )
+
+
+@command.command("docker", short_help="A folder to build a container image of our server from.")
+@click.argument("models", nargs=-1, metavar="[MODEL...]", shell_complete=model_names)
+@click.option("--out", type=OUTPUT, required=True, metavar="DIR", help="Folder to write.")
+@click.option("--precision", type=click.Choice(list(MODEL_FILES)), default=FP32, show_default=True)
+@click.option("--by-name", "download", is_flag=True, help="The image downloads the models when it is built.")
+@click.option(
+    "--wheel", type=FILE, help="Wheel of onnxzoo for the image; by default pip finds this version in its index."
+)
+@click.option("--link", is_flag=True, help="Hard links to the models' ONNX files instead of copies.")
+@trust_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def docker(
+    models: Sequence[str],
+    out: Path,
+    precision: str,
+    download: bool,
+    wheel: Path | None,
+    link: bool,
+    trust: str,
+    as_json: bool,
+) -> None:
+    """Write a folder from which a container image of 'onnxzoo serve' is built.
+
+    The image has the packages in the versions that are installed here, and the models, or without --by-name and MODEL
+    none: KServe brings its own. It runs as no user of the system and on a read-only file system.
+    """
+    from ..deploy.chosen import choose
+    from ..deploy.docker import by_name, write_docker
+
+    if link and download:
+        raise click.UsageError("--link is for models that are copied, and --by-name downloads them")
+    named = by_name(models, precision) if download else []
+    chosen = [] if download or not models else choose(models, precision=precision, trust=trust)
+    results = write_docker(out, chosen, downloaded=named, precision=precision, wheel=wheel, link=link)
+    start = f"docker build -t onnxzoo {out}"
+    if as_json:
+        written = [
+            {"name": model.name, "precision": model.precision, "sha256": model.sha256, "result": result}
+            for model, result in zip(chosen, results, strict=True)
+        ]
+        fetched = [{"name": one.name, "model": one.model} for one in named]
+        print_json({"folder": str(out), "models": written, "downloaded": fetched, "start": start})
+        return
+    for model, result in zip(chosen, results, strict=True):
+        say(f"{out / 'models' / model.name / '1'}: {model.precision}, {result}")
+    say(*(f"{one.name}: {one.model}, downloaded when the image is built" for one in named))
+    say(f"start: {start}")
 
 
 def _triton_settings(given: dict[str, Any]) -> tuple[TritonOptions, dict[str, Any]]:
