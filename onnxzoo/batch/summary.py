@@ -24,13 +24,15 @@ OTHER_KIND = "other errors"
 class Summary:
     """Counts of a run's results. `classes`: by the label of the best class. `errors`: by kind, see `kind_of`.
 
-    `began`, `ended`: when the run began and its last result came, by the monotonic clock, in seconds.
+    `cpu_s`: CPU seconds of the workers of a cluster, without their start. `began`, `ended`: when the run began and its
+    last result came, by the monotonic clock, in seconds.
     """
 
     classes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     embedded: int = 0
+    cpu_s: float = 0.0
     began: float = field(default_factory=lambda: time.monotonic())
     ended: float = field(default_factory=lambda: time.monotonic())
 
@@ -49,6 +51,7 @@ class Summary:
         self.ended = time.monotonic()
         self.classes.update(other.classes)
         self.embedded += other.embedded
+        self.cpu_s += other.cpu_s
         for kind, count in other.errors.items():
             self._count_errors(kind, count, other.first[kind])
 
