@@ -139,7 +139,8 @@ def photos(folder: Path, count: int) -> int:
 
 def script(code: str, *arguments: object) -> dict[str, Any]:
     """What a step prints, run in a process of its own."""
-    found: dict[str, Any] = json.loads(measure([sys.executable, "-P", "-c", code, *map(str, arguments)]).output)
+    output = measure([sys.executable, "-P", "-c", code, *map(str, arguments)]).output
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])  # Ray may have printed something before
     return found
 
 
@@ -193,9 +194,7 @@ def main() -> None:
         log("listing, finished parts, bucket")
         listing = script(LISTING, images, scratch / f"ray-{cores}", PART_ROWS)
         bucket = script(BUCKET, model, images, min(200, options.images))
-        measured = Measured(
-            model.name, cpu_model(), cores, load_before, PART_ROWS, image_bytes, points, listing, bucket
-        )
+    measured = Measured(model.name, cpu_model(), cores, load_before, PART_ROWS, image_bytes, points, listing, bucket)
     text = written(measured, fitted(measured))
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The cost of a run as a function of images and CPUs, fitted to a few measured points, and compared with all of them."""
+"""The cost of a run as a function of images and CPUs, fitted to three measured points, and compared with all."""
 
 from __future__ import annotations
 
@@ -91,14 +91,10 @@ def _head(measured: Measured) -> list[str]:
     return [
         "# Throughput, and the cost of a billion images",
         "",
-        f"`{measured.model}`, ONNX Runtime, fp32; JPEGs of 500 x 375 pixels, {measured.image_bytes / 1000:.0f} kB each; "
-        f"{measured.cores} cores, {measured.cpu} (`benchmarks/scale.py`). The load average before the measurement was "
+        f"`{measured.model}`, ONNX Runtime, fp32; JPEGs of 500 x 375 pixels, {measured.image_bytes / 1000:.0f} kB "
+        f"each; {measured.cores} cores, {measured.cpu} (`benchmarks/scale.py`). The load average before was "
         f"{measured.load_average:.1f}"
-        + (
-            ", so other programs had a share of the cores: CPU seconds can be relied on, elapsed seconds are upper bounds."
-            if busy
-            else "."
-        ),
+        + (", so other programs had a share of the cores: elapsed seconds are upper bounds." if busy else "."),
         "",
     ]
 
@@ -107,10 +103,10 @@ def _points(measured: Measured, model: Model) -> list[str]:
     lines = [
         "## Measured and predicted",
         "",
-        f"CPU seconds of an image: {model.image_s * 1000:.1f} ms in one process, {model.worker_image_s * 1000:.1f} ms in a "
-        f"worker of Ray. Start: {model.start_s:.1f} s of a process, {model.ray_start_s:.1f} s of Ray and its workers. The "
-        "predictions use these four figures, which come from one process on one thread and from one worker, for every row; "
-        f"they assume that each CPU is free. Parts have {measured.part_rows} images here.",
+        f"An image takes {model.image_s * 1000:.1f} ms of a CPU in one process, and {model.worker_image_s * 1000:.1f} "
+        f"ms in a worker of Ray; a process starts in {model.start_s:.1f} s, Ray in {model.ray_start_s:.1f} s. "
+        "The predictions of all rows use these four figures, which come from one process on one thread and from one "
+        f"worker; they assume that each CPU is free. Parts have {measured.part_rows} images here.",
         "",
         "| | CPUs | images | elapsed, s | predicted, s | measured / predicted | images/s | CPU s per image |",
         "|---|---|---|---|---|---|---|---|",
@@ -149,7 +145,8 @@ def _billion(measured: Measured, model: Model) -> list[str]:
     listing_h = 2 * BILLION / rate / 3600
     parts = BILLION // REAL_PART_ROWS
     lost_s = REAL_PART_ROWS * model.worker_image_s / 2 + model.ray_start_s
-    lines = [
+    looking_min = parts / measured.listing["finished_parts_per_s"] / 60
+    return [
         f"## To {BILLION:,} images",
         "",
         "By the model, with parts of 1,000 images; nothing of this size was run.",
@@ -164,14 +161,13 @@ def _billion(measured: Measured, model: Model) -> list[str]:
         f"| listing twice by one program (identity, then parts) | {listing_h:,.1f} h |",
         f"| CPUs that one program can keep busy | {rate * model.worker_image_s:,.0f} |",
         f"| finished parts | {parts:,} files |",
-        f"| looking through all of them when a run goes on | {parts / measured.listing['finished_parts_per_s'] / 60:,.0f} min |",
+        f"| looking through all of them when a run goes on | {looking_min:,.0f} min |",
         f"| a lost worker, on average | {lost_s:.0f} CPU s |",
         f"| all workers lost once a day, share of the work | {lost_s / DAY_S:.2%} |",
         "",
         f"The requests were counted for {images} images by moto's S3 server on loopback, with onnxzoo's own reader: "
         f"{', '.join(f'{count} {name}' for name, count in sorted(requests.items()))}; "
         f"{measured.bucket['bytes'] / measured.bucket['image_bytes']:.3f} bytes were read for each byte of an image. A "
-        "bucket's own limits (5,500 GET requests per second and prefix of S3) and its throughput are not part of the model. "
-        "A source of more images than one program can list is given to several runs, a prefix each.",
+        "bucket's own limits (5,500 GET requests per second and prefix in S3) are not part of the model. A source of "
+        "more images than one program can list is given to several runs, a prefix each.",
     ]
-    return lines

@@ -171,6 +171,8 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
+    # Also with log_to_driver=False, Ray prints to stdout, in colour, that a worker was lost; it is repeated anyway.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield
     finally:

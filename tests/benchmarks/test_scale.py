@@ -75,4 +75,4 @@ def test_a_busy_machine_is_said(scale, measured):
     from dataclasses import replace
 
     busy = replace(measured, load_average=7.5)
-    assert "load average before the measurement was 7.5, so other programs" in scale.written(busy, scale.fitted(busy))
+    assert "load average before was 7.5, so other programs" in scale.written(busy, scale.fitted(busy))
