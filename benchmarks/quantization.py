@@ -2,6 +2,7 @@
 
     apt-get install dataset-fashion-mnist
     python benchmarks/quantization.py [--data /usr/share/datasets/fashion-mnist] [--seeded NAME]... [--keep DIR]
+        [--no-layers]
 
 For the shipped models it measures Top-1 on the 10,000 test images in every precision on both engines, the number of
 images whose correctness changed, and the signal-to-noise ratio to fp32 in the same engine over all these images,
@@ -58,12 +59,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--seeded", action="append", default=[], metavar="NAME")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the artifacts of --seeded in this folder")
+    parser.add_argument("--no-layers", action="store_true", help="--seeded without the noise of single layers")
     options = parser.parse_args()
     target = RESULTS / "quantization.json"
     document: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"seeded": []}
     if options.data.exists():
         document["shipped"] = [row for name in MODELS for row in shipped(name, options.data)]
-    rows = [seeded(name, options.keep) for name in options.seeded]
+    rows = [seeded(name, options.keep, layers=not options.no_layers) for name in options.seeded]
     document["seeded"] = [row for row in document["seeded"] if row["model"] not in options.seeded] + rows
     document["cpu"] = str(cpu())
     target.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -100,8 +102,8 @@ def shipped(name: str, data: Path) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def seeded(name: str, keep: Path | None) -> dict[str, Any]:
-    """An int8 file of a model with seeded weights: every layer quantised, and each one alone.
+def seeded(name: str, keep: Path | None, *, layers: bool) -> dict[str, Any]:
+    """An int8 file of a model with seeded weights: every layer quantised, and with `layers` each one alone.
 
     The artifact with both files is `keep`/NAME, if `keep` is given.
 
@@ -119,7 +121,7 @@ def seeded(name: str, keep: Path | None) -> dict[str, Any]:
         add_model(artifact.folder, "int8", weights_bits=7)
         grafts, single = quantizer.grafts(int8), Path(folder) / "single.onnx"
         alone = []
-        for layer in quantizer.layers:
+        for layer in quantizer.layers if layers else ():
             single.write_bytes(grafts.alone(layer))
             alone.append([layer.name, layer.parameters, decibels(bench.noise(single, "int8")[0])])
         files = {"fp32": fp32, "int8": int8}
@@ -132,6 +134,7 @@ def seeded(name: str, keep: Path | None) -> dict[str, Any]:
             "between_engines_db": ratio(outputs["int8", ENGINES[0]], outputs["int8", ENGINES[1]]),
             "between_engines_plain_db": plain(outputs["int8", ENGINES[0]], outputs["int8", ENGINES[1]]),
             "calibration": images.origin,
+            "quantized": len(quantizer.layers),
             "layers": sorted(alone, key=lambda layer: layer[2]),
         }
 
@@ -200,10 +203,10 @@ def page(document: dict[str, Any]) -> Iterator[str]:
         yield "|---|---|---|---|---|---|---|"
     for row in document["seeded"]:
         engines = " | ".join(f"{row['plain_db'][e]:.1f} ({row['snr_db'][e]:.1f})" for e in ENGINES)
-        layers = ", ".join(f"`{name}` {db:.1f}" for name, _, db in row["layers"][:3])
+        layers = ", ".join(f"`{name}` {db:.1f}" for name, _, db in row["layers"][:3]) or "not measured"
         yield (
             f"| {row['model']} | {row['share']:.3f} | {engines} | {row['between_engines_plain_db']:.1f} "
-            f"({row['between_engines_db']:.1f}) | {len(row['layers'])} | {layers} |"
+            f"({row['between_engines_db']:.1f}) | {row['quantized']} | {layers} |"
         )
 
 

@@ -362,3 +362,33 @@ def test_without_locks_nothing_is_taken_for_abandoned(tmp_path, monkeypatch):
     (tmp_path / ".model.0123456789ab.tmp").mkdir()
     replace_folder(tmp_path / "model", "new", 2)
     assert names_in(tmp_path) == [".model.0123456789ab.tmp", "model"]
+
+
+def test_only_one_user_of_a_file_at_a_time(tmp_path):
+    path = tmp_path / "lock"
+    with temporary.sole_user(path) as first, temporary.sole_user(path) as second:
+        assert (first, second) == (True, False)
+    with temporary.sole_user(path) as again:
+        assert again
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(tmp_path, monkeypatch):
+    """The user before removes the file between our opening it and our locking it."""
+    path = tmp_path / "lock"
+    lock = temporary._lock
+    opened: list[int] = []
+
+    def late(descriptor: int) -> bool | None:
+        opened.append(descriptor)
+        if len(opened) == 1:
+            path.unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(temporary, "_lock", late)
+    with temporary.sole_user(path) as alone:
+        assert alone
+        assert len(opened) == 2
+        assert path.exists()
+        monkeypatch.undo()
+        with temporary.sole_user(path) as second:
+            assert not second

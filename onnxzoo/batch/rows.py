@@ -87,7 +87,7 @@ def describe_run(model: Model, schema: Schema, source: Any) -> dict[str, Any]:
     """Everything that the rows depend on, as JSON values. `source`: the JSON identity of the source of images."""
     engine = model.engine
     options = {"top_k": schema.top_k} if schema.task == "predict" else {"width": schema.width}
-    return {
+    description = {
         "schema_version": SCHEMA_VERSION,
         "onnxzoo": version("onnxzoo"),
         "task": schema.task,
@@ -107,6 +107,8 @@ def describe_run(model: Model, schema: Schema, source: Any) -> dict[str, Any]:
         "max_pixels": model.max_pixels,
         "source": source,
     }
+    found: dict[str, Any] = _as_unicode(json.loads(json.dumps(description)))
+    return found
 
 
 def float32_digits(value: float) -> float:
@@ -120,3 +122,12 @@ def unicode_path(path: str) -> str:
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a surrogate pair that stands for no byte
         return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_unicode(value: Any) -> Any:
+    """A JSON value whose texts, such as paths, are Unicode (`unicode_path`)."""
+    if isinstance(value, dict):
+        return {unicode_path(key): _as_unicode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_unicode(item) for item in value]
+    return unicode_path(value) if isinstance(value, str) else value

@@ -21,7 +21,13 @@ PORTS = Whole(0, 65535)
 @click.option("--http-port", default=HTTP_PORT, show_default=True, type=PORTS, help="0 for any free port.")
 @click.option("--grpc-port", default=GRPC_PORT, show_default=True, type=PORTS, help="0 for any free port.")
 @engine_options
-@click.option("--workers", default=1, show_default=True, type=Whole(1, 256), help="Runs of the engine at a time.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=Whole(1, 256),
+    help="Runs of the engine at a time; more serve many clients faster, and a single one slower.",
+)
 @click.option("--batch", default=0, type=Whole(0, 1024), help="Join requests into runs of up to this many images.")
 @click.option("--delay-ms", default=2.0, show_default=True, type=Number(0.0), help="How long a batch waits to be full.")
 @click.option("--tls-cert", type=FILE, help="Certificate chain, PEM; with --tls-key.")

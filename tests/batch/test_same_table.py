@@ -58,6 +58,15 @@ def as_list(folder: Path) -> tuple[str, str]:
     return str(path), f"{folder}/"
 
 
+def in_memory(folder: Path) -> tuple[str, str]:
+    import fsspec
+
+    stored = fsspec.filesystem("memory")
+    for file in folder.rglob("*.png"):
+        stored.pipe(f"/same/{file.relative_to(folder)}", file.read_bytes())
+    return "memory://same", "memory://same/"
+
+
 def rows_of(table: Path, prefix: str) -> list[dict[str, object]]:
     """The rows without the prefix of their paths, and without the name of the image in the error."""
     rows = read_rows(table)
@@ -70,7 +79,7 @@ def rows_of(table: Path, prefix: str) -> list[dict[str, object]]:
     return rows
 
 
-@pytest.mark.parametrize("kept_in", [as_tar, as_zip, as_list])
+@pytest.mark.parametrize("kept_in", [as_tar, as_zip, as_list, in_memory])
 @pytest.mark.parametrize(("write", "suffix"), [(predict_to_table, ".csv"), (embed_to_table, ".parquet")])
 def test_the_table_is_that_of_the_folder(model, folder, tmp_path, kept_in: Callable, write: Callable, suffix: str):
     expected = write(model, open_source([str(folder)]), tmp_path / f"folder{suffix}")

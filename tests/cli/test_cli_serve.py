@@ -73,7 +73,7 @@ def test_every_option_reaches_the_server(started, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "Missing argument 'NAME|DIR...'"),
+        ([], "Missing argument 'MODEL...'"),
         (["tiny", "--http-port", "70000"], "expected a whole number from 0 to 65535"),
         (["tiny", "--workers", "0"], "expected a whole number from 1"),
         (["tiny", "--delay-ms", "-1"], "expected a number of at least 0"),

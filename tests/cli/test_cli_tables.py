@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +136,16 @@ def test_a_finished_table_is_not_overwritten(tiny, photos, tmp_path):
     assert "source.images 4, now 5" in grown.stderr
     assert run("predict", tiny, photos, "--out", out, "--restart").exit_code == 0
     assert len(read_rows(out)) == 5
+
+
+def test_names_that_are_not_unicode(tiny, photos, tmp_path):
+    odd = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(photos / "red.png", photos / odd)
+    result = run("predict", tiny, photos / odd, "--out", tmp_path / "answers.csv", "--top-k", "1")
+    assert result.exit_code == 0
+    (row,) = read_rows(tmp_path / "answers.csv")
+    assert row["path"] == str(photos / r"caf\xe9.png")
+    assert row["label_1"] == "red"
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tiny, photos, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GROUP_ROWS = 2**16
 """Rows of a row group, which readers take at a time; fewer if they take GROUP_BYTES."""
 
-GROUP_BYTES = 64 * 2**20
+GROUP_BYTES = 16 * 2**20
 
 
 class ParquetTable:
@@ -42,7 +42,7 @@ class ParquetTable:
         import pyarrow.parquet as pq
 
         content = io.BytesIO()
-        pq.write_table(arrow_table(schema, rows), content)
+        pq.write_table(arrow_table(schema, rows), content, use_dictionary=_repeated(schema))
         return content.getvalue()
 
     def join(
@@ -51,7 +51,8 @@ class ParquetTable:
         """Write the rows of the parts in larger groups."""
         import pyarrow.parquet as pq
 
-        with pq.ParquetWriter(files[TABLE], arrow_schema(schema, description)) as writer:
+        kinds = arrow_schema(schema, description)
+        with pq.ParquetWriter(files[TABLE], kinds, use_dictionary=_repeated(schema)) as writer:
             for group in _groups(parts):
                 writer.write_table(group, row_group_size=group.num_rows)
 
@@ -88,6 +89,11 @@ def arrow_table(schema: Schema, rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=kinds)
 
 
+def _repeated(schema: Schema) -> list[str]:
+    """The columns whose values repeat; for others a dictionary only takes memory."""
+    return [column.name for column in schema.columns if column.name.startswith(("class_id_", "label_"))]
+
+
 def _arrow_type(column: Column) -> pa.DataType:
     import pyarrow as pa
 
@@ -104,7 +110,8 @@ def _groups(parts: Iterable[bytes]) -> Iterator[pa.Table]:
 
     waiting: list[pa.Table] = []
     for part in parts:
-        waiting.append(pq.read_table(pa.BufferReader(part)))
+        # On this thread: each thread of Arrow's pool would keep memory of its own.
+        waiting.append(pq.ParquetFile(pa.BufferReader(part)).read(use_threads=False))
         if sum(table.num_rows for table in waiting) >= GROUP_ROWS or sum(map(_bytes, waiting)) >= GROUP_BYTES:
             yield pa.concat_tables(waiting)
             waiting.clear()
