@@ -140,7 +140,8 @@ def photos(folder: Path, count: int) -> int:
 def script(code: str, *arguments: object) -> dict[str, Any]:
     """What a step prints, run in a process of its own."""
     output = measure([sys.executable, "-P", "-c", code, *map(str, arguments)]).output
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])  # Ray may have printed something before
+    # Ray prints something of its own when a worker is lost.
+    found: dict[str, Any] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
     return found
 
 
