@@ -192,7 +192,7 @@ class Validation:
             raise EngineUnavailableError(f"no engine can be used here: {'; '.join(dict.fromkeys(reasons))}")
 
     def _files_for(self, engine: str) -> dict[str, Path]:
-        """The ONNX files to check on an engine, by precision: all; but one for a server, unless precisions are named."""
+        """The ONNX files to check on an engine, by precision: all, or for a server one, unless precisions are named."""
         if self._named or not is_remote(engine):
             return self.model_files
         served = FP32 if FP32 in self.model_files else next(iter(self.model_files))
