@@ -39,13 +39,15 @@ class Client(Protocol):
 
 
 class HttpClient:
-    """HTTP/1.1 over one connection, which is kept."""
+    """HTTP/1.1 over one connection, which is kept until the server says that it closes it."""
 
     def __init__(self, url: str, request: bytes) -> None:
         self._where, self._request = urlsplit(url), request
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection(self._where.hostname, self._where.port)
+        self._closed = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,11 +55,15 @@ class HttpClient:
 
     async def ask(self) -> str:
         """Send the request and read the answer: its status."""
+        if self._closed:
+            self._writer.close()
+            await self.__aenter__()
         self._writer.write(self._request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length"))
         await self._reader.readexactly(length)
+        self._closed = b"connection: close" in lines
         return lines[0].split()[1].decode()
 
 
@@ -181,7 +187,8 @@ def under_load(
                             if status not in GOOD:
                                 break
                 except (OSError, asyncio.IncompleteReadError) as error:
-                    statuses[f"{type(error).__name__}{' of a request that was sent' if asked else ''}"] += 1
+                    sent = asked and not isinstance(error, ConnectionRefusedError)
+                    statuses[f"{type(error).__name__}{' of a request that was sent' if sent else ''}"] += 1
                 await asyncio.sleep(0.05)
 
         tasks = [asyncio.create_task(one(make)) for make in makes for _ in range(clients)]

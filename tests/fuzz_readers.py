@@ -7,6 +7,7 @@ would see. Formats whose readers need an extra that is not here are left out.
 from __future__ import annotations
 
 import functools
+import gzip
 import io
 import json
 import pickle
@@ -134,6 +135,83 @@ def image_reader(_folder: Path) -> Callable[[bytes], None]:
         _require(values.shape == (3, 32, 32) and bool(np.isfinite(values).all()), "an image became other numbers")
 
     return read
+
+
+# Archives and lists of images
+
+
+def zips() -> Sequence[bytes]:
+    import zipfile
+
+    found = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            for number, image in enumerate(images()[:4]):
+                archive.writestr(zipfile.ZipInfo(f"{number}.png"), image, method)
+            archive.writestr(zipfile.ZipInfo("0.json"), "{}")
+        found.append(stream.getvalue())
+    return found
+
+
+def tars() -> Sequence[bytes]:
+    import tarfile
+
+    found = []
+    for layout in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w:", format=layout) as archive:
+            for number, image in enumerate(images()[:4]):
+                info = tarfile.TarInfo(f"{'folder/' * 10 * number}{number}.png")
+                info.size, info.mtime = len(image), 1.5 if layout == tarfile.PAX_FORMAT else 1
+                archive.addfile(info, io.BytesIO(image))
+        found.append(stream.getvalue())
+    return found
+
+
+def compressed_tars() -> Sequence[bytes]:
+    return [gzip.compress(tar, mtime=0) for tar in tars()]
+
+
+def lists() -> Sequence[bytes]:
+    return [b'id,path\n1,a.png\n2,"b c.png"\n', b"path;label\r\na.png;1\r\n", "path\nä.png\n".encode("utf-16")]
+
+
+def source_reader(name: str) -> Callable[[Path], Callable[[bytes], None]]:
+    """A source is listed twice with the same names, whatever it holds, and each of its images is read."""
+
+    def reader(folder: Path) -> Callable[[bytes], None]:
+        from onnxzoo.batch.sources import open_source
+        from onnxzoo.errors import ImageError
+        from onnxzoo.image import preprocess
+
+        file = folder / name
+        for image in ("a.png", "b c.png", "ä.png"):  # of the lists
+            (folder / image).write_bytes(images()[0])
+
+        def read(data: bytes) -> None:
+            file.write_bytes(data)
+            source = open_source([str(file)])
+            entries = list(source)
+            _require(
+                [entry.path for entry in source] == [entry.path for entry in entries], "other names the second time"
+            )
+            _require(len({entry.path for entry in entries}) == len(entries), "a name occurs twice")
+            json.dumps(source.identity())
+            errors = []
+            for entry in entries:
+                try:
+                    if isinstance(entry.image, ImageError):
+                        raise entry.image
+                    preprocess(entry.image, SPEC)
+                except ImageError as error:
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+
+        return read
+
+    return reader
 
 
 # Checkpoints
@@ -391,8 +469,12 @@ def _require(condition: bool, fault: str) -> None:
 
 
 FORMATS: dict[str, Format] = {
-    "image": Format(28, images, (mutate_image,), image_reader),
-    "pdparams": Format(18, pickles, (mutate_pickle, mutate_pickle), checkpoint_reader("w.pdparams")),
+    "image": Format(23, images, (mutate_image,), image_reader),
+    "zip": Format(3, zips, (), source_reader("x.zip")),
+    "tar": Format(3, tars, (), source_reader("x.tar")),
+    "tar.gz": Format(1, compressed_tars, (), source_reader("x.tar.gz")),
+    "csv": Format(1, lists, (mutate_lines,), source_reader("x.csv")),
+    "pdparams": Format(15, pickles, (mutate_pickle, mutate_pickle), checkpoint_reader("w.pdparams")),
     "safetensors": Format(
         12,
         safetensors_files,

@@ -102,7 +102,9 @@ class ArchiveImages:
                 f"the archive {name} cannot be read: {one_line(error)}; if it is cut short, get it again"
             ) from error
         for info in members:
-            if not info.is_dir() and _is_image(f"{name}{SEPARATOR}{info.filename}", info.filename, skipped):
+            if not info.filename.endswith("/") and _is_image(
+                f"{name}{SEPARATOR}{info.filename}", info.filename, skipped
+            ):
                 yield info
 
     def _zip(self, skipped: Skipped) -> Iterator[Entry]:

@@ -90,13 +90,13 @@ class ImageList:
                 reason = getattr(error, "strerror", None) or error
                 expected = "expected text, a path in every line"
                 raise InputError(f"{self._name} cannot be read: {reason}; {expected}") from None
-            return text.split("\n")
+            return _lines_of(text)
         if self._kept is None:
             if sys.stdin is None:
                 raise InputError("standard input is closed; pipe a list of images into it, a path in every line")
             # File names are bytes; those that are not UTF-8 are kept as Python keeps them.
             text = sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")
-            self._kept = text.split("\0" if "\0" in text else "\n")
+            self._kept = text.split("\0") if "\0" in text else _lines_of(text)
         return self._kept
 
     def _content(self, place: Place) -> bytes:
@@ -120,7 +120,7 @@ class ImageList:
         if self._column is not None and _is_number(self._column):
             place = self._place_by_number(self._column)
         else:
-            place = self._place_by_heading(next((row for row in rows if row), []))
+            place = self._place_by_heading(self._headings(rows))
         while True:
             try:
                 row = next(rows, None)
@@ -131,6 +131,12 @@ class ImageList:
                 return
             if any(map(str.strip, row)):
                 yield rows.line_num, self._cell(row, place, rows.line_num)
+
+    def _headings(self, rows: Iterator[list[str]]) -> list[str]:
+        try:
+            return next((row for row in rows if row), [])
+        except csv.Error as error:
+            raise InputError(f"{self._name} has no line of headings: {error}; correct it, or save it again") from None
 
     def _cell(self, row: Sequence[str], place: int, number: int) -> str | ImageError:
         name = row[place].strip() if place < len(row) else ""
@@ -173,6 +179,11 @@ class ImageList:
             path, _, label = first.rpartition("\t" if "\t" in first else " ")
             if path and label.isdigit() and os.path.lexists(path):
                 raise InputError(f"{self._name} has labels beside its paths; say which column to take: --column 1")
+
+
+def _lines_of(text: str) -> list[str]:
+    """The lines of a text from any system. str.splitlines would also cut at characters that are parts of names."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _is_number(column: str) -> bool:

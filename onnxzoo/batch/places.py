@@ -6,6 +6,7 @@ options of these packages, such as FSSPEC_S3='{"anon": true}'; credentials are f
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ PACKAGES = {
     "webdav": "webdav4",
 }
 """What to install for a kind of URL, where it is not obvious."""
+
+WEB = ("http", "https")
 
 CREDENTIALS = {
     **dict.fromkeys(
@@ -54,7 +57,7 @@ def is_url(argument: str) -> bool:
 
 def has_pattern(url: str) -> bool:
     """Whether a URL is a pattern. A question mark begins the query of a web address, with its signature."""
-    return bool(re.search(r"[*\[]" if protocol_of(url) in ("http", "https") else r"[*?\[]", url))
+    return bool(re.search(r"[*\[]" if protocol_of(url) in WEB else r"[*?\[]", url))
 
 
 def protocol_of(url: str) -> str:
@@ -105,14 +108,25 @@ def place_of(url: str) -> Place:
     return Place(url, files, path)
 
 
+def info_of(place: Place) -> Mapping[str, Any]:
+    """What the file system says about a file or folder. Raises FileNotFoundError, DownloadError."""
+    try:
+        info: Mapping[str, Any] = place.files.info(place.path)
+    except Exception as error:
+        # fsspec says this of every failure of a web server; what is behind it may be another one.
+        cause = error.__cause__
+        if not isinstance(error, FileNotFoundError):
+            raise refusal(place.name, error) from error
+        if isinstance(cause, Exception) and protocol_of(place.url) in WEB and getattr(cause, "status", 0) != 404:
+            raise refusal(place.name, cause) from error
+        raise
+    return info
+
+
 def require_access(place: Place) -> None:
     """Raise DownloadError unless the file at a URL can be asked for; it need not exist."""
-    try:
-        place.files.info(place.path)
-    except FileNotFoundError:
-        return
-    except Exception as error:
-        raise refusal(place.name, error) from error
+    with contextlib.suppress(FileNotFoundError):
+        info_of(place)
 
 
 def refusal(name: str, error: Exception) -> DownloadError:

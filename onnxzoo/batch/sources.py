@@ -88,14 +88,19 @@ class Source:
             yield from entries
             return
         seen: set[int] = set()
+        last: dict[int, int] = {}  # of paths that occur more than once
         for entry in entries:
-            path, times = entry.path, 1
-            while (key := hash(path)) in seen:
-                times += 1
-                path = f"{entry.path}#{times}"
-            seen.add(key)
-            self.repeated += times > 1
-            yield entry if times == 1 else replace(entry, path=path)
+            if (key := hash(entry.path)) not in seen:
+                seen.add(key)
+                yield entry
+                continue
+            number = last.get(key, 1) + 1
+            while (numbered := hash(f"{entry.path}#{number}")) in seen:
+                number += 1
+            seen.add(numbered)
+            last[key] = number
+            self.repeated += 1
+            yield replace(entry, path=f"{entry.path}#{number}")
 
 
 def open_source(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import ImageError, one_line
-from .places import Place, content_of, read_part, refusal
+from .places import Place, content_of, info_of, read_part, refusal
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
 
@@ -96,12 +96,9 @@ class RemoteStored:
     def fingerprint(self) -> str:
         """The size and what the file system knows about the content."""
         try:
-            info = self._place.files.info(self._place.path)
+            return content_of(info_of(self._place))
         except FileNotFoundError:
             return "missing"
-        except Exception as error:
-            raise refusal(self.name, error) from error
-        return content_of(info)
 
 
 def unreadable(name: str, error: Exception) -> ImageError:

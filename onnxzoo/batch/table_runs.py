@@ -78,7 +78,7 @@ def predict_to_table(
     The columns are those of `onnxzoo.batch.rows`. When a run was killed or failed, the same call goes on where it
     stopped; an output that the same call has completed is left as it is. `source`: of `open_source`, or entries in an
     order that is the same every time, with an `identity`, JSON values that change when the images do. `restart`:
-    discard what an earlier run left, and replace an output that exists. `batch_size`: as in `Model.stream`.
+    discard what an earlier run left, and replace a table that exists. `batch_size`: as in `Model.stream`.
 
     Raises InputError for an unknown suffix, an output that exists and is not from the same call, and an unfinished one
     from another model, source or option; TableError if the table cannot be written or another run is writing it;
@@ -119,10 +119,10 @@ def _write(
     working = WorkingFolder(out)
     with working.locked():
         with writing(str(out), TableError, ELSEWHERE):
-            complete = _begin(working, out, table_format, description, restart=restart)
-        if complete is not None:
-            return complete
-        run = _Run(working, out, table_format, schema)
+            begun = _begin(working, out, table_format, description, restart=restart)
+        if isinstance(begun, Table):
+            return begun
+        run = _Run(working, out, table_format, schema, begun)
         with run.kept():
             entries = run.skip_finished(iter(source))
             embed = schema.task == "embed"
@@ -137,8 +137,8 @@ def _write(
 
 def _begin(
     working: WorkingFolder, out: Path, table_format: TableFormat, description: Mapping[str, Any], *, restart: bool
-) -> Table | None:
-    """Decide between a new run, going on, and nothing to do, in which case the complete table is returned."""
+) -> Table | dict[str, Any]:
+    """Decide between a new run and going on, whose record is returned, and nothing to do: the complete table."""
     if out.is_dir():
         raise InputError(f"{out} is a folder; expected the name of a file")
     for name in table_format.files:  # a name that is too long is not found out at the end of the run
@@ -147,25 +147,21 @@ def _begin(
     record = working.record() if not restart else None
     exists = os.path.lexists(out)
     made = (table_format.description(out) if exists else None) or {}
+    if exists and not {"run", "rows", "errors"} <= made.keys():
+        raise InputError(f"{out} exists and is not a table of onnxzoo; move it away, or name another output")
     if record is not None and made.get("run") == record["run"]:
         working.clear()  # it was killed when the table was complete
         record = None
     if record is not None:
         require_same(record["description"], description, f"{working.folder} holds an unfinished run")
     if exists and not restart and not (record or {}).get("replaces"):
-        _require_complete(out, made, description)
+        require_same({key: made.get(key) for key in description}, description, f"{out} exists, from a run")
         log.info("%s is complete already; --restart (restart=True) makes it anew", out)
         return Table(out, made["rows"], made["errors"], made["rows"])
     if record is None:
-        working.begin({"run": secrets.token_hex(8), "replaces": exists, "description": description})
-    return None
-
-
-def _require_complete(out: Path, made: Mapping[str, Any], description: Mapping[str, Any]) -> None:
-    """Raise InputError unless the output is a table that this call would make."""
-    if not {"run", "rows", "errors"} <= made.keys():
-        raise InputError(f"{out} exists; name another output, or replace it with --restart (restart=True)")
-    require_same({key: made.get(key) for key in description}, description, f"{out} exists, from a run")
+        record = {"run": secrets.token_hex(8), "replaces": exists, "description": description}
+        working.begin(record)
+    return record
 
 
 def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
@@ -200,7 +196,11 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 class _Run:
     """A run under way: the parts that are finished, and the rows of the next one."""
 
-    def __init__(self, working: WorkingFolder, out: Path, table_format: TableFormat, schema: Schema) -> None:
+    def __init__(
+        self, working: WorkingFolder, out: Path, table_format: TableFormat, schema: Schema, record: Mapping[str, Any]
+    ) -> None:
+        """`record`: of `_begin`."""
+        self._record = record
         self._working, self._out, self._format, self._schema = working, out, table_format, schema
         self._finished: list[Part] = working.finished()
         self._resumed = self._kept_rows = sum(part.rows for part in self._finished)
@@ -253,11 +253,14 @@ class _Run:
     def complete(self) -> Table:
         """Put the table together, and remove the parts."""
         self._write_part()
-        record = self._working.record() or {}
+        if os.path.lexists(self._out) and not self._record["replaces"]:
+            raise TableError(
+                f"{self._out} was made by something else during the run; move it away, and repeat the command"
+            )
         rows, errors = self._kept_rows, sum(part.errors for part in self._finished)
         description = {
-            **record["description"],
-            "run": record["run"],
+            **self._record["description"],
+            "run": self._record["run"],
             "rows": rows,
             "errors": errors,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -12,7 +12,7 @@ from ..errors import ImageError
 from ..image import LazyImage
 from .entry import Entry
 from .parts import NoImagesError
-from .places import Place, content_of, fixed_part, has_pattern, matches, read_part, refusal
+from .places import Place, content_of, fixed_part, has_pattern, info_of, matches, read_part, refusal
 
 
 class RemoteImages:
@@ -46,12 +46,10 @@ class RemoteImages:
             yield from self._by_pattern(skipped)
             return
         try:
-            info = place.files.info(place.path)
+            info = info_of(place)
         except FileNotFoundError:
             yield Entry(place.name, ImageError(f"{place.name} does not exist; check the URL"))
             return
-        except Exception as error:
-            raise refusal(place.name, error) from error
         if info["type"] != "directory":
             yield place, info
             return

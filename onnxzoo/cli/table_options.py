@@ -31,7 +31,7 @@ def table_options(task: Task) -> Callable[[Command], Command]:
         restart = click.option(
             "--restart",
             is_flag=True,
-            help="With --out: begin anew, discard what an unfinished run left, and replace FILE if it exists.",
+            help="With --out: begin anew, discard what an unfinished run left, and replace FILE if it is a table.",
         )
         out = click.option(
             "--out",

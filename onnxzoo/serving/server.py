@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 65
 """Idle connections are kept a little longer than proxies keep theirs (60 s), so that none sends into a closed one."""
+LINGER_S = 1.0
+"""How long idle connections are kept from SIGTERM on: clients that send a request just then get an answer, 503."""
 BACKLOG = 1024
 
 
@@ -65,29 +68,28 @@ class Server:
         `ready` is called with the address once all models are warm. Raises what `load` raises, InputError for a port
         that is taken.
         """
-        listener = self._listener()
-        http = _HttpServer(self._http_config())
-        rpc, grpc_port = self._grpc_server()
-        serving = asyncio.create_task(http.serve([listener]))
-        try:
-            await rpc.start()
-            address = self._address(listener.getsockname()[1], grpc_port)
-            logger.info("listening, not ready yet", extra={FIELDS: {"http": address.http, "grpc": address.grpc}})
-            if await self._loaded(stop):
-                self._calls.ready = True
-                logger.info("ready", extra={FIELDS: {"models": list(self._repository.get_models())}})
-                ready(address)
-                await stop.wait()
-        finally:
-            self._calls.stopping = True
-            grace = self._settings.limits.request_s
-            logger.info(f"stopping: new requests are refused, those in progress have {grace:g} s")
-            http.should_exit = True
-            await asyncio.gather(rpc.stop(grace), serving)
-            self._pools.close()
-            for name in list(self._repository.get_models()):
-                self._repository.unload(name)
-            logger.info("stopped")
+        with contextlib.closing(self._listener()) as listener:
+            http = _HttpServer(self._http_config())
+            rpc, grpc_port = self._grpc_server()
+            serving = asyncio.create_task(http.serve([listener]))
+            try:
+                await rpc.start()
+                address = self._address(listener.getsockname()[1], grpc_port)
+                logger.info("listening, not ready yet", extra={FIELDS: {"http": address.http, "grpc": address.grpc}})
+                if await self._loaded(stop):
+                    self._calls.ready = True
+                    logger.info("ready", extra={FIELDS: {"models": list(self._repository.get_models())}})
+                    ready(address)
+                    await stop.wait()
+            finally:
+                self._calls.stopping = True
+                grace = self._settings.limits.request_s
+                logger.info(f"stopping: new requests are refused, those in progress have {grace:g} s")
+                await asyncio.gather(rpc.stop(grace), http.end(), serving)
+                self._pools.close()
+                for name in list(self._repository.get_models()):
+                    self._repository.unload(name)
+                logger.info("stopped")
 
     async def _loaded(self, stop: asyncio.Event) -> bool:
         """Load and warm all models in a thread; False if the server was stopped before that was done."""
@@ -198,6 +200,19 @@ class _HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def end(self) -> None:
+        """Take no new connections, and end those that are open by the answer to their next request.
+
+        uvicorn alone closes idle ones at once, also those on which a request is just arriving.
+        """
+        if self.started:
+            for listener in self.servers:
+                listener.close()
+            end = time.monotonic() + LINGER_S
+            while self.server_state.connections and time.monotonic() < end:
+                await asyncio.sleep(0.02)
+        self.should_exit = True
 
 
 def serve(settings: Settings, ready: Callable[[Address], None]) -> None:

@@ -263,6 +263,13 @@ def test_a_member_that_is_encrypted_or_compressed_otherwise(here, flag, message)
     assert message in str(found("x.zip")["x.zip::a.png"])
 
 
+def test_a_member_without_a_name(here):
+    data = write_zip(Path("x.zip"), {"a": photo("red"), "b.png": photo("blue")}, zipfile.ZIP_STORED).read_bytes()
+    directory = data.index(b"PK\1\2")
+    Path("x.zip").write_bytes(data[: directory + 46] + b"\0" + data[directory + 47 :])
+    assert found("x.zip") == {"x.zip::b.png": BLUE}
+
+
 def test_a_bomb_is_unpacked_no_further_than_its_directory_says(here, monkeypatch):
     write_zip(Path("x.zip"), {"a.png": bytes(2**26)})
     data = bytearray(Path("x.zip").read_bytes())

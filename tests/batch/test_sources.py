@@ -56,6 +56,13 @@ def test_an_image_that_is_named_again_is_an_entry_again_under_another_name(here)
     assert paths("photos/red.png", "photos/red.png", unique=False) == ["photos/red.png"] * 2
 
 
+def test_a_path_that_is_repeated_very_often(here):
+    Path("list.txt").write_text("photos/red.png\n" * 20_000)
+    found = paths("list.txt")
+    assert (found[0], found[1], found[-1]) == (ALL[3], f"{ALL[3]}#2", f"{ALL[3]}#20000")
+    assert len(set(found)) == 20_000
+
+
 def test_a_source_without_images_is_refused_before_its_first_entry(here):
     Path("empty").mkdir()
     Path("empty/notes.txt").touch()
@@ -97,6 +104,7 @@ def test_the_identity_changes_with_names_sizes_order_and_arguments(here):
     [
         ("photos/red.png\nphotos/missing.png\n\n photos/blue.png \n", "utf-8"),
         ("photos/red.png\r\nphotos/missing.png\r\nphotos/blue.png", "utf-8-sig"),
+        ("photos/red.png\rphotos/missing.png\rphotos/blue.png\r", "utf-8"),
         ("photos/red.png\r\nphotos/missing.png\r\nphotos/blue.png\r\n", "utf-16"),
     ],
 )
@@ -137,6 +145,7 @@ def test_a_line_is_one_image_and_never_a_pattern(here):
         ("t.tsv", "image\tlabel\nphotos/red.png\tx y\n", None, [ALL[3]]),
         ("t.csv", "photos/red.png,1\nphotos/blue.png,2\n", "1", [ALL[3], ALL[1]]),
         ("T.CSV", "path\nphotos/red.png\n", None, [ALL[3]]),
+        ("t.csv", "id,path\r1,photos/red.png\r", None, [ALL[3]]),
         ("val_list.txt", "photos/red.png 65\nphotos/blue.png\t7\n", "1", [ALL[3], ALL[1]]),
         ("val_list.txt", "65 photos/red.png\n\n", "2", [ALL[3]]),
     ],
@@ -164,6 +173,7 @@ def test_a_line_without_a_path_is_an_error_and_the_others_are_images(here):
             None,
             "has no column named 'path', its headings are 'id', 'name'; name the column",
         ),
+        ("t.csv", b"x" * 200_000, None, "has no line of headings: field larger than field limit"),
         ("t.csv", b"id,name\n1,x\n", "image", "has no column 'image', its headings are 'id', 'name'"),
         ("t.txt", b"photos/red.png 65\n", None, "has labels beside its paths; say which column to take: --column 1"),
         ("t.txt", b"photos/red.png 65\n", "path", "its column must be a number from 1, got 'path'"),

@@ -257,15 +257,25 @@ def test_the_same_call_on_a_finished_table_does_nothing(model, engine, tmp_path,
     assert not (tmp_path / "answers.parquet.parts").exists()
 
 
+@pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("content", [b"", b"path,label\na,b\n"])
-def test_a_file_of_others_is_not_replaced(model, tmp_path, content):
+def test_a_file_of_others_is_not_replaced(model, tmp_path, content, restart):
     out = tmp_path / "answers.csv"
     out.write_bytes(content)
-    with pytest.raises(InputError, match=r"answers\.csv exists; name another output, or replace it with --restart"):
-        predict_to_table(model, entries(), out)
+    with pytest.raises(InputError, match=r"answers\.csv exists and is not a table of onnxzoo; move it away"):
+        predict_to_table(model, entries(), out, restart=restart)
     assert out.read_bytes() == content
     assert [path.name for path in tmp_path.glob("*answers*")] == ["answers.csv"]
-    assert predict_to_table(model, entries(), out, restart=True).rows == COUNT
+
+
+def test_a_file_that_appears_during_the_run_is_not_replaced(model, tmp_path):
+    out = tmp_path / "answers.csv"
+    written = lambda entry, result, done: out.write_text("mine")  # noqa: E731
+    with pytest.raises(TableError, match="was made by something else during the run; move it away"):
+        predict_to_table(model, entries(), out, on_result=written)
+    assert out.read_text() == "mine"
+    out.unlink()
+    assert predict_to_table(model, entries(), out).resumed == COUNT
 
 
 def test_a_finished_table_of_other_options_is_not_replaced(model, tmp_path):

@@ -8,6 +8,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,3 +249,42 @@ def test_many_are_read_at_a_time_and_decoded_by_few(memory, tiny):
     model = Model(read_artifact(tiny), FakeEngine(tiny_outputs), batch_size=8)
     results = list(model.stream(images))
     assert [result.prediction.label for result in results if result.prediction] == [LABELS[1]] * 16
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """A web server on loopback: `/red.png`, statuses by number, and anything else is not there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.partition("?")[0][1:]
+            found = photo("red") if name == "red.png" else b""
+            self.send_response(int(name) if name.isdigit() else 200 if found else 404)
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(found)
+
+        do_HEAD = do_GET  # noqa: N815 - the name is the library's
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_web(web):
+    pytest.importorskip("aiohttp")
+    assert found(f"{web}/red.png") == {f"{web}/red.png": RED}
+    signed = f"{web}/red.png?X-Signature=a*b&x=?"
+    assert found(signed.replace("*", "")) == {signed.replace("*", ""): RED}
+    assert found(f"{web}/none.png") == {f"{web}/none.png": f"{web}/none.png does not exist; check the URL"}
+    for name, message in (("403", "its credentials are missing or refused: "), ("500", "cannot be read: 500")):
+        with pytest.raises(DownloadError, match=message):
+            list(open_source([f"{web}/{name}"]))
+    with pytest.raises(DownloadError, match="check the URL and the network"):
+        list(open_source(["http://127.0.0.1:1/x.png"]))

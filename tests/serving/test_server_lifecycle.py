@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
@@ -16,6 +19,7 @@ from oip import ask, infer, pixels
 
 from onnxzoo.errors import ArtifactError, InputError, UnknownModelError
 from onnxzoo.inference_protocol import GRPC_SERVICE
+from onnxzoo.serving import server
 from onnxzoo.serving.sdk import messages
 
 ONE = np.zeros((1, 3, 32, 32), dtype=np.float32)
@@ -40,11 +44,11 @@ def free_port() -> int:
 
 def test_it_is_live_at_once_and_ready_when_it_is_warm(start, served_folders, gate, aside):
     gate.shut()
-    http, rpc = free_port(), free_port()
-    url = f"http://127.0.0.1:{http}"
+    port, rpc = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
 
     def until_stopped() -> int:
-        with start(served_folders[0], http_port=http, grpc_port=rpc) as address:
+        with start(served_folders[0], http_port=port, grpc_port=rpc) as address:
             assert address.http == url
             return ask(url, "/v2/health/ready").status
 
@@ -102,6 +106,34 @@ def refusals(url: str, call: grpc.UnaryUnaryMultiCallable, request: bytes, gate:
                     return True
     finally:
         gate.open()  # type: ignore[attr-defined]
+
+
+def test_a_stop_answers_on_connections_that_are_open(start, served_folders, aside, monkeypatch):
+    monkeypatch.setattr(server, "LINGER_S", 20.0)  # it ends with the answer
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(start(served_folders[0]))
+        where = urlsplit(address.http)
+        idle = http.client.HTTPConnection(where.netloc, timeout=20)
+        idle.request("GET", "/v2/health/ready")
+        assert idle.getresponse().read() == b'{"ready":true}'
+        stopped = aside.submit(stack.pop_all().close)
+        while accepts(where.netloc):
+            pass
+        idle.request("POST", "/v2/models/tiny/infer", json.dumps(pixels(ONE)))
+        answer = idle.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert json.loads(answer.read()) == {"error": "the server is stopping; send the request to another one"}
+        stopped.result()
+
+
+def accepts(where: str) -> bool:
+    """Whether anything listens there."""
+    host, _, port = where.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=20).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_the_command_serves_until_sigterm_and_connects_to_nothing(served_folders, tmp_path):
