@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ..inference_protocol import GRPC_SERVICE
 from .calls import Calls
+from .cost import require_few_fields
 from .limits import Limits
 from .refusals import Kind, RequestError, invalid
 from .rest_request import MAX_ID
@@ -95,6 +96,9 @@ class GrpcService:
         body = await self._message(context)
         self._calls.held.take(len(body))
         try:
+            if kind is messages.ModelInferRequest:
+                self._calls.require_open()
+                require_few_fields(body, self._models.most_numbers(), self._calls.limits.images)
             return await handler(_parsed(kind, body), trace)
         finally:
             self._calls.held.give_back(len(body))
