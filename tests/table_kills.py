@@ -2,10 +2,10 @@
 
     python tests/table_kills.py --rounds 100
 
-A round starts the command and kills it, once to three times, and then lets it end. The table must be that of a run that
-nobody disturbed: every image exactly once, in order, with the same classes. A process that has everything imported
-forks one process for each command, so that kills hit the run and not the start of Python; the disk is slowed down, so
-that they hit writes as well.
+A round starts the command and kills it, once to three times, and then lets it end. A kill comes after a random time, or
+shortly after a random number of parts. The table must be that of a run that nobody disturbed: every image exactly once,
+in order, with the same classes. A process that has everything imported forks one process for each command, so that
+kills hit the run and not the start of Python; the disk is slowed down, so that they hit writes as well.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ MODEL = "pvt_v2_nano_fashion"
 FASHION = Path(__file__).parent / "data" / "fashion_mnist_sample"
 TASKS = {".csv": "predict", ".jsonl": "predict", ".parquet": "predict", ".npy": "embed"}
 FSYNC_S = 0.002
+PATIENCE = 5
+"""Times the length of an undisturbed run, after which a part is no longer waited for."""
 
 WORKER = f"""
 import json, os, sys, time
@@ -107,12 +109,16 @@ def kill_runs(
         figures.run_s = round(time.perf_counter() - started, 3)
     expected = read_rows(whole)
     figures.images = len(expected)
+    parts_in_all = -(-len(expected) // part_rows)
     for number in range(rounds):
         out = folder / f"round{number}" / f"table{suffix}"
         parts: dict[str, tuple[int, int]] = {}
         for _ in range(chance.randint(1, 3)):
             pid = worker.start(command(out))
-            time.sleep(chance.uniform(0, figures.run_s))
+            late = chance.random() < 0.5  # on a busy machine, times alone would hit the loading of the model
+            if late:
+                _wait_for_parts(out, chance.randint(1, parts_in_all), PATIENCE * figures.run_s)
+            time.sleep(chance.uniform(0, figures.run_s / 20 if late else figures.run_s))
             os.kill(pid, signal.SIGKILL)
             figures.kills += 1
             if "code" in worker.end():
@@ -137,6 +143,14 @@ def kill_runs(
     figures.seconds = round(time.perf_counter() - began, 1)
     worker.close()
     return figures
+
+
+def _wait_for_parts(out: Path, count: int, longest_s: float) -> None:
+    """Wait until so many parts are finished, or the table is there."""
+    deadline = time.monotonic() + longest_s
+    folder = out.with_name(f"{out.name}.parts")
+    while sum(1 for _ in folder.glob("part-*")) < count and not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.0005)
 
 
 def _finished_parts(out: Path) -> dict[str, tuple[int, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import multiprocessing
 import os
 import signal
@@ -11,16 +10,18 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
 
 import pytest
+from interrupts import interrupted_at
 
 from onnxzoo import files, temporary
 from onnxzoo.errors import InputError
+
+INSIDE = {temporary.__file__, files.__file__, contextlib.__file__}
+"""The modules that write."""
 
 
 def names_in(folder: Path) -> list[str]:
@@ -138,38 +139,10 @@ def test_an_interrupt_at_any_moment_leaves_nothing(tmp_path, monkeypatch, kind, 
     if replaced:
         write()
     moments = 0
-    while interrupted_at(moments, write):
+    while interrupted_at(moments, write, INSIDE):
         moments += 1
         assert names_in(tmp_path) in ([], ["model"]), f"at moment {moments}"
     assert moments > 30, "the interrupts came while it was written"
-
-
-def interrupted_at(moment: int, action: Callable[[], None]) -> bool:
-    """Whether the action was interrupted; `moment` counts the lines and returns in the modules that write."""
-    left = moment
-    inside = {temporary.__file__, files.__file__, contextlib.__file__}
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
-        nonlocal left
-        if frame.f_code.co_filename not in inside:
-            return None
-        # Python does not interrupt a generator between its `yield` and its caller.
-        if event == "line" or (event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR):
-            left -= 1
-            if left < 0:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,15 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
+@dataclass(frozen=True, slots=True)
+class _NextPart:
+    """The part that is written next: its number, the rows in `earlier` ones, and its own with the paths of entries."""
+
+    number: int
+    earlier: int
+    rows: list[tuple[str, Row]] = field(default_factory=list)
+
+
 class _Run:
     """A run under way: the parts that are finished, and the rows of the next one."""
 
@@ -203,16 +212,14 @@ class _Run:
         self._record = record
         self._working, self._out, self._format, self._schema = working, out, table_format, schema
         self._finished: list[Part] = working.finished()
-        self._resumed = self._kept_rows = sum(part.rows for part in self._finished)
-        self._rows: list[Row] = []
-        self._paths: list[str] = []
-        self._errors = 0
+        self._resumed = sum(part.rows for part in self._finished)
+        self._next = _NextPart(len(self._finished), self._resumed)
         self._began = time.monotonic()
 
     @property
     def done(self) -> int:
         """Images with a row, those of earlier runs included."""
-        return self._kept_rows + len(self._rows)
+        return self._next.earlier + len(self._next.rows)
 
     def skip_finished(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         """The entries that have no row yet. Raises InputError if the others are not those of the finished parts."""
@@ -230,10 +237,8 @@ class _Run:
 
     def add(self, entry: Entry, result: Result) -> None:
         """Add the row of an image, and write a part when it is due."""
-        self._rows.append(self._schema.row(entry.path, result))
-        self._paths.append(entry.path)
-        self._errors += result.error is not None
-        if len(self._rows) >= PART_ROWS or time.monotonic() - self._began >= PART_S:
+        self._next.rows.append((entry.path, self._schema.row(entry.path, result)))
+        if len(self._next.rows) >= PART_ROWS or time.monotonic() - self._began >= PART_S:
             self._write_part()
 
     @contextlib.contextmanager
@@ -244,7 +249,7 @@ class _Run:
         except BaseException as error:
             with contextlib.suppress(TableError):
                 self._write_part()
-            if not self._finished:
+            if not self._next.earlier:
                 self._working.discard()
             elif not isinstance(error, TableError):
                 log.warning("%s", self._how_to_go_on())
@@ -257,7 +262,7 @@ class _Run:
             raise TableError(
                 f"{self._out} was made by something else during the run; move it away, and repeat the command"
             )
-        rows, errors = self._kept_rows, sum(part.errors for part in self._finished)
+        rows, errors = self._next.earlier, sum(part.errors for part in self._finished)
         description = {
             **self._record["description"],
             "run": self._record["run"],
@@ -274,20 +279,23 @@ class _Run:
         return Table(self._out, rows, errors, self._resumed)
 
     def _write_part(self) -> None:
-        if self._rows:
+        now = self._next
+        if now.rows:
             with self._on_disk():
-                content = self._format.part(self._schema, self._rows)
-                part = self._working.add(len(self._finished), content, self._paths, self._errors)
+                content = self._format.part(self._schema, [row for _, row in now.rows])
+                errors = sum(row[-1] is not None for _, row in now.rows)
+                part = self._working.add(now.number, content, [path for path, _ in now.rows], errors)
+            # One step: wherever an interrupt comes, the rows are either in the part that is written next, or not.
+            self._next = _NextPart(now.number + 1, now.earlier + part.rows)
             self._finished.append(part)
-            self._kept_rows += part.rows
-            self._rows, self._paths, self._errors = [], [], 0
         self._began = time.monotonic()
 
     def _on_disk(self) -> contextlib.AbstractContextManager[None]:
         return writing(str(self._out), TableError, f"make room; {self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
-        if not self._kept_rows:
+        count = self._next.earlier
+        if not count:
             return "no image is finished yet; repeat the command"
-        kept = f"{self._kept_rows:,} image{'s are' if self._kept_rows > 1 else ' is'} finished and kept"
+        kept = f"{count:,} image{'s are' if count > 1 else ' is'} finished and kept"
         return f"{kept} in {self._working.folder}; repeat the command to go on"

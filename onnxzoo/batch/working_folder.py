@@ -118,12 +118,13 @@ class WorkingFolder:
         return found
 
     def add(self, number: int, content: bytes, paths: Iterable[str], errors: int) -> Part:
-        """Write a part; when this returns, it is on the disk."""
+        """Write a part; when this returns, it is on the disk. It is not written again if it is there already."""
         names = list(paths)
         fields = (f"{number:06}", len(names), errors, digest_of_paths(names), _digits(hashlib.sha256(content)))
         path = self.folder / f"part-{'-'.join(map(str, fields))}"
-        with atomic_write(path) as file:
-            file.write(content)
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(content)
         return Part(path, number, *fields[1:])
 
     def discard(self) -> None:

@@ -87,6 +87,8 @@ def write_table(
             line.advance(done, total, summary.failed)
             if writer is not None:
                 writer.write(entry.path, result)
+            if done == total:
+                line.begin("writing the table")
 
         common: dict[str, Any] = {"restart": restart, "batch_size": batch_size, "on_result": on_result}
         if task == "predict":
@@ -94,6 +96,7 @@ def write_table(
         else:
             table = embed_to_table(loaded, source, out, **common)
         if writer is not None:
+            line.begin("drawing the contact sheet")
             writer.end()
     end_of_table(ctx, source, table, summary, quiet=quiet)
 
