@@ -50,7 +50,7 @@ def _require_few_in_tensor(body: bytes, first: int, last: int, most_numbers: int
 
 def _few(body: bytes, first: int, last: int, most: int) -> list[tuple[int, int, int]]:
     """The fields of a message. Raises RequestError if there are more than `most`, without reading further."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     for field in fields(body, first, last):
         if len(found) == most:
             raise RequestError(
