@@ -50,7 +50,7 @@ HEADERS = (
     b"Host: a\r\nHost: b",
 )
 PATHS = (b"/v2/models/tiny/infer", b"/v2/models/tiny/versions/1/infer", b"/v2/models/none/infer", b"/v2/models/%ff")
-BLAMES_SERVER = {"500", "INTERNAL", "UNKNOWN", "no answer"}
+BLAMES_SERVER = {"500", "INTERNAL", "UNKNOWN", "no answer", "closed"}
 
 
 @dataclass
@@ -81,6 +81,7 @@ def bodies() -> list[tuple[bytes, int | None]]:
         (json.dumps(pixels(one, parameters={"top_k": 2}, outputs=[{"name": LABEL}])).encode(), None),
         (json.dumps({"inputs": [{"name": IMAGES, "datatype": BYTES, "shape": [1], "data": ["a"]}]}).encode(), None),
         binary_pixels(one, id="one", parameters={"binary_data_output": True}),
+        binary_pixels(one, id="a\r\nb: c"),
         binary_images(encoded("JPEG"), encoded("PNG"), parameters={"top_k": 1}),
         (encoded("JPEG"), 0),
     ]

@@ -6,6 +6,8 @@ them takes gigabytes, and half a minute in which the server answers nobody, so t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..artifact.onnx_wire import fields
 from .refusals import Kind, RequestError, invalid
 
@@ -27,37 +29,38 @@ def require_few_values(body: bytes, json_length: int, most_numbers: int) -> None
         raise _too_many(most_numbers)
 
 
-def require_few_fields(body: bytes, most_numbers: int, most_images: int) -> None:
-    """Raise RequestError if a ModelInferRequest in its wire format has too many fields, or numbers in a tensor."""
+def require_few_in_tensors(message: bytes, most_numbers: int, most_images: int) -> None:
+    """Raise RequestError if an input of a ModelInferRequest, in its wire format, has too many fields or numbers.
+
+    The fields of the message itself must have been counted before.
+    """
     try:
-        for number, first, last in _few(body, 0, len(body), MAX_FIELDS):
+        for number, first, last in fields(message, 0, len(message)):
             if number == _INPUTS:
-                _require_few_in_tensor(body, first, last, most_numbers, most_images)
+                _require_few_in_tensor(message, first, last, most_numbers, most_images)
     except (ValueError, IndexError):
-        raise invalid(f"the message of {len(body)} bytes is not a valid ModelInferRequest") from None
+        raise invalid(f"the message of {len(message)} bytes is not a valid ModelInferRequest") from None
 
 
-def _require_few_in_tensor(body: bytes, first: int, last: int, most_numbers: int, most_images: int) -> None:
-    for number, begin, end in _few(body, first, last, MAX_FIELDS):
+def _require_few_in_tensor(message: bytes, first: int, last: int, most_numbers: int, most_images: int) -> None:
+    for number, begin, end in _few(message, first, last, MAX_FIELDS):
         if number == _SHAPE and end - begin > MAX_SHORT_BYTES:
             raise _too_many(most_numbers)
         if number == _CONTENTS:
-            for kind, start, stop in _few(body, begin, end, MAX_FIELDS + most_images):
-                limit = {_FP32: 4 * most_numbers, _BYTES: len(body)}.get(kind, MAX_SHORT_BYTES)
+            for kind, start, stop in _few(message, begin, end, MAX_FIELDS + most_images):
+                limit = {_FP32: 4 * most_numbers, _BYTES: len(message)}.get(kind, MAX_SHORT_BYTES)
                 if stop - start > limit:
                     raise _too_many(most_numbers)
 
 
-def _few(body: bytes, first: int, last: int, most: int) -> list[tuple[int, int, int]]:
-    """The fields of a message. Raises RequestError if there are more than `most`, without reading further."""
-    found: list[tuple[int, int, int]] = []
-    for field in fields(body, first, last):
-        if len(found) == most:
+def _few(message: bytes, first: int, last: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message within the message. Raises RequestError if there are more than `most`."""
+    for count, field in enumerate(fields(message, first, last)):
+        if count == most:
             raise RequestError(
-                Kind.TOO_LARGE, f"a message of the request has more than {most} fields; send less at a time"
+                Kind.TOO_LARGE, f"an input of the request has more than {most} fields; send less at a time"
             )
-        found.append(field)
-    return found
+        yield field
 
 
 def _too_many(most_numbers: int) -> RequestError:

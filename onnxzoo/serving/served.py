@@ -15,10 +15,10 @@ from . import trace
 from .answers import response
 from .cost import require_few_values
 from .limits import Limits
-from .pipeline import Pipeline
+from .pipeline import Pipeline, Pools
 from .refusals import Kind, RequestError, invalid
 from .rest_request import RestInferRequest
-from .sdk import DataPlane, InferRequest, InferResponse
+from .sdk import DataPlane, InferRequest, InferResponse, ModelRepository
 from .sdk import Model as SdkModel
 from .wanted import wanted
 
@@ -28,9 +28,9 @@ PLATFORM = SERVER = "onnxzoo"
 class ServedModel(SdkModel):
     """One model of a server. It is ready once it is warm."""
 
-    def __init__(self, name: str, model: Model, pipeline: Pipeline, limits: Limits) -> None:
+    def __init__(self, name: str, model: Model, pipeline: Pipeline, pools: Pools, limits: Limits) -> None:
         super().__init__(name)
-        self._model, self._pipeline, self._limits = model, pipeline, limits
+        self._model, self._pipeline, self._pools, self._limits = model, pipeline, pools, limits
 
     @property
     def most_numbers(self) -> int:
@@ -77,7 +77,8 @@ class ServedModel(SdkModel):
     ) -> InferResponse:
         """The response to a request. Raises RequestError, ImageError, EngineError."""
         request = trace.current.get()
-        asked = wanted(payload, self._model, self._limits)
+        asked = await self._pools.parsed(request.bytes, lambda: wanted(payload, self._model, self._limits))
+        payload.inputs = []  # lists of numbers take much more memory than their tensor, and would be kept to the end
         request.model, request.images = self.name, asked.count
         outputs = await self._pipeline.outputs(asked, request)
         return response(payload, request.id, asked, outputs, self._model.labels)
@@ -85,6 +86,10 @@ class ServedModel(SdkModel):
 
 class ServedModels(DataPlane):
     """The SDK's data plane: it finds models, describes them, reads REST bodies and runs requests."""
+
+    def __init__(self, models: ModelRepository, limits: Limits) -> None:
+        super().__init__(models)
+        self._limits = limits
 
     def metadata(self) -> dict[str, Any]:
         """The server's name, version and extensions of the protocol."""
@@ -95,12 +100,20 @@ class ServedModels(DataPlane):
         length = headers.get(JSON_LENGTH_HEADER, str(len(body)))
         if not (length.isascii() and length.isdigit() and len(length) < 12):
             raise invalid(f"the header {JSON_LENGTH_HEADER} must be a number of bytes, got {beginning(length)!r}")
+        self.check_text(int(length), "the JSON of a request", "binary data")
         require_few_values(body, int(length), self.most_numbers())
         return RestInferRequest.from_bytes(body, int(length), model_name)
 
     def most_numbers(self) -> int:
         """The numbers in the largest tensor that a request may have, of any model."""
         return max((one.most_numbers for one in self.model_registry.get_models().values()), default=0)
+
+    def check_text(self, size: int, what: str, instead: str) -> None:
+        """Raise RequestError if `size` bytes of text are too many to be parsed."""
+        if size > self._limits.text_bytes:
+            raise RequestError(
+                Kind.TOO_LARGE, f"{what} has at most {self._limits.text_bytes} bytes, got {size}; send {instead}"
+            )
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """The metadata of a model, with its versions. Raises ModelNotFound."""

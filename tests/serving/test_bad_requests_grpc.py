@@ -59,7 +59,7 @@ def changed(**fields: Any) -> Any:
 
 REQUESTS = {
     "no message at all": (b"", "there is no model ''", NOT_FOUND),
-    "no protobuf": (b"\xff" * 100, "the message of 100 bytes is not a valid ModelInferRequest", INVALID),
+    "no protobuf": (b"\xff" * 100, "the message of 100 bytes is not a valid message", INVALID),
     "an unknown model": (messages.ModelInferRequest(model_name="none"), "there is no model 'none' here", NOT_FOUND),
     "an unknown version": (changed(model_version="2"), "tiny has only the version 1, got '2'", NOT_FOUND),
     "no inputs": (messages.ModelInferRequest(model_name="tiny"), "tiny takes one input", INVALID),

@@ -19,6 +19,7 @@ from onnxzoo.serving.limits import Limits
 
 SMALL = Limits(
     body_bytes=100_000,
+    text_bytes=50_000,
     images=4,
     queue=2,
     receive_s=0.3,
@@ -94,6 +95,14 @@ def test_a_large_body_is_refused_and_its_connection_lives_on(url):
         while part := client.recv(65536):
             answers += part
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"413", b"200"]
+
+
+def test_json_that_would_take_much_memory_is_not_parsed(url):
+    answer = infer(url, "tiny", b'{"inputs": [' + b"[]," * 20_000)
+    assert (answer.status, answer.error) == (
+        413,
+        "the JSON of a request has at most 50000 bytes, got 60012; send binary data",
+    )
 
 
 def test_too_many_images_are_refused(url, jpegs):
