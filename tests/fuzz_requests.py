@@ -219,9 +219,10 @@ def try_mutants(url: str, address: str, count: int, seed: int) -> Outcome:
                 outcome.add(token, *ask_grpc(channel, grpc_mutant(draw)))
         body = json.dumps(pixels(np.zeros((1, 3, 32, 32), dtype=np.float32))).encode()
         right = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (PATHS[0], len(body))
-        for status, _ in (ask_http(url, right + body), ask_grpc(channel, grpc_requests()[0])):
-            if status not in ("200", "OK"):
-                outcome.faults.append(("a right request at the end", status))
+        # More than once, as a server that does not wait for mutants may find this client slow, too.
+        found = {ask_http(url, right + body)[0] for _ in range(5)} | {ask_grpc(channel, grpc_requests()[0])[0]}
+        if not {"200", "OK"} <= found:
+            outcome.faults.append(("a right request at the end", str(found)))
     return outcome
 
 

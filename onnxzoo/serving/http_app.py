@@ -107,7 +107,9 @@ class HttpApp:
             return Reply(self._calls.metrics.exposition(), TEXT)
         found = MODEL.fullmatch(request.path)
         if found is None and request.path not in ("/v2", "/v2/models"):
-            raise RequestError(Kind.NOT_FOUND, f"there is nothing at {beginning(request.path)!r}; see GET /v2/models")
+            raise RequestError(
+                Kind.NOT_FOUND, f"unknown path {beginning(request.path)!r}; GET /v2/models lists the models"
+            )
         _require_method(request, "POST" if found and found["what"] == "/infer" else "GET")
         if request.path == "/v2":
             return json_reply(self._models.metadata())

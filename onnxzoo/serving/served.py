@@ -130,7 +130,7 @@ class ServedModels(DataPlane):
         """Raise RequestError for a model that is not served, or another version than VERSION."""
         known = self.model_registry.get_models()
         if name not in known:
-            raise RequestError(Kind.NOT_FOUND, f"there is no model {beginning(name)!r} here, but {', '.join(known)}")
+            raise RequestError(Kind.NOT_FOUND, f"unknown model {beginning(name)!r}; this server has {', '.join(known)}")
         if wanted_version not in (None, "", VERSION):
             raise RequestError(
                 Kind.NOT_FOUND, f"{name} has only the version {VERSION}, got {beginning(wanted_version)!r}"

@@ -91,9 +91,7 @@ def _images(tensor: InferInput) -> tuple[bytes, ...]:
         try:
             return tuple(unpacked(raw, tensor.shape[0]))
         except ValueError as error:
-            raise invalid(
-                f"the data of {IMAGES} is not elements with their lengths of shape {tensor.shape}: {one_line(error)}"
-            ) from error
+            raise _unfit(tensor, "a length before each element", error) from error
     elements = tensor.data or []
     if not all(isinstance(one, bytes) for one in elements):
         raise invalid(f"{IMAGES} must be sent as binary data (binary_data_size), because JSON cannot hold bytes")
@@ -132,12 +130,18 @@ def raw_data(tensor: InferInput) -> bytes | None:
     return raw
 
 
+def _unfit(tensor: InferInput, expected: str, error: ValueError) -> RequestError:
+    return invalid(
+        f"the data of {tensor.name} does not fit its shape {tensor.shape}, expected {expected}: {one_line(error)}"
+    )
+
+
 def _decoded(tensor: InferInput) -> Any:
     """A tensor from binary data: float32."""
     try:
         return tensor.as_numpy()
     except ValueError as error:
-        raise invalid(f"the data of {tensor.name} is not values of shape {tensor.shape}: {one_line(error)}") from error
+        raise _unfit(tensor, tensor.datatype, error) from error
 
 
 def _outputs(request: InferRequest, model: Model, parameters: Mapping[str, Any]) -> dict[str, bool]:
