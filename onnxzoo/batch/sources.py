@@ -135,7 +135,11 @@ def open_source(
         raise InputError("standard input was given more than once; it is one image (-) or one list (--list -)")
     if not parts:
         raise InputError("no images were given; expected files, folders, patterns or lists")
-    given: dict[str, object] = {"arguments": list(arguments), "lists": list(lists), "column": column}
+    given: dict[str, object] = {
+        "arguments": [without_login(argument) for argument in arguments],
+        "lists": [without_login(path) for path in lists],
+        "column": column,
+    }
     return Source(parts, given, unique=unique)
 
 

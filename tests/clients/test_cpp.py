@@ -304,6 +304,12 @@ def damaged_scan(position: float) -> bytes:
     return bytes(data)
 
 
+def png_with_a_long_chunk(kind: bytes) -> bytes:
+    """A PNG with a chunk that claims 1.8 GB."""
+    whole = encoded(photo((9, 8)))
+    return whole[:33] + struct.pack(">I", 0x6C610035) + kind + whole[33:]
+
+
 def bad_images() -> dict[str, tuple[bytes, str]]:
     """Encoded image, and what the message must say."""
     jpeg, whole = encoded(photo((300, 200)), "JPEG"), encoded(photo((300, 200)))
@@ -326,6 +332,10 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
             short_rows.replace(zlib.compress(bytes(9 * 28)), bytes([*zlib.compress(bytes(9 * 28))[:-1], 0x77])),
             damaged,
         ),
+        **{
+            f"png, {kind.decode()} claims 1.8 GB": (png_with_a_long_chunk(kind), "")
+            for kind in (b"iTXt", b"zTXt", b"iCCP", b"eXIf", b"sPLT", b"PLTE", b"IDAT", b"prVt", b"PrVT")
+        },
         "bomb": (png_that_declares(60_000, 60_000), "is too large: 60000 x 60000 pixels, the limit is 89478485"),
         "narrow": (encoded(Image.new("L", (60_000, 1))), "is too narrow"),
         "no pixels": (png_that_declares(0, 5), ""),
