@@ -18,8 +18,9 @@ MAX_FIELDS = 512
 MAX_SHORT_BYTES = 1024
 """Of a field that is no tensor's data: a shape, or numbers of a type that no input has."""
 
-# Numbers of fields in ModelInferRequest, its InferInputTensor, and the InferTensorContents of that.
-_INPUTS, _SHAPE, _CONTENTS, _FP32, _BYTES = 5, 3, 5, 6, 8
+# Numbers of fields in ModelInferRequest, its InferInputTensor, and the InferTensorContents of that. A requested output
+# has no shape and no contents, but the same limits for what else may be in it.
+_INPUTS, _OUTPUTS, _SHAPE, _CONTENTS, _FP32, _BYTES = 5, 6, 3, 5, 6, 8
 
 
 def require_few_values(body: bytes, json_length: int, most_numbers: int) -> None:
@@ -30,13 +31,13 @@ def require_few_values(body: bytes, json_length: int, most_numbers: int) -> None
 
 
 def require_few_in_tensors(message: bytes, most_numbers: int, most_images: int) -> None:
-    """Raise RequestError if an input of a ModelInferRequest, in its wire format, has too many fields or numbers.
+    """Raise RequestError if a tensor of a ModelInferRequest, in its wire format, has too many fields or numbers.
 
     The fields of the message itself must have been counted before.
     """
     try:
         for number, first, last in fields(message, 0, len(message)):
-            if number == _INPUTS:
+            if number in (_INPUTS, _OUTPUTS):
                 _require_few_in_tensor(message, first, last, most_numbers, most_images)
     except (ValueError, IndexError):
         raise invalid(f"the message of {len(message)} bytes is not a valid ModelInferRequest") from None
@@ -58,7 +59,7 @@ def _few(message: bytes, first: int, last: int, most: int) -> Iterator[tuple[int
     for count, field in enumerate(fields(message, first, last)):
         if count == most:
             raise RequestError(
-                Kind.TOO_LARGE, f"an input of the request has more than {most} fields; send less at a time"
+                Kind.TOO_LARGE, f"a tensor of the request has more than {most} fields; send less at a time"
             )
         yield field
 

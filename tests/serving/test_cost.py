@@ -91,6 +91,7 @@ EMPTY = b""
 BOMBS = {
     "elements": (request(field(8, EMPTY) * MANY), "has more than"),
     "parameters": (request(more=field(4, EMPTY) * MANY), f"has more than {MAX_FIELDS} fields"),
+    "parameters of an output": (request() + field(6, field(2, EMPTY) * MANY), f"has more than {MAX_FIELDS} fields"),
     "contents": (request(more=field(5, EMPTY) * MANY), f"has more than {MAX_FIELDS} fields"),
     "shape": (request(shape=b"\x01" * MANY), "more values than"),
     "integers": (request(field(3, b"\x01" * MANY)), "more values than"),
