@@ -13,7 +13,7 @@ MIB = 2**20
 class Limits:
     """The limits of a server; `benchmarks/results/serving.md` shows what a client sees beyond each.
 
-    `body_bytes`: of one request. `json_bytes`: of its JSON, which takes up to twenty times the memory while it is parsed.
+    `body_bytes`: of one request. `json_bytes`: of its JSON, which takes up to twenty times the memory when it is parsed.
     `message_bytes`: of a message over gRPC without its raw data, which takes up to a hundred times the memory.
     `images`: per request. `queue`: requests that wait or run; more are refused.
     `request_s`: from the first byte of a request to its answer, and from SIGTERM to the end of the server.
