@@ -13,8 +13,8 @@ MIB = 2**20
 class Limits:
     """The limits of a server; `benchmarks/results/serving.md` shows what a client sees beyond each.
 
-    `body_bytes`: of one request. `json_bytes`: of its JSON, which takes up to twenty times the memory when it is parsed.
-    `message_bytes`: of a message over gRPC without its raw data, which takes up to a hundred times the memory.
+    `body_bytes`: of one request. `json_bytes`: of its JSON, which takes up to twenty times the memory once parsed.
+    `message_bytes`: of a message over gRPC without its raw data, which takes up to a hundred times that.
     `images`: per request. `queue`: requests that wait or run; more are refused.
     `request_s`: from the first byte of a request to its answer, and from SIGTERM to the end of the server.
     `receive_s`: for a body to arrive, or a client to take what was sent. `header_s`: for the headers of a request.
