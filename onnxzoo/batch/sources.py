@@ -45,6 +45,7 @@ class Source:
 
     def __iter__(self) -> Iterator[Entry]:
         skipped = self.skipped = Skipped()
+        self._survey = None  # the images may have changed since
         entries = self._numbered(entry for part in self._parts for entry in part.entries(skipped))
         refusals: list[Entry] = []
         for entry in entries:
