@@ -162,6 +162,7 @@ inline RgbImage decode_png(const std::uint8_t* data, std::size_t size, const std
     if (!detail::read_png_pixels(state) || state.damaged) refuse(state.message.data());
     detail::png_to_rgb(state, image);
     PngMetadata metadata = read_png_metadata(data, size);
+    if (!metadata.problem.empty()) refuse(metadata.problem);
     if (!metadata.exif && metadata.raw_profile) {
         metadata.exif = detail::bytes_of_profile(*metadata.raw_profile);
         if (!metadata.exif) return image;  // as Pillow, which asks no other metadata if this one is damaged
