@@ -105,8 +105,7 @@ def end_of_table(ctx: click.Context, source: Source, table: Table, summary: Summ
     """Say what was skipped, and what the run and the table have; exits with 1 if there are errors in the table."""
     from ..batch.summary import counted
 
-    if source.skipped:
-        say(f"onnxzoo: {source.skipped}", err=True)
+    say(*(f"onnxzoo: {note}" for note in source.notes), err=True)
     if not quiet:
         lines = summary.lines() if summary.images else []
         unread = f", {table.errors:,} with an error" if table.errors else ""
