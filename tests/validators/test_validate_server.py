@@ -107,6 +107,15 @@ def test_other_precisions_only_if_they_are_named(pvt):
         assert not all(Validation(read_artifact(SHIPPED_DIR / PVT), engines=[f"oip:{double.url}"]).run())
 
 
+def test_a_server_that_is_gone_is_an_error_even_beside_others(pvt):
+    """It was asked for, so that the engines that work must not make up for it."""
+    done = run("validate", PVT, "--engine", "openvino", "--engine", "oip:http://127.0.0.1:1/m")
+    assert done.exit_code == 3
+    assert done.stderr.startswith(
+        "onnxzoo: error: http://127.0.0.1:1/v2/models/m cannot be reached: Connection refused"
+    )
+
+
 def test_another_artifact_is_not_run_by_the_server_itself(altered, tmp_path):
     """`--against` runs both in one engine; a server would be compared with itself, and agree whatever it serves."""
     other = copy_shipped(tmp_path / "other")
