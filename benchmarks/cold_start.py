@@ -38,11 +38,12 @@ RSS_UNITS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 
 @dataclass(frozen=True)
 class Sample:
-    """One whole process: seconds from its start to its end, peak resident memory in MiB, its output."""
+    """One whole process: seconds from its start to its end, peak memory in MiB, its output, its CPU seconds."""
 
     wall_s: float
     peak_mib: float
     output: str
+    cpu_s: float
 
 
 @dataclass
@@ -71,7 +72,8 @@ def measure(command: Sequence[str], cwd: Path | None = None) -> Sample:
         if child.returncode:
             words = err.read().decode(errors="replace").strip()[-2000:]
             raise SystemExit(f"exit code {child.returncode} from: {' '.join(command)}\n{words}")
-        return Sample(wall_s, usage.ru_maxrss / RSS_UNITS_PER_MIB, out.read().decode(errors="replace"))
+        cpu_s = usage.ru_utime + usage.ru_stime
+        return Sample(wall_s, usage.ru_maxrss / RSS_UNITS_PER_MIB, out.read().decode(errors="replace"), cpu_s)
 
 
 def contenders(model: str, folder: Path, image: Path, torch_python: str | None) -> list[Contender]:

@@ -30,6 +30,7 @@ from PIL import Image
 from serving_process import Running, onnxzoo_serve
 
 import onnxzoo
+from onnxzoo.artifact.onnx_wire import field_head
 from onnxzoo.inference_protocol import BYTES, FP32, GRPC_SERVICE, IMAGES, JSON_LENGTH_HEADER, PIXELS, packed
 
 SECONDS = 40.0
@@ -182,6 +183,8 @@ class Abuser:
                 self.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", *[b"100000\r\n%s\r\n" % (b"x" * MIB)] * 70),
             ),
             ("JSON of 100,000 brackets", self.http(b"[" * 100_000)),
+            ("60 MiB of empty lists", self.http(b'{"inputs": [' + b"[]," * (20 * MIB))),
+            ("15 MiB of empty lists, 32 times", self.many(32, lambda: self.http(b'{"inputs": [' + b"[]," * (5 * MIB)))),
             ("JSON cut off", self.http(b'{"inputs": [')),
             ("33 images", self.images(*[photo] * 33)),
             ("an image of 20,000 x 20,000 pixels in 400 kB", self.images(bomb(20_000))),
@@ -215,6 +218,11 @@ class Abuser:
             ("a right request", self.grpc(message(self._model, shape, data))),
             ("a message of 65 MiB", self.grpc(b"x" * 65 * MIB)),
             ("no protobuf", self.grpc(b"\xff" * 1000)),
+            ("60 MiB of empty inputs", self.grpc(b"\x2a\x00" * (30 * MIB))),
+            (
+                "15 MiB of empty parameters, 32 times",
+                self.many(32, lambda: self.grpc(field(5, b"\x22\x00" * (15 * MIB // 2)))),
+            ),
             ("nothing in the message", self.grpc(b"")),
             ("NaN", self.grpc(message(self._model, shape, np.full_like(zeros, np.nan).tobytes()))),
             ("half the data", self.grpc(message(self._model, shape, data[: len(data) // 2]))),
@@ -256,6 +264,11 @@ def message(model: str, shape: list[int], data: bytes, name: str = PIXELS, datat
     return content
 
 
+def field(number: int, content: bytes) -> bytes:
+    """A field of a message."""
+    return field_head(number, len(content)) + content
+
+
 def bomb(side: int) -> bytes:
     """A black PNG of side x side pixels."""
     buffer = io.BytesIO()
@@ -276,6 +289,7 @@ def abuse(model: str) -> list[Row]:
         name, size = loaded.name, loaded.image_size
     with onnxzoo_serve([model]) as server:
         found = list(Abuser(server, name, size).rows())
+        found.append(Row("memory of the server at its peak", "", f"{server.peak_mib():.0f} MiB", ""))
         found.append(Row("memory of the server at the end", "", f"{server.rss_mib():.0f} MiB", ""))
         log = server.log.read_text()
         found.append(Row("tracebacks in its log", "", str(log.count("Traceback")), ""))

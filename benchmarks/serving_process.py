@@ -58,6 +58,11 @@ class Running:
         """Resident memory of the process and its children."""
         return sum(_rss_mib(pid) for pid in (self.process.pid, *_children(self.process.pid)))
 
+    def peak_mib(self) -> float:
+        """The largest resident memory that the process had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
     def files(self) -> int:
         """Open files and sockets."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))

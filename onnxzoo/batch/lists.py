@@ -15,7 +15,7 @@ from ..text import beginning
 from .entry import Entry
 from .local import STANDARD_INPUT
 from .parts import NoImagesError, Part
-from .places import Place, is_url, place_of, read_part, refusal
+from .places import Place, absent, is_url, place_of, read_part, refusal
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 LIST_SUFFIXES = (".txt", *TABLE_SUFFIXES)
@@ -103,7 +103,7 @@ class ImageList:
         try:
             return read_part(place, 0, MAX_TEXT_BYTES + 1)
         except FileNotFoundError:
-            raise InputError(f"{self._name} does not exist; check the URL") from None
+            raise InputError(f"the list {absent(place)}") from None
         except Exception as error:
             raise refusal(place.name, error) from error
 

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import tarfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ class PartWorker:
             )
         model = self._loaded()
         schema = self._schema(model)
-        summary = Summary()
+        summary, began_s = Summary(), time.process_time()
         rows = []
         results = results_of(
             model, entries, top_k=max(1, schema.top_k), embed=schema.task == "embed", batch_size=self._job.batch_size
@@ -139,6 +140,7 @@ class PartWorker:
             rows.append(schema.row(entry.path, result))
             summary.add(entry.path, result)
         part = write_part(folder, number, schema, rows, [entry.path for entry in entries], self._job.description)
+        summary.cpu_s = time.process_time() - began_s
         return Done(number, part.rows, part.errors, summary)
 
     def _schema(self, model: Model) -> Schema:

@@ -108,6 +108,13 @@ def place_of(url: str) -> Place:
     return Place(url, files, path)
 
 
+def absent(place: Place) -> str:
+    """The message about a file that does not exist; the Hub says the same of what the user may not see."""
+    if protocol_of(place.url) == "hf":
+        return f"{place.name} does not exist or is private; check the URL, or {CREDENTIALS['hf']}"
+    return f"{place.name} does not exist; check the URL"
+
+
 def info_of(place: Place) -> Mapping[str, Any]:
     """What the file system says about a file or folder. Raises FileNotFoundError, DownloadError."""
     try:

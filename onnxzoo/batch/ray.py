@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import os
 import pickle
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,7 @@ RAY_START = "10 to 50 s"
 RAY_ADDRESS = "RAY_ADDRESS"
 LOCAL = "local"
 BACKEND_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+LOG_LEVEL_LINE = re.compile(rb"\[[^\n]*\] logging\.cc:[^\n]*\n")
 
 
 class Pool:
@@ -169,6 +171,8 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
+    # Also with log_to_driver=False, Ray prints to stdout, in colour, that a worker was lost; it is repeated anyway.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield
     finally:
@@ -177,22 +181,30 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """While Ray starts: its library in C++ logs to its files only, and not what level that is to stderr.
+    """While Ray starts: its library in C++ logs to its files only, and its line on stderr that it does so is left out.
 
-    At its usual level it reports on stderr, as an error, that Ray Data gives its workers arguments.
+    At its usual level it would report on stderr, as an error, that Ray Data gives arguments to its workers.
     """
     level = os.environ.get(BACKEND_LOG_LEVEL)
     os.environ[BACKEND_LOG_LEVEL] = level or "fatal"
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, (source, sink) = os.dup(2), os.pipe()
+    passing = threading.Thread(target=_pass_on, args=(source, stderr), name="onnxzoo-ray-stderr", daemon=True)
+    passing.start()
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(sink, 2)
         yield
     finally:
         os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+        os.close(sink)
+        passing.join(timeout=1)  # it ends when nobody has the pipe open; a process that Ray started may have it
         if level is None:
             del os.environ[BACKEND_LOG_LEVEL]
+
+
+def _pass_on(source: int, target: int) -> None:
+    while content := os.read(source, 2**16):
+        with contextlib.suppress(OSError):
+            os.write(target, LOG_LEVEL_LINE.sub(b"", content))
 
 
 def _imported() -> Any:

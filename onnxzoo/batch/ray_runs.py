@@ -38,7 +38,8 @@ WINDOW_PARTS = 2_000
 """Parts that are listed and given to Ray at a time. A part takes about 100 bytes per image in Ray's object store."""
 
 OnPart = Callable[[int, int], None]
-"""Called after each part with the images that are done, those of earlier runs included, and the errors among them."""
+"""Called when the workers start, and after each part, with the images that are done, those of earlier runs included,
+and the errors among them."""
 
 
 def table_by_ray(
@@ -106,6 +107,7 @@ class _Run:
 
     def write(self, source: Iterable[Entry]) -> tuple[Table, Summary]:
         """Write the parts that are not finished."""
+        self._count(0, 0)
         missing = self._missing(iter(source))
         while window := list(islice(missing, WINDOW_PARTS)):
             workers = set()

@@ -39,6 +39,7 @@ class Source:
     def __init__(self, parts: Sequence[Part], given: dict[str, object], *, unique: bool) -> None:
         self.skipped = Skipped()
         self.repeated = 0
+        self._first_repeated = ""
         self._parts, self._given, self._unique = parts, given, unique
         self._survey: _Survey | None = None
 
@@ -56,6 +57,15 @@ class Source:
             return
         reasons = [str(entry.image) for entry in refusals]
         raise InputError("; ".join([*reasons, *([str(skipped)] if skipped else [])]))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about the last iteration, a line each: what was skipped, and what occurs again."""
+        notes = [str(self.skipped)] if self.skipped else []
+        if self.repeated:
+            images = "1 image occurs" if self.repeated == 1 else f"{self.repeated:,} images occur"
+            notes.append(f"{images} again; the path of each has a number: {self._first_repeated}")
+        return notes
 
     def count(self) -> int | None:
         """The number of entries; None if that takes reading all of them, as in a `.tar.gz`."""
@@ -100,7 +110,10 @@ class Source:
             seen.add(numbered)
             last[key] = number
             self.repeated += 1
-            yield replace(entry, path=f"{entry.path}#{number}")
+            path = f"{entry.path}#{number}"
+            if self.repeated == 1:
+                self._first_repeated = path
+            yield replace(entry, path=path)
 
 
 def open_source(

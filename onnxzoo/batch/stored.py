@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import ImageError, one_line
-from .places import Place, content_of, info_of, read_part, refusal
+from .places import Place, absent, content_of, info_of, read_part, refusal
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
 
@@ -84,7 +84,7 @@ class RemoteStored:
         try:
             file: IO[bytes] = self._place.files.open(self._place.path, "rb", block_size=BLOCK_BYTES)
         except FileNotFoundError:
-            raise ImageError(f"{self.name} does not exist; check the URL") from None
+            raise ImageError(absent(self._place)) from None
         except Exception as error:
             raise refusal(self.name, error) from error
         return file

@@ -22,16 +22,23 @@ OTHER_KIND = "other errors"
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of a run's results. `classes`: by the label of the best class. `errors`: by kind, see `kind_of`."""
+    """Counts of a run's results. `classes`: by the label of the best class. `errors`: by kind, see `kind_of`.
+
+    `cpu_s`: CPU seconds of the workers of a cluster, without their start. `began`, `ended`: when the run began and its
+    last result came, by the monotonic clock, in seconds.
+    """
 
     classes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     embedded: int = 0
-    began: float = field(default_factory=time.monotonic)
+    cpu_s: float = 0.0
+    began: float = field(default_factory=lambda: time.monotonic())
+    ended: float = field(default_factory=lambda: time.monotonic())
 
     def add(self, name: str, result: Result) -> None:
         """Count the result of the image `name`."""
+        self.ended = time.monotonic()
         if result.error is not None:
             self._count_errors(kind_of(result.error, result.image), 1, name)
         elif result.embedding is not None:
@@ -40,9 +47,11 @@ class Summary:
             self.classes[result.prediction.label] += 1
 
     def merge(self, other: Summary) -> None:
-        """Add the counts of another part of the run."""
+        """Add the counts of another part of the run, which has just been done."""
+        self.ended = time.monotonic()
         self.classes.update(other.classes)
         self.embedded += other.embedded
+        self.cpu_s += other.cpu_s
         for kind, count in other.errors.items():
             self._count_errors(kind, count, other.first[kind])
 
@@ -64,7 +73,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary for people: images and speed, then classes and errors if there are any, the commonest first."""
-        seconds = time.monotonic() - self.began
+        seconds = self.ended - self.began
         failed = f"; {self.failed:,} could not be read" if self.failed else ""
         speed = f" ({self.images / seconds:,.1f} images/s)" if self.images and seconds > 0 else ""
         lines = [f"{counted(self.images, 'image')} in {seconds:,.1f} s{speed}{failed}"]

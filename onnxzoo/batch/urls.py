@@ -12,7 +12,7 @@ from ..errors import ImageError
 from ..image import LazyImage
 from .entry import Entry
 from .parts import NoImagesError
-from .places import Place, content_of, fixed_part, has_pattern, info_of, matches, read_part, refusal
+from .places import Place, absent, content_of, fixed_part, has_pattern, info_of, matches, read_part, refusal
 
 
 class RemoteImages:
@@ -48,7 +48,7 @@ class RemoteImages:
         try:
             info = info_of(place)
         except FileNotFoundError:
-            yield Entry(place.name, ImageError(f"{place.name} does not exist; check the URL"))
+            yield Entry(place.name, ImageError(absent(place)))
             return
         if info["type"] != "directory":
             yield place, info

@@ -75,7 +75,6 @@ def command(
     with loaded_model(model, quiet=quiet, batch_size=batch_size, hint=hint, **engine) as (loaded, line):
         line.begin("embedding")
         errors = print_results(results_of(loaded, source, top_k=1, embed=True), [JsonWriter(loaded)], line)
-    if source.skipped:
-        say(f"onnxzoo: {source.skipped}", err=True)
+    say(*(f"onnxzoo: {note}" for note in source.notes), err=True)
     if errors:
         ctx.exit(1)

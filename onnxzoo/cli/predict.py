@@ -101,7 +101,6 @@ def command(
         if sheet is not None:
             writers.append(SheetWriter(sheet, loaded))
         errors = print_results(results_of(loaded, chain(ahead, entries), top_k=top_k), writers, line)
-    if source.skipped:
-        say(f"onnxzoo: {source.skipped}", err=True)
+    say(*(f"onnxzoo: {note}" for note in source.notes), err=True)
     if errors:
         ctx.exit(1)

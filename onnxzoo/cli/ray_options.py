@@ -56,7 +56,7 @@ def write_table_by_ray(
     next(iter(source))  # no image at all is wrong usage, reported before a cluster is started
     with progress("listing images", "images", quiet=quiet) as line:
         total = source.count()
-        line.begin("starting Ray", total)
+        line.begin("starting Ray")
         begun = False
 
         def on_part(done: int, errors: int) -> None:

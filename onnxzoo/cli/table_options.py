@@ -87,6 +87,8 @@ def write_table(
             line.advance(done, total, summary.failed)
             if writer is not None:
                 writer.write(entry.path, result)
+            if done == total:
+                line.begin("writing the table")
 
         common: dict[str, Any] = {"restart": restart, "batch_size": batch_size, "on_result": on_result}
         if task == "predict":
@@ -94,6 +96,7 @@ def write_table(
         else:
             table = embed_to_table(loaded, source, out, **common)
         if writer is not None:
+            line.begin("drawing the contact sheet")
             writer.end()
     end_of_table(ctx, source, table, summary, quiet=quiet)
 
@@ -102,8 +105,7 @@ def end_of_table(ctx: click.Context, source: Source, table: Table, summary: Summ
     """Say what was skipped, and what the run and the table have; exits with 1 if there are errors in the table."""
     from ..batch.summary import counted
 
-    if source.skipped:
-        say(f"onnxzoo: {source.skipped}", err=True)
+    say(*(f"onnxzoo: {note}" for note in source.notes), err=True)
     if not quiet:
         lines = summary.lines() if summary.images else []
         unread = f", {table.errors:,} with an error" if table.errors else ""

@@ -101,6 +101,7 @@ def _fields(trace: Trace) -> dict[str, object]:
         "call": trace.call,
         "model": trace.model,
         "images": trace.images,
+        "bytes": trace.bytes,
         **times,
         "total_ms": round(1e3 * trace.total_s, 3),
     }

@@ -14,9 +14,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from ..artifact.onnx_wire import fields
 from ..inference_protocol import GRPC_SERVICE
 from .calls import Calls
 from .limits import Limits
+from .pipeline import Pools
 from .refusals import Kind, RequestError, invalid
 from .rest_request import MAX_ID
 from .sdk import InferenceServicer, InferRequest, ModelRepositoryExtension, messages
@@ -26,6 +28,8 @@ from .trace import Trace
 HANDSHAKE_MS, IDLE_MS = 10_000, 300_000
 UNCOMPRESSED_ONLY = 1
 """Bit set of the enabled encodings: identity. A compressed message may be a thousand times larger than it looks."""
+MAX_FIELDS = 256
+RAW_FIELD = messages.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 OPEN_METHODS = ("ServerLive", "ServerReady")
 
 Handler = Callable[[Any, Trace], Awaitable[Message]]
@@ -51,8 +55,8 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
 class GrpcService:
     """The methods of the protocol's service."""
 
-    def __init__(self, calls: Calls, models: ServedModels) -> None:
-        self._calls, self._models = calls, models
+    def __init__(self, calls: Calls, models: ServedModels, pools: Pools) -> None:
+        self._calls, self._models, self._pools = calls, models, pools
         self._sdk = InferenceServicer(models, ModelRepositoryExtension(models.model_registry))
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -93,9 +97,11 @@ class GrpcService:
             given = metadata.get("authorization")
             self._calls.require_token(given if isinstance(given, str) else None)
         body = await self._message(context)
+        trace.bytes = len(body)
         self._calls.held.take(len(body))
         try:
-            return await handler(_parsed(kind, body), trace)
+            self._models.check_text(_text_bytes(body), "a message without its raw data", "raw_input_contents")
+            return await handler(await self._pools.parsed(len(body), lambda: _parsed(kind, body)), trace)
         finally:
             self._calls.held.give_back(len(body))
 
@@ -143,9 +149,26 @@ class GrpcService:
             raise invalid(f"id must have at most {MAX_ID} characters, got {len(request.id)}")
         trace.id = request.id or trace.id
         self._sdk.validate_grpc_request(request)
-        response, _ = await self._models.infer(request.model_name, InferRequest.from_grpc(request))
+        asked = await self._pools.parsed(trace.bytes, lambda: InferRequest.from_grpc(request))
+        response, _ = await self._models.infer(request.model_name, asked)
         answer: Message = response.to_grpc()
         return answer
+
+
+def _text_bytes(message: bytes) -> int:
+    """The bytes of a message that are no raw data, which alone are not larger once they are parsed.
+
+    Raises RequestError for what is not a message, or has too many fields.
+    """
+    raw = 0
+    try:
+        for count, (number, first, end) in enumerate(fields(message, 0, len(message))):
+            if count == MAX_FIELDS:
+                raise invalid(f"a message has at most {MAX_FIELDS} fields at its top")
+            raw += end - first if number == RAW_FIELD else 0
+    except (ValueError, IndexError):
+        raise invalid(f"the message of {len(message)} bytes is not a valid message of the protocol") from None
+    return len(message) - raw
 
 
 def _parsed(kind: type[Message], body: bytes) -> Message:

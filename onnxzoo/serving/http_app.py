@@ -7,13 +7,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import orjson
 
 from ..inference_protocol import JSON_LENGTH_HEADER, TOP_K
 from ..text import beginning
 from .calls import Calls
+from .pipeline import Pools
 from .refusals import Kind, RequestError, invalid
 from .rest_request import MAX_ID, RestInferRequest
 from .sdk import InferRequest
@@ -28,6 +29,8 @@ METRICS = "/metrics"
 HEALTH = ("/", "/v2/health/live", "/v2/health/ready")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(?P<what>/ready|/infer)?")
 REQUEST_ID = "x-request-id"
+SAFE = "!#$&'()*+,/:;=?@[]"
+"""Characters of a request's id that stand for themselves in the header. A client chose it: it may have line breaks."""
 JSON, BINARY, TEXT = "application/json", "application/octet-stream", "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -66,8 +69,8 @@ class HttpRequest:
 class HttpApp:
     """The ASGI application of a server."""
 
-    def __init__(self, calls: Calls, models: ServedModels) -> None:
-        self._calls, self._models = calls, models
+    def __init__(self, calls: Calls, models: ServedModels, pools: Pools) -> None:
+        self._calls, self._models, self._pools = calls, models, pools
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -99,7 +102,9 @@ class HttpApp:
             return Reply(self._calls.metrics.exposition(), TEXT)
         found = MODEL.fullmatch(request.path)
         if found is None and request.path not in ("/v2", "/v2/models"):
-            raise RequestError(Kind.NOT_FOUND, f"there is nothing at {beginning(request.path)!r}; see GET /v2/models")
+            raise RequestError(
+                Kind.NOT_FOUND, f"unknown path {beginning(request.path)!r}; GET /v2/models lists the models"
+            )
         _require_method(request, "POST" if found and found["what"] == "/infer" else "GET")
         if request.path == "/v2":
             return json_reply(self._models.metadata())
@@ -137,7 +142,8 @@ class HttpApp:
 
         try:
             body = await self._body(request, hold)
-            asked = self._decoded(request, body, name)
+            trace.bytes = len(body)
+            asked = await self._pools.parsed(len(body), lambda: self._decoded(request, body, name))
             if asked.id:
                 trace.id = asked.id
             return await _unless_gone(request.receive, self._run(asked, name, request.headers))
@@ -220,7 +226,7 @@ async def _send(send: Send, reply: Reply, request_id: str, *, closing: bool) -> 
     headers = {
         "content-type": reply.content_type,
         "content-length": str(len(reply.body)),
-        REQUEST_ID: request_id.encode("ascii", "replace").decode(),
+        REQUEST_ID: quote(request_id, safe=SAFE),
         **reply.headers,
         **({"connection": "close"} if closing else {}),
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,8 +23,11 @@ from .refusals import invalid
 from .trace import Trace
 from .wanted import Wanted
 
+Parsed = TypeVar("Parsed")
 Outputs = dict[str, Array]
 
+QUICK_BYTES = 2**18
+"""Parsing so many takes a few milliseconds even as JSON."""
 LARGEST_PIXEL = 100.0
 """Normalised pixels are below 3; beyond this, results that are not finite are the input's fault, not the engine's."""
 
@@ -33,6 +38,12 @@ class Pools:
     def __init__(self, workers: int) -> None:
         self.decode = ThreadPoolExecutor(worker_threads(), thread_name_prefix="onnxzoo-decode")
         self.engine = ThreadPoolExecutor(workers, thread_name_prefix="onnxzoo-engine")
+
+    async def parsed(self, size: int, parse: Callable[[], Parsed]) -> Parsed:
+        """What `parse` makes of `size` bytes; of many in a thread, so that all other requests go on meanwhile."""
+        if size <= QUICK_BYTES:
+            return parse()
+        return await asyncio.get_running_loop().run_in_executor(self.decode, parse)
 
     def close(self) -> None:
         """Drop what waits; threads end after their current image or run."""

@@ -13,10 +13,10 @@ from ..text import beginning
 from . import trace
 from .answers import response
 from .limits import Limits
-from .pipeline import Pipeline
+from .pipeline import Pipeline, Pools
 from .refusals import Kind, RequestError, invalid
 from .rest_request import RestInferRequest
-from .sdk import DataPlane, InferRequest, InferResponse
+from .sdk import DataPlane, InferRequest, InferResponse, ModelRepository
 from .sdk import Model as SdkModel
 from .wanted import wanted
 
@@ -26,9 +26,9 @@ PLATFORM = SERVER = "onnxzoo"
 class ServedModel(SdkModel):
     """One model of a server. It is ready once it is warm."""
 
-    def __init__(self, name: str, model: Model, pipeline: Pipeline, limits: Limits) -> None:
+    def __init__(self, name: str, model: Model, pipeline: Pipeline, pools: Pools, limits: Limits) -> None:
         super().__init__(name)
-        self._model, self._pipeline, self._limits = model, pipeline, limits
+        self._model, self._pipeline, self._pools, self._limits = model, pipeline, pools, limits
 
     def load(self) -> bool:
         """Warm up, which takes the time of a few runs; returns True. Raises EngineError."""
@@ -70,7 +70,8 @@ class ServedModel(SdkModel):
     ) -> InferResponse:
         """The response to a request. Raises RequestError, ImageError, EngineError."""
         request = trace.current.get()
-        asked = wanted(payload, self._model, self._limits)
+        asked = await self._pools.parsed(request.bytes, lambda: wanted(payload, self._model, self._limits))
+        payload.inputs = []  # lists of numbers take much more memory than their tensor, and would be kept to the end
         request.model, request.images = self.name, asked.count
         outputs = await self._pipeline.outputs(asked, request)
         return response(payload, request.id, asked, outputs, self._model.labels)
@@ -78,6 +79,10 @@ class ServedModel(SdkModel):
 
 class ServedModels(DataPlane):
     """The SDK's data plane: it finds models, describes them, reads REST bodies and runs requests."""
+
+    def __init__(self, models: ModelRepository, limits: Limits) -> None:
+        super().__init__(models)
+        self._limits = limits
 
     def metadata(self) -> dict[str, Any]:
         """The server's name, version and extensions of the protocol."""
@@ -88,7 +93,15 @@ class ServedModels(DataPlane):
         length = headers.get(JSON_LENGTH_HEADER, str(len(body)))
         if not (length.isascii() and length.isdigit() and len(length) < 12):
             raise invalid(f"the header {JSON_LENGTH_HEADER} must be a number of bytes, got {beginning(length)!r}")
+        self.check_text(int(length), "the JSON of a request", "binary data")
         return RestInferRequest.from_bytes(body, int(length), model_name)
+
+    def check_text(self, size: int, what: str, instead: str) -> None:
+        """Raise RequestError if `size` bytes of text are too many to be parsed."""
+        if size > self._limits.text_bytes:
+            raise RequestError(
+                Kind.TOO_LARGE, f"{what} has at most {self._limits.text_bytes} bytes, got {size}; send {instead}"
+            )
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """The metadata of a model, with its versions. Raises ModelNotFound."""
@@ -105,7 +118,7 @@ class ServedModels(DataPlane):
         """Raise RequestError for a model that is not served, or another version than VERSION."""
         known = self.model_registry.get_models()
         if name not in known:
-            raise RequestError(Kind.NOT_FOUND, f"there is no model {beginning(name)!r} here, but {', '.join(known)}")
+            raise RequestError(Kind.NOT_FOUND, f"unknown model {beginning(name)!r}; this server has {', '.join(known)}")
         if wanted_version not in (None, "", VERSION):
             raise RequestError(
                 Kind.NOT_FOUND, f"{name} has only the version {VERSION}, got {beginning(wanted_version)!r}"

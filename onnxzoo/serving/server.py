@@ -57,7 +57,7 @@ class Server:
         self._settings = settings
         self._calls = Calls(settings.limits, Metrics(), settings.token())
         self._repository = ModelRepository()
-        self._models = ServedModels(self._repository)
+        self._models = ServedModels(self._repository, settings.limits)
         self._pools = Pools(settings.workers)
         self._places = Places(settings.limits.queue)
         self._calls.metrics.watch_queue(lambda: self._places.taken)
@@ -126,7 +126,7 @@ class Server:
                 batch=self._settings.batch,
                 delay_s=self._settings.delay_ms / 1e3,
             )
-            served = ServedModel(name, model, pipeline, limits)
+            served = ServedModel(name, model, pipeline, self._pools, limits)
             served.load()
             self._repository.update(served)
             engine = model.engine
@@ -156,7 +156,7 @@ class Server:
         limits = self._settings.limits
         certificate, key = self._settings.tls or (None, None)
         return uvicorn.Config(
-            HttpApp(self._calls, self._models),
+            HttpApp(self._calls, self._models, self._pools),
             http=limited_protocol(limits, self._calls.metrics),
             ws="none",
             lifespan="off",
@@ -176,7 +176,7 @@ class Server:
     def _grpc_server(self) -> tuple[grpc.aio.Server, int]:
         limits = self._settings.limits
         server = grpc.aio.server(options=server_options(limits), maximum_concurrent_rpcs=limits.connections)
-        server.add_generic_rpc_handlers((GrpcService(self._calls, self._models).handlers(),))
+        server.add_generic_rpc_handlers((GrpcService(self._calls, self._models, self._pools).handlers(),))
         host = self._settings.host
         where = f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}"
         try:

@@ -13,13 +13,17 @@ STAGES = ("queue", "decode", "engine")
 
 @dataclass(slots=True)
 class Trace:
-    """One request. `call`: its path or method. `images`: 0 until they are known. `stages`: seconds by STAGES."""
+    """One request. `call`: its path or method. `images`: 0 until they are known. `bytes`: of its body or message.
+
+    `stages`: seconds by STAGES.
+    """
 
     protocol: str
     call: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     model: str = ""
     images: int = 0
+    bytes: int = 0
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     began: float = field(default_factory=time.perf_counter)
 

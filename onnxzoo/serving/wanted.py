@@ -121,8 +121,10 @@ def _decoded(tensor: InferInput) -> Any:
     try:
         return tensor.as_numpy()
     except (ValueError, struct.error) as error:
-        kind = "elements with their lengths" if tensor.datatype == BYTES else "values"
-        raise invalid(f"the data of {tensor.name} is not {kind} of shape {tensor.shape}: {one_line(error)}") from error
+        kind = "a length before each element" if tensor.datatype == BYTES else tensor.datatype
+        raise invalid(
+            f"the data of {tensor.name} does not fit its shape {tensor.shape}, expected {kind}: {one_line(error)}"
+        ) from error
 
 
 def _outputs(request: InferRequest, model: Model, parameters: Mapping[str, Any]) -> dict[str, bool]:

@@ -92,7 +92,7 @@ def test_the_table_is_that_of_one_machine_and_only_what_is_missing_is_done_again
     assert json.loads((many / "_run.json").read_text())["rows"] == 42
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_time(images, tmp_path, monkeypatch):
+def test_a_worker_that_is_killed_costs_nothing_but_time(images, tmp_path, monkeypatch, capfd):
     killed = []
     write = ray_module.Pool.write
 
@@ -108,16 +108,18 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(images, tmp_path, monkey
     monkeypatch.setattr(ray_runs, "WINDOW_PARTS", 50)
     table, summary = ray_runs.table_by_ray(MODEL, open_source([str(images)]), tmp_path / "many", engine="onnxruntime")
     assert len(killed) == 1
+    assert capfd.readouterr() == ("", ""), "Ray prints nothing of its own"
     assert (table.rows, table.errors, table.resumed) == (42, 2, 0)
     assert (summary.images, summary.failed) == (42, 2)
     paths = pq.read_table(tmp_path / "many")["path"].to_pylist()
     assert paths == [entry.path for entry in open_source([str(images)])]
 
 
-def test_an_artifact_folder_is_sent_and_embeddings_are_those_of_one_machine(tiny, photos, tmp_path):
+def test_an_artifact_folder_is_sent_and_embeddings_of_an_archive_are_those_of_one_machine(tiny, photos, tmp_path):
     one, many = tmp_path / "one.parquet", tmp_path / "many"
-    assert run("embed", tiny, photos, "--out", one, "--threads", "1").exit_code == 0
-    result = run("embed", tiny, photos, "--out", many, "--ray")
+    archive = shutil.make_archive(str(tmp_path / "photos"), "tar", photos)
+    assert run("embed", tiny, archive, "--out", one, "--threads", "1").exit_code == 0
+    result = run("embed", tiny, archive, "--out", many, "--ray")
     assert result.exit_code == 0, result.stderr
     assert pq.read_table(many).equals(pq.read_table(one))
 

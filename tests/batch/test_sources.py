@@ -52,6 +52,7 @@ def test_an_image_that_is_named_again_is_an_entry_again_under_another_name(here)
     assert found == ["photos/red.png", "photos/red.png#2", *ALL[:3], "photos/red.png#3", "photos/red.png#4"]
     assert len(set(found)) == source.count() == 7
     assert source.repeated == 2
+    assert source.notes[1:] == ["2 images occur again; the path of each has a number: photos/red.png#3"]
     assert [entry.image for entry in source][-2:] == ["photos/red.png"] * 2
     assert paths("photos/red.png", "photos/red.png", unique=False) == ["photos/red.png"] * 2
 

@@ -35,8 +35,8 @@ def test_images_classes_and_errors_are_counted(clock, tmp_path):
         image = tmp_path / name
         with pytest.raises(ImageError) as caught:
             load_rgb(image)
+        clock[0] = 110
         summary.add(name, Result(0, image, error=caught.value))
-    clock[0] += 10
     assert (summary.images, summary.failed) == (1503, 3)
     assert summary.lines() == [
         "1,503 images in 10.0 s (150.3 images/s); 3 could not be read",
@@ -48,8 +48,9 @@ def test_images_classes_and_errors_are_counted(clock, tmp_path):
 def test_a_run_of_nothing_and_one_of_embeddings(clock):
     assert Summary(began=clock[0]).lines() == ["0 images in 0.0 s"]
     summary = Summary(began=clock[0])
-    summary.add("a", Result(0, "a", of("cat"), np.zeros(3, np.float32)))
     clock[0] += 2
+    summary.add("a", Result(0, "a", of("cat"), np.zeros(3, np.float32)))
+    clock[0] += 99  # what comes after the last result is not its speed
     assert summary.lines() == ["1 image in 2.0 s (0.5 images/s)"], "the classes of a table of embeddings are not shown"
 
 
@@ -79,3 +80,18 @@ def test_many_classes_and_kinds_are_cut(clock):
 )
 def test_the_kind_is_what_messages_of_other_images_have_in_common(image, message, kind):
     assert kind_of(ImageError(message), image) == kind
+
+
+def test_parts_are_summed_up(clock, tmp_path):
+    whole = Summary(began=clock[0])
+    for part in range(3):
+        one = Summary()
+        one.add("x", Result(0, "x", of("cat")))
+        one.add(f"{part}.png", Result(1, "y", error=ImageError("y is empty; get it again")))
+        clock[0] += 1
+        whole.merge(one)
+    assert whole.lines() == [
+        "6 images in 3.0 s (2.0 images/s); 3 could not be read",
+        "1 class: cat 3",
+        "errors: 'is empty' 3 (0.png)",
+    ]

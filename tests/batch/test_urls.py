@@ -113,7 +113,7 @@ def test_urls_in_a_list_and_a_list_at_a_url(memory, tmp_path):
     assert "foo://x is not a URL that can be read: Protocol not known: foo" in str(unknown)
     memory.pipe("/b/list.txt", b"red.png\nmemory://b/deep/blue.png\n")
     assert found("memory://b/list.txt") == {"memory://b/red.png": RED, "memory://b/deep/blue.png": BLUE}
-    with pytest.raises(InputError, match=r"the list 'memory://none.txt' does not exist"):
+    with pytest.raises(InputError, match=r"the list memory://none.txt does not exist; check"):
         open_source(["memory://none.txt"])
 
 

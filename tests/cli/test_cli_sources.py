@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tarfile
@@ -75,3 +76,12 @@ def test_an_archive_that_is_cut_short_is_an_error_beside_its_images(tiny, here):
     assert result.exit_code == 1
     assert "x.tar::photos/red.png" in result.stdout
     assert "x.tar cannot be read beyond its first 1 files" in result.stderr
+
+
+def test_a_table_has_an_image_that_is_named_again_under_another_path(tiny, here):
+    result = run("predict", tiny, "photos/red.png", "photos", "--out", "answers.csv", "--top-k", "1")
+    assert result.exit_code == 0
+    assert "onnxzoo: 1 image occurs again; the path of each has a number: photos/red.png#2\n" in result.stderr
+    with Path("answers.csv").open(encoding="utf-8", newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert paths == [f"photos/{name}.png" for name in ("red", "black", "blue", "green")] + ["photos/red.png#2"]

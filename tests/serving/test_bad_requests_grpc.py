@@ -58,9 +58,9 @@ def changed(**fields: Any) -> Any:
 
 
 REQUESTS = {
-    "no message at all": (b"", "there is no model ''", NOT_FOUND),
-    "no protobuf": (b"\xff" * 100, "the message of 100 bytes is not a valid ModelInferRequest", INVALID),
-    "an unknown model": (messages.ModelInferRequest(model_name="none"), "there is no model 'none' here", NOT_FOUND),
+    "no message at all": (b"", "unknown model ''", NOT_FOUND),
+    "no protobuf": (b"\xff" * 100, "the message of 100 bytes is not a valid message", INVALID),
+    "an unknown model": (messages.ModelInferRequest(model_name="none"), "unknown model 'none'", NOT_FOUND),
     "an unknown version": (changed(model_version="2"), "tiny has only the version 1, got '2'", NOT_FOUND),
     "no inputs": (messages.ModelInferRequest(model_name="tiny"), "tiny takes one input", INVALID),
     "another name": (wanted(name="image"), "got image", INVALID),
@@ -69,8 +69,8 @@ REQUESTS = {
     "another shape": (wanted(shape=[1, 3, 32]), "pixel_values has the shape", INVALID),
     "a negative size": (wanted(shape=[-1, 3, 32, 32]), "pixel_values has the shape", INVALID),
     "no images": (wanted(b"", shape=[0, 3, 32, 32]), "with at least one image", INVALID),
-    "too few bytes": (wanted(b"1234"), "is not values of shape", INVALID),
-    "no whole values": (wanted(b"12345"), "is not values of shape", INVALID),
+    "too few bytes": (wanted(b"1234"), "does not fit its shape", INVALID),
+    "no whole values": (wanted(b"12345"), "does not fit its shape", INVALID),
     "two inputs": (changed(inputs=[{"name": IMAGES}], raw_input_contents=[b""]), "content type", INVALID),
     "more data than inputs": (changed(raw_input_contents=[b""]), "the number of inputs (1) does not match", INVALID),
     "an unknown output": (changed(outputs=[{"name": "boxes"}]), "'boxes' is not one of", INVALID),
@@ -82,7 +82,7 @@ REQUESTS = {
     "no image": (wanted(packed([b"no image"]), name=IMAGES, datatype=BYTES, shape=[1]), "image_bytes[0]", INVALID),
     "an element cut off": (
         wanted(b"\x09\x00\x00\x00abc", name=IMAGES, datatype=BYTES, shape=[1]),
-        "elements with their lengths",
+        "expected a length before each element",
         INVALID,
     ),
 }
@@ -121,7 +121,7 @@ def test_bytes_in_typed_contents_are_taken_too(call, served, jpegs):
 @pytest.mark.parametrize("method", ["ModelReady", "ModelMetadata"])
 def test_a_model_that_is_not_there_has_no_metadata(call, method):
     kind = getattr(messages, f"{method}Request")
-    refused(call, kind(name="none"), "there is no model 'none'", NOT_FOUND, method)
+    refused(call, kind(name="none"), "unknown model 'none'", NOT_FOUND, method)
     refused(call, kind(name="tiny", version="3"), "has only the version 1", NOT_FOUND, method)
 
 

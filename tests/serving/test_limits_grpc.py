@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 
 import grpc
@@ -18,7 +19,13 @@ from onnxzoo.serving.sdk import messages
 from onnxzoo.serving.server import Address
 
 SMALL = Limits(
-    body_bytes=100_000, images=4, queue=2, receive_s=0.3, header_bytes=4096, held_bytes=150_000, pixels=10_000
+    body_bytes=100_000,
+    text_bytes=50_000,
+    images=4,
+    queue=2,
+    header_bytes=4096,
+    held_bytes=150_000,
+    pixels=10_000,
 )
 INFER = f"/{GRPC_SERVICE}/ModelInfer"
 INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -60,6 +67,24 @@ def test_a_large_message_is_refused(channel):
     assert "100001 vs. 100000" in text
 
 
+@pytest.mark.parametrize(
+    ("message", "code", "text"),
+    [
+        (
+            b"\x2a\xe0\xd4\x03" + b"\x22\x00" * 30_000,
+            EXHAUSTED,
+            "a message without its raw data has at most 50000 bytes",
+        ),
+        (b"\x2a\x00" * 257, INVALID, "a message has at most 256 fields at its top"),
+        (b"\x2a\x05\x00", INVALID, "the message of 3 bytes is not a valid message of the protocol"),
+    ],
+)
+def test_a_message_that_would_take_much_memory_is_not_parsed(channel, message, code, text):
+    found = status(channel.unary_unary(INFER), message)
+    assert found[0] is code
+    assert text in found[1]
+
+
 def test_too_many_images_are_refused(channel):
     code, text = status(channel.unary_unary(INFER), request(5))
     assert (code, text) == (EXHAUSTED, "a request takes at most 4 images, got 5; send several")
@@ -87,18 +112,17 @@ def test_a_compressed_message_is_refused(channel):
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_slow_message_is_refused(channel):
+def test_a_slow_message_is_refused(start):
+    ended = threading.Event()
+
     def never() -> Iterator[bytes]:
-        while not ended.wait(0.01):
-            pass
+        ended.wait(20)
         yield b""
 
-    import threading
-
-    ended = threading.Event()
-    code, text = status(channel.stream_unary(INFER), never())
-    ended.set()
-    assert (code, text) == (DEADLINE, "no message arrived within 0.3 s; send less at a time")
+    with start(limits=Limits(receive_s=0.1)) as hasty, grpc.insecure_channel(hasty.grpc) as channel:
+        found = status(channel.stream_unary(INFER), never())
+        ended.set()
+    assert found == (DEADLINE, "no message arrived within 0.1 s; send less at a time")
 
 
 def test_a_call_without_a_message_is_refused(channel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -107,6 +109,18 @@ def test_plain_json_gives_the_same_numbers(served, tensors):
     nested = pixels(tensors)
     nested["inputs"][0]["data"] = tensors.tolist()
     assert infer(served.http, "tiny", nested).json["outputs"] == answer.json["outputs"]
+
+
+@pytest.mark.parametrize(
+    "given", ["a\r\nSet-Cookie: x=1", "\x00", "é", " ", "%41", "\u202e\U0001f600", "a b:c/d", "\x7f"]
+)
+def test_any_text_may_be_an_id(served, tensors, given):
+    answer = infer(served.http, "tiny", pixels(tensors, id=given))
+    assert answer.json["id"] == given
+    assert unquote(answer.headers["x-request-id"]) == given
+    assert "set-cookie" not in answer.headers
+    again = infer(served.http, "tiny", pixels(tensors), **{"X-Request-Id": quote(given, safe="")})
+    assert unquote(again.headers["x-request-id"]) == quote(given, safe="")
 
 
 def test_binary_input_and_json_output_go_together(served, tensors, jpegs):

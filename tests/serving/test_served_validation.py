@@ -44,7 +44,7 @@ def test_our_server_passes_at_1e_4_and_an_altered_model_is_caught(addresses, pro
 def test_a_model_that_is_not_served(addresses, tmp_path: Path):
     done = run("validate", PVT, "--engine", f"oip:{addresses['http']}/pvt_v2_b0")
     assert done.exit_code == 3
-    assert "has no model 'pvt_v2_b0' (status 404): there is no model 'pvt_v2_b0' here, but" in done.stderr
+    assert "has no model 'pvt_v2_b0' (status 404): unknown model 'pvt_v2_b0'; this server has" in done.stderr
 
 
 def test_a_server_with_a_token(start, monkeypatch, tmp_path: Path):

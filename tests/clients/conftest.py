@@ -1,0 +1,11 @@
+"""The C++ client, built once for all tests of this folder."""
+
+from __future__ import annotations
+
+import pytest
+from cpp_client import CppClient, build_client
+
+
+@pytest.fixture(scope="session")
+def cpp(tmp_path_factory: pytest.TempPathFactory) -> CppClient:
+    return build_client(tmp_path_factory.mktemp("cpp"))

@@ -1,0 +1,49 @@
+"""Write the seed corpus of the C++ client's fuzz target: the images of its tests, and a config.json.
+
+python tests/cpp_seeds.py FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "clients"))
+
+from pictures import encoded, photo
+from test_cpp import (
+    bad_images,
+    exif_kinds,
+    golden_cases,
+    interlaced,
+    jpeg_kinds,
+    oriented,
+    png_kinds,
+    raw_profiles,
+    xmp_kinds,
+)
+from tiny import write_artifact
+
+
+def seeds() -> list[bytes]:
+    """The images of tests/clients/test_cpp.py."""
+    found = [data for cases in golden_cases().values() for data in cases.values()]
+    found += [data for _, data in png_kinds()] + [data for _, data in jpeg_kinds()] + [interlaced(photo())]
+    found += [data for data, _ in bad_images().values()] + list(raw_profiles().values())
+    for format_ in ("JPEG", "PNG"):
+        found += [oriented(exif, "", format_, photo((9, 8))) for exif in exif_kinds().values()]
+        found += [oriented(None, xmp, format_, photo((9, 8))) for xmp in xmp_kinds().values()]
+    return [*found, encoded(photo((300, 200)))]
+
+
+def main(folder: Path) -> None:
+    """Write them as numbered files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(seeds()):
+        (folder / f"{number:03}").write_bytes(data)
+    artifact = write_artifact(folder / "artifact")
+    (folder / "config").write_bytes((artifact / "config.json").read_bytes())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
