@@ -9,6 +9,7 @@ from typing import IO
 
 from .errors import ImageError, one_line
 from .image_memory import ENCODED_BUDGET, FIRST_BYTES, MAX_ENCODED_BYTES
+from .network import without_login
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def _first_bytes(image: LazyImage, limit: int, name: str) -> bytes:
     except ImageError:
         raise
     except Exception as error:  # what the library of a bucket raises is not documented
-        raise ImageError(f"{name} cannot be read: {one_line(error)}; check that it is still there") from error
+        reason = without_login(one_line(error))
+        raise ImageError(f"{name} cannot be read: {reason}; check that it is still there") from error
     if not isinstance(data, bytes):
         raise ImageError(f"{name} returns {type(data).__name__} instead of bytes; correct its function `read`")
     return data

@@ -73,6 +73,24 @@ def served_outputs(classes: int, features: int) -> tuple[ProtocolTensor, ...]:
     )
 
 
+def unpacked(data: bytes, count: int) -> list[bytes]:
+    """The elements of a BYTES tensor in binary form. Raises ValueError unless there are exactly `count`."""
+    elements: list[bytes] = []
+    at = 0
+    while at < len(data):
+        if len(elements) == count:
+            raise ValueError(f"there are more than {count} elements")
+        start = at + LENGTH_BYTES
+        end = start + int.from_bytes(data[at:start], "little")
+        if start > len(data) or end > len(data):
+            raise ValueError(f"element {len(elements)} ends after {end} bytes, and there are {len(data)}")
+        elements.append(data[start:end])
+        at = end
+    if len(elements) != count:
+        raise ValueError(f"there are {len(elements)} elements, expected {count}")
+    return elements
+
+
 def packed(elements: Sequence[bytes]) -> bytes:
     """A BYTES tensor in binary form: each element after its length."""
     return b"".join(len(one).to_bytes(LENGTH_BYTES, "little") + one for one in elements)

@@ -20,8 +20,13 @@ HEADERS = {
     "libpng": "#include <png.h>",
     "zlib": "#include <zlib.h>",
 }
-# OpenVINO keeps memory until the process ends, and its TBB otherwise loads libraries in a way that ASan refuses.
-ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1", "TBB_ENABLE_SANITIZERS": "1"}
+# OpenVINO keeps memory until the process ends, and its TBB otherwise loads libraries in a way that ASan refuses. No
+# image of the tests needs more memory than this at once: a larger request would come from damaged data.
+ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_leaks=0:max_allocation_size_mb=300",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TBB_ENABLE_SANITIZERS": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,14 @@ class CppClient:
     """Programs with AddressSanitizer and UndefinedBehaviorSanitizer: a finding ends them with a report on stderr.
 
     `pixels` preprocesses images without an engine (clients/cpp/tests/zoo_pixels.cpp), `predict` is the command.
+    `engines`: those that were built in; ONNX Runtime where the variable ONNXRUNTIME_ROOT names a folder with
+    its include/ and lib/, because its Python package has no headers.
     """
 
     compiler: str
     cmake: str
     build: Path
+    engines: tuple[str, ...]
 
     def run(self, program: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `pixels` or `predict`; a report of a sanitizer fails the test."""
@@ -82,7 +90,11 @@ def build_client(build: Path) -> CppClient:
         *("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g0", f"-DCMAKE_CXX_COMPILER={compiler}"),
         *("-DONNXZOO_SANITIZE=address,undefined", "-DONNXZOO_TESTS=ON", f"-DOpenVINO_DIR={openvino.get_cmake_path()}"),
     ]
+    engines = ("openvino",)
+    if root := os.environ.get("ONNXRUNTIME_ROOT"):
+        configure.append(f"-DONNXRUNTIME_ROOT={root}")
+        engines += ("onnxruntime",)
     for command in ([cmake, "-S", SOURCE, "-B", build, *configure], [cmake, "--build", build, "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return CppClient(compiler, cmake, build)
+    return CppClient(compiler, cmake, build, engines)

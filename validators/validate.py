@@ -175,11 +175,9 @@ class Validation:
         checked = False
         for name in ENGINES if self._engines is None else self._engines:
             missing: list[EngineUnavailableError | InputError] = []
-            served = FP32 if FP32 in self.model_files else next(iter(self.model_files))
-            for precision, model_file in self.model_files.items():
-                if precision != served and is_remote(name) and not self._named:
-                    self.unavailable[f"{name} in {precision}"] = ONE_FILE
-                    continue
+            files = self._files_for(name)
+            self.unavailable |= {f"{name} in {one}": ONE_FILE for one in self.model_files if one not in files}
+            for precision, model_file in files.items():
                 target = Target(name, model_file, precision, build=self.build)
                 try:
                     yield from check_engine(target, self.inputs, self._batch_sizes, self._references(precision))
@@ -187,11 +185,18 @@ class Validation:
                 except (EngineUnavailableError, InputError) as error:
                     missing.append(error)
                     self.unavailable[f"{name} in {precision}"] = str(error)
-            if missing and self._engines is not None and (self._named or len(missing) == len(self.model_files)):
+            if missing and self._engines is not None and (self._named or len(missing) == len(files)):
                 raise missing[0]
             reasons += map(str, missing)
         if not checked:
             raise EngineUnavailableError(f"no engine can be used here: {'; '.join(dict.fromkeys(reasons))}")
+
+    def _files_for(self, engine: str) -> dict[str, Path]:
+        """The ONNX files to check on an engine, by precision: all, or for a server one, unless precisions are named."""
+        if self._named or not is_remote(engine):
+            return self.model_files
+        served = FP32 if FP32 in self.model_files else next(iter(self.model_files))
+        return {served: self.model_files[served]}
 
     def _references(self, precision: str) -> list[tuple[Reference, Tolerance]]:
         """The references for the ONNX file of this precision, with their tolerances."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..data.encoding import MAX_TEXT_BYTES, read_text, text_of
 from ..data.walk import Skipped
 from ..errors import ImageError, InputError, OnnxzooError
+from ..network import without_login
 from ..text import beginning
 from .entry import Entry
 from .local import STANDARD_INPUT
@@ -60,7 +61,9 @@ class ImageList:
             else:
                 yield from self._part_of(image).entries(skipped)
         if empty:
-            yield Entry(self._path, NoImagesError(f"{self._name} names no images; expected a path in every line"))
+            yield Entry(
+                without_login(self._path), NoImagesError(f"{self._name} names no images; expected a path in every line")
+            )
 
     def survey(self) -> Iterator[tuple[str, int | None]]:
         """What is known of its images."""
@@ -76,7 +79,7 @@ class ImageList:
         table = self._path.lower().endswith(TABLE_SUFFIXES)
         for number, name in self._cells(lines) if table else self._words(lines):
             if isinstance(name, ImageError):
-                yield Entry(f"{self._path}:{number}", name)
+                yield Entry(f"{without_login(self._path)}:{number}", name)
             else:
                 yield name if "://" in name else os.path.join(self._folder, name)  # noqa: PTH118
 

@@ -99,10 +99,12 @@ def place_of(url: str) -> Place:
         kind = protocol_of(url)
         package = PACKAGES.get(kind, f"'fsspec[{kind}]'")
         raise MissingDependencyError(
-            f"{kind}:// needs a package that is not installed ({one_line(error)}); pip install {package}"
+            f"{kind}:// needs a package that is not installed ({without_login(one_line(error))}); pip install {package}"
         ) from error
     except ValueError as error:
-        raise InputError(f"{without_login(url)} is not a URL that can be read: {one_line(error)}") from error
+        raise InputError(
+            f"{without_login(url)} is not a URL that can be read: {without_login(one_line(error))}"
+        ) from error
     except Exception as error:
         raise refusal(without_login(url), error) from error
     return Place(url, files, path)
@@ -145,12 +147,11 @@ def refusal(name: str, error: Exception) -> DownloadError:
     refused = any(isinstance(one, PermissionError) or "Credentials" in type(one).__name__ for one in causes) or bool(
         status.intersection(_REFUSED_STATUS)
     )
+    reason = without_login(one_line(error))
     if refused:
         hint = CREDENTIALS.get(protocol_of(name), OTHER_CREDENTIALS)
-        return DownloadError(
-            f"{name} cannot be read, as its credentials are missing or refused: {one_line(error)}; {hint}"
-        )
-    return DownloadError(f"{name} cannot be read: {one_line(error)}; check the URL and the network")
+        return DownloadError(f"{name} cannot be read, as its credentials are missing or refused: {reason}; {hint}")
+    return DownloadError(f"{name} cannot be read: {reason}; check the URL and the network")
 
 
 def matches(pattern: Place) -> list[tuple[Place, Mapping[str, Any]]]:

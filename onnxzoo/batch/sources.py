@@ -45,6 +45,7 @@ class Source:
 
     def __iter__(self) -> Iterator[Entry]:
         skipped = self.skipped = Skipped()
+        self._survey = None  # the images may have changed since
         entries = self._numbered(entry for part in self._parts for entry in part.entries(skipped))
         refusals: list[Entry] = []
         for entry in entries:
@@ -135,7 +136,11 @@ def open_source(
         raise InputError("standard input was given more than once; it is one image (-) or one list (--list -)")
     if not parts:
         raise InputError("no images were given; expected files, folders, patterns or lists")
-    given: dict[str, object] = {"arguments": list(arguments), "lists": list(lists), "column": column}
+    given: dict[str, object] = {
+        "arguments": [without_login(argument) for argument in arguments],
+        "lists": [without_login(path) for path in lists],
+        "column": column,
+    }
     return Source(parts, given, unique=unique)
 
 

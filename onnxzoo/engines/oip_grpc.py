@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +38,7 @@ class GrpcTransport:
         self._client: Any = client.InferenceServerClient(
             f"{host}:{address.port}",
             ssl=address.secure,
+            root_certificates=_certificates() if address.secure else None,
             channel_args=[
                 ("grpc.max_receive_message_length", MAX_UNKNOWN_BYTES),
                 ("grpc.max_send_message_length", -1),
@@ -110,8 +113,9 @@ class GrpcTransport:
                     f"{self._address} gave no whole answer within {limit_s:g} s; is it overloaded?"
                 ) from error
             if status == "UNAVAILABLE":
+                tls = ", and SSL_CERT_FILE" if self._address.secure else ", and use grpcs if it has a certificate"
                 raise EngineUnavailableError(
-                    f"{self._address} cannot be reached: {said}; check the address, start the server"
+                    f"{self._address} cannot be reached: {said}; check the address and that the server runs{tls}"
                 ) from error
             if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
                 raise EngineUnavailableError(
@@ -123,6 +127,14 @@ class GrpcTransport:
                     "whether the server is ready"
                 ) from error
             raise EngineError(f"{self._address} refuses the request ({status}): {said}") from error
+
+
+def _certificates() -> str | None:
+    """The file of certificate authorities to trust, as by HTTP; None for those that gRPC brings."""
+    file = os.environ.get("SSL_CERT_FILE")
+    if file and not Path(file).is_file():
+        raise EngineUnavailableError(f"SSL_CERT_FILE is {file!r}, which is not a file; set it to one, or unset it")
+    return file or None
 
 
 def _outputs(answer: Any, outputs: Mapping[str, TensorSpec]) -> dict[str, Array]:

@@ -158,9 +158,12 @@ class HttpTransport:
                 f"{self._address} does not speak HTTP as a server of the Open Inference Protocol does "
                 f"({one_line(error)}); check the port"
             )
-        reason = fault or (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        if fault is not None:
+            return EngineUnavailableError(f"{self._address} cannot be reached: {fault}")
+        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        tls = "" if self._address.secure else ", and use https if it has a certificate"
         return EngineUnavailableError(
-            f"{self._address} cannot be reached: {reason}; check the address, start the server"
+            f"{self._address} cannot be reached: {reason}; check the address and that the server runs{tls}"
         )
 
     def _refusal(self, response: http.client.HTTPResponse, answer: bytes, method: str) -> Exception:

@@ -1,7 +1,7 @@
 """The server of `onnxzoo serve`: the Open Inference Protocol over HTTP and gRPC, on KServe's SDK.
 
 sdk.py          the import of KServe's SDK
-limits.py       what a request may cost, and the memory that all of them share
+limits.py       what a request may cost, and the memory that all of them share; cost.py: how many values it may have
 refusals.py     kinds of errors, with their HTTP and gRPC status
 calls.py        what every request goes through: readiness, token, time limit, metrics, one line of log
 metrics.py      Prometheus metrics; logs.py: the log as JSON

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from ..artifact.onnx_wire import fields
 from ..inference_protocol import GRPC_SERVICE
 from .calls import Calls
+from .cost import require_few_in_tensors
 from .limits import Limits
 from .pipeline import Pools
 from .refusals import Kind, RequestError, invalid
@@ -101,6 +102,9 @@ class GrpcService:
         self._calls.held.take(len(body))
         try:
             self._models.check_text(_text_bytes(body), "a message without its raw data", "raw_input_contents")
+            if kind is messages.ModelInferRequest:
+                self._calls.require_open()
+                require_few_in_tensors(body, self._models.most_numbers(), self._calls.limits.images)
             return await handler(await self._pools.parsed(len(body), lambda: _parsed(kind, body)), trace)
         finally:
             self._calls.held.give_back(len(body))

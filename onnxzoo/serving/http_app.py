@@ -94,6 +94,11 @@ class HttpApp:
         await _send(send, reply, trace.id, closing=self._calls.stopping)
 
     async def _reply(self, request: HttpRequest, trace: Trace) -> Reply:
+        # Beyond a limit of its own, uvicorn counts only headers that have not arrived completely.
+        if sum(len(name) + len(value) for name, value in request.headers.items()) > self._calls.limits.header_bytes:
+            raise RequestError(
+                Kind.HEADERS_TOO_LARGE, f"the headers have more than {self._calls.limits.header_bytes} bytes"
+            )
         if request.path in HEALTH:
             return self._health(request)
         self._calls.require_token(request.headers.get("authorization"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from ..inference_protocol import JSON_LENGTH_HEADER, VERSION, served_inputs, served_outputs
+from ..inference_protocol import JSON_LENGTH_HEADER, VERSION, pixels_of, served_inputs, served_outputs
 from ..model import Model
 from ..text import beginning
 from . import trace
 from .answers import response
+from .cost import require_few_values
 from .limits import Limits
 from .pipeline import Pipeline, Pools
 from .refusals import Kind, RequestError, invalid
@@ -29,6 +31,11 @@ class ServedModel(SdkModel):
     def __init__(self, name: str, model: Model, pipeline: Pipeline, pools: Pools, limits: Limits) -> None:
         super().__init__(name)
         self._model, self._pipeline, self._pools, self._limits = model, pipeline, pools, limits
+
+    @property
+    def most_numbers(self) -> int:
+        """The numbers in the largest tensor that a request may have."""
+        return self._limits.images * math.prod(size for size in pixels_of(self._model.image_size).shape[1:])
 
     def load(self) -> bool:
         """Warm up, which takes the time of a few runs; returns True. Raises EngineError."""
@@ -94,7 +101,12 @@ class ServedModels(DataPlane):
         if not (length.isascii() and length.isdigit() and len(length) < 12):
             raise invalid(f"the header {JSON_LENGTH_HEADER} must be a number of bytes, got {beginning(length)!r}")
         self.check_text(int(length), "the JSON of a request", "binary data")
+        require_few_values(body, int(length), self.most_numbers())
         return RestInferRequest.from_bytes(body, int(length), model_name)
+
+    def most_numbers(self) -> int:
+        """The numbers in the largest tensor that a request may have, of any model."""
+        return max((one.most_numbers for one in self.model_registry.get_models().values()), default=0)
 
     def check_text(self, size: int, what: str, instead: str) -> None:
         """Raise RequestError if `size` bytes of text are too many to be parsed."""

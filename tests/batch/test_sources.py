@@ -97,6 +97,15 @@ def test_the_identity_changes_with_names_sizes_order_and_arguments(here):
     assert identity("photos")["sha256"] != before["sha256"]
 
 
+def test_a_source_that_is_used_again_sees_what_has_changed(here):
+    source = open_source(["photos"])
+    before = source.identity()
+    assert len(list(source)) == source.count() == 4
+    shutil.copy("photos/red.png", "photos/red2.png")
+    assert len(list(source)) == source.count() == 5
+    assert source.identity() != before
+
+
 # Lists
 
 

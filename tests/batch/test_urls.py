@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from onnxzoo.batch.places import is_url
 from onnxzoo.batch.sources import open_source
 from onnxzoo.errors import DownloadError, ImageError, InputError, MissingDependencyError
-from onnxzoo.image import LazyImage
+from onnxzoo.image import LazyImage, load_rgb
 
 FILES = {
     "b/red.png": photo("red"),
@@ -219,17 +219,31 @@ def test_a_folder_below_that_is_refused_is_an_error_among_images(memory, monkeyp
     assert "credentials are missing or refused: Forbidden" in str(got["memory://b/deep"])
 
 
-def test_a_password_is_in_no_name_and_no_message(monkeypatch):
+def test_a_password_is_in_no_name_and_no_message(memory, monkeypatch, tmp_path):
     from fsspec.implementations.ftp import FTPFileSystem
 
     def refuse(self: FTPFileSystem) -> None:
         self.ftp = SimpleNamespace(close=lambda: None)
-        raise OSError("no route to host")
+        raise OSError("no route to ftp://me:secret@host.invalid")
 
     monkeypatch.setattr(FTPFileSystem, "_connect", refuse)
+    url = "ftp://me:secret@host.invalid/x.png"
     with pytest.raises(DownloadError) as caught:
-        open_source(["ftp://me:secret@host.invalid/x.png"])
-    assert str(caught.value).startswith("ftp://host.invalid/x.png cannot be read: no route to host")
+        open_source([url])
+    assert str(caught.value).startswith("ftp://host.invalid/x.png cannot be read: no route to ftp://host.invalid;")
+    with pytest.raises(DownloadError) as caught:
+        open_source([url.replace("png", "txt")])
+    assert "secret" not in str(caught.value)
+    (tmp_path / "list.txt").write_text(url)
+    (entry,) = open_source([str(tmp_path / "list.txt")])
+    assert "secret" not in entry.path + str(entry.image)
+    assert "secret" not in str(open_source(["memory://me:secret@b"]).identity())
+
+    def leak(limit: int) -> bytes:
+        raise OSError(f"{url} is gone")
+
+    with pytest.raises(ImageError, match=r"x cannot be read: ftp://host.invalid/x.png is gone"):
+        load_rgb(LazyImage("x", leak))
 
 
 def test_many_are_read_at_a_time_and_decoded_by_few(memory, tiny):

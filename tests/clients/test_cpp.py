@@ -304,6 +304,12 @@ def damaged_scan(position: float) -> bytes:
     return bytes(data)
 
 
+def png_with_a_long_chunk(kind: bytes) -> bytes:
+    """A PNG with a chunk that claims 1.8 GB."""
+    whole = encoded(photo((9, 8)))
+    return whole[:33] + struct.pack(">I", 0x6C610035) + kind + whole[33:]
+
+
 def bad_images() -> dict[str, tuple[bytes, str]]:
     """Encoded image, and what the message must say."""
     jpeg, whole = encoded(photo((300, 200)), "JPEG"), encoded(photo((300, 200)))
@@ -326,6 +332,23 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
             short_rows.replace(zlib.compress(bytes(9 * 28)), bytes([*zlib.compress(bytes(9 * 28))[:-1], 0x77])),
             damaged,
         ),
+        **{
+            f"png, {kind.decode()} claims 1.8 GB": (png_with_a_long_chunk(kind), "")
+            for kind in (b"iTXt", b"zTXt", b"iCCP", b"eXIf", b"sPLT", b"PLTE", b"IDAT", b"prVt", b"PrVT")
+        },
+        "png, unknown compression of a text": (
+            png(np.zeros((9, 9, 3)), 8, 2, png_chunk(b"zTXt", b"any key\0\x05abc")),
+            damaged,
+        ),
+        "png, a text that unpacks to 2 MB": (
+            png(
+                np.zeros((9, 9, 3)),
+                8,
+                2,
+                png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(2**21))),
+            ),
+            damaged,
+        ),
         "bomb": (png_that_declares(60_000, 60_000), "is too large: 60000 x 60000 pixels, the limit is 89478485"),
         "narrow": (encoded(Image.new("L", (60_000, 1))), "is too narrow"),
         "no pixels": (png_that_declares(0, 5), ""),
@@ -339,6 +362,7 @@ def test_bad_images_are_refused_by_name_as_in_python(cpp: CppClient, tmp_path: P
     paths = written({name: data for name, (data, _) in cases.items()}, tmp_path)
     paths += [tmp_path, tmp_path / "missing.jpg", Path(f"{tmp_path}/{'x' * 5000}")]
     reasons = [reason for _, reason in cases.values()] + ["is a folder", "does not exist", "cannot be opened"]
+    unidentified = [paths[list(cases).index(name)] for name in ("jpeg, 12 bits", "png, unknown compression of a text")]
     spec = Preprocess(384, 384, "bicubic", MEAN, STD)
     for path, reason, got in zip(paths, reasons, cpp.tensors(artifact_for(spec, tmp_path), paths), strict=True):
         assert isinstance(got, str), path
@@ -346,7 +370,7 @@ def test_bad_images_are_refused_by_name_as_in_python(cpp: CppClient, tmp_path: P
         assert reason in got
         if reason.endswith("program reads"):
             continue  # Pillow reads more formats
-        if path == paths[list(cases).index("jpeg, 12 bits")]:
+        if path in unidentified:
             reason = "is not an image"  # Pillow takes it for another format
         with pytest.raises(ImageError) as caught:
             preprocess(path, spec)

@@ -12,6 +12,8 @@ from onnx import numpy_helper
 
 from onnxzoo.hub import SHIPPED_DIR
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def addresses(start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
@@ -45,6 +47,26 @@ def test_a_model_that_is_not_served(addresses, tmp_path: Path):
     done = run("validate", PVT, "--engine", f"oip:{addresses['http']}/pvt_v2_b0")
     assert done.exit_code == 3
     assert "has no model 'pvt_v2_b0' (status 404): unknown model 'pvt_v2_b0'; this server has" in done.stderr
+
+
+def test_a_server_with_a_certificate(start, monkeypatch):
+    certificate = Path(__file__).parents[1] / "data" / "loopback_certificate.pem"
+    with start(SHIPPED_DIR / PVT, load={"verify": False}, tls=(certificate, certificate)) as address:
+        grpc = f"grpcs://{address.grpc}"
+        for url, hint in ((address.http, "is not trusted"), (grpc, "CERTIFICATE_VERIFY_FAILED")):
+            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+            refused = run("validate", PVT, "--engine", f"oip:{url}/{PVT}")
+            assert refused.exit_code == 3
+            assert hint in refused.stderr
+            assert "SSL_CERT_FILE" in refused.stderr
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert run("validate", PVT, "--engine", f"oip:{url}/{PVT}").exit_code == 0
+        plain = run("validate", PVT, "--engine", f"oip:http://{address.http.removeprefix('https://')}/{PVT}")
+        assert plain.exit_code == 3
+        assert "use https if it has a certificate" in plain.stderr
+        monkeypatch.setenv("SSL_CERT_FILE", "./nowhere")
+        lost = run("validate", PVT, "--engine", f"oip:{grpc}/{PVT}")
+        assert "SSL_CERT_FILE is './nowhere', which is not a file" in lost.stderr
 
 
 def test_a_server_with_a_token(start, monkeypatch, tmp_path: Path):

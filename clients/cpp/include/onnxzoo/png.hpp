@@ -60,6 +60,11 @@ inline void read_png_bytes(png_structp png, png_bytep to, std::size_t size) {
     state->left -= size;
 }
 
+/// Chunks that do not change the pixels, as alpha, gamma and colour profiles are ignored (names of four letters and 0).
+inline constexpr png_byte png_skipped_chunks[] =
+    "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0sCAL\0sPLT\0sRGB\0tEXt\0tIME\0tRNS\0zTXt";
+inline constexpr int png_skipped_count = sizeof png_skipped_chunks / 5;
+
 /// Reads the header. Returns false after an error, which is in `state.message`.
 /// In the functions that call setjmp, nothing with a destructor may be created after it.
 inline bool read_png_header(PngState& state) {
@@ -70,6 +75,9 @@ inline bool read_png_header(PngState& state) {
     if (setjmp(png_jmpbuf(state.png)) != 0) return false;
     png_set_read_fn(state.png, &state, &read_png_bytes);
     png_set_user_limits(state.png, 0x7FFFFFFF, 0x7FFFFFFF);
+    // libpng takes memory for a chunk before it reads it: up to 2 GiB for a chunk that only says that it is so long.
+    png_set_chunk_malloc_max(state.png, state.left);
+    png_set_keep_unknown_chunks(state.png, PNG_HANDLE_CHUNK_NEVER, png_skipped_chunks, png_skipped_count);
     png_set_crc_action(state.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_read_info(state.png, state.info);
     return true;
@@ -154,6 +162,7 @@ inline RgbImage decode_png(const std::uint8_t* data, std::size_t size, const std
     if (!detail::read_png_pixels(state) || state.damaged) refuse(state.message.data());
     detail::png_to_rgb(state, image);
     PngMetadata metadata = read_png_metadata(data, size);
+    if (!metadata.problem.empty()) refuse(metadata.problem);
     if (!metadata.exif && metadata.raw_profile) {
         metadata.exif = detail::bytes_of_profile(*metadata.raw_profile);
         if (!metadata.exif) return image;  // as Pillow, which asks no other metadata if this one is damaged

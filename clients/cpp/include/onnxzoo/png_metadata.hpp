@@ -15,14 +15,15 @@ struct PngMetadata {
     std::optional<std::string> exif;
     std::optional<std::string> raw_profile;  ///< lines: an empty one, a name, a length, then hexadecimal digits
     std::string xmp;
+    std::string problem;  ///< not empty for a text for which Pillow refuses the file
 };
 
 namespace detail {
 
 inline constexpr std::size_t max_text_bytes = std::size_t{1} << 20U;
 
-/// What a zlib stream holds; none if it is damaged or larger than a text may be.
-inline std::optional<std::string> inflated(std::string_view data) {
+/// What a zlib stream holds; none if it is damaged. Sets `problem` if that is more than a text may have.
+inline std::optional<std::string> inflated(std::string_view data, std::string& problem) {
     std::string result(max_text_bytes, '\0');
     z_stream stream{};
     if (inflateInit(&stream) != Z_OK) return std::nullopt;
@@ -31,6 +32,7 @@ inline std::optional<std::string> inflated(std::string_view data) {
     stream.next_out = reinterpret_cast<Bytef*>(result.data());
     stream.avail_out = static_cast<uInt>(result.size());
     const int outcome = inflate(&stream, Z_FINISH);
+    if (outcome != Z_STREAM_END && stream.avail_out == 0) problem = "a text has more than 1048576 bytes";
     result.resize(result.size() - stream.avail_out);
     inflateEnd(&stream);
     if (outcome != Z_STREAM_END) return std::nullopt;
@@ -44,6 +46,7 @@ inline void read_png_text(PngMetadata& found, std::string_view kind, std::string
     const std::size_t end = data.find('\0');
     if (end == std::string_view::npos) return;
     const std::string_view key = data.substr(0, end);
+    if (kind == "zTXt" && end + 1 < data.size() && data[end + 1] != 0) found.problem = "unknown compression of a text";
     if (key != xmp_key && key != profile_key) return;
     std::string_view rest = data.substr(end + 1);
     bool compressed = kind == "zTXt";
@@ -60,7 +63,7 @@ inline void read_png_text(PngMetadata& found, std::string_view kind, std::string
         if (rest.empty() || rest[0] != 0) return;
         rest.remove_prefix(1);
     }
-    std::optional<std::string> text = compressed ? inflated(rest) : std::string(rest);
+    std::optional<std::string> text = compressed ? inflated(rest, found.problem) : std::string(rest);
     if (!text) return;
     if (key == xmp_key) found.xmp = std::move(*text);
     else found.raw_profile = std::move(*text);
