@@ -19,7 +19,7 @@ from onnxzoo.serving.limits import Limits
 
 SMALL = Limits(
     body_bytes=100_000,
-    text_bytes=50_000,
+    json_bytes=50_000,
     images=4,
     queue=2,
     header_bytes=4096,
@@ -106,7 +106,7 @@ def test_json_that_would_take_much_memory_is_not_parsed(url):
     answer = infer(url, "tiny", b'{"inputs": [' + b"[]," * 20_000)
     assert (answer.status, answer.error) == (
         413,
-        "the JSON of a request has at most 50000 bytes, got 60012; send binary data",
+        "JSON has at most 50000 bytes, got 60012; send binary data",
     )
 
 
