@@ -208,8 +208,15 @@ def signalled(folder: str, requests: Requests, number: signal.Signals) -> tuple[
     return statuses, times[0], times[1]
 
 
-def report(points: list[Point], visitors: list[str], ends: list[str], abused: list[Row], seconds: float) -> str:
-    """The results as markdown."""
+def report(
+    points: list[Point],
+    visitors: list[str],
+    ends: list[str],
+    abused: list[Row],
+    seconds: float,
+    busy: tuple[float, float],
+) -> str:
+    """The results as markdown. `busy`: the load average of the machine at the beginning and at the end."""
     table = [
         f"| {p.model} | {p.server} | {p.protocol} | {p.input} | {p.clients} | {p.per_second:.0f} | {p.p50_ms:.1f} "
         f"| {p.p95_ms:.1f} | {p.p99_ms:.1f} | {p.errors} | {'' if np.isnan(p.rss_mib) else format(p.rss_mib, '.0f')} |"
@@ -220,8 +227,9 @@ def report(points: list[Point], visitors: list[str], ends: list[str], abused: li
             "# The server under load",
             "",
             f"{cpu_model()}, {os.cpu_count()} cores, which clients and server share; {seconds:g} s for each line, one",
-            f"image for each request. Load average when this was written: {os.getloadavg()[0]:.1f}. Made by",
-            "`benchmarks/serving.py`.",
+            f"image for each request. Load average of the machine: {busy[0]:.1f} at the beginning, {busy[1]:.1f} at",
+            "the end; of a busy machine lines cannot be compared closely, because they were measured one after the",
+            "other. Made by `benchmarks/serving.py`.",
             "",
             "| model | server | protocol | input | clients | images/s | p50, ms | p95 | p99 | errors | memory, MiB |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -260,6 +268,7 @@ def main() -> None:
     parser.add_argument("--mlserver", metavar="PYTHON")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     asked = parser.parse_args()
+    began = os.getloadavg()[0]
     points: list[Point] = []
     visitors: list[str] = []
     ends: list[str] = []
@@ -283,7 +292,7 @@ def main() -> None:
                 ends.append(f"| {number.name} | {ended:.1f} | {ready:.1f} | {seen} |")
                 log(ends[-1])
     abused = abuse((asked.model or ["pvt_v2_nano_fashion"])[0])
-    text = report(points, visitors, ends, abused, asked.seconds)
+    text = report(points, visitors, ends, abused, asked.seconds, (began, os.getloadavg()[0]))
     print(text)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "serving.md").write_text(text, encoding="utf-8")

@@ -220,8 +220,8 @@ class Abuser:
             ("no protobuf", self.grpc(b"\xff" * 1000)),
             ("60 MiB of empty inputs", self.grpc(b"\x2a\x00" * (30 * MIB))),
             (
-                "15 MiB of empty parameters, 32 times",
-                self.many(32, lambda: self.grpc(field(5, b"\x22\x00" * (15 * MIB // 2)))),
+                "3 MiB of empty parameters, 32 times",
+                self.many(32, lambda: self.grpc(field(5, b"\x22\x00" * (3 * MIB // 2)))),
             ),
             ("nothing in the message", self.grpc(b"")),
             ("NaN", self.grpc(message(self._model, shape, np.full_like(zeros, np.nan).tobytes()))),

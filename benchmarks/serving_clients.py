@@ -128,7 +128,7 @@ def load(make: Callable[[], Client], clients: int, seconds: float) -> Load:
                 status = await client.ask()
                 answered = time.perf_counter()
                 found.statuses[status] += 1
-                if status in GOOD and sent >= begin and answered <= begin + seconds:
+                if status in GOOD and begin <= answered <= begin + seconds:
                     found.latencies_s.append(answered - sent)
 
     async def all_of_them() -> None:

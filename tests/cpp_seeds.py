@@ -6,6 +6,7 @@ python tests/cpp_seeds.py FOLDER
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "clients"))
@@ -41,8 +42,9 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(seeds()):
         (folder / f"{number:03}").write_bytes(data)
-    artifact = write_artifact(folder / "artifact")
-    (folder / "config").write_bytes((artifact / "config.json").read_bytes())
+    with tempfile.TemporaryDirectory() as temporary:
+        artifact = write_artifact(Path(temporary) / "artifact")
+        (folder / "config").write_bytes((artifact / "config.json").read_bytes())
 
 
 if __name__ == "__main__":

@@ -101,13 +101,21 @@ class GrpcService:
         trace.bytes = len(body)
         self._calls.held.take(len(body))
         try:
-            self._models.check_text(_text_bytes(body), "a message without its raw data", "raw_input_contents")
+            self._check_size(body)
             if kind is messages.ModelInferRequest:
                 self._calls.require_open()
                 require_few_in_tensors(body, self._models.most_numbers(), self._calls.limits.images)
             return await handler(await self._pools.parsed(len(body), lambda: _parsed(kind, body)), trace)
         finally:
             self._calls.held.give_back(len(body))
+
+    def _check_size(self, body: bytes) -> None:
+        size, most = _parsed_bytes(body), self._calls.limits.message_bytes
+        if size > most:
+            raise RequestError(
+                Kind.TOO_LARGE,
+                f"a message without its raw data has at most {most} bytes, got {size}; send raw_input_contents",
+            )
 
     async def _message(self, context: Any) -> bytes:
         try:
@@ -159,7 +167,7 @@ class GrpcService:
         return answer
 
 
-def _text_bytes(message: bytes) -> int:
+def _parsed_bytes(message: bytes) -> int:
     """The bytes of a message that are no raw data, which alone are not larger once they are parsed.
 
     Raises RequestError for what is not a message, or has too many fields.

@@ -13,9 +13,9 @@ MIB = 2**20
 class Limits:
     """The limits of a server; `benchmarks/results/serving.md` shows what a client sees beyond each.
 
-    `body_bytes`: of one request. `text_bytes`: of its JSON, or of a message over gRPC without the raw data, which take
-    up to thirty times the memory while they are parsed. `images`: per request. `queue`: requests that wait or run; more
-    are refused.
+    `body_bytes`: of one request. `json_bytes`: of its JSON, which takes up to twenty times the memory once parsed.
+    `message_bytes`: of a message over gRPC without its raw data, which takes up to a hundred times that.
+    `images`: per request. `queue`: requests that wait or run; more are refused.
     `request_s`: from the first byte of a request to its answer, and from SIGTERM to the end of the server.
     `receive_s`: for a body to arrive, or a client to take what was sent. `header_s`: for the headers of a request.
     `header_bytes`: of all headers. `connections`: open at a time over HTTP, and requests at a time over gRPC.
@@ -23,7 +23,8 @@ class Limits:
     """
 
     body_bytes: int = 64 * MIB
-    text_bytes: int = 16 * MIB
+    json_bytes: int = 16 * MIB
+    message_bytes: int = 4 * MIB
     images: int = 32
     queue: int = 128
     request_s: float = 30.0

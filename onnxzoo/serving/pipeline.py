@@ -33,21 +33,23 @@ LARGEST_PIXEL = 100.0
 
 
 class Pools:
-    """The threads of a server: some that decode, and `workers` that run engines. All models share them."""
+    """The threads of a server: some that decode, `workers` that run engines, one that parses. All models share them."""
 
     def __init__(self, workers: int) -> None:
         self.decode = ThreadPoolExecutor(worker_threads(), thread_name_prefix="onnxzoo-decode")
         self.engine = ThreadPoolExecutor(workers, thread_name_prefix="onnxzoo-engine")
+        # Parsers hold the interpreter's lock: more threads would only take the memory of several requests at a time.
+        self.parse = ThreadPoolExecutor(1, thread_name_prefix="onnxzoo-parse")
 
     async def parsed(self, size: int, parse: Callable[[], Parsed]) -> Parsed:
         """What `parse` makes of `size` bytes; of many in a thread, so that all other requests go on meanwhile."""
         if size <= QUICK_BYTES:
             return parse()
-        return await asyncio.get_running_loop().run_in_executor(self.decode, parse)
+        return await asyncio.get_running_loop().run_in_executor(self.parse, parse)
 
     def close(self) -> None:
         """Drop what waits; threads end after their current image or run."""
-        for pool in (self.decode, self.engine):
+        for pool in (self.decode, self.engine, self.parse):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

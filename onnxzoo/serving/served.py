@@ -100,20 +100,15 @@ class ServedModels(DataPlane):
         length = headers.get(JSON_LENGTH_HEADER, str(len(body)))
         if not (length.isascii() and length.isdigit() and len(length) < 12):
             raise invalid(f"the header {JSON_LENGTH_HEADER} must be a number of bytes, got {beginning(length)!r}")
-        self.check_text(int(length), "the JSON of a request", "binary data")
+        most = self._limits.json_bytes
+        if int(length) > most:
+            raise RequestError(Kind.TOO_LARGE, f"JSON has at most {most} bytes, got {int(length)}; send binary data")
         require_few_values(body, int(length), self.most_numbers())
         return RestInferRequest.from_bytes(body, int(length), model_name)
 
     def most_numbers(self) -> int:
         """The numbers in the largest tensor that a request may have, of any model."""
         return max((one.most_numbers for one in self.model_registry.get_models().values()), default=0)
-
-    def check_text(self, size: int, what: str, instead: str) -> None:
-        """Raise RequestError if `size` bytes of text are too many to be parsed."""
-        if size > self._limits.text_bytes:
-            raise RequestError(
-                Kind.TOO_LARGE, f"{what} has at most {self._limits.text_bytes} bytes, got {size}; send {instead}"
-            )
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
         """The metadata of a model, with its versions. Raises ModelNotFound."""

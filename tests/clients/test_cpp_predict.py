@@ -299,12 +299,14 @@ def test_an_installed_library_is_found_by_find_package(cpp: CppClient, tiny: Pat
     assert done.stdout == str(3 * SIZE * SIZE)
 
 
-def test_every_header_stands_on_its_own(cpp: CppClient) -> None:
+def test_the_headers_compile_together_without_warnings(cpp: CppClient) -> None:
     headers = sorted((SOURCE / "include" / "onnxzoo").glob("*.hpp"))
     assert len(headers) > 10
     engines = {"openvino.hpp", "onnxruntime.hpp"}
     code = "".join(f"#include <onnxzoo/{header.name}>\n" for header in headers if header.name not in engines)
-    strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{SOURCE / 'include'}", "-x", "c++", "-"]
+    code += '#include "fuzz_decoder.cpp"\n'  # which only Clang can link
+    folders = [f"-I{SOURCE / 'include'}", f"-I{SOURCE / 'tests'}"]
+    strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *folders, "-x", "c++", "-"]
     done = subprocess.run([cpp.compiler, *strict], input=code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     if (other := shutil.which("clang++")) is not None:

@@ -48,6 +48,7 @@ def config_in(repo: Path) -> Any:
     return json.loads((repo / "config.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_repository_whose_versions_validate(tmp_path):
     repo = tmp_path / "repo"
     done = run("deploy", "ovms", PVT, f"swin={SWIN}", "--out", repo)
@@ -59,7 +60,7 @@ def test_the_command_writes_a_repository_whose_versions_validate(tmp_path):
     for name, one in described.items():
         assert one["base_path"] == name  # relative to config.json, so that the folder can be moved
         assert [path.suffix for path in (repo / name / "1").glob("*.onnx")] == [".onnx"]
-    assert run("validate", repo / "swin" / "1", "--engine", "openvino").exit_code == 0
+    assert run("validate", repo / "swin" / "1", "--engine", "openvino", "--batch-size", "1").exit_code == 0
     assert f"start: ovms --config_path {repo / 'config.json'}" in done.stdout
 
 
@@ -81,6 +82,7 @@ def test_the_arithmetic_is_that_of_our_engine(device, precision, hint):
     assert settings == ({} if hint is None else {"INFERENCE_PRECISION_HINT": hint})
 
 
+@pytest.mark.slow
 def test_openvino_accepts_the_settings_and_the_model_gives_the_recorded_numbers(tmp_path):
     """What the server does with plugin_config, here with the library itself."""
     openvino = pytest.importorskip("openvino")

@@ -20,7 +20,7 @@ from onnxzoo.serving.server import Address
 
 SMALL = Limits(
     body_bytes=100_000,
-    text_bytes=50_000,
+    message_bytes=50_000,
     images=4,
     queue=2,
     header_bytes=4096,

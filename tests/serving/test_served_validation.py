@@ -12,6 +12,8 @@ from onnx import numpy_helper
 
 from onnxzoo.hub import SHIPPED_DIR
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def addresses(start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:

@@ -97,6 +97,7 @@ def test_a_server_of_another_model_is_caught(pvt, tmp_path):
     assert "has shape (3, 10), its metadata says (None, 5)" in done.stdout
 
 
+@pytest.mark.slow
 def test_other_precisions_only_if_they_are_named(pvt):
     validation = Validation(read_artifact(SHIPPED_DIR / PVT), engines=[f"oip:{pvt.url}"])
     assert {check.precision for check in validation.run() if check.engine.name == "oip"} == {"fp32"}
@@ -107,15 +108,16 @@ def test_other_precisions_only_if_they_are_named(pvt):
         assert not all(Validation(read_artifact(SHIPPED_DIR / PVT), engines=[f"oip:{double.url}"]).run())
 
 
-def test_a_server_that_is_gone_is_an_error_even_beside_others(pvt):
+def test_a_server_that_is_gone_is_an_error_even_beside_others():
     """It was asked for, so that the engines that work must not make up for it."""
-    done = run("validate", PVT, "--engine", "openvino", "--engine", "oip:http://127.0.0.1:1/m")
+    done = run("validate", PVT, "--engine", "oip:http://127.0.0.1:1/m", "--engine", "onnxruntime")
     assert done.exit_code == 3
     assert done.stderr.startswith(
         "onnxzoo: error: http://127.0.0.1:1/v2/models/m cannot be reached: Connection refused"
     )
 
 
+@pytest.mark.slow
 def test_another_artifact_is_not_run_by_the_server_itself(altered, tmp_path):
     """`--against` runs both in one engine; a server would be compared with itself, and agree whatever it serves."""
     other = copy_shipped(tmp_path / "other")
@@ -128,6 +130,7 @@ def test_another_artifact_is_not_run_by_the_server_itself(altered, tmp_path):
     assert not any(checks)
 
 
+@pytest.mark.slow
 def test_layers_of_a_server_are_not_looked_for(altered, tmp_path):
     other = copy_shipped(tmp_path / "other")
     alter(other, lambda model: setattr(model, "doc_string", "the same numbers in another file"))
