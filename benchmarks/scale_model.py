@@ -26,7 +26,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured. `listing` and `bucket`: what these steps of scale.py print."""
+    """Everything that was measured. `listing`, `buckets`: as scale.py prints it, of a bucket twice."""
 
     model: str
     cpu: str
@@ -36,7 +36,7 @@ class Measured:
     image_bytes: float
     points: list[Point]
     listing: dict[str, float]
-    bucket: dict[str, Any]
+    buckets: tuple[dict[str, Any], dict[str, Any]]
 
     def find(self, kind: str, cpus: int, images: int | None = None) -> Point:
         """The point of this kind; of the most images, if their number is not given."""
@@ -60,6 +60,10 @@ class Model:
         parts = -(-images // part_rows)
         rounds = -(-parts // cpus)  # the last parts leave workers idle
         return self.ray_start_s + rounds * part_rows * self.worker_image_s
+
+    def cpu_s(self, kind: str, images: int) -> float:
+        """Predicted CPU seconds: of the process with its start, or of the workers without theirs."""
+        return self.start_s + images * self.image_s if kind == "one process" else images * self.worker_image_s
 
     def lost_worker_s(self, part_rows: int) -> float:
         """The most that a lost worker costs: its part once more, and as much as a start of Ray for another worker."""
@@ -108,16 +112,17 @@ def _points(measured: Measured, model: Model) -> list[str]:
         "The predictions of all rows use these four figures, which come from one process on one thread and from one "
         f"worker; they assume that each CPU is free. Parts have {measured.part_rows} images here.",
         "",
-        "| | CPUs | images | elapsed, s | predicted, s | measured / predicted | images/s | CPU s per image |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | CPUs | images | CPU s | predicted | ratio | elapsed, s | predicted | ratio | images/s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for point in measured.points:
         if point.kind in ("one process", "Ray"):
             predicted = model.wall_s(point.kind, point.cpus, point.images, measured.part_rows)
+            cpu_s = model.cpu_s(point.kind, point.images)
             lines.append(
-                f"| {point.kind} | {point.cpus} | {point.images:,} | {point.wall_s:.1f} | {predicted:.1f} | "
-                f"{point.wall_s / predicted:.2f} | {point.images / point.wall_s:.1f} | "
-                f"{point.cpu_s / point.images * 1000:.1f} ms |"
+                f"| {point.kind} | {point.cpus} | {point.images:,} | {point.cpu_s:.1f} | {cpu_s:.1f} | "
+                f"{point.cpu_s / cpu_s:.2f} | {point.wall_s:.1f} | {predicted:.1f} | "
+                f"{point.wall_s / predicted:.2f} | {point.images / point.wall_s:.1f} |"
             )
     whole = measured.find("Ray", measured.cores)
     killed = measured.find("Ray, a worker killed", measured.cores)
@@ -136,10 +141,11 @@ def _points(measured: Measured, model: Model) -> list[str]:
 
 
 def _billion(measured: Measured, model: Model) -> list[str]:
-    requests, images = measured.bucket["requests"], measured.bucket["images"]
-    pages = max(1, -(-images // KEYS_PER_LIST))
-    per_image = {name: count / images for name, count in requests.items() if name != "LIST"}
-    lists = requests.get("LIST", 0) / pages
+    few, many = measured.buckets
+    added = many["images"] - few["images"]
+    gets = (many["requests"]["GET"] - few["requests"]["GET"]) / added
+    read = (many["bytes"] - few["bytes"]) / added
+    lists = many["requests"]["LIST"] / -(-many["images"] // KEYS_PER_LIST)
     cpu_h = BILLION * model.worker_image_s / 3600
     rate = measured.listing["entries_per_s"]
     listing_h = 2 * BILLION / rate / 3600
@@ -155,8 +161,8 @@ def _billion(measured: Measured, model: Model) -> list[str]:
         "|---|---|",
         f"| CPU hours | {cpu_h:,.0f} |",
         *(f"| hours on {cpus:,} CPUs | {cpu_h / cpus:,.1f} |" for cpus in CLUSTERS),
-        f"| bytes read | {BILLION * measured.bucket['bytes'] / images / 1e12:,.0f} TB |",
-        *(f"| {name} requests to a bucket | {BILLION * share:,.0f} |" for name, share in sorted(per_image.items())),
+        f"| bytes read | {BILLION * read / 1e12:,.0f} TB |",
+        f"| GET requests to a bucket | {BILLION * gets:,.0f} |",
         f"| LIST requests, {lists:.0f} for each {KEYS_PER_LIST:,} names | {BILLION / KEYS_PER_LIST * lists:,.0f} |",
         f"| listing twice by one program (identity, then parts) | {listing_h:,.1f} h |",
         f"| CPUs that one program can keep busy | {rate * model.worker_image_s:,.0f} |",
@@ -165,9 +171,10 @@ def _billion(measured: Measured, model: Model) -> list[str]:
         f"| a lost worker, on average | {lost_s:.0f} CPU s |",
         f"| all workers lost once a day, share of the work | {lost_s / DAY_S:.2%} |",
         "",
-        f"The requests were counted for {images} images by moto's S3 server on loopback, with onnxzoo's own reader: "
-        f"{', '.join(f'{count} {name}' for name, count in sorted(requests.items()))}; "
-        f"{measured.bucket['bytes'] / measured.bucket['image_bytes']:.3f} bytes were read for each byte of an image. A "
+        f"Requests and bytes are those by which a run of {many['images']} images differs from one of {few['images']}, "
+        "from moto's S3 server on loopback, by onnxzoo's own reader. In all, the larger run sent "
+        f"{', '.join(f'{count} {name}' for name, count in sorted(many['requests'].items()))}; "
+        f"{many['bytes'] / many['image_bytes']:.3f} bytes were read for each byte of an image. A "
         "bucket's own limits (5,500 GET requests per second and prefix in S3) are not part of the model. A source of "
         "more images than one program can list is given to several runs, a prefix each.",
     ]

@@ -145,8 +145,9 @@ def _fill(image: PIL.Image.Image, name: str, spec: Preprocess, out: Array) -> No
 
 def pixels_of(values: Array, spec: Preprocess) -> npt.NDArray[np.uint8]:
     """The pixels of a preprocessed image, float32 [3, S, S] -> uint8 [S, S, 3] in RGB order; clipped to 0..255."""
-    levels = (values.transpose(1, 2, 0) * np.array(spec.std) + np.array(spec.mean)) * 255
-    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    scale, shift = (255 * np.array(part, dtype=np.float32) for part in (spec.std, spec.mean))
+    levels = values.transpose(1, 2, 0) * scale + shift
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(levels, out=levels), 0, 255, out=levels).astype(np.uint8)
     return pixels
 
 
@@ -154,6 +155,11 @@ def reduced(values: Array, pixels: int) -> Array:
     """A preprocessed image, float32 [3, S, S], with S divided by the largest whole factor that leaves `pixels`."""
     size = values.shape[-1]
     factor = max(1, size // pixels)
-    side = size // factor
-    blocks = values[:, : side * factor, : side * factor].reshape(3, side, factor, side, factor)
-    return blocks.mean(axis=(2, 4), dtype=np.float32) if factor > 1 else values
+    end = size // factor * factor
+    total = np.zeros((3, size // factor, size // factor), dtype=np.float32)
+    # Sums of slices take a tenth of the time of a mean over blocks.
+    for row in range(factor):
+        for column in range(factor):
+            total += values[:, row:end:factor, column:end:factor]
+    total /= factor**2
+    return total

@@ -195,6 +195,7 @@ def write_images(folder: Path, count: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill runs that write tables; print the figures as JSON.")
     parser.add_argument("--rounds", type=int, default=100, help="for each format")
+    parser.add_argument("--format", choices=TASKS, action="append", help="only these formats")
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--part-rows", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
@@ -202,7 +203,7 @@ def main() -> None:
     whole = True
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         images = write_images(Path(scratch) / "images", options.images)
-        for suffix in TASKS:
+        for suffix in options.format or TASKS:
             folder = Path(scratch) / suffix
             found = kill_runs(
                 MODEL, images, folder, suffix, options.rounds, part_rows=options.part_rows, seed=options.seed

@@ -188,7 +188,8 @@ def kserve(
 
     Upload REPO/models to the storage URI, then: kubectl apply -f REPO
     """
-    from ..deploy.kserve import KServeOptions, notes, require_names, write_kserve
+    from ..deploy.kserve import KServeOptions, notes, replaced_runtime, require_names, write_kserve
+    from ..deploy.repository import Repository
 
     triton, common = _triton_settings(given)
     options = KServeOptions(
@@ -197,7 +198,7 @@ def kserve(
     _write(
         lambda model, repository, version: write_kserve(model, repository, options, version=version),
         require=require_names,
-        notes=notes(options),
+        notes=[*replaced_runtime(Repository(common["out"]), options), *notes(options)],
         start=f"kubectl apply -f {common['out']}",
         place=lambda model: f"models/{model.name}" + (f"/{model.name}" if server == "triton" else ""),
         **common,
@@ -231,7 +232,7 @@ def docker(
     none: KServe brings its own. It runs as no user of the system and on a read-only file system.
     """
     from ..deploy.chosen import choose
-    from ..deploy.docker import by_name, write_docker
+    from ..deploy.docker import by_name, package_note, write_docker
 
     if link and download:
         raise click.UsageError("--link is for models that are copied, and --by-name downloads them")
@@ -239,17 +240,19 @@ def docker(
     chosen = [] if download or not models else choose(models, precision=precision, trust=trust)
     results = write_docker(out, chosen, downloaded=named, precision=precision, wheel=wheel, link=link)
     start = f"docker build -t onnxzoo {out}"
+    remarks = [] if wheel else [package_note()]
     if as_json:
         written = [
             {"name": model.name, "precision": model.precision, "sha256": model.sha256, "result": result}
             for model, result in zip(chosen, results, strict=True)
         ]
         fetched = [{"name": one.name, "model": one.model} for one in named]
-        print_json({"folder": str(out), "models": written, "downloaded": fetched, "start": start})
+        print_json({"folder": str(out), "models": written, "downloaded": fetched, "notes": remarks, "start": start})
         return
     for model, result in zip(chosen, results, strict=True):
         say(f"{out / 'models' / model.name / '1'}: {model.precision}, {result}")
     say(*(f"{one.name}: {one.model}, downloaded when the image is built" for one in named))
+    say(*(f"note: {remark}" for remark in remarks))
     say(f"start: {start}")
 
 

@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Write the embeddings of images, the pooled features before the classifier's head, for search and clustering.
 
-    IMAGE is what `onnxzoo predict` takes. FILE.parquet has the columns path, embedding and error. FILE.npy is a float32
-    array [images, features], with NaN for images that cannot be read; FILE.npy.rows.jsonl names its rows.
+    SOURCE is what `onnxzoo predict` takes. FILE.parquet has the columns path, embedding and error. FILE.npy is a
+    float32 array [images, features], with NaN for images that cannot be read; FILE.npy.rows.jsonl names its rows.
 
     If an image cannot be read, the exit code is 1.
     """

@@ -53,6 +53,8 @@ def write_table_by_ray(
 
     if out is None:
         raise click.UsageError("--ray writes a folder of Parquet files; name it with --out DIR")
+    if address and Path(address).exists():
+        raise click.UsageError(f"--ray takes the address of a cluster, got the path {address!r}; put --ray behind it")
     next(iter(source))  # no image at all is wrong usage, reported before a cluster is started
     with progress("listing images", "images", quiet=quiet) as line:
         total = source.count()

@@ -217,7 +217,8 @@ def _validate_one(artifact: Artifact, options: Options) -> ValidationResult:
             say(*advice_lines(validation.result(), str(options.model), options.weights))
         pictures = _check_preprocess(artifact, options).checks if options.preprocess else None
         result = validation.result(bisections=bisections, preprocess=pictures)
-        say(f"{'passed' if result else 'FAILED'}: {result.passed_checks} of {len(result.checks)} checks")
+        counted = f"{result.passed_checks} of {len(result.checks)} checks"
+        say(f"passed: {counted}" if result else f"FAILED: {counted} passed")
         if options.recording and result:
             result = dataclasses.replace(result, recorded=(written := record(validation)))
             say(f"recorded in {artifact.config_file}: {len(written)} validations")

@@ -120,6 +120,14 @@ def _wheel_name(wheel: Path | None) -> str:
     return f"/build/{wheel.name}[{EXTRA}]"
 
 
+def package_note() -> str:
+    """What an image without a wheel of this package needs."""
+    return (
+        f"pip installs onnxzoo {package_version('onnxzoo')} from its index when the image is built; if it is not "
+        "there, give --wheel (pip wheel --no-deps . in onnxzoo's source makes one)"
+    )
+
+
 def _bytes(file: Path) -> bytes:
     with readable(file, ArtifactError):
         return file.read_bytes()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version as package_version
 from typing import Any
 
 from ..errors import InputError
@@ -19,7 +20,7 @@ from ..inference_protocol import HTTP_PORT
 from ..precisions import FP32
 from ..text import beginning
 from .chosen import Chosen
-from .repository import Repository
+from .repository import MARK, Repository
 from .triton import ON_GPU, TritonOptions, heading, write_triton
 
 OURS, TRITON = "onnxzoo", "triton"
@@ -123,7 +124,7 @@ def write_kserve(model: Chosen, repository: Repository, options: KServeOptions, 
     else:
         repository.require_own_model(model, MODELS)
         done = repository.add_version(model, version, MODELS)
-        head = "".join(heading(model).splitlines(keepends=True)[:1])
+        head = f"# {MARK} {package_version('onnxzoo')} for all models of this folder.\n"
         _write(repository, RUNTIME_FILE, head, serving_runtime(options))
     _write(repository, manifest, heading(model), inference_service(model, options, version))
     return done
@@ -203,6 +204,22 @@ def notes(options: KServeOptions) -> list[str]:
         f"upload the folder {MODELS} to {options.storage_uri}",
         "scaling by concurrency needs KServe's Knative mode; in its standard mode, replace scaleMetric by cpu",
     ]
+
+
+def replaced_runtime(repository: Repository, options: KServeOptions) -> list[str]:
+    """What deploying with these options changes for the models that the repository has already, as notes."""
+    import yaml
+
+    file = repository.folder / RUNTIME_FILE
+    if options.server != OURS or not file.is_file():
+        return []
+    try:
+        before = yaml.safe_load(file.read_bytes())["spec"]["containers"][0]["image"]
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return [f"{RUNTIME_FILE} was damaged and is written anew"]
+    if before == options.image:
+        return []
+    return [f"{RUNTIME_FILE} is shared: all models of this folder now run in {options.image}, before in {before}"]
 
 
 def _probes() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
 from .limits import HeldBytes, Limits
@@ -41,9 +41,7 @@ class Calls:
             async with asyncio.timeout(self.limits.request_s):
                 answer = await work
         except TimeoutError:
-            error = RequestError(
-                Kind.TIMEOUT, f"the request took longer than {self.limits.request_s:g} s; send fewer images"
-            )
+            error = self._late(trace)
             self._log_refused(trace, error, None)
             raise error from None
         except asyncio.CancelledError:
@@ -60,8 +58,15 @@ class Calls:
         if trace.model:
             self.metrics.served(trace)
         if not quiet:
-            logger.info("request", extra={FIELDS: _fields(trace)})
+            logger.info("request", extra={FIELDS: self._without_token(_fields(trace))})
         return answer
+
+    def _late(self, trace: Trace) -> RequestError:
+        if not trace.bytes:  # counted when all of them have arrived
+            return RequestError(Kind.SLOW_CLIENT, f"the request did not arrive within {self.limits.request_s:g} s")
+        return RequestError(
+            Kind.TIMEOUT, f"the request took longer than {self.limits.request_s:g} s; send fewer images"
+        )
 
     def require_open(self) -> None:
         """Raise RequestError while the server loads its models, and once it stops."""
@@ -82,13 +87,21 @@ class Calls:
                 Kind.UNAUTHENTICATED, "expected the header 'Authorization: Bearer TOKEN' with the right token"
             )
 
+    def _without_token(self, fields: Mapping[str, object]) -> dict[str, object]:
+        """The fields of a line of the log; clients put the token into ids and paths by mistake."""
+        if self._token is None:
+            return dict(fields)
+        token = self._token.decode()
+        return {key: one.replace(token, "***") if isinstance(one, str) else one for key, one in fields.items()}
+
     def _log_refused(self, trace: Trace, told: RequestError, cause: Exception | None) -> None:
         self.metrics.error(told.kind.label, trace.protocol)
         ours = told.kind in (Kind.ENGINE, Kind.INTERNAL)
+        fields = {**_fields(trace), "kind": told.kind.label, "status": told.kind.http, "reason": str(told)}
         logger.log(
             logging.ERROR if ours else logging.INFO,
             "request refused",
-            extra={FIELDS: {**_fields(trace), "kind": told.kind.label, "status": told.kind.http, "reason": str(told)}},
+            extra={FIELDS: self._without_token(fields)},
             exc_info=cause if ours else None,
         )
 

@@ -29,6 +29,7 @@ METRICS = "/metrics"
 HEALTH = ("/", "/v2/health/live", "/v2/health/ready")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(?P<what>/ready|/infer)?")
 REQUEST_ID = "x-request-id"
+LINE_BYTES = len(": \r\n")
 SAFE = "!#$&'()*+,/:;=?@[]"
 """Characters of a request's id that stand for themselves in the header. A client chose it: it may have line breaks."""
 JSON, BINARY, TEXT = "application/json", "application/octet-stream", "text/plain; version=0.0.4; charset=utf-8"
@@ -51,19 +52,21 @@ def json_reply(document: Any, status: int = 200) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request: method, decoded path, query, and headers by lower-case name."""
+    """One request: method, decoded path, query, headers by lower-case name, and how many bytes they were."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
+    header_bytes: int
     receive: Receive
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> HttpRequest:
         """The request of an ASGI scope."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        return cls(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, receive)
+        size = sum(len(name) + len(value) + LINE_BYTES for name, value in scope["headers"])
+        return cls(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, size, receive)
 
 
 class HttpApp:
@@ -95,7 +98,7 @@ class HttpApp:
 
     async def _reply(self, request: HttpRequest, trace: Trace) -> Reply:
         # Beyond a limit of its own, uvicorn counts only headers that have not arrived completely.
-        if sum(len(name) + len(value) for name, value in request.headers.items()) > self._calls.limits.header_bytes:
+        if request.header_bytes > self._calls.limits.header_bytes:
             raise RequestError(
                 Kind.HEADERS_TOO_LARGE, f"the headers have more than {self._calls.limits.header_bytes} bytes"
             )
@@ -211,7 +214,13 @@ def _gone() -> RequestError:
 
 def _query_parameters(query: str) -> dict[str, Any]:
     """`top_k` of a request whose body is raw data and has no place for it."""
-    given = parse_qs(query, max_num_fields=16).get(TOP_K)
+    try:
+        fields = parse_qs(query, keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise invalid(f"the query has only the parameter {TOP_K}, got more than 16") from None
+    if unknown := next((name for name in fields if name != TOP_K), None):
+        raise invalid(f"the query has only the parameter {TOP_K}, got {beginning(unknown)!r}")
+    given = fields.get(TOP_K)
     if given is None:
         return {}
     number = given[-1]

@@ -44,6 +44,8 @@ class Settings:
         """Raise InputError for settings that contradict each other, or a certificate that cannot be used."""
         if not self.models:
             raise InputError("a server needs at least one model; name one")
+        if self.http_port == self.grpc_port != 0:
+            raise InputError(f"HTTP and gRPC need two ports, got {self.http_port} for both")
         if not math.isfinite(self.limits.request_s):
             raise InputError(f"the timeout must be a finite number of seconds, got {self.limits.request_s}")
         if not math.isfinite(self.delay_ms):

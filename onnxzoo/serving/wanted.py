@@ -32,6 +32,8 @@ from .sdk import InferInput, InferRequest, to_http_parameters
 
 BINARY_OUTPUT, BINARY_OUTPUTS = "binary_data", "binary_data_output"
 """Parameters: of a requested output, and of a request; whether outputs are returned as binary data over REST."""
+CLASSIFICATION = "classification"
+"""A parameter of requested outputs, of an extension of the protocol that this server does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _listed(tensor: InferInput) -> Array:
     try:
         values = np.array(tensor.data)
     except ValueError as error:  # ragged, or nested too deeply
-        raise invalid(f"the data of {PIXELS} is not a tensor: {one_line(error)}") from error
+        raise invalid(f"the data of {PIXELS} must be numbers, flat or in lists of equal length") from error
     if values.dtype.kind not in "iuf":
         raise invalid(f"the data of {PIXELS} must be numbers")
     if values.size != int(np.prod(tensor.shape)) or values.ndim not in (1, len(tensor.shape)):
@@ -157,6 +159,8 @@ def _outputs(request: InferRequest, model: Model, parameters: Mapping[str, Any])
         if one.name not in known or one.name in outputs:
             fault = "is requested twice" if one.name in outputs else f"is not one of {', '.join(known)}"
             raise invalid(f"the output {beginning(one.name)!r} {fault}")
+        if CLASSIFICATION in (one.parameters or {}):
+            raise invalid(f"classes of an output are not supported; request {LABEL} and {SCORE} with {TOP_K}")
         own = (one.parameters or {}).get(BINARY_OUTPUT, binary)
         outputs[one.name] = binary if request.from_grpc else _flag(BINARY_OUTPUT, own)
     return outputs

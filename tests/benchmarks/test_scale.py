@@ -35,8 +35,16 @@ def measured(scale):
         scale.Point("Ray, a worker killed", 2, 400, 19.0, 10.0, 11.2),
     ]
     listing = {"entries_per_s": 50_000.0, "bytes_per_entry": 80.0, "finished_parts_per_s": 1000.0}
-    bucket = {"images": 200, "requests": {"GET": 200, "LIST": 2}, "bytes": 10_100_000, "image_bytes": 10_000_000}
-    return scale.Measured("tiny", "a CPU", 2, 0.1, 50, 50_000.0, points, listing, bucket)
+    buckets = tuple(
+        {
+            "images": count,
+            "requests": {"GET": count, "LIST": 2, "HEAD": 1},
+            "bytes": 1000 + 50_000 * count,
+            "image_bytes": 50_000 * count,
+        }
+        for count in (50, 200)
+    )
+    return scale.Measured("tiny", "a CPU", 2, 0.1, 50, 50_000.0, points, listing, buckets)
 
 
 def test_the_fit_gives_back_what_the_points_were_made_of(scale, measured):
@@ -59,7 +67,8 @@ def test_predictions_share_the_work_and_count_whole_parts(scale, measured):
 def test_the_page_has_every_point_and_the_billion(scale, measured):
     page = scale.written(measured, scale.fitted(measured))
     assert page.count("| one process |") == 3
-    assert "| Ray | 2 | 400 | 15.0 | 15.0 | 1.00 | 26.7 | 25.0 ms |" in page
+    assert "| Ray | 2 | 400 | 10.0 | 10.0 | 1.00 | 15.0 | 15.0 | 1.00 | 26.7 |" in page
+    assert "| one process | 2 | 400 | 8.8 | 9.0 | 0.98 | 5.0 | 5.0 | 1.00 | 80.0 |" in page
     assert "the run took +4.0 s, by the model at most 11.2 s more" in page
     assert "| CPU hours | 6,944 |" in page
     assert "| hours on 640 CPUs | 10.9 |" in page

@@ -112,7 +112,7 @@ def test_a_model_that_fails_says_what_and_how_to_find_where(broken: Path) -> Non
     assert result.exit_code == 1
     assert "  FAILED: 'logits' differs by up to" in result.stdout
     assert f"to find the layer at fault: onnxzoo validate {broken} --weights CHECKPOINT" in result.stdout
-    assert result.stdout.splitlines()[-1] == "FAILED: 0 of 1 checks"
+    assert result.stdout.splitlines()[-1] == "FAILED: 0 of 1 checks passed"
 
 
 @pytest.mark.slow

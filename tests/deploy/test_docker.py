@@ -57,6 +57,7 @@ def test_an_image_with_models(tmp_path, wheel):
     done = run("deploy", "docker", PVT, f"swin={SWIN}", "--out", folder, "--wheel", wheel)
     assert done.exit_code == 0, done.output
     assert f"start: docker build -t onnxzoo {folder}" in done.stdout
+    assert "note:" not in done.stdout
     assert lint(folder) == ""
     assert (folder / wheel.name).read_bytes() == b"a wheel"
     for name, own in ((PVT, PVT), ("swin", SWIN)):
@@ -124,6 +125,11 @@ def test_the_command_of_the_image_is_one_that_we_accept(tmp_path, models, precis
         assert own is not None
         assert served_name(own, one) == own
         assert (tmp_path / str(path).lstrip("/") / "model.onnx").is_file()
+
+
+def test_without_a_wheel_pip_s_index_must_have_this_version(tmp_path):
+    done = run("deploy", "docker", "--out", tmp_path / "image")
+    assert f"note: pip installs onnxzoo {VERSION} from its index" in done.stdout
 
 
 def test_without_models_the_image_serves_what_its_arguments_name(tmp_path):

@@ -227,6 +227,24 @@ def test_options_that_kserve_would_refuse(options, message):
         KServeOptions(**{"storage_uri": URI, "image": "onnxzoo:1", **options})
 
 
+def test_another_image_for_the_runtime_that_models_share_is_told(tmp_path):
+    folder, repo = write_artifact(tmp_path / "a"), tmp_path / "repo"
+
+    def deployed(model: str, image: str) -> str:
+        done = run("deploy", "kserve", model, "--out", repo, "--storage-uri", URI, "--image", image)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert "shared" not in deployed(f"one={folder}", "onnxzoo:1")
+    assert "shared" not in deployed(f"two={folder}", "onnxzoo:1")
+    told = "all models of this folder now run in onnxzoo:2, before in onnxzoo:1"
+    assert told in deployed(f"two={folder}", "onnxzoo:2")
+    runtime = repo / "serving-runtime.yaml"
+    assert "two" not in runtime.read_text().splitlines()[0]
+    runtime.write_text(f"{runtime.read_text().splitlines()[0]}\nkind: x\n")
+    assert "serving-runtime.yaml was damaged and is written anew" in deployed(f"two={folder}", "onnxzoo:2")
+
+
 def test_a_manifest_of_somebody_else_stays(tmp_path):
     folder, repo = write_artifact(tmp_path / "a"), tmp_path / "repo"
     repo.mkdir()

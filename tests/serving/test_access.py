@@ -14,6 +14,7 @@ from oip import ask
 
 from onnxzoo.errors import InputError
 from onnxzoo.inference_protocol import GRPC_SERVICE
+from onnxzoo.serving.logs import FIELDS
 from onnxzoo.serving.server import Server
 from onnxzoo.serving.settings import Settings
 
@@ -98,6 +99,8 @@ def test_tls_and_the_token_guard_both_protocols(start, served_folders, certifica
         assert over_http("/v2", "Bearer \xff\xfe") == 401
         assert over_http("/v2", f"bearer {TOKEN}") == over_http("/metrics", f"Bearer {TOKEN}") == 200
         assert over_grpc(metadata, f"Bearer {TOKEN}") is grpc.StatusCode.OK
+        misplaced = {"Authorization": f"Bearer {TOKEN}", "X-Request-Id": TOKEN}
+        assert ask(address.http, f"/v2/models/{TOKEN}", headers=misplaced, trust=trust).status == 404
         # Probes have no token, and learn nothing.
         assert over_http("/v2/health/ready", None) == over_http("/v2/health/live", None) == 200
         assert over_grpc(f"/{GRPC_SERVICE}/ServerReady", None) is grpc.StatusCode.OK
@@ -107,6 +110,15 @@ def test_tls_and_the_token_guard_both_protocols(start, served_folders, certifica
     assert "request refused" in caplog.text
     assert TOKEN not in caplog.text
     assert TOKEN[:-1] not in caplog.text
+    fields = [str(getattr(record, FIELDS, "")) for record in caplog.records]
+    assert any("***" in one for one in fields)
+    assert not any(TOKEN in one for one in fields)
+
+
+def test_two_ports_are_two():
+    with pytest.raises(InputError, match="HTTP and gRPC need two ports, got 8080 for both"):
+        Settings(("tiny",), http_port=8080, grpc_port=8080).check()
+    Settings(("tiny",), http_port=0, grpc_port=0).check()
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"\xff\xfe", b"x" * 5000, b"a\x00b"])

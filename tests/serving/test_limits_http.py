@@ -165,6 +165,7 @@ def test_too_many_connections_are_refused(url):
         b"GET / HTTP/1.1\r\nX: " + b"x" * 5000,
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000,
         b"GET /" + b"x" * 5000,
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + b"X: y\r\n" * 1000 + b"\r\n",  # complete at once
     ],
 )
 def test_a_bomb_of_headers_is_refused(url, bomb):
@@ -247,6 +248,12 @@ def test_a_client_that_goes_while_it_sends_is_cancelled(url):
             pass
     while errors(url, "cancelled") == before:
         pass
+
+
+def test_a_body_that_is_slower_than_the_time_of_a_request_is_the_client_s_fault(start):
+    with start(limits=Limits(request_s=0.2)) as address:
+        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{"
+        assert sent(address.http, head) == (408, "the request did not arrive within 0.2 s")
 
 
 def test_a_request_that_takes_too_long_is_refused(start, gate):
