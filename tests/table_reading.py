@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+ESCAPED_STARTS = ("'", "=", "+", "-", "@", "\t", "\r")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def _from_text(name: str, value: str) -> Any:
         return int(value)
     if name.startswith("score_"):
         return float(value)
-    return value[1:] if value.startswith("'") and value[1:].startswith(FORMULA_STARTS) else value
+    return value[1:] if value.startswith("'") and value[1:].startswith(ESCAPED_STARTS) else value
 
 
 def _jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ from ..data.walk import HIDDEN, SPECIAL, Skipped, has_image_suffix, is_hidden
 from ..errors import DownloadError, ImageError, OnnxzooError, one_line
 from ..image import LazyImage
 from ..image_memory import MAX_ENCODED_BYTES
+from ..text import beginning
 from .entry import Entry
 from .parts import NoImagesError
 from .stored import Stored, unreadable
@@ -126,6 +127,9 @@ class ArchiveImages:
                         path = f"{name}{SEPARATOR}{member.name}"
                         if member.isdir() or not _is_image(path, member.name, skipped):
                             continue
+                        if member.islnk():
+                            yield Entry(path, _linked(path, member))
+                            continue
                         if not member.isreg() or member.issparse():
                             skipped.add(path, SPECIAL)
                             continue
@@ -151,6 +155,13 @@ class ArchiveImages:
         if len(data) < size:
             return _cut_short(path)
         return LazyImage(path, partial(_beginning, data), size, held=size)
+
+
+def _linked(path: str, member: tarfile.TarInfo) -> ImageError:
+    return ImageError(
+        f"{path} is a hard link in its archive, to {beginning(member.linkname)!r}, and has no content of its own; make "
+        "the archive with tar --hard-dereference"
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ PATH_COLUMNS = ("path", "image", "file", "filename", "filepath", "file_name", "f
 """Headings of the column that is taken if none is named, in lower case, the better one first."""
 
 DELIMITERS = ",;\t"
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 
 class ImageList:
@@ -185,8 +188,11 @@ class ImageList:
 
 
 def _lines_of(text: str) -> list[str]:
-    """The lines of a text from any system. str.splitlines would also cut at characters that are parts of names."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """The lines of a text from any system, with their ends, which are part of a table's cell if it is quoted.
+
+    str.splitlines would also cut at characters that are parts of names.
+    """
+    return _LINE.findall(text)
 
 
 def _is_number(column: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -24,6 +25,9 @@ class LocalImages:
 
     def entries(self, skipped: Skipped) -> Iterator[Entry]:
         """A file is an entry whatever it is and whether or not it exists; reading it reports that."""
+        if self._argument.endswith(("/", os.sep)) and not os.path.lexists(self._argument):
+            yield Entry(self._argument, NoImagesError(f"the folder {self._argument!r} does not exist; check the path"))
+            return
         for found in find_images([self._argument], skipped):
             if isinstance(found, NoImages):
                 yield Entry(found.argument, NoImagesError(str(found)))

@@ -17,6 +17,7 @@ from .lists import LIST_SUFFIXES, ImageList
 from .local import STANDARD_INPUT, LocalFile, LocalImages, StandardInputImage
 from .parts import Fault, NoImagesError, Part
 from .places import has_pattern, is_url, matches, place_of, require_access
+from .rows import unicode_path
 from .stored import LocalStored, RemoteStored
 from .urls import RemoteFile, RemoteImages
 
@@ -101,12 +102,13 @@ class Source:
         seen: set[int] = set()
         last: dict[int, int] = {}  # of paths that occur more than once
         for entry in entries:
-            if (key := hash(entry.path)) not in seen:
+            # Tables have paths as Unicode, and names that differ in other bytes only must stay apart there.
+            if (key := hash(unicode_path(entry.path))) not in seen:
                 seen.add(key)
                 yield entry
                 continue
             number = last.get(key, 1) + 1
-            while (numbered := hash(f"{entry.path}#{number}")) in seen:
+            while (numbered := hash(unicode_path(f"{entry.path}#{number}"))) in seen:
                 number += 1
             seen.add(numbered)
             last[key] = number
@@ -150,7 +152,7 @@ def _parts(argument: str, column: str | None) -> list[Part]:
         return [StandardInputImage()]
     if is_url(argument) and not os.path.lexists(argument):
         return _parts_at(argument, column)
-    if os.path.isdir(argument):  # noqa: PTH112
+    if os.path.isdir(argument) or argument.endswith(("/", os.sep)):  # noqa: PTH112
         return [LocalImages(argument)]
     if glob.has_magic(argument) and not os.path.lexists(argument):
         if not is_archive(argument):

@@ -40,7 +40,7 @@ class Summary:
         """Count the result of the image `name`."""
         self.ended = time.monotonic()
         if result.error is not None:
-            self._count_errors(kind_of(result.error, result.image), 1, name)
+            self._count_errors(kind_of(result.error, result.image, name), 1, name)
         elif result.embedding is not None:
             self.embedded += 1
         elif result.prediction is not None:
@@ -89,11 +89,16 @@ class Summary:
         return lines
 
 
-def kind_of(error: ImageError, image: object) -> str:
-    """What is wrong with an image, without its name and details: `is damaged or incomplete`, `does not exist`."""
+def kind_of(error: ImageError, image: object, name: str = "") -> str:
+    """What is wrong with an image, without its name and details: `is damaged or incomplete`, `does not exist`.
+
+    `name`: of the image in tables.
+    """
     message = str(error)
     if not isinstance(image, ImageError):
         message = message.removeprefix(describe(image)).lstrip()
+    elif name:
+        message = " ".join(message.removeprefix(name).replace(f" {name} ", " ").split())
     # Messages say what happened, and after a colon or semicolon the details and the fix.
     return beginning(message.partition(";")[0].partition(": ")[0]) or OTHER_KIND
 

@@ -48,7 +48,8 @@ class RemoteImages:
         try:
             info = info_of(place)
         except FileNotFoundError:
-            yield Entry(place.name, ImageError(absent(place)))
+            kind = NoImagesError if place.url.endswith("/") else ImageError
+            yield Entry(place.name, kind(absent(place)))
             return
         if info["type"] != "directory":
             yield place, info
@@ -112,8 +113,20 @@ class RemoteFile:
 
 def _entry(place: Place, info: Mapping[str, Any]) -> Entry:
     size = info.get("size")
-    read = partial(read_part, place, 0)
+    read = _nothing if size == 0 else partial(_beginning, place)
     return Entry(place.name, LazyImage(place.name, read, size if isinstance(size, int) else None, remote=True))
+
+
+def _beginning(place: Place, limit: int) -> bytes:
+    try:
+        return read_part(place, 0, limit)
+    except FileNotFoundError:
+        raise ImageError(absent(place)) from None
+
+
+def _nothing(_limit: int) -> bytes:
+    """An object without content, of which a server refuses any range."""
+    return b""
 
 
 def _is_taken(place: Place, info: Mapping[str, Any], skipped: Skipped) -> bool:

@@ -43,6 +43,18 @@ def write_zip(path: Path, members: dict[str, bytes] = MEMBERS, method: int = zip
     return path
 
 
+def test_a_hard_link_in_a_tar_is_an_error(here):
+    with tarfile.open("x.tar", "w") as archive:
+        for name, linked in (("a.png", ""), ("b.png", "a.png")):
+            info = tarfile.TarInfo(name)
+            content = b"" if linked else photo("red")
+            info.size, info.linkname, info.type = len(content), linked, tarfile.LNKTYPE if linked else tarfile.REGTYPE
+            archive.addfile(info, io.BytesIO(content))
+    first, second = open_source(["x.tar"])
+    assert isinstance(first.image, LazyImage)
+    assert "x.tar::b.png is a hard link in its archive, to 'a.png'" in str(second.image)
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

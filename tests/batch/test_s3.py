@@ -108,7 +108,13 @@ def test_an_object_that_vanishes_during_a_run(bucket):
     bucket.rm("zoo/photos/red.png")
     green, red, blue = colours(entries)
     assert (green, blue) == (GREEN, BLUE)
-    assert str(red).startswith("s3://zoo/photos/red.png cannot be read: ")
+    assert str(red) == "s3://zoo/photos/red.png does not exist; check the URL"
+
+
+def test_an_object_without_content_is_empty_as_a_file_is(bucket):
+    bucket.pipe("zoo/empty/a.png", b"")
+    (told,) = colours(open_source(["s3://zoo/empty/"]))
+    assert str(told).startswith("s3://zoo/empty/a.png is empty: ")
 
 
 def test_missing_credentials_are_one_clear_error(bucket, monkeypatch, tmp_path):

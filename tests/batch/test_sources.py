@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from found_images import colours
+from found_images import BLUE, RED, colours
 from PIL import Image
 
+from onnxzoo.batch.rows import unicode_path
 from onnxzoo.batch.sources import open_source
 from onnxzoo.errors import ImageError, InputError
 
@@ -55,6 +56,27 @@ def test_an_image_that_is_named_again_is_an_entry_again_under_another_name(here)
     assert source.notes[1:] == ["2 images occur again; the path of each has a number: photos/red.png#3"]
     assert [entry.image for entry in source][-2:] == ["photos/red.png"] * 2
     assert paths("photos/red.png", "photos/red.png", unique=False) == ["photos/red.png"] * 2
+
+
+def test_names_that_are_one_in_unicode_stay_apart(here):
+    Path("photos/lat\\xe9.png").touch()
+    Path("photos/lat\udce9.png").touch()
+    assert len({unicode_path(path) for path in paths("photos")}) == len(ALL) + 2
+
+
+def test_a_folder_that_does_not_exist_is_no_image(here):
+    with pytest.raises(InputError, match="the folder 'phtos/' does not exist; check the path"):
+        paths("phtos/")
+    assert paths("phtos/", "photos/red.png") == ["phtos/", "photos/red.png"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("within", ["\n", "\r", "\r\n"])
+def test_quoted_cells_of_a_list_keep_their_line_ends(here, end, within):
+    shutil.copy("photos/red.png", f"photos/new{within}line.png")
+    lines = ["path,x", f'"photos/new{within}line.png",1', "photos/blue.png,2", ""]
+    Path("list.csv").write_bytes(end.join(lines).encode())
+    assert colours(open_source(["list.csv"])) == [RED, BLUE]
 
 
 def test_a_path_that_is_repeated_very_often(here):

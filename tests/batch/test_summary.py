@@ -82,6 +82,13 @@ def test_the_kind_is_what_messages_of_other_images_have_in_common(image, message
     assert kind_of(ImageError(message), image) == kind
 
 
+def test_the_kind_of_an_entry_that_is_an_error_has_no_path_in_it():
+    cut = ImageError("x.tar::a.png is incomplete, as the archive is cut short; get it again")
+    beyond = ImageError("the archive x.tar cannot be read beyond its first files: wrong header")
+    assert kind_of(cut, cut, "x.tar::a.png") == "is incomplete, as the archive is cut short"
+    assert kind_of(beyond, beyond, "x.tar") == "the archive cannot be read beyond its first files"
+
+
 def test_parts_are_summed_up(clock, tmp_path):
     whole = Summary(began=clock[0])
     for part in range(3):

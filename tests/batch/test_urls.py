@@ -109,7 +109,7 @@ def test_urls_in_a_list_and_a_list_at_a_url(memory, tmp_path):
     (tmp_path / "t.csv").write_text("url\nmemory://b/red.png\nmemory://none.png\nfoo://x\n")
     red, missing, unknown = found(str(tmp_path / "t.csv")).values()
     assert red == RED
-    assert "memory://none.png cannot be read" in str(missing)
+    assert "memory://none.png does not exist; check" in str(missing)
     assert "foo://x is not a URL that can be read: Protocol not known: foo" in str(unknown)
     memory.pipe("/b/list.txt", b"red.png\nmemory://b/deep/blue.png\n")
     assert found("memory://b/list.txt") == {"memory://b/red.png": RED, "memory://b/deep/blue.png": BLUE}
@@ -138,7 +138,7 @@ def test_an_object_that_vanishes_or_grows_during_a_run(memory):
     memory.pipe("/b/deep/blue.png", photo("blue") + bytes(10**6))
     green, red, blue = colours(entries)
     assert (green, blue) == (GREEN, BLUE)
-    assert "memory://b/red.png cannot be read: " in str(red)
+    assert "memory://b/red.png does not exist; check" in str(red)
 
 
 def test_the_identity_changes_with_the_listing(memory):

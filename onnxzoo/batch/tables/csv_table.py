@@ -1,8 +1,9 @@
 """CSV, as RFC 4180 describes it and pandas and spreadsheets read it: UTF-8, a header, empty fields for null.
 
 Spreadsheets run a cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return as a formula, and file names
-and labels come from strangers: such a text gets an apostrophe in front (OWASP, "CSV Injection"). Lines end with a
-newline, as the tools of Unix expect. The description of the run is in a file beside the table.
+and labels come from strangers: such a text gets an apostrophe in front (OWASP, "CSV Injection"), and so does one that
+begins with an apostrophe, so that texts which differ still do. Lines end with a newline, as the tools of Unix expect.
+The description of the run is in a file beside the table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import IO, Any
 from ..rows import Row, Schema
 from .table_format import DESCRIPTION, TABLE, described_beside, encoded
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+ESCAPED_STARTS = ("'", "=", "+", "-", "@", "\t", "\r")
 _QUOTED = frozenset('",\r\n')
 
 
@@ -56,7 +57,7 @@ def _cell(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         return repr(value)
-    text = f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    text = f"'{value}" if value.startswith(ESCAPED_STARTS) else value
     if _QUOTED.isdisjoint(text):
         return text
     return '"{}"'.format(text.replace('"', '""'))
