@@ -112,7 +112,7 @@ def http_mutant(draw: random.Random) -> bytes:
     head = [JSON_LENGTH_HEADER.encode() + b": %d" % length] if length is not None else []
     kind = draw.randrange(4)
     if kind == 0 and length != 0:
-        text = mutate_json(body[:length], draw)
+        text = mutate_json(body[:length], draw)[:MOST_BYTES]
         body = text + (b"" if length is None else body[length:])
         head = [JSON_LENGTH_HEADER.encode() + b": %d" % len(text)] if length is not None else []
     elif kind in (0, 1):
