@@ -12,7 +12,7 @@ from onnxzoo.cli import main
 from onnxzoo.cli.parameters import Number, Whole
 
 # Paths of what is to be made; everything else that is a path has to be there.
-OUTPUTS = {"out", "plot", "report"}
+OUTPUTS = {"out", "plot", "report", "sheet"}
 
 
 def commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:

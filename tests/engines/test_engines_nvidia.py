@@ -83,7 +83,7 @@ def test_nodes_left_to_cuda_do_not_count_as_split_onto_the_cpu(ort, model_file, 
     ort.nodes = {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file, EngineOptions(strict=True)).info.nodes == {TENSORRT: 8, CUDA: 2}
     assert create_engine("tensorrt", model_file).info.reason == "requested"
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert list(ort.sessions[-1].wanted) == [TENSORRT, CUDA]
     assert ort.sessions[-1].wanted[CUDA]["use_tf32"] == "0"
 
