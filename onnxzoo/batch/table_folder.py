@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from .rows import Row, Schema
 from .table_runs import require_same
 from .tables.parquet_table import ParquetTable
 from .tables.table_format import TABLE
-from .working_folder import digest_of_paths, entered, read_record
+from .working_folder import digest_of_paths, entered, read_record, write_record
 
 LOCK, RECORD = "_lock", "_run.json"
 
@@ -88,7 +87,7 @@ class TableFolder:
         run = secrets.token_hex(8)
         with writing(str(self.folder), TableError, _FIX):
             self._clear()
-            self._write_record({"run": run, "part_rows": part_rows, "description": description})
+            write_record(self.folder / RECORD, {"run": run, "part_rows": part_rows, "description": description})
         return run
 
     def finished(self, number: int) -> FinishedPart | None:
@@ -115,7 +114,7 @@ class TableFolder:
                 f"{self.folder / RECORD} has gone during the run; begin anew with --restart (restart=True)"
             )
         with writing(str(self.folder), TableError, _FIX):
-            self._write_record({**record, "parts": parts, "rows": rows, "errors": errors})
+            write_record(self.folder / RECORD, {**record, "parts": parts, "rows": rows, "errors": errors})
 
     def _refuse_others(self) -> None:
         found = self.folder.iterdir() if self.folder.exists() else ()
@@ -125,18 +124,14 @@ class TableFolder:
                 f"{self.folder} contains {strange!r}, which is not a part of a table; name a new or an empty folder"
             )
 
-    def _record(self) -> dict[str, Any] | None:
-        return read_record(self.folder / RECORD, "run", "part_rows")
-
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        with atomic_write(self.folder / RECORD) as file:
-            file.write(json.dumps(record, indent=1).encode())
-
     def _clear(self) -> None:
         """Remove everything but the lock; the record first, as parts without a record are nobody's."""
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name != RECORD):
             if path.name != LOCK:
                 temporary.remove(path)
+
+    def _record(self) -> dict[str, Any] | None:
+        return read_record(self.folder / RECORD, "run", "part_rows")
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -93,8 +93,7 @@ class WorkingFolder:
     def begin(self, record: Mapping[str, Any]) -> None:
         """Begin a run, and keep nothing of an earlier one."""
         self.clear()
-        with atomic_write(self.folder / RECORD) as file:
-            file.write(json.dumps(record, indent=1).encode())
+        write_record(self.folder / RECORD, record)
 
     def clear(self) -> None:
         """Remove everything but the lock; the record first, as parts without a record are nobody's."""
@@ -162,6 +161,12 @@ def read_record(path: Path, *keys: str) -> dict[str, Any] | None:
     except ValueError as error:
         reason = one_line(error)
     raise TableError(f"{path} is damaged ({reason}); begin anew with --restart (restart=True)")
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a run in one step."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(record, indent=1).encode())
 
 
 def digest_of_paths(paths: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
+from ..described_engine import DescribedEngine
 from ..files import KeyValue
 from ..precisions import FP32
 from ..results import EngineInfo
@@ -16,7 +17,7 @@ Compute = Callable[[Array], Mapping[str, Array]]
 OUTPUTS: Mapping[str, TensorSpec] = {name: TensorSpec((None, None), "float32") for name in OUTPUT_NAMES}
 
 
-class FakeEngine:
+class FakeEngine(DescribedEngine):
     """Runs a Python function instead of a model.
 
     `compute` takes the image batch, float32 [N, 3, H, W], and returns the outputs by name, such as
@@ -34,33 +35,15 @@ class FakeEngine:
         reason: str = "a test",
         max_batch: int | None = None,
     ) -> None:
+        super().__init__(
+            EngineInfo("fake", "CPU", FP32, "0", reason),
+            {input_name: TensorSpec((None, 3, None, None), "float32")},
+            dict(outputs),
+            max_batch,
+        )
         self._compute: Compute | None = compute
-        self._inputs = {input_name: TensorSpec((None, 3, None, None), "float32")}
         self._input_name = input_name
-        self._outputs = dict(outputs)
-        self._info = EngineInfo("fake", "CPU", FP32, "0", reason)
-        self._max_batch = max_batch
         self.batches: list[int] = []
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the engine, its device and its precision."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._outputs
-
-    @property
-    def max_batch(self) -> int | None:
-        """The largest batch of one run; None if any size is supported."""
-        return self._max_batch
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:

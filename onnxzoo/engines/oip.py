@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from ..described_engine import DescribedEngine
 from ..errors import EngineError, InputError
 from ..files import KeyValue
 from ..inference_protocol import EMBEDDING, LOGITS, PIXELS
@@ -30,7 +31,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 logger = logging.getLogger(__name__)
 
 
-class OpenInferenceEngine:
+class OpenInferenceEngine(DescribedEngine):
     """A served model. `info.device` is its address, `info.version` the server's own name and version.
 
     A server cannot be asked for its precision, so `info.precision` is what the caller expects of it.
@@ -47,11 +48,13 @@ class OpenInferenceEngine:
     def __init__(self, transport: Transport, described: Described, info: EngineInfo) -> None:
         """`described`: with the input and the outputs of an artifact, see `open`."""
         self._transport: Transport | None = transport
-        self._info = info
         pixels = described.inputs[PIXELS]
-        self._inputs = {PIXELS: pixels if pixels.shape else TensorSpec((None, 3, None, None), pixels.dtype)}
-        # Servers may offer more, such as the best labels.
-        self._outputs = {name: described.outputs[name] for name in (LOGITS, EMBEDDING) if name in described.outputs}
+        super().__init__(
+            info,
+            {PIXELS: pixels if pixels.shape else TensorSpec((None, 3, None, None), pixels.dtype)},
+            # Servers may offer more, such as the best labels.
+            {name: described.outputs[name] for name in (LOGITS, EMBEDDING) if name in described.outputs},
+        )
 
     @classmethod
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:  # noqa: ARG003
@@ -77,26 +80,6 @@ class OpenInferenceEngine:
     def skip_reason(model: Callable[[], ModelFile], options: EngineOptions, /) -> str | None:  # noqa: ARG004
         """Always: a server is only asked if it was named."""
         return "a server is asked only if its address is given"
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the server, and the precision that is expected of it."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The input for images; others that the server offers are not used."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The logits, and the embedding if the server offers it."""
-        return self._outputs
-
-    @property
-    def max_batch(self) -> int | None:
-        """None: the protocol does not tell; a server refuses what is too large."""
-        return None
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..described_engine import DescribedEngine
 from ..files import KeyValue
 from ..results import EngineInfo
 from .concurrent_runs import ConcurrentRuns
 from .feeds import checked_feeds
 from .onnxruntime_session import Session
-from .protocol import Array, TensorSpec
+from .protocol import Array
 
 
-class SessionEngine:
+class SessionEngine(DescribedEngine):
     """A model in an ONNX Runtime session."""
 
     def __init__(
@@ -28,31 +29,10 @@ class SessionEngine:
 
         The engine owns the session from now on.
         """
+        super().__init__(info, session.inputs, session.outputs, max_batch)
         self._session = session
-        self._info = info
-        self._max_batch = max_batch
         self._cache_key = cache_key
         self._concurrent = concurrent
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the engine, its device and its precision."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._session.outputs
-
-    @property
-    def max_batch(self) -> int | None:
-        """The largest batch of one run."""
-        return self._max_batch
 
     @property
     def cache_key(self) -> Mapping[str, KeyValue]:
@@ -64,7 +44,7 @@ class SessionEngine:
 
         Raises InputError for inputs that do not fit, EngineError if ONNX Runtime fails or was closed.
         """
-        ready = checked_feeds(feeds, self._session.inputs, self._max_batch)
+        ready = checked_feeds(feeds, self._inputs, self._max_batch)
         return self._session.run(ready) if self._concurrent is None else self._concurrent.run(self._session.run, ready)
 
     def close(self) -> None:

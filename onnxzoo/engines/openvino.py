@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ..described_engine import DescribedEngine
 from ..errors import EngineError, EngineUnavailableError, InputError
 from ..files import KeyValue
 from ..precisions import AUTO_PRECISION, BF16, FP16, FP32, INT8
@@ -36,7 +37,7 @@ PRECISIONS = {arithmetic: precision for precision, arithmetic in reversed(ARITHM
 LARGE_BYTES = 64 * 2**20
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(DescribedEngine):
     """A model compiled by OpenVINO, in exactly the requested arithmetic.
 
     `run` may be called from many threads at once, as every call has its own infer requests.
@@ -61,15 +62,13 @@ class OpenVINOEngine:
         info: EngineInfo,
     ) -> None:
         """`models`: the compiled models by batch size. `sizes`: the sizes that may be compiled, descending."""
+        super().__init__(info, inputs, outputs)  # any batch is split into the compiled sizes
         self._compiler = compiler
         self._compiling = threading.Lock()
         self._models: dict[int, _Compiled] | None = models  # None after `close`
         self._first = next(iter(models))
         self._sizes = sizes
         self._splitter = BatchSplitter(sizes)
-        self._inputs = inputs
-        self._outputs = outputs
-        self._info = info
 
     @classmethod
     def open(cls, model: ModelFile, *, options: EngineOptions, device: str | None, selection: Selection) -> Self:
@@ -101,26 +100,6 @@ class OpenVINOEngine:
     @staticmethod
     def skip_reason(_model: Callable[[], ModelFile], _options: EngineOptions, /) -> str | None:
         """None, as it can run on any machine."""
-        return None
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the engine, its device and its precision."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The model's inputs by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The model's outputs by name."""
-        return self._outputs
-
-    @property
-    def max_batch(self) -> int | None:
-        """None, as any batch is split into the compiled sizes."""
         return None
 
     @property

@@ -7,43 +7,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..artifact.folder import INPUT_NAME, OUTPUT_NAMES
+from ..described_engine import DescribedEngine
 from ..errors import InputError
 from ..families import ModelSpec
 from ..results import Array, EngineInfo, TensorSpec
 
 
-class ReferenceEngine:
+class ReferenceEngine(DescribedEngine):
     """The part of an engine's interface that is determined by the model: one input, two outputs, any batch size."""
 
     def __init__(self, spec: ModelSpec, info: EngineInfo) -> None:
         side = spec.image_size
         logits, embedding = OUTPUT_NAMES
-        self._info = info
-        self._inputs = {INPUT_NAME: TensorSpec((None, 3, side, side), "float32")}
-        self._outputs = {
-            logits: TensorSpec((None, spec.num_classes), "float32"),
-            embedding: TensorSpec((None, spec.architecture.num_features), "float32"),
-        }
-
-    @property
-    def info(self) -> EngineInfo:
-        """Describes the engine, its device and its precision."""
-        return self._info
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The one input: float32 [N, 3, S, S], RGB, normalised."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """`logits` float32 [N, classes], `embedding` float32 [N, features]."""
-        return self._outputs
-
-    @property
-    def max_batch(self) -> int | None:
-        """None, as any batch size is supported."""
-        return None
+        super().__init__(
+            info,
+            {INPUT_NAME: TensorSpec((None, 3, side, side), "float32")},
+            {
+                logits: TensorSpec((None, spec.num_classes), "float32"),
+                embedding: TensorSpec((None, spec.architecture.num_features), "float32"),
+            },
+        )
 
     def _checked_image(self, feeds: Mapping[str, Array]) -> Array:
         """The images of `feeds`; raises InputError if name, dtype or shape differ from `inputs`."""
