@@ -58,12 +58,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(autouse=True)
 def quiet_log() -> Iterator[None]:
-    """The package's log as it was: the command line makes it write to stderr, for the rest of the process."""
+    """The package's log as in a new process: the command line makes it write to stderr, for the rest of the process.
+
+    Put back before the test, too: fixtures of a module, which come before this one, may have called it.
+    """
     log = logging.getLogger("onnxzoo")
-    level, handlers = log.level, list(log.handlers)
+    log.setLevel(logging.NOTSET)
+    log.handlers.clear()
     yield
-    log.setLevel(level)
-    log.handlers[:] = handlers
+    log.setLevel(logging.NOTSET)
+    log.handlers.clear()
 
 
 @pytest.fixture
