@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo dev fast test test-large test-gpu-wheels web graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
+.PHONY: demo dev docs fast test test-large test-gpu-wheels web graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -70,6 +70,11 @@ fuzz: install
 	$(BIN)/python tests/fuzz.py
 	$(BIN)/python tests/fuzz_requests.py
 
+# The documentation as a site, in out/site; `.venv/bin/mkdocs serve` shows it while it is edited.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "out/site/index.html"
+
 eval-imagenet: install
 	@test -n "$(DATA)" || { echo "say where ImageNet is: make eval-imagenet DATA=/data/imagenet"; exit 2; }
 	$(BIN)/python benchmarks/eval_imagenet.py --data "$(DATA)"
@@ -100,7 +105,7 @@ dev: $(DEV_VENV)/.dependencies
 $(VENV)/.dependencies $(DEV_VENV)/.dependencies: %/.dependencies: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $*/bin/python || $(PYTHON) -m venv $*
-	$*/bin/pip install --quiet -c constraints.txt ".[cpu,export,ray,serve,dev]" setuptools
+	$*/bin/pip install --quiet -c constraints.txt ".[cpu,export,ray,serve,docs,dev]" setuptools
 	touch $@
 
 clean:
