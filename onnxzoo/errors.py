@@ -16,6 +16,7 @@
     ├── EngineError                (RuntimeError)     the engine rejected the model or failed while running it
     ├── MissingDependencyError     (ImportError)      an extra of this package is not installed
     ├── ExportError                (RuntimeError)     a step of the export failed
+    ├── ConversionError            (RuntimeError)     a model cannot be converted to another format, or then differs
     ├── QuantizationError          (RuntimeError)     a smaller file of a model cannot be made or is wrong
     ├── BenchmarkError             (RuntimeError)     the timed program failed, or nothing could be timed
     ├── TableError                 (RuntimeError)     a table of results cannot be written, or another run writes it
@@ -119,6 +120,17 @@ class ExportError(OnnxzooError, RuntimeError):
     """A step of the export failed; the message names the step.
 
     `log` is the output of that step's tool; it is long and only shown when the step fails.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class ConversionError(OnnxzooError, RuntimeError):
+    """A model cannot be converted to another format, or the converted one does not give the recorded outputs.
+
+    `log` is the output of the converter or of the library that ran its result; it is long.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:

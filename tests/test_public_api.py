@@ -33,6 +33,7 @@ def test_all_is_pinned():
         "BenchmarkError",
         "CheckpointError",
         "ClassScore",
+        "ConversionError",
         "DatasetError",
         "DownloadError",
         "EngineError",

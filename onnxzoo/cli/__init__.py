@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "cache": "onnxzoo.cli.cache:command",
     "export": "onnxzoo.cli.export:command",
     "quantize": "onnxzoo.cli.quantize:command",
+    "convert": "onnxzoo.cli.convert:command",
     "bench": "onnxzoo.cli.bench:command",
     "validate": "onnxzoo.cli.validate:command",
     "publish": "onnxzoo.cli.publish:command",
