@@ -104,7 +104,7 @@ def shipped(name: str, data: Path) -> Iterator[dict[str, Any]]:
 
 
 def seeded(name: str, keep: Path | None, *, layers: bool) -> dict[str, Any]:
-    """An int8 file of a model with seeded weights: every layer quantised but a small head, and with `layers` each one alone.
+    """An int8 file of a model with seeded weights: all layers quantised but a small head, with `layers` each one alone.
 
     The artifact with both files is `keep`/NAME, if `keep` is given.
 
