@@ -11,14 +11,21 @@ SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type
 PNNX := pnnx==20261020
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo dev docs fast test test-large test-gpu-wheels graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
+.PHONY: demo dev docs fast test test-large test-gpu-wheels web graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
 
 demo: install
 	$(BIN)/python examples/demo.py
 
 # Two processes halve the time; more hold as many times the gigabyte of a Paddle model.
-test: check
+test: check web
 	$(BIN)/pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+
+# The packages that build and test the web client. Without npm, or a network at the first time, its tests are skipped.
+web: clients/web/node_modules/.installed
+
+clients/web/node_modules/.installed: clients/web/package.json clients/web/package-lock.json
+	@if cd clients/web && npm ci --ignore-scripts --loglevel=error; then touch node_modules/.installed; \
+		else echo "the packages of the web client cannot be installed: its tests will be skipped"; fi
 
 # For daily work: what needs neither Paddle nor much time, some 95 s of processor time.
 fast: install
@@ -67,6 +74,7 @@ fuzz: install
 
 # The documentation as a site, in out/site; `.venv/bin/mkdocs serve` shows it while it is edited.
 docs: install
+	$(BIN)/python docs/tools/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "out/site/index.html"
 
@@ -105,4 +113,4 @@ $(VENV)/.dependencies $(DEV_VENV)/.dependencies: %/.dependencies: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) $(DEV_VENV) onnxzoo/exports onnxzoo/training onnxzoo/validators out build onnxzoo.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(GPU_VENV) $(DEV_VENV) clients/web/node_modules clients/web/dist onnxzoo/exports onnxzoo/training onnxzoo/validators out build onnxzoo.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,27 +9,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "clients"))
-
-from pictures import encoded, photo
-from test_cpp import (
+from client_images import (
     bad_images,
     exif_kinds,
     golden_cases,
-    interlaced,
     jpeg_kinds,
     oriented,
     png_kinds,
     raw_profiles,
     xmp_kinds,
 )
+from pictures import encoded, photo
 from tiny import write_artifact
 
 
 def seeds() -> list[bytes]:
-    """The images of tests/clients/test_cpp.py."""
+    """The images of tests/client_images.py."""
     found = [data for cases in golden_cases().values() for data in cases.values()]
-    found += [data for _, data in png_kinds()] + [data for _, data in jpeg_kinds()] + [interlaced(photo())]
+    found += [data for _, data in png_kinds()] + [data for _, data in jpeg_kinds()]
     found += [data for data, _ in bad_images().values()] + list(raw_profiles().values())
     for format_ in ("JPEG", "PNG"):
         found += [oriented(exif, "", format_, photo((9, 8))) for exif in exif_kinds().values()]

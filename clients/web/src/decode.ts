@@ -1,0 +1,60 @@
+/** Encoded images of any kind to upright RGB pixels. */
+
+import { ImageError } from "./error.js";
+import { isJpeg, plainJpeg } from "./jpeg.js";
+import { MAX_PIXELS, requirePixels, type RgbImage, upright } from "./pixels.js";
+import { decodePng, isPng } from "./png.js";
+
+/** Bytes of the largest encoded image. */
+export const MAX_ENCODED_BYTES = 2 ** 28;
+
+/** The platform's own decoder, such as `browserPixels`. It throws anything for an image that it cannot decode. */
+export type PlatformDecoder = (data: Uint8Array<ArrayBuffer>, require: SizeCheck) => Promise<RgbImage>;
+
+/** Called with the size of an image before memory is taken for its pixels. */
+export type SizeCheck = (width: number, height: number) => void;
+
+/**
+ * Decodes an image and turns it upright. `name` is for messages; `maxPixels` limits width times height.
+ *
+ * PNG is decoded by this library, JPEG and other formats by `platform`.
+ *
+ * Throws ImageError, which names the image, if it is empty, damaged, incomplete, too large or in no known format.
+ */
+export async function decodeImage(
+  data: Uint8Array<ArrayBuffer>,
+  name: string,
+  platform: PlatformDecoder,
+  maxPixels = MAX_PIXELS,
+): Promise<RgbImage> {
+  if (data.length === 0) {
+    throw new ImageError(`${name} is empty: no bytes to read an image from; give the whole file, from its start`);
+  }
+  if (data.length > MAX_ENCODED_BYTES) {
+    throw new ImageError(
+      `${name} has more than ${MAX_ENCODED_BYTES} bytes, the limit for an encoded image; make it smaller first`,
+    );
+  }
+  if (isPng(data)) return decodePng(data, name, maxPixels);
+  const require: SizeCheck = (width, height) => requirePixels(name, width, height, maxPixels);
+  if (!isJpeg(data)) {
+    return decoded(data, platform, require, `${name} is not an image in a format that this browser reads; save it as PNG or JPEG`);
+  }
+  const plain = plainJpeg(data, name);
+  require(plain.width, plain.height);
+  const refusal = `${name} is damaged or incomplete: this browser does not decode it; get or save it again`;
+  return upright(await decoded(plain.bytes, platform, require, refusal), plain.orientation);
+}
+
+async function decoded(
+  data: Uint8Array<ArrayBuffer>,
+  platform: PlatformDecoder,
+  require: SizeCheck,
+  refusal: string,
+): Promise<RgbImage> {
+  try {
+    return await platform(data, require);
+  } catch (error) {
+    throw error instanceof ImageError ? error : new ImageError(refusal);
+  }
+}
