@@ -35,6 +35,7 @@ from onnxzoo.evaluation.paired import paired_drop
 from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.image import preprocess_batch
 from onnxzoo.quantization.images import shipped_images
+from onnxzoo.quantization.layers import head_in_fp32
 from onnxzoo.quantization.measure import Bench, ratio
 from onnxzoo.quantization.noise import decibels
 from onnxzoo.quantization.static import StaticQuantizer
@@ -103,7 +104,7 @@ def shipped(name: str, data: Path) -> Iterator[dict[str, Any]]:
 
 
 def seeded(name: str, keep: Path | None, *, layers: bool) -> dict[str, Any]:
-    """An int8 file of a model with seeded weights: every layer quantised, and with `layers` each one alone.
+    """An int8 file of a model with seeded weights: all layers quantised but a small head, with `layers` each one alone.
 
     The artifact with both files is `keep`/NAME, if `keep` is given.
 
@@ -117,9 +118,12 @@ def seeded(name: str, keep: Path | None, *, layers: bool) -> dict[str, Any]:
         fp32, int8 = artifact.model_file(), artifact.folder / MODEL_FILES["int8"]
         everything = np.concatenate([images.calibration, bench.vectors.images])
         quantizer = StaticQuantizer(fp32, everything, 7, Path(folder))
-        quantizer.write(int8, (), images.origin)
+        kept = head_in_fp32(quantizer.layers)
+        quantizer.write(int8, kept, images.origin)
         add_model(artifact.folder, "int8", weights_bits=7)
-        grafts, single = quantizer.grafts(int8), Path(folder) / "single.onnx"
+        single = Path(folder) / "single.onnx"
+        quantizer.write(single, ())
+        grafts = quantizer.grafts(single)
         alone = []
         for layer in quantizer.layers if layers else ():
             single.write_bytes(grafts.alone(layer))
@@ -134,7 +138,7 @@ def seeded(name: str, keep: Path | None, *, layers: bool) -> dict[str, Any]:
             "between_engines_db": ratio(outputs["int8", ENGINES[0]], outputs["int8", ENGINES[1]]),
             "between_engines_plain_db": plain(outputs["int8", ENGINES[0]], outputs["int8", ENGINES[1]]),
             "calibration": images.origin,
-            "quantized": len(quantizer.layers),
+            "quantized": len(quantizer.layers) - len(kept),
             "layers": sorted(alone, key=lambda layer: layer[2]),
         }
 
@@ -156,7 +160,7 @@ def logits(artifact: Artifact, precision: str, engine: str, images: Array) -> Ar
 def exact_logits(artifact: Artifact, images: Array) -> Any:
     """The checkpoint's logits in NumPy and float64."""
     checkpoint = read_checkpoint(CHECKPOINTS / f"{artifact.name}.pdparams", find(artifact.name))
-    engine = ExactEngine(spec_of(artifact, checkpoint), checkpoint.state)
+    engine = ExactEngine.open(spec_of(artifact, checkpoint), checkpoint.state)
     return engine.run_float64({next(iter(engine.inputs)): images})["logits"]
 
 

@@ -64,8 +64,8 @@ class Command:
 
 
 def pages() -> list[Path]:
-    """The pages of the site, in a fixed order."""
-    return sorted(DOCS.rglob("*.md"))
+    """README.md and the pages of the site, in a fixed order."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[Block]:

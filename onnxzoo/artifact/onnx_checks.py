@@ -34,7 +34,7 @@ OPERATORS: Mapping[int, frozenset[str]] = {
             "Add", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Max", "Mul", "ReduceL2",
             "ReduceMean", "Relu", "Reshape", "Softmax", "Split", "Transpose",
             # Operators that conversion to fp16 and quantisation (QDQ) add.
-            "Cast", "Constant", "DequantizeLinear", "Gemm", "Identity", "QuantizeLinear",
+            "Cast", "Constant", "DequantizeLinear", "Gelu", "Gemm", "Identity", "QuantizeLinear",
         }
     )
 }  # fmt: skip

@@ -71,7 +71,7 @@ def convert_to_fp16(
     else:
         alone = dict.fromkeys(free, (0.0, 0.0))
     weights = {kind: len(converter.kinds[kind]) for kind in free}
-    found = search(weights, alone, limits, measure, whole, accepted)
+    found = search(weights, alone, limits, measure, whole, accepted=accepted)
     effects = [
         LayerEffect(
             kind,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..precisions import FP32, INT8, PRECISIONS
 from .images import Images
+from .layers import head_in_fp32
 from .measure import Bench
 from .noise import Noise, decibels, power
 from .report import LayerEffect
@@ -54,21 +55,23 @@ def quantize_to_int8(
         written()
         return bench.noise(target, INT8)
 
-    whole = measure(())
-    grafts = quantizer.grafts(target)
+    quantizer.write(single, ())
+    grafts = quantizer.grafts(single)
     alone: dict[str, Noise] = {}
     for number, layer in enumerate(quantizer.layers):
         step("measuring each layer alone", len(quantizer.layers), number)
         single.write_bytes(grafts.alone(layer))
         alone[layer.name] = bench.noise(single, INT8)
 
+    start = head_in_fp32(quantizer.layers)
     limit = PRECISIONS[INT8].snr_db or 0.0
     found = search(
         {layer.name: layer.parameters for layer in quantizer.layers},
         alone,
         (power(min_snr_db), power(limit + MARGIN_DB)),
         measure,
-        whole,
+        measure(start),
+        start,
         accepted,
     )
     effects = [

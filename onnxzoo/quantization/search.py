@@ -40,19 +40,21 @@ def search(
     alone: Mapping[str, Noise],
     limits: Sequence[float],
     measure: Callable[[Collection[str]], Noise],
-    whole: Noise,
+    first: Noise,
+    start: Collection[str] = (),
     accepted: Callable[[], bool] = lambda: True,
 ) -> Found:
     """Return the noisiest layers to fp32 until every set's noise is within its limit, and `accepted` returns True.
 
     `weights`: number of weights per layer. `alone`: noise of each layer quantised alone. `measure`: makes the model
-    with these layers in fp32 and returns its noise; `whole`: its previous result with none. `accepted`: whether the
-    last measured model is acceptable; while it returns False, the limit for the first set is lowered.
+    with these layers in fp32 and returns its noise. `start`: layers that are in fp32 in any case, and `first` the noise
+    with only them, which was measured last. `accepted`: whether the last measured model is acceptable; while it returns
+    False, the limit for the first set is lowered.
 
     Raises QuantizationError if more than MAX_FP32_SHARE of the weights would have to be in fp32.
     """
-    out: list[str] = []
-    measured = whole
+    out: list[str] = list(start)
+    measured = first
     candidates = 1
     while True:
         aims = list(limits)

@@ -7,21 +7,17 @@ of ImageNet models stand for a model that ships, which is in the cache folder un
 from __future__ import annotations
 
 import ast
-import contextlib
-import doctest
-import io
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
-from documentation import DATA, ROOT, RUN, Block, Command, blocks, commands, pages
+from documentation import DATA, ROOT, RUN, Block, blocks, commands, pages
+from page_runner import Reader, shows
 from test_script_names import missing
 
 from onnxzoo import registry
@@ -29,8 +25,8 @@ from onnxzoo.cli import main
 from onnxzoo.files import models_dir
 from onnxzoo.hub.lookup import SHIPPED_DIR
 
-PAGES = [page for page in pages() if blocks(page)]
-ALL = [block for page in PAGES for block in blocks(page)]
+ALL = [block for page in pages() for block in blocks(page)]
+NEED_PADDLE = ("export", "train")
 SHIPPED = "swinv2_nano_fashion"
 STAND_INS = ("pvt_v2_b0", "swinv2_tiny_w8", "swinv2_small_w16")
 PHOTOS = ROOT / "onnxzoo" / "data" / "photos"
@@ -38,9 +34,17 @@ CLOTHES = ROOT / "tests" / "data" / "fashion_mnist_sample"
 CHECKPOINTS = ROOT / "training" / "checkpoints"
 
 
+def runs(page: Path) -> Any:
+    """The page as a parameter of a test, with the mark of those that need Paddle."""
+    consoles = [block for block in blocks(page) if block.language == "console" and not block.reason]
+    words = [command.words[1:2] for block in consoles for command in commands(block)]
+    marks = [pytest.mark.paddle] if any([name] in words for name in NEED_PADDLE) else []
+    return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a reader of the pages is: photos, labelled images, a model of their own, and checkpoints."""
+    """Where a reader of the pages is: in a checkout, with photos, labelled images, a model's folder and checkpoints."""
     here = tmp_path / "reader"
     (here / "photos").mkdir(parents=True)
     for name in ("astronaut", "coffee", "rocket"):
@@ -48,12 +52,15 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copy(PHOTOS / "chelsea.jpg", here / "cat.jpg")
     shutil.copy(CLOTHES / "Ankle_boot" / "0000.png", here / "boot.png")
     for kind in sorted(path for path in CLOTHES.iterdir() if path.is_dir()):
-        (here / "clothes" / kind.name).mkdir(parents=True)
-        for image in itertools.islice(sorted(kind.iterdir()), 3):
-            shutil.copy(image, here / "clothes" / kind.name)
+        for place, (first, last) in {"clothes": (0, 5), "mine/train": (5, 7), "mine/val": (7, 8)}.items():
+            (here / place / kind.name).mkdir(parents=True)
+            for image in itertools.islice(sorted(kind.iterdir()), first, last):
+                shutil.copy(image, here / place / kind.name)
     shutil.copytree(SHIPPED_DIR / SHIPPED, here / "swin")
     for name in (SHIPPED, "pvt_v2_nano_fashion"):
         shutil.copy(CHECKPOINTS / f"{name}.pdparams", here)
+    for name in ("onnxzoo", "tests", "training"):
+        (here / name).symlink_to(ROOT / name)
     for name in STAND_INS:
         shutil.copytree(SHIPPED_DIR / SHIPPED, models_dir() / name)
     monkeypatch.chdir(here)
@@ -61,59 +68,18 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return here
 
 
-def shows(expected: str, output: str) -> bool:
-    """Whether the output is what a page shows of it, with `...` for anything."""
-    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    return doctest.OutputChecker().check_output(expected.strip() + "\n", output.strip() + "\n", options)
-
-
-def run_command(command: Command) -> tuple[int, str]:
-    """The exit code of a command and all that it prints."""
-    program, *arguments = command.words
-    if program == "onnxzoo" and not command.needs_shell:
-        done = CliRunner().invoke(main, arguments, prog_name="onnxzoo")
-        return done.exit_code, done.output
-    shell = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command.text],  # noqa: S607
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return shell.returncode, shell.stdout
-
-
-def run_console(block: Block) -> None:
-    listed = commands(block)
-    for command in listed:
-        code, output = run_command(command)
-        expected = block.exit_code if command is listed[-1] else 0
-        assert code == expected, f"{block}: '{command.text}' ended with {code}: {output}"
-        if command.output:
-            assert shows(command.output, output), f"{block}: '{command.text}' printed: {output}"
-
-
-def run_python(block: Block, names: dict[str, Any]) -> str:
-    """What the block prints."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile("\n" * block.line + block.code, str(block.page), "exec"), names)  # noqa: S102
-    return printed.getvalue()
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs(page: Path, folder: Path) -> None:
-    names: dict[str, Any] = {"__name__": "__main__"}
-    printed = ""
-    for block in blocks(page):
-        if block.prints:
-            assert shows(block.code, printed), f"{block}: the block before it prints: {printed}"
-        elif block.language == "python" and not block.reason:
-            printed = run_python(block, names)
-        elif block.language == "console" and not block.reason:
-            run_console(block)
+@pytest.mark.parametrize("page", [runs(page) for page in pages() if blocks(page)])
+def test_the_code_of_a_page_runs(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("paddle"):
+        pytest.importorskip("paddle", reason="comes with the extra export")
+    read_page(page)
+
+
+def read_page(page: Path) -> None:
+    with Reader() as reader:
+        for block in blocks(page):
+            reader.read(block)
 
 
 @pytest.mark.parametrize("block", ALL, ids=str)
@@ -159,6 +125,19 @@ def test_the_checks_of_commands_can_fail() -> None:
         unknown(["deploy", "triton", "swin", "--storage-uri", "x"])
     assert not shows("boot 0.99", "boot 0.98")
     assert shows("boot 0.9...", "boot   0.98")
+
+
+def test_a_page_that_is_wrong_fails(folder: Path) -> None:
+    page = folder / "page.md"
+    for code, message in {
+        "```console\n$ onnxzoo info nothing\n```": "ended with 2",
+        "```console\n$ onnxzoo --version\nonnxzoo 9\n```": "printed: onnxzoo",
+        "<!-- exit code 1 -->\n```console\n$ true\n```": "ended with 0",
+        "```python\nprint(1)\n```\n<!-- prints -->\n```text\n2\n```": "prints: 1",
+    }.items():
+        page.write_text(code, encoding="utf-8")
+        with pytest.raises(AssertionError, match=message):
+            read_page(page)
 
 
 def test_stand_ins_are_names_of_the_registry() -> None:

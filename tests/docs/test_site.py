@@ -13,6 +13,7 @@ import click
 import pytest
 from documentation import DOCS, ROOT
 
+import onnxzoo
 from onnxzoo import errors
 from onnxzoo.cli import main
 
@@ -108,6 +109,14 @@ def test_every_command_is_on_its_page(site: Path) -> None:
     assert {"onnxzoo-deploy-docker", "onnxzoo-cache-list"} <= ids
 
 
+def test_every_environment_variable_is_on_the_page_of_the_commands() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "onnxzoo").rglob("*.py")]
+    variables = {name for source in sources for name in re.findall(r'"(ONNXZOO_[A-Z_]+)"', source)}
+    text = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
+    assert {name for name in variables if f"`{name}`" not in text} == set()
+    assert len(variables) > 4
+
+
 def test_every_error_is_on_its_page(site: Path) -> None:
     text = (site / "reference" / "errors.html").read_text(encoding="utf-8")
     listed = set(re.findall(r"<td><code>(\w+)</code></td>\n<td><code>\w+</code></td>\n<td>[123]</td>", text))
@@ -116,7 +125,31 @@ def test_every_error_is_on_its_page(site: Path) -> None:
     }
 
 
-def test_comments_for_the_hooks_are_replaced(site: Path) -> None:
-    assert any("<!-- generated" in page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
+def test_every_public_name_is_in_the_reference_of_the_api(site: Path) -> None:
+    ids = loaded(site / "reference" / "api.html").ids
+    places = {value.__module__ + "." + value.__qualname__ for value in map(onnxzoo.__getattr__, onnxzoo._LAZY)}
+    assert {place for place in places if not place.endswith("version")} <= ids
+
+
+def test_the_commands_are_where_their_mark_was(site: Path) -> None:
+    mark = "<!-- the commands -->"
+    assert any(mark in page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
     for page in site.rglob("*.html"):
-        assert "<!-- generated" not in page.read_text(encoding="utf-8"), page
+        assert mark not in page.read_text(encoding="utf-8"), page
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
+def test_links_lead_to_files_and_headings_that_there_are(site: Path, name: str) -> None:
+    """Those of the site's pages are checked by MkDocs; here those of the repository, of which README is not in it."""
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        if ":" in path:
+            continue
+        target = (page.parent / path).resolve()
+        assert target.exists(), link
+        if anchor:
+            built = site / target.relative_to(DOCS).with_suffix(".html")
+            assert anchor in loaded(built).ids, link

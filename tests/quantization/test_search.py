@@ -43,6 +43,14 @@ def test_nothing_goes_back_where_the_limits_hold_already() -> None:
     assert (found.fp32_layers, found.candidates, measure.asked) == ((), 1, [])
 
 
+def test_layers_that_are_in_fp32_from_the_start_stay_there() -> None:
+    measure = Measured()
+    found = search(WEIGHTS, ALONE, (1e-3, 2e-3), measure, additive(("head",)), ("head",))
+    assert (found.fp32_layers, measure.asked) == (("head",), [])
+    found = search(WEIGHTS, ALONE, (1e-2, 2e-4), measure, additive(("head",)), ("head",))
+    assert (found.fp32_layers, measure.asked) == (("head", "b"), [("head", "b")])
+
+
 def test_the_noisiest_layers_go_back_and_one_measurement_confirms_it() -> None:
     measure = Measured()
     found = search(WEIGHTS, ALONE, (1e-4, 2e-3), measure, additive(()))
@@ -72,7 +80,9 @@ def test_what_prediction_got_wrong_is_put_right_by_measuring_again() -> None:
 
 def test_answers_that_are_wrong_ask_for_less_noise_than_there_is() -> None:
     measure = Measured()
-    found = search(WEIGHTS, ALONE, (1e-2, 1e-2), measure, additive(()), lambda: "head" in (measure.asked or [()])[-1])
+    found = search(
+        WEIGHTS, ALONE, (1e-2, 1e-2), measure, additive(()), (), lambda: "head" in (measure.asked or [()])[-1]
+    )
     assert found.fp32_layers == ("stem", "head"), "one after the other"
     assert (found.candidates, measure.asked) == (3, [("stem",), ("stem", "head")])
 
@@ -97,7 +107,7 @@ def test_a_refusal_names_both_ratios_and_advises_what_can_help(limits: Noise, ad
 
 def test_a_refusal_for_wrong_answers_advises_about_these() -> None:
     with pytest.raises(QuantizationError, match=r"ask for less \(--max-drop\), or calibrate"):
-        search(WEIGHTS, ALONE, (1, 1), Measured(), additive(()), lambda: False)
+        search(WEIGHTS, ALONE, (1, 1), Measured(), additive(()), (), lambda: False)
 
 
 def test_prediction_scales_what_layers_do_alone_to_what_they_did_together() -> None:

@@ -24,6 +24,7 @@ PAGES = (
     "benchmarks/README.md",
     "benchmarks/gpu_first_hour.md",
     "clients/cpp/README.md",
+    "clients/web/README.md",
     "examples/kuberay_job.yaml",
     "exports/README.md",
     "exports/window_order.svg",
