@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import os
 import shutil
@@ -25,21 +26,41 @@ SWITCHES = ("--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of `directory`; every path that is asked for is kept in the server's `asked`."""
+    """Files of `directory`, compressed as many servers do; every path that is asked for is kept in `asked`."""
+
+    server: Server
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        super().do_GET()
+        self.server.asked.append(self.path)
+        path = Path(self.translate_path(self.path))
+        if self.server.compress and path.is_file():
+            data = gzip.compress(path.read_bytes(), 1)
+            self.send_response(200)
+            self.send_header("Content-Type", self.guess_type(path))
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        else:
+            super().do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """`asked`: the paths that were asked for. `compress`: whether files are sent compressed."""
+
+    def __init__(self, folder: Path, *, compress: bool) -> None:
+        self.asked: list[str] = []
+        self.compress = compress
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+
+
 @contextmanager
-def served(folder: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
-    """Serve a folder on loopback until the block ends; `asked` of the server lists the paths."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
-    server.asked = []  # type: ignore[attr-defined]
+def served(folder: Path, *, compress: bool = False) -> Iterator[Server]:
+    """Serve a folder on loopback until the block ends."""
+    server = Server(folder, compress=compress)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -50,7 +71,7 @@ def served(folder: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
         thread.join()
 
 
-def address(server: ThreadingHTTPServer) -> str:
+def address(server: Server) -> str:
     return f"http://127.0.0.1:{server.server_address[1]}/"
 
 
@@ -182,11 +203,11 @@ class Page:
         """Choose a file; returns the answer, with its logits, or the error."""
         self.run("await page.evaluate(() => { window.answers = []; })")
         self.run("await page.setInputFiles('#file', given.path)", path=str(path))
-        return self.answer()
+        return self.answer(Path(path).name)
 
-    def answer(self) -> dict[str, Any] | str:
-        """Wait for the answer, or the error."""
-        self.wait("window.answers.length > 0 || text('error')")
+    def answer(self, name: str) -> dict[str, Any] | str:
+        """Wait for the answer for the image of this name, or the error."""
+        self.wait(f"window.answers.some((one) => one.name === {json.dumps(name)}) || text('error')")
         error = self.text("error")
         return error or self.run("return page.evaluate(() => window.answers.pop())")
 

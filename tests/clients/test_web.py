@@ -292,6 +292,20 @@ def test_types(web: WebClient) -> None:
         assert done.returncode == 0, done.stdout
 
 
+def test_the_example_in_the_readme_compiles(web: WebClient, tmp_path: Path) -> None:
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```ts\n")[1].split("```")[0]
+    (tmp_path / "example.ts").write_text(f"declare const input: {{ files: FileList }};\n{example}", encoding="utf-8")
+    (tmp_path / "node_modules").symlink_to(SOURCE / "node_modules")
+    paths = {"onnxzoo": [f"{web.folder}/index.d.ts"], "onnxruntime-web": ["./node_modules/onnxruntime-web/types.d.ts"]}
+    options = {"moduleResolution": "Bundler", "module": "ESNext", "noEmit": True, "skipLibCheck": True, "paths": paths}
+    options |= {"target": "ES2022", "strict": True, "lib": ["ES2022", "DOM"], "types": []}
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["example.ts"]}))
+    command = [SOURCE / "node_modules" / ".bin" / "tsc", "-p", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_one_version_of_the_runtime() -> None:
     package = json.loads((SOURCE / "package.json").read_text(encoding="utf-8"))
     assert package["devDependencies"][PACKAGE] == package["peerDependencies"][PACKAGE] == VERSION

@@ -1,5 +1,6 @@
 /** The page: takes an image, shows the answer. */
 
+import { escaped } from "../src/index.js";
 import { Camera } from "./camera.js";
 import { Client, Failure } from "./client.js";
 import type { Answer, LoadedModel, Place } from "./messages.js";
@@ -23,6 +24,8 @@ const client = new Client();
 let site: Site = { models: [], webgpu: false };
 /** The model in use, or being loaded; undefined until one was asked for. */
 let model: Promise<LoadedModel> | undefined;
+/** What was classified last, which another model classifies, too. */
+let last: { readonly image: Blob; readonly name: string } | undefined;
 let latest = 0;
 
 function show(id: string, text: string): void {
@@ -107,7 +110,7 @@ function showModels(): void {
 /** The entry of a model that is not part of the site. */
 function showForeign(name: string): void {
   models.querySelector("option[data-foreign]")?.remove();
-  const option = new Option(name, "", true, true);
+  const option = new Option(escaped(name), "", true, true);
   option.dataset["foreign"] = "yes";
   models.add(option);
 }
@@ -116,6 +119,7 @@ function showForeign(name: string): void {
 
 async function classify(image: Blob | ImageBitmap, name: string, shown: Blob): Promise<void> {
   const number = ++latest;
+  last = { image: shown, name };
   clearAnswer();
   element("empty").hidden = true;
   preview(shown, name);
@@ -135,17 +139,17 @@ async function classify(image: Blob | ImageBitmap, name: string, shown: Blob): P
 function preview(shown: Blob, name: string): void {
   if (picture.src) URL.revokeObjectURL(picture.src);
   picture.src = URL.createObjectURL(shown);
-  picture.alt = `The image to classify: ${name}`;
-  show("picture-name", name);
+  picture.alt = `The image to classify: ${escaped(name)}`;
+  show("picture-name", escaped(name));
   element("preview").hidden = false;
 }
 
 function showAnswer(answer: Answer, name: string): void {
-  results.replaceChildren(...answer.top.map(({ label, score }) => resultRow(label, score)));
+  results.replaceChildren(...answer.top.map(({ label, score }) => resultRow(escaped(label), score)));
   results.hidden = false;
   const total = answer.preprocessMs + answer.modelMs;
   show("times", `${rounded(total)} ms: image ${rounded(answer.preprocessMs)} ms, model ${rounded(answer.modelMs)} ms`);
-  const spoken = answer.top.map(({ label, score }) => `${label}, ${percent(score)}`);
+  const spoken = answer.top.map(({ label, score }) => `${escaped(label)}, ${percent(score)}`);
   show("spoken", `Most likely: ${spoken.join("; ")}.`);
   document.dispatchEvent(new CustomEvent("onnxzoo:answer", { detail: { ...answer, name } }));
 }
@@ -222,10 +226,7 @@ function listen(): void {
     const url = element<HTMLInputElement>("address").value.trim();
     openForeign({ url }, url);
   });
-  models.addEventListener("change", () => {
-    latest++;
-    openChosen().catch(() => undefined); // shown already
-  });
+  models.addEventListener("change", () => again(openChosen()));
   document.addEventListener("paste", (event) => {
     if (event.target instanceof HTMLInputElement) return;
     take(event.clipboardData?.files, "pasted");
@@ -247,9 +248,15 @@ function listen(): void {
 }
 
 function openForeign(place: Place, name: string): void {
-  latest++;
   showForeign(name);
-  open(place, name).catch(() => undefined); // shown already
+  again(open(place, name));
+}
+
+/** Classifies the image that is shown with another model, as soon as that is loaded. */
+function again(loading: Promise<LoadedModel>): void {
+  latest++;
+  loading.catch(() => undefined); // shown already
+  if (last !== undefined) void classify(last.image, last.name, last.image);
 }
 
 function listenToDrops(): void {

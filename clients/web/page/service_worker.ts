@@ -70,9 +70,17 @@ async function response(event: FetchEvent, path: string): Promise<Response> {
     found = await fetch(event.request);
     if (found.ok) event.waitUntil(keep(path, found.clone()));
   }
-  const headers = new Headers(found.headers);
+  const headers = headersOf(found);
   for (const [name, value] of Object.entries(ISOLATION)) headers.set(name, value);
   return new Response(found.body, { status: found.status, statusText: found.statusText, headers });
+}
+
+/** The headers of a response, without those of its transfer: its body is not compressed any more. */
+function headersOf(found: Response): Headers {
+  const headers = new Headers(found.headers);
+  headers.delete("Content-Encoding");
+  headers.delete("Content-Length");
+  return headers;
 }
 
 /** Keeps a file if it is the one that this version of the site has, and if there is space for it. */
@@ -83,7 +91,7 @@ async function keep(path: string, found: Response): Promise<void> {
     const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
     if (sha256 !== files[path]) return;
     const cache = await caches.open(CACHE);
-    await cache.put(keyOf(path), new Response(data, { headers: found.headers }));
+    await cache.put(keyOf(path), new Response(data, { headers: headersOf(found) }));
   } catch {
     // Without space, or if the download breaks off, the file is fetched again next time.
   }
