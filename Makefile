@@ -74,7 +74,7 @@ fuzz: install
 
 # The documentation as a site, in out/site; `.venv/bin/mkdocs serve` shows it while it is edited.
 docs: install
-	$(BIN)/python docs/tools/tables.py
+	$(BIN)/python docs/tools/write_tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "out/site/index.html"
 

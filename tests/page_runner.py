@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import os
 import re
 import subprocess
 import sys
 from types import TracebackType
 from typing import Any
+from unittest import mock
 
 from click.testing import CliRunner
 from documentation import Block, Command, commands
@@ -79,7 +81,8 @@ class Reader:
         if command.words[:2] == ["onnxzoo", "serve"]:
             return 0, self._serve(arguments)
         if program == "onnxzoo" and not command.needs_shell:
-            done = CliRunner().invoke(main, [self._as_here(one) for one in arguments], prog_name="onnxzoo")
+            with mock.patch.dict(os.environ):  # some options set variables, as a process runs only one command
+                done = CliRunner().invoke(main, [self._as_here(one) for one in arguments], prog_name="onnxzoo")
             return done.exit_code, done.output
         shell = subprocess.run(
             ["bash", "-o", "pipefail", "-c", self._as_here(command.text)],  # noqa: S607

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 
 def _help(command: click.Command) -> str:
     """A command's help as Markdown. A backspace on a line of its own keeps the lines of the paragraph after it."""
-    paragraphs = (command.help or "").replace("<", "&lt;").split("\n\n")
+    paragraphs = inspect.cleandoc(command.help or "").replace("<", "&lt;").split("\n\n")
     return "\n\n".join(
         "```text\n" + paragraph.replace("\b\n", "").replace("&lt;", "<") + "\n```" if "\b" in paragraph else paragraph
         for paragraph in paragraphs
@@ -48,6 +49,6 @@ def _help(command: click.Command) -> str:
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for option in command.get_params(context):
         record = option.get_help_record(context) if isinstance(option, click.Option) else None
-        if record is not None and record[0] != "-h, --help":
+        if record is not None and "--help" not in option.opts:
             name, meaning = (text.replace("|", "\\|") for text in record)
             yield f"| `{name}` | {meaning.replace('<', '&lt;')} |"

@@ -25,8 +25,8 @@ TOLERANCE = 1e-6
 def prepare(model: Any) -> Any:
     """An ONNX model (a ModelProto, which is changed) with the same outputs in the form above; layers keep their names.
 
-    Its opset is raised to 20 if it has a GELU behind a convolution, and stays otherwise. Raises InputError if onnx cannot
-    do that.
+    Its opset is raised to 20 if it has a GELU behind a convolution, and stays otherwise. Raises InputError if onnx
+    cannot do that.
     """
     import onnx
     from onnx import version_converter
@@ -50,7 +50,7 @@ def prepare(model: Any) -> Any:
 
 
 def gelus(graph: Any) -> Iterator[list[Any]]:
-    """The operators of each GELU behind a convolution, x * (1 + erf(x / sqrt(2))) * 0.5, the first being x / sqrt(2)."""
+    """The operators of each GELU behind a convolution, x * (1 + erf(x / sqrt(2))) * 0.5; the first is x / sqrt(2)."""
     made_by = {name: node for node in graph.node for name in node.output}
     read_by: dict[str, list[Any]] = {}
     for node in graph.node:
@@ -78,7 +78,7 @@ def gelus(graph: Any) -> Iterator[list[Any]]:
 
 
 def merge_head(model: Any) -> None:
-    """Make each MatMul and Add of a constant that compute an output [N, C] of the model one Gemm, named as the MatMul."""
+    """Make each MatMul and Add of a constant that compute an output [N, C] one Gemm, named as the MatMul."""
     from onnx import helper
 
     graph = model.graph

@@ -44,7 +44,7 @@ def runs(page: Path) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a reader of the pages is: photos, labelled images, a model of their own, and checkpoints."""
+    """Where a reader of the pages is: in a checkout, with photos, labelled images, a model's folder and checkpoints."""
     here = tmp_path / "reader"
     (here / "photos").mkdir(parents=True)
     for name in ("astronaut", "coffee", "rocket"):
@@ -59,6 +59,8 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(SHIPPED_DIR / SHIPPED, here / "swin")
     for name in (SHIPPED, "pvt_v2_nano_fashion"):
         shutil.copy(CHECKPOINTS / f"{name}.pdparams", here)
+    for name in ("onnxzoo", "tests", "training"):
+        (here / name).symlink_to(ROOT / name)
     for name in STAND_INS:
         shutil.copytree(SHIPPED_DIR / SHIPPED, models_dir() / name)
     monkeypatch.chdir(here)

@@ -17,11 +17,13 @@ TOOLS = DOCS / "tools"
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("tables")
+    return importlib.import_module("write_tables")
 
 
 def test_every_table_is_up_to_date() -> None:
-    done = subprocess.run([sys.executable, TOOLS / "tables.py", "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, TOOLS / "write_tables.py", "--check"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -1,7 +1,7 @@
 """Writes the tables in README and docs/ that follow from the package and from benchmarks/results/.
 
-    python docs/tools/tables.py            # brings all pages up to date; `make docs` does it
-    python docs/tools/tables.py --check    # only names the pages that are not
+    python docs/tools/write_tables.py            # brings all pages up to date; `make docs` does it
+    python docs/tools/write_tables.py --check    # only names the pages that are not
 
 A page has a table between two comments: `<!-- table: models -->` and `<!-- end of table -->`. `TABLES` has their names.
 """
