@@ -48,6 +48,8 @@ SHOWN_VALUE = 40
 MEANINGS = {"source.sha256": "other names or sizes of images: source.sha256"}
 """What a difference means, where its name does not say it."""
 
+NO_ENTRIES = "a source of onnxzoo.batch.sources.open_source, or entries (onnxzoo.batch.entry.Entry); got {}"
+
 OnResult = Callable[[Entry, Result, int], None]
 """Called after each image with its entry, its result, and how many images are done, those of earlier runs included."""
 
@@ -113,6 +115,7 @@ def _write(
     on_result: OnResult | None,
 ) -> Table:
     table_format = format_of(out, schema.task)
+    entries_given = _entries(source)
     if identity is None and isinstance(source, Source):
         identity = source.identity()
     description = describe_run(model, schema, identity)
@@ -124,7 +127,7 @@ def _write(
             return begun
         run = _Run(working, out, table_format, schema, begun)
         with run.kept():
-            entries = run.skip_finished(iter(source))
+            entries = run.skip_finished(entries_given)
             embed = schema.task == "embed"
             for entry, result in results_of(
                 model, entries, top_k=max(1, schema.top_k), embed=embed, batch_size=batch_size
@@ -133,6 +136,19 @@ def _write(
                 if on_result is not None:
                     on_result(entry, result, run.done)
             return run.complete()
+
+
+def _entries(source: Source | Iterable[Entry]) -> Iterator[Entry]:
+    """The entries; raises InputError, with the way to make them, for anything else, also in the middle."""
+    if isinstance(source, str | bytes | os.PathLike) or not isinstance(source, Iterable):
+        raise InputError(f"source must be {NO_ENTRIES.format(type(source).__name__)}")
+    return (_entry(one) for one in source)
+
+
+def _entry(one: object) -> Entry:
+    if not isinstance(one, Entry):
+        raise InputError(f"source must be {NO_ENTRIES.format(f'an iterable of {type(one).__name__}')}")
+    return one
 
 
 def _begin(

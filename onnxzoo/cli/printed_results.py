@@ -48,8 +48,10 @@ class TextWriter:
 
     def write(self, image: str, result: Result) -> None:
         """Print one image's classes; errors were printed to stderr."""
+        from ..batch.rows import unicode_path
+
         if result.prediction is not None:
-            say(image)
+            say(unicode_path(image))
             say(*(f"  {best.score:.4f}  {best.class_id:>4}  {best.label}" for best in result.prediction.top))
 
     def end(self) -> None:
@@ -68,7 +70,9 @@ class JsonWriter:
 
     def write(self, image: str, result: Result) -> None:
         """Append one result: its embedding if it has one, otherwise its classes."""
-        entry: dict[str, Any] = {"image": image}
+        from ..batch.rows import unicode_path
+
+        entry: dict[str, Any] = {"image": unicode_path(image)}
         if result.prediction is None:
             entry["error"] = str(result.error)
         elif result.embedding is not None:

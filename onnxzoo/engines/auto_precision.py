@@ -29,16 +29,17 @@ class Measured:
 
 
 MEASURED = (
-    Measured(ONNXRUNTIME, "avx512_vnni", "swinv2_tiny_w8", 1.92),
-    Measured(ONNXRUNTIME, "avx512_vnni", "pvt_v2_b0", 1.30),
-    Measured(OPENVINO, "avx512_vnni", "swinv2_tiny_w8", 2.39),
-    Measured(OPENVINO, "avx512_vnni", "pvt_v2_b0", 1.42),
+    Measured(ONNXRUNTIME, "avx512_vnni", "swinv2_tiny_w8", 2.08),
+    Measured(ONNXRUNTIME, "avx512_vnni", "pvt_v2_b0", 1.38),
+    Measured(OPENVINO, "avx512_vnni", "swinv2_tiny_w8", 2.49),
+    Measured(OPENVINO, "avx512_vnni", "pvt_v2_b0", 1.39),
     Measured(ONNXRUNTIME, "", "swinv2_tiny_w8", 1.15),
     Measured(ONNXRUNTIME, "", "pvt_v2_b0", 0.8),
     Measured(OPENVINO, "", "swinv2_tiny_w8", 1.0),
     Measured(OPENVINO, "", "pvt_v2_b0", 0.8),
 )
-"""Measured in 2026 with ONNX Runtime 1.31 and OpenVINO 2026.4, not on ARM."""
+"""Measured in 2026 with ONNX Runtime 1.31 and OpenVINO 2026.4, not on ARM. With VNNI: benchmarks/results/bench_int8.md;
+without: a trial with files whose convolutions had fp32 outputs, which no machine was there to repeat."""
 
 WORTHWHILE = 1.2
 """A smaller speed-up is not worth a loss of accuracy, and machines of one kind differ as much."""

@@ -456,3 +456,15 @@ def test_a_table_may_be_moved_with_its_parts(model, tmp_path):
     stop(model, tmp_path / "answers.csv")
     shutil.move(tmp_path / "answers.csv.parts", tmp_path / "moved.csv.parts")
     assert predict_to_table(model, entries(), tmp_path / "moved.csv").resumed == 10
+
+
+@pytest.mark.parametrize(
+    ("source", "got"),
+    [("photos", "str"), (Path("photos"), "PosixPath"), (None, "NoneType"), (["a.png"], "an iterable of str")],
+)
+def test_what_is_no_source_is_refused_and_the_way_to_one_named(
+    model: Model, tmp_path: Path, source: Any, got: str
+) -> None:
+    with pytest.raises(InputError, match=rf"source must be a source of onnxzoo.batch.sources.open_source.*; got {got}"):
+        predict_to_table(model, source, tmp_path / "out.csv", identity=1)
+    assert not (tmp_path / "out.csv").exists()
