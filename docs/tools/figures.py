@@ -11,7 +11,14 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 ONNX_RUNTIME, OPENVINO, FREE_BATCH = "onnxruntime", "openvino-static", "openvino"
 """How graphs.json calls the engines as onnxzoo runs them for one image, and OpenVINO without a fixed batch size."""
 OURS, PADDLE2ONNX = "onnxzoo", "paddle2onnx + onnxsim"
-PEERS = ("Paddle Inference", "PyTorch eager")
+CONTENDERS = {
+    "openvino": "onnxzoo, OpenVINO",
+    "onnxruntime": "onnxzoo, ONNX Runtime",
+    "paddle": "Paddle Inference",
+    "torch": "PyTorch eager",
+    "torch-compile": "torch.compile",
+}
+"""How bench.json calls what is compared, and the tables."""
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -32,13 +39,13 @@ def read(name: str) -> Any:
 
 
 def speed() -> str:
-    """Milliseconds of one image in our engines and in the peers."""
-    rows = []
-    for name, model in read("graphs")["models"].items():
-        least = {(one["graph"], one["engine"]): one["min_ms"] for one in model["timings"]}
-        contenders = [(OURS, OPENVINO), (OURS, ONNX_RUNTIME), *((peer, "") for peer in PEERS)]
-        rows.append([f"`{name}`", *(f"{least[one]:.1f}" for one in contenders)])
-    return table(["ms per image", "onnxzoo, OpenVINO", "onnxzoo, ONNX Runtime", *PEERS], rows)
+    """Milliseconds of one image in our engines and in the peers, the minima of one run for each family."""
+    rows: dict[str, dict[str, float]] = {}
+    for row in (row for document in read("bench") for row in document["results"]):
+        if row["batch_size"] == 1 and row["contender"] in CONTENDERS and not row["error"]:
+            rows.setdefault(row["model"], {})[row["contender"]] = row["speed"]["min_ms"]
+    cells = [[f"`{name}`", *(f"{found[one]:.1f}" for one in CONTENDERS)] for name, found in sorted(rows.items())]
+    return table(["ms per image", *CONTENDERS.values()], cells)
 
 
 def graphs() -> str:
