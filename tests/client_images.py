@@ -346,3 +346,19 @@ def differences(spec: Preprocess, images: Mapping[str, bytes], found: Sequence[A
         elif got.tobytes() != expected.tobytes():
             differing[name] = f"{np.abs(got - expected).max():g} off, {(got != expected).sum()} of {got.size} values"
     return differing
+
+
+def webp_kinds() -> dict[str, bytes]:
+    """WebP images, which only browsers read: with alpha, metadata, a colour profile, several frames."""
+    rgb, exif = photo((40, 61)), tiff((0x0112, 3, 1, struct.pack("<HH", 6, 0)))
+    alpha = with_alpha(rgb)
+    return {
+        "WebP": encoded(rgb, "WEBP", quality=80),
+        "WebP, lossless": encoded(rgb, "WEBP", lossless=True),
+        "WebP, alpha": encoded(alpha, "WEBP", quality=80),
+        "WebP, alpha, lossless": encoded(alpha, "WEBP", lossless=True, exact=True),
+        "WebP, EXIF": encoded(rgb, "WEBP", exif=exif),
+        "WebP, XMP": encoded(rgb, "WEBP", xmp=xmp_kinds()["attribute"].encode()),
+        "WebP, colour profile": encoded(rgb, "WEBP", icc_profile=bytes(999)),
+        "WebP, animated": encoded(rgb, "WEBP", save_all=True, append_images=[rgb.convert("L").convert("RGB")]),
+    }

@@ -82,12 +82,12 @@ def compiled_client(folder: Path) -> WebClient:
 
 
 def record_pixels(images: Mapping[str, bytes], paths: Sequence[Path]) -> None:
-    """Write Pillow's pixels of JPEG images, not turned, to where the script for Node looks for them."""
+    """Write Pillow's pixels of images, not turned, to where the script for Node looks for them."""
     for data, path in zip(images.values(), paths, strict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+                with Image.open(io.BytesIO(data), formats=["JPEG", "WEBP"]) as image:
                     rgb = image.convert("RGB")
             except OSError:
                 continue

@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "eval": "onnxzoo.cli.eval:command",
     "serve": "onnxzoo.cli.serve:command",
     "deploy": "onnxzoo.cli.deploy:command",
+    "web": "onnxzoo.cli.web:command",
     "warmup": "onnxzoo.cli.warmup:command",
     "doctor": "onnxzoo.cli.doctor:command",
 }

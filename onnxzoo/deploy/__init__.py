@@ -4,7 +4,8 @@
 that may hold other models; `pbtxt.py` writes protobuf text. `triton.py` and `ovms.py` write a repository for one kind
 of server, `triton_images.py` an ensemble for Triton that takes encoded images; its step, `triton_preprocess.py`, runs
 in Triton. `kserve.py` writes manifests for Kubernetes, `docker.py` what an image of our own server is
-built from, with the versions of `requirements.py`.
+built from, with the versions of `requirements.py`. `web.py` writes a static site for browsers: the page in `page/`,
+which is built from `clients/web`, ONNX Runtime Web (`web_runtime.py`), and artifacts.
 
 Each version of a model is a folder that Triton and OpenVINO Model Server load, and that is an artifact as well:
 

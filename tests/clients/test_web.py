@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,16 @@ from client_images import (
     png_kinds,
     raw_profiles,
     shapes,
+    webp_kinds,
     written,
 )
-from command_line import run
 from pictures import MEAN, SPECS, STD
 from PIL import Image
 from tiny import SIZE, write_artifact
 from web_client import SOURCE, WebClient, record_pixels
 
+from onnxzoo.deploy.web import ASSETS, PAGE_FILES
+from onnxzoo.deploy.web_runtime import FILES, PACKAGE, VERSION
 from onnxzoo.errors import ImageError
 from onnxzoo.image import preprocess
 from onnxzoo.registry import INTERPOLATIONS, Preprocess
@@ -78,6 +81,10 @@ def test_orientation_as_in_python(web: WebClient, format_: str, tmp_path: Path) 
     assert_equal_to_python(web, SMALL, oriented_kinds(format_), tmp_path)
 
 
+def test_webp_is_turned_as_in_python(web: WebClient, tmp_path: Path) -> None:
+    assert_equal_to_python(web, SMALL, webp_kinds(), tmp_path)
+
+
 def test_raw_profiles_of_imagemagick(web: WebClient, tmp_path: Path) -> None:
     assert_equal_to_python(web, SMALL, raw_profiles(), tmp_path)
 
@@ -85,7 +92,7 @@ def test_raw_profiles_of_imagemagick(web: WebClient, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_what_the_browser_decodes_has_the_pixels_and_nothing_else(web: WebClient, tmp_path: Path) -> None:
     """Metadata and colour profiles would make it turn the image or change its colours."""
-    images = dict(jpeg_kinds()) | oriented_kinds("JPEG")
+    images = dict(jpeg_kinds()) | oriented_kinds("JPEG") | webp_kinds()
     paths = written(images, tmp_path)
     record_pixels(images, paths)
     assert all(not isinstance(one, str) for one in web.tensors(artifact_for(SMALL, tmp_path), paths))
@@ -113,7 +120,7 @@ def test_bad_images_are_refused_by_name_as_in_python(web: WebClient, tmp_path: P
         assert reason.partition(":")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 def test_files_cut_anywhere_are_refused(web: WebClient, format_: str, tmp_path: Path) -> None:
     images = cut_images(format_)
     paths = written(images, tmp_path)
@@ -134,27 +141,39 @@ def test_altered_bytes_give_pythons_pixels_or_a_refusal(web: WebClient, tmp_path
 # Artifacts
 
 
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_damaged_artifacts_are_refused_as_in_python(web: WebClient, damage: str, tiny: Path) -> None:
-    apply, reason = DAMAGED[damage]
-    apply(tiny)
-    done, expected = web.run("pixels.mjs", tiny), run("predict", tiny, PHOTOS[0])
-    if damage == "one label too many":  # only the engine sees that the model has fewer classes
-        assert (done.returncode, done.stdout) == (0, "")
-        return
-    code = 3 if damage == "no config.json" else 1  # a server that has no such file may have no such artifact
-    assert (done.returncode, done.stdout) == (code, "")
-    assert reason in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert expected.exit_code == 1, expected.stderr
+def refusals(web: WebClient, folders: Sequence[Path]) -> list[dict[str, str] | None]:
+    """How artifacts are refused; None for those that are not."""
+    found: list[dict[str, str] | None] = json.loads(
+        web.run("library.mjs", "artifacts", stdin=json.dumps(list(map(str, folders)))).stdout
+    )
+    return found
+
+
+def test_damaged_artifacts_are_refused(web: WebClient, tmp_path: Path) -> None:
+    """Those that Python refuses (test_cpp_predict.py), with the same meaning."""
+    folders = {damage: write_artifact(tmp_path / str(number)) for number, damage in enumerate(DAMAGED)}
+    for damage, folder in folders.items():
+        DAMAGED[damage][0](folder)
+    whole = write_artifact(tmp_path / "whole")
+    *found, undamaged = refusals(web, [*folders.values(), whole])
+    assert undamaged is None
+    for (damage, folder), refusal in zip(folders.items(), found, strict=True):
+        if damage == "one label too many":  # only the engine sees that the model has fewer classes
+            assert refusal is None
+            continue
+        assert refusal is not None, damage
+        assert refusal["kind"] == ("ModelNotFoundError" if damage == "no config.json" else "ArtifactError"), damage
+        assert DAMAGED[damage][1] in refusal["message"]
+        assert "\n" not in refusal["message"]
+        if "path" not in damage:
+            assert refusal["message"].startswith(str(folder)), damage
 
 
 def test_numbers_and_texts_of_any_length(web: WebClient, tmp_path: Path) -> None:
     """Two megabytes of text in a config.json are read."""
-    for number, extra in enumerate(({"x": "a" * 1_900_000}, {"x": "é" * 300_000}, {"x": [0.5] * 350_000})):
-        folder = write_artifact(tmp_path / str(number), changes=extra)
-        done = web.run("pixels.mjs", folder)
-        assert (done.returncode, done.stderr) == (0, "")
+    texts = ({"x": "a" * 1_900_000}, {"x": "é" * 300_000}, {"x": [0.5] * 350_000})
+    folders = [write_artifact(tmp_path / str(number), changes=extra) for number, extra in enumerate(texts)]
+    assert refusals(web, folders) == [None] * 3
 
 
 # Parts of the library
@@ -250,3 +269,47 @@ def test_the_lock_names_no_registry() -> None:
     lock = (SOURCE / "package-lock.json").read_text(encoding="utf-8")
     assert '"resolved"' not in lock
     assert '"integrity"' in lock
+
+
+# The page
+
+
+def test_the_page_in_the_package_is_what_its_sources_give(web: WebClient, tmp_path: Path) -> None:
+    """`npm run page` in clients/web builds it."""
+    command = [web.node, SOURCE / "node_modules" / "vite" / "bin" / "vite.js", "build", "--outDir", tmp_path]
+    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert built.keys() == set(PAGE_FILES)
+    for name, data in built.items():
+        assert data == ASSETS.joinpath(name).read_bytes(), f"{name} is stale: npm run page"
+
+
+def test_types(web: WebClient) -> None:
+    for project in ("page/tsconfig.json", "page/tsconfig.worker.json"):
+        command = [SOURCE / "node_modules" / ".bin" / "tsc", "--noEmit", "-p", SOURCE / project]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_example_in_the_readme_compiles(web: WebClient, tmp_path: Path) -> None:
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```ts\n")[1].split("```")[0]
+    (tmp_path / "example.ts").write_text(f"declare const input: {{ files: FileList }};\n{example}", encoding="utf-8")
+    (tmp_path / "node_modules").symlink_to(SOURCE / "node_modules")
+    paths = {"onnxzoo": [f"{web.folder}/index.d.ts"], "onnxruntime-web": ["./node_modules/onnxruntime-web/types.d.ts"]}
+    options = {"moduleResolution": "Bundler", "module": "ESNext", "noEmit": True, "skipLibCheck": True, "paths": paths}
+    options |= {"target": "ES2022", "strict": True, "lib": ["ES2022", "DOM"], "types": []}
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["example.ts"]}))
+    command = [SOURCE / "node_modules" / ".bin" / "tsc", "-p", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_version_of_the_runtime() -> None:
+    package = json.loads((SOURCE / "package.json").read_text(encoding="utf-8"))
+    assert package["devDependencies"][PACKAGE] == package["peerDependencies"][PACKAGE] == VERSION
+    worker = (SOURCE / "page" / "worker.ts").read_text(encoding="utf-8")
+    for script in ("ort.wasm.min.mjs", "ort.webgpu.min.mjs"):
+        assert script in worker
+        assert script in {file.name for file in FILES}

@@ -3,6 +3,7 @@
 import type { SizeCheck } from "./decode.js";
 import { ImageError } from "./error.js";
 import type { RgbImage } from "./pixels.js";
+import { straightPixels } from "./webgl.js";
 
 /** Canvases have limits of their own, on a side and on the area; larger images are read in tiles. */
 const TILE = 2048;
@@ -11,7 +12,7 @@ const TILE = 2048;
  * Decodes an image without colour management. Throws what createImageBitmap throws, what `require` throws for its size,
  * and ImageError if the browser changes pixels that a page reads, as protection against fingerprinting does.
  *
- * The colours of partly transparent pixels, which a canvas stores multiplied by their alpha, are rounded.
+ * Without WebGL, the colours of transparent pixels are rounded or lost.
  */
 export async function browserPixels(data: Uint8Array<ArrayBuffer>, require: SizeCheck): Promise<RgbImage> {
   const bitmap = await createImageBitmap(new Blob([data]), {
@@ -35,17 +36,39 @@ export function pixelsOf(bitmap: ImageBitmap): RgbImage {
     for (let left = 0; left < width; left += TILE) {
       const [across, down] = [Math.min(TILE, width - left), Math.min(TILE, height - top)];
       const rgba = tile.read(bitmap, left, top, across, down);
-      for (let row = 0, from = 0; row < down; row++) {
-        let to = ((top + row) * width + left) * 3;
-        for (let column = 0; column < across; column++, from += 4) {
-          pixels[to++] = rgba[from]!;
-          pixels[to++] = rgba[from + 1]!;
-          pixels[to++] = rgba[from + 2]!;
-        }
+      const straight = isOpaque(rgba) ? undefined : straightPixels(bitmap);
+      if (straight !== undefined) {
+        copyRgb(straight, pixels, width, width, height, 0);
+        return { width, height, pixels };
       }
+      copyRgb(rgba, pixels, width, across, down, top * width + left);
     }
   }
   return { width, height, pixels };
+}
+
+function isOpaque(rgba: Uint8ClampedArray): boolean {
+  for (let at = 3; at < rgba.length; at += 4) if (rgba[at] !== 255) return false;
+  return true;
+}
+
+/** Copies RGBA of width x height to RGB of rows of `rowPixels`, from pixel `start`. */
+function copyRgb(
+  rgba: Uint8Array | Uint8ClampedArray,
+  rgb: Uint8Array,
+  rowPixels: number,
+  width: number,
+  height: number,
+  start: number,
+): void {
+  for (let row = 0, from = 0; row < height; row++) {
+    let to = (start + row * rowPixels) * 3;
+    for (let column = 0; column < width; column++, from += 4) {
+      rgb[to++] = rgba[from]!;
+      rgb[to++] = rgba[from + 1]!;
+      rgb[to++] = rgba[from + 2]!;
+    }
+  }
 }
 
 /** A canvas that gives back what was drawn. */

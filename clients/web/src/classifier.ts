@@ -4,9 +4,9 @@ import type { Artifact } from "./artifact.js";
 import { browserPixels } from "./browser.js";
 import { type ClassScore, topClasses } from "./classes.js";
 import { parseVectors, type Vector } from "./conformance.js";
-import { decodeImage } from "./decode.js";
+import { decodeImage, requireEncodedSize } from "./decode.js";
 import { Engine, type Provider, type Runtime } from "./engine.js";
-import { OnnxzooError, reasonOf } from "./error.js";
+import { ImageError, OnnxzooError, reasonOf } from "./error.js";
 import { type ArtifactFolder, type Progress, readArtifact, readFile, UrlFolder } from "./folder.js";
 import type { RgbImage } from "./pixels.js";
 import { preprocess } from "./preprocess.js";
@@ -67,7 +67,7 @@ export class Classifier {
    */
   async predict(image: Blob | RgbImage, { topK = 5, name = "the image" } = {}): Promise<Prediction> {
     const start = performance.now();
-    const rgb = image instanceof Blob ? await decodeImage(new Uint8Array(await image.arrayBuffer()), name, browserPixels) : image;
+    const rgb = image instanceof Blob ? await decodeImage(await bytesOf(image, name), name, browserPixels) : image;
     const input = preprocess(rgb, this.artifact.preprocess, name);
     const ready = performance.now();
     const logits = await this.engine.logits(input);
@@ -96,5 +96,14 @@ async function believed(
   } catch (error) {
     await engine?.close();
     return error instanceof OnnxzooError ? error.message : reasonOf(error);
+  }
+}
+
+async function bytesOf(image: Blob, name: string): Promise<Uint8Array<ArrayBuffer>> {
+  requireEncodedSize(name, image.size);
+  try {
+    return new Uint8Array(await image.arrayBuffer());
+  } catch (error) {
+    throw new ImageError(`${name} cannot be read: ${reasonOf(error)}; check that it is a file`);
   }
 }

@@ -37,7 +37,10 @@ export class Engine {
     try {
       session = await runtime.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
     } catch (error) {
-      throw new EngineError(`ONNX Runtime rejects the model of ${artifact.name}: ${reasonOf(error)}`);
+      const reason = reasonOf(error).replace(/\.$/, "");
+      throw new EngineError(
+        `ONNX Runtime (${provider}) rejects the model of ${artifact.name}: ${reason}; export or download the model again`,
+      );
     }
     try {
       requireInterface(artifact, session);

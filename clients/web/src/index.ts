@@ -12,6 +12,7 @@ export {
   DownloadError,
   EngineError,
   EngineUnavailableError,
+  escaped,
   ImageError,
   InputError,
   ModelNotFoundError,

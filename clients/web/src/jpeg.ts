@@ -84,12 +84,13 @@ class SegmentReader {
 
   /** The next marker, before which fill bytes may stand. */
   private marker(): number {
-    while (this.at < this.data.length && this.data[this.at] !== 0xff) this.at++;
-    while (this.data[this.at] === 0xff) this.at++;
-    const marker = this.data[this.at++];
-    if (marker === undefined || this.at > this.data.length) this.fail("it ends before its end marker");
-    if (marker === 0) return this.marker();
-    return marker;
+    for (;;) {
+      while (this.at < this.data.length && this.data[this.at] !== 0xff) this.at++;
+      while (this.data[this.at] === 0xff) this.at++;
+      const marker = this.data[this.at++];
+      if (marker === undefined) this.fail("it ends before its end marker");
+      if (marker !== 0) return marker;
+    }
   }
 
   private frame(body: Uint8Array): void {

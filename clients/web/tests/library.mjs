@@ -1,8 +1,8 @@
 // For the tests: single functions of the library, in Node.
 //
 //     node library.mjs MODULE WHAT [ARGUMENT]    with JSON on standard input; prints JSON
-import { readFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const [module, what, argument] = process.argv.slice(2);
@@ -94,7 +94,27 @@ async function providers(name) {
   return { provider: model_.provider, refusal: model_.refusal, open };
 }
 
+/** The refusal of an artifact's folder or of its model; null if it is whole. */
+async function refusal(path) {
+  const folder = {
+    name: path,
+    async open(file) {
+      const found = join(path, file);
+      return existsSync(found) ? new Blob([readFileSync(found)]).stream() : undefined;
+    },
+  };
+  try {
+    const { model } = await zoo.readArtifact(folder);
+    await zoo.readFile(folder, model);
+    return null;
+  } catch (error) {
+    if (!(error instanceof zoo.OnnxzooError)) throw error;
+    return { kind: error.name, message: error.message };
+  }
+}
+
 const actions = {
+  artifacts: () => Promise.all(given().map(refusal)),
   async sha256() {
     const { Sha256 } = await part("sha256");
     return given().map((length) => {
