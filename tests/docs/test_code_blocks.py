@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_commands_and_options_are_those_of_the_parser(block: Block) -> None:
     for command in commands(block):
         if "onnxzoo" in command.words:
             unknown(command.words[command.words.index("onnxzoo") + 1 :])
+
+
+OTHER_PAGES = sorted(
+    page
+    for folder in ("benchmarks", "clients", "examples", "exports", "onnxzoo", "tests", "training", "validators", ".")
+    for page in (ROOT.glob("*.md") if folder == "." else (ROOT / folder).rglob("*.md"))
+    if page not in pages() and not {"node_modules", "results"} & set(page.parts)  # results are of what was run once
+)
+
+
+@pytest.mark.parametrize("page", OTHER_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_on_other_pages_are_those_of_the_parser(page: Path) -> None:
+    for block in blocks(page):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            if line.removeprefix("$ ").startswith("onnxzoo "):
+                unknown(shlex.split(line.removeprefix("$ "), comments=True)[1:])
 
 
 def unknown(words: list[str]) -> None:
