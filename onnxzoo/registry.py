@@ -218,11 +218,12 @@ def list_models(pattern: str | Sequence[str] = "*", *, exclude: str | Sequence[s
 
 
 def _patterns(given: str | Sequence[str]) -> list[str]:
-    patterns = given if isinstance(given, list | tuple) else [given]
-    for pattern in patterns:
+    patterns: list[str] = []
+    for pattern in given if isinstance(given, list | tuple) else [given]:
         if not isinstance(pattern, str):
             raise InputError(f"a pattern is a text such as 'swin*', got {type(pattern).__name__}")
-    return [pattern.casefold() for pattern in patterns]
+        patterns.append(pattern.casefold())
+    return patterns
 
 
 def _matches(entry: ModelEntry, patterns: Sequence[str]) -> bool:
