@@ -40,7 +40,8 @@ The first wrong layer is the Crop that pnnx writes for the Gather that puts the 
 layer that gathers. pnnx reads the whole list of indexes (`Tensor.select` in its own file), but each of its Crops keeps
 the token with number 1 and drops the others, whatever the list. The Reshape behind it then reads as many values as
 there should be, beyond the end of the one token: whatever is in memory, often too large for the norm of the attention.
-ncnn reports no error.
+ncnn reports no error. So the graph is rewritten before it is converted: an order of windows is a reshape and a
+transposition, and a shift of the windows is two slices and their concatenation, which ncnn has.
 """
 NOT_RUN = """
 ## What was not run
@@ -191,7 +192,7 @@ def main() -> None:
     for name, result in results.items():
         lines += table(name, result)
     libraries = {row["library"]: None for one in results.values() for row in one["rows"] if "library" in row}
-    lines += [f"With {', '.join(libraries)}.", "", "## Why ncnn refuses SwinV2", ""]
+    lines += [f"With {', '.join(libraries)}.", "", "## Why the graph is rewritten for ncnn", ""]
     lines += [
         "Every blob of ncnn is compared with the tensors of the ONNX graph that have as many values (`ncnn_trace.py`):",
         "",

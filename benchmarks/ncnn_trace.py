@@ -3,9 +3,8 @@
     python benchmarks/ncnn_trace.py [NAME|DIR]
 
 It needs ncnn and pnnx (see README), onnx and onnxruntime. Every blob of ncnn is compared with all tensors of the ONNX
-graph that have as many values, for the first recorded input. Then each Gather over tokens is replaced by a product with
-a permutation matrix, which any runtime computes exactly, and the model is converted again: if its outputs are right
-now, nothing else was wrong. Prints markdown.
+graph that have as many values, for the first recorded input. Then the Gathers over tokens are rewritten, as `onnxzoo
+convert` does, and the model is converted again: if its outputs are right now, nothing else was wrong. Prints markdown.
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from onnxzoo.artifact.folder import INPUT_NAME
 from onnxzoo.conversion import ncnn as ncnn_format
 from onnxzoo.conversion.child import run_all
-from onnxzoo.conversion.ncnn import TARGET
+from onnxzoo.conversion.ncnn import TARGET, command
 from onnxzoo.conversion.target import Job
+from onnxzoo.conversion.window_gathers import rewrite
 from onnxzoo.results import Array
 from onnxzoo.source import resolve
 
@@ -69,13 +69,11 @@ def onnx_tensors(file: Path, image: Array) -> dict[str, Array]:
 
 
 def converted(file: Path, folder: Path, image_size: int) -> Job:
-    """The ncnn model of an ONNX file, in `folder`."""
+    """The ncnn model of an ONNX file as it is, in `folder`."""
     folder.mkdir()
-    job = Job(str(file.resolve()), str(folder.resolve()), "fp32", image_size)
-    job.write(folder / "job.json")
-    # The process becomes pnnx; the memory limit is that of a large model.
-    command = [sys.executable, "-P", "-m", "onnxzoo.conversion.child", "convert", "ncnn", "job.json", str(2**36)]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    job = Job("", str(folder.resolve()), "fp32", image_size)
+    (folder / "model.onnx").symlink_to(file.resolve())
+    subprocess.run(command(job), cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return job
 
 
@@ -115,29 +113,9 @@ def nearest(kind: str, name: str, values: Array, tensors: dict[str, Array]) -> B
     return Blob(kind, name, values.shape, key, difference)
 
 
-def without_gathers(file: Path, out: Path) -> tuple[int, int]:
-    """Replace each Gather over tokens by a product with a permutation matrix; their number, and the matrices' bytes."""
-    model = onnx.load(file)
-    constants = {one.name: one for one in model.graph.initializer}
-    count = size = 0
-    for node in model.graph.node:
-        axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
-        order = constants.get(node.input[1]) if node.op_type == "Gather" else None
-        if order is None or axis != 1 or node.input[0] in constants:
-            continue
-        tokens = numpy_helper.to_array(order)
-        matrix = np.eye(int(tokens.max()) + 1, dtype=np.float32)[tokens]
-        name = f"{node.name}.matrix"
-        model.graph.initializer.append(numpy_helper.from_array(matrix, name))
-        node.CopyFrom(helper.make_node("MatMul", [name, node.input[0]], list(node.output), node.name))
-        count, size = count + 1, size + matrix.nbytes
-    onnx.save(model, out)
-    return count, size
-
-
-def report(model: str, scratch: Path) -> Iterator[str]:
+def report(name: str, scratch: Path) -> Iterator[str]:
     """The markdown of one model."""
-    source = resolve(model)
+    source = resolve(name)
     file, vectors = source.open().path, source.vectors()
     side, image = source.artifact.image_size, np.ascontiguousarray(vectors.images[0])
     tensors = onnx_tensors(file, image)
@@ -158,14 +136,16 @@ def report(model: str, scratch: Path) -> Iterator[str]:
         yield ""
         yield "Every blob is a tensor of the ONNX graph."
         return
-    count, size = without_gathers(file, scratch / "matrices.onnx")
-    run = TARGET.open(converted(scratch / "matrices.onnx", scratch / "second", side))
+    model = onnx.load(file)
+    count = rewrite(model)
+    onnx.save(model, scratch / "rewritten.onnx")
+    run = TARGET.open(converted(scratch / "rewritten.onnx", scratch / "second", side))
     found = run_all(run, vectors.images, 1)
     worst = max(float(np.abs(found[name] - vectors.outputs[name]).max()) for name in found)
     yield ""
     yield (
-        f"With {count} Gathers over tokens replaced by products with permutation matrices ({size / 1e6:.2f} MB of "
-        f"them), the outputs of ncnn differ from the recorded ones by at most {worst:.2g}."
+        f"With {count} Gathers over tokens rewritten (`onnxzoo/conversion/window_gathers.py`), the outputs of ncnn "
+        f"differ from the recorded ones by at most {worst:.2g}."
     )
 
 

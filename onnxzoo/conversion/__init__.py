@@ -6,6 +6,7 @@
     description   what stands beside a converted model: model.json, labels.txt
     child         the child process that converts or runs, within its limits
     ort, openvino_ir, mnn, ncnn    a format each
+    window_gathers    rewrites what ncnn cannot run
 
 A converter can crash, hang, or write a wrong file and report success. So converters and the runtimes of their results
 run in child processes, and a result is judged by the outputs that it gives for the artifact's conformance vectors.

@@ -95,14 +95,11 @@ def convert(
 
     Raises InputError for an unknown format, a precision that it or the artifact does not have, and a folder that
     cannot be taken; MissingDependencyError without the format's library; ModelNotFoundError without conformance
-    vectors; ConversionError, with the log, if the format does not support the model, a process fails or takes too long,
-    or the outputs differ; and what `Source.open` and `Source.vectors` raise.
+    vectors; ConversionError, with the log, if a process fails or takes too long, or the outputs differ; and what
+    `Source.open` and `Source.vectors` raise.
     """
     chosen = target_of(target)
     form = _form(chosen, source, precision)
-    reason = chosen.refused.get(source.artifact.family)
-    if reason is not None:
-        raise ConversionError(f"{source.artifact.name} cannot be converted to {target}: {reason}")
     chosen.require_modules()
     folder = _free(out)
     bounds = limits or Limits()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,9 @@ class Target:
     `name`: on the command line. `title`: for people. `modules`: the modules that it needs, each with the command that
     installs it. `files`: what the conversion writes, and nothing else. `forms`: the precisions, by name.
     `no_form`: why it has no other ones. `batch`: the batch size of its models, None for any. `input_name`,
-    `output_names`: names in the converted model, the latter by the artifact's. `refused`: families that it cannot
-    convert, with the reason. `write` converts, and `open` makes a function that runs the result; both run in child
-    processes only. `version`: of the library, as text such as `openvino 2026.4`.
+    `output_names`: names in the converted model, the latter by the artifact's. `write` converts, and `open` makes a
+    function that runs the result; both run in child processes only. `version`: of the library, as text such as
+    `openvino 2026.4`.
     """
 
     name: str
@@ -85,7 +85,6 @@ class Target:
     write: Callable[[Job], None]
     open: Callable[[Job], Run]
     version: Callable[[], str]
-    refused: Mapping[str, str] = field(default_factory=dict)
 
     def require_modules(self) -> None:
         """Raise MissingDependencyError, with the command that helps, unless its modules can be found."""
