@@ -56,16 +56,16 @@ PAGE = """# The web client in Chromium against Python
 
 {jpegs} JPEGs of 500 x 375 pixels and {golden} golden images of all kinds, a tenth of them with one thread, {webgpu} of
 them with WebGPU. Compared with ONNX Runtime in Python. Times are medians in ms: from the encoded image to the model's
-input, and from there to the logits. There is no GPU here: Chromium computes WebGPU in software (SwiftShader), which the
-library was told to use; the site itself does not use it.
+input, and from there to the logits; the machine was busy with other work. There is no GPU here: Chromium computes WebGPU
+in software (SwiftShader), which the library was told to use; the site itself does not use it.
 
 | model | engine | same best class | same five in order | largest difference | largest logit | image, ms | model, ms |
 |---|---|---|---|---|---|---|---|
 {answers}
 
 A visit to a site with one model, the server on the same machine, the fastest of {visits}: megabytes that the first one
-downloads, and what a server that compresses would send (gzip); seconds until the model is ready, and until the answer for
-a photo that is given then; bytes and seconds of the second visit.
+downloads, and what a server that compresses would send (gzip); seconds until the model is ready, and until the answer
+for a photo that is given then; bytes and seconds of the second visit.
 
 | model | first: MB | compressed, MB | ready, s | answer, s | second: bytes | answer, s |
 |---|---|---|---|---|---|---|
@@ -183,11 +183,11 @@ def written(figures: dict[str, Any]) -> str:
     """The page."""
     rows, downloads = [], []
     for name, model in figures["models"].items():
-        for one in [*model.get("answers", []), *([model["webgpu"]] if "webgpu" in model else [])]:
-            rows.append(
-                f"| {name} | {one['engine']} | {one['best']} of {one['images']} | {one['five']} of {one['images']} | "
-                f"{one['difference']:.1e} | {one['largest']:.3g} | {one['image_ms']:.1f} | {one['model_ms']:.1f} |"
-            )
+        rows += [
+            f"| {name} | {one['engine']} | {one['best']} of {one['images']} | {one['five']} of {one['images']} | "
+            f"{one['difference']:.1e} | {one['largest']:.3g} | {one['image_ms']:.1f} | {one['model_ms']:.1f} |"
+            for one in [*model.get("answers", []), *([model["webgpu"]] if "webgpu" in model else [])]
+        ]
         if (one := model.get("visits")) is not None:
             downloads.append(
                 f"| {name} | {one['first_bytes'] / 1e6:.2f} | {one['first_compressed_bytes'] / 1e6:.2f} | "

@@ -285,11 +285,11 @@ def test_bad_images_get_one_sentence_and_no_answer(server: Server, visit: Visit,
     page.ready()
     jpeg = encoded(photo((300, 200)), "JPEG")
     for name, data, reason in (
-        ("empty.jpg", b"", "Empty.jpg is empty: no bytes to read an image from"),
+        ("empty.jpg", b"", "empty.jpg is empty: no bytes to read an image from"),
         ("text.png", b"hello" * 99, "is not an image in a format that this browser reads; save it as PNG or JPEG."),
-        ("cut.jpg", jpeg[: len(jpeg) // 2], "Cut.jpg is damaged or incomplete: it ends before its end marker"),
+        ("cut.jpg", jpeg[: len(jpeg) // 2], "cut.jpg is damaged or incomplete: it ends before its end marker"),
         ("bits.jpg", jpeg[:600] + b"\xff\xd9", "is damaged or incomplete"),
-        ("cut.png", encoded(photo())[:-40], "Cut.png is damaged or incomplete: image file is truncated"),
+        ("cut.png", encoded(photo())[:-40], "cut.png is damaged or incomplete: image file is truncated"),
         ("huge.jpg", jpeg.replace(b"\0\xc8\x01\x2c", b"\xff\xff\xff\xff"), "is too large: 65535 x 65535 pixels"),
         ("<b>x</b>\u202e.gif", b"GIF89a", "is not an image in a format"),
     ):
