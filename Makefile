@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type f -not -name '*.pyc')
+# ncnn's converter for onnxzoo convert; it declares PyTorch, which is not needed for ONNX files.
+PNNX := pnnx==20261020
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo dev docs fast test test-large test-gpu-wheels web graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
@@ -107,6 +109,7 @@ $(VENV)/.dependencies $(DEV_VENV)/.dependencies: %/.dependencies: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; name one: make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $*/bin/python || $(PYTHON) -m venv $*
 	$*/bin/pip install --quiet -c constraints.txt ".[cpu,export,ray,serve,docs,dev]" setuptools
+	$*/bin/pip install --quiet --no-deps "$(PNNX)"
 	touch $@
 
 clean:

@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from importlib import resources
 from typing import Any, TypeVar
@@ -206,20 +206,29 @@ def parse_models(document: Mapping[str, Any]) -> dict[str, ModelEntry]:
     return entries
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str | Sequence[str] = "*", *, exclude: str | Sequence[str] = ()) -> list[str]:
     """Names of the models whose name or alias matches a shell pattern, in the order of the registry.
 
-    Matching ignores case; `*`, `?` and `[...]` are wildcards. Returns [] if nothing matches. Raises
-    InputError for a pattern that is not a text.
+    `pattern`: one pattern or several, of which one must match; `exclude`: of which none may, as in timm. Matching
+    ignores case; `*`, `?` and `[...]` are wildcards. Returns [] if nothing matches. Raises InputError for a pattern
+    that is not a text.
     """
-    if not isinstance(pattern, str):
-        raise InputError(f"a pattern is a text such as 'swin*', got {type(pattern).__name__}")
-    wanted = pattern.casefold()
-    return [
-        entry.name
-        for entry in models().values()
-        if any(fnmatch.fnmatchcase(key.casefold(), wanted) for key in (entry.name, *entry.aliases))
-    ]
+    wanted, unwanted = _patterns(pattern), _patterns(exclude)
+    return [entry.name for entry in models().values() if _matches(entry, wanted) and not _matches(entry, unwanted)]
+
+
+def _patterns(given: str | Sequence[str]) -> list[str]:
+    patterns: list[str] = []
+    for pattern in given if isinstance(given, list | tuple) else [given]:
+        if not isinstance(pattern, str):
+            raise InputError(f"a pattern is a text such as 'swin*', got {type(pattern).__name__}")
+        patterns.append(pattern.casefold())
+    return patterns
+
+
+def _matches(entry: ModelEntry, patterns: Sequence[str]) -> bool:
+    names = [key.casefold() for key in (entry.name, *entry.aliases)]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def find(name: str) -> ModelEntry:

@@ -4,7 +4,7 @@ A comment on the line before a block says how the tests treat it, and readers do
 
     <!-- not run: it needs a GPU -->    compiled, or its commands and options looked up, but not run
     <!-- exit code 1 -->                its last command ends with this code instead of 0
-    <!-- prints -->                     this is what the Python block before it prints; `...` stands for anything
+    <!-- prints -->                     this is what the Python block before it prints
 """
 
 from __future__ import annotations

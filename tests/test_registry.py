@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onnxzoo import registry
-from onnxzoo.errors import RegistryError, UnknownModelError
+from onnxzoo.errors import InputError, RegistryError, UnknownModelError
 from onnxzoo.families.pvt_v2.architecture import PvtV2Architecture
 from onnxzoo.families.swinv2.architecture import SwinV2Architecture
 
@@ -128,6 +128,21 @@ def test_the_three_models_whose_checkpoints_have_another_name():
 )
 def test_listing_by_pattern(pattern, expected):
     assert registry.list_models(pattern) == expected
+
+
+def test_listing_by_several_patterns_and_without_some():
+    assert registry.list_models(["swinv2_tiny*", "PVT_V2_B0"]) == ["pvt_v2_b0", "swinv2_tiny_w8", "swinv2_tiny_w16"]
+    assert registry.list_models("swinv2*", exclude="*w8") == [
+        name for name in registry.list_models("swinv2*") if not name.endswith("w8")
+    ]
+    # An alias, such as timm's name, excludes as well.
+    assert registry.list_models("pvt*", exclude=["pvt_v2_b2_li", "pvt_v2_b[3-5]", "*nano*"]) == [
+        "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2"
+    ]  # fmt: skip
+    assert registry.list_models([]) == []
+    for wrong in ({"exclude": 3}, {"pattern": ["swin*", None]}, {"pattern": None}):
+        with pytest.raises(InputError, match="a pattern is a text such as"):
+            registry.list_models(**wrong)
 
 
 def test_an_unknown_name_lists_the_closest():

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 SIBLINGS = ("exports", "training", "validators")
 SCRIPTS = sorted(
     path
-    for folder in ("benchmarks", "examples", "tests")
+    for folder in ("benchmarks", "docs", "examples", "tests")
     for path in (ROOT / folder).rglob("*.py")
     if not path.name.startswith("test_")
 )

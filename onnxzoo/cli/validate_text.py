@@ -40,7 +40,7 @@ def check_lines(check: Check, tolerance: Tolerance, before: Check | None = None)
     yield (
         f"{name:<{ENGINE_WIDTH}}{check.precision:<11}{check.reference:<13}{check.batch_size or '-':>5}"
         f"{check.samples or '-':>7}{_number(figures.max_abs, '10.2e')}{_number(figures.mean_abs, '10.2e')}"
-        f"{_number(p999, '10.2e')}{_number(figures.worst_ratio, '9.1%')}{_number(snr, '9.1f')}"
+        f"{_number(p999, '10.2e')} {_number(figures.worst_ratio, '8.1%')}{_number(snr, '9.1f')}"
         f"{_number(figures.top1_agreement, '7.0%')}{_number(figures.top5_agreement, '7.0%')}"
         f"{'' if check.tolerance == tolerance else f'  tolerance {check.tolerance.value:g}'}"
     )

@@ -27,11 +27,11 @@ from .target import Form, Job, Target
 from .targets import target_of
 
 TIMEOUT_S = 1800.0
-"""For converting, and for running the result. Measured: 3 s for pvt_v2_b0, 10 s for swinv2_tiny_w8, on two cores."""
+"""For converting, and for running the result. Measured: 1 to 5 s for both, pvt_v2_b0, two cores."""
 BASE_MEMORY = 4 * 2**30
 MEMORY_PER_BYTE = 16
-"""Memory of a child: a library and its threads, and a converter's copies of the weights. Measured: the most is 5 copies
-(benchmarks/results/convert.md)."""
+"""Memory of a child: a library and its threads, and a converter's copies of the weights. Measured: pnnx takes 11
+copies, the others up to 4 (benchmarks/results/convert.md)."""
 CHILD = f"{__package__}.child"
 OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Cannot allocate memory")
 

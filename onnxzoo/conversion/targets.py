@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from ..errors import InputError
 from ..text import beginning
-from . import openvino_ir, ort
+from . import mnn, ncnn, openvino_ir, ort
 from .target import Target
 
-TARGETS: Mapping[str, Target] = {one.name: one for one in (ort.TARGET, openvino_ir.TARGET)}
+TARGETS: Mapping[str, Target] = {one.name: one for one in (ort.TARGET, openvino_ir.TARGET, mnn.TARGET, ncnn.TARGET)}
 
 
 def target_of(name: str) -> Target:

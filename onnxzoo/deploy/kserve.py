@@ -21,7 +21,8 @@ from ..precisions import FP32
 from ..text import beginning
 from .chosen import Chosen
 from .repository import MARK, Repository
-from .triton import ON_GPU, TritonOptions, heading, write_triton
+from .triton import ON_GPU, OPENVINO, TritonOptions, heading, write_triton
+from .triton import notes as triton_notes
 
 OURS, TRITON = "onnxzoo", "triton"
 SERVERS = (OURS, TRITON)
@@ -200,10 +201,13 @@ def serving_runtime(options: KServeOptions) -> dict[str, Any]:
 
 def notes(options: KServeOptions) -> list[str]:
     """What an administrator has to do besides, and what depends on the cluster."""
-    return [
+    found = [
         f"upload the folder {MODELS} to {options.storage_uri}",
         "scaling by concurrency needs KServe's Knative mode; in its standard mode, replace scaleMetric by cpu",
     ]
+    if options.server == TRITON and options.triton.engine == OPENVINO:  # for GPUs the manifest sets the environment
+        found += triton_notes(options.triton, FP32)
+    return found
 
 
 def replaced_runtime(repository: Repository, options: KServeOptions) -> list[str]:
@@ -242,7 +246,8 @@ def _probes() -> dict[str, Any]:
 def _resources(model: Chosen, options: KServeOptions) -> dict[str, Any]:
     memory_mib = options.memory_mib
     if memory_mib is None:
-        # A process with an engine takes 150 MiB and twice the file (README, Speed); Triton, CUDA and requests more.
+        # A process with an engine takes 150 MiB and twice the file (benchmarks/results/memory.md); Triton, CUDA and
+        # requests take more.
         base_mib = 512 if options.server == OURS else 2048
         needed_mib = base_mib + 4 * model.source.artifact.required_model(model.precision).bytes / MIB
         memory_mib = int(-(-needed_mib // MEMORY_STEP_MIB) * MEMORY_STEP_MIB)

@@ -248,6 +248,14 @@ def test_all_goes_on_after_failures_and_sums_up(cache: Path, broken: Path) -> No
     assert "broken_one (3 of 6)" not in result.stdout
 
 
+def test_a_ratio_that_is_wider_than_its_column_stays_apart_from_its_neighbour() -> None:
+    result = run(PVT, "--engine", "openvino", "--tol", "1e-12")
+    assert result.exit_code == 1
+    cells = next(line.split() for line in result.output.splitlines() if line.startswith("openvino"))
+    assert len(cells) == 12
+    assert float(cells[8].rstrip("%")) > 1e6
+
+
 def test_all_takes_the_choices_of_engine_and_tolerance(cache: Path) -> None:
     result = run("--all", "--engine", "onnxruntime", "--batch-size", "2", "--json", "--preprocess")
     assert result.exit_code == 0

@@ -13,6 +13,7 @@ from artifacts import PVT, SWIN, configure, copy_shipped
 
 import onnxzoo
 from onnxzoo.artifact.folder import CONFORMANCE_FILE
+from onnxzoo.child_process import run_module
 from onnxzoo.conversion import convert as converting
 from onnxzoo.conversion.convert import Limits, convert
 from onnxzoo.conversion.description import FILE, LABELS_FILE
@@ -28,6 +29,7 @@ from onnxzoo.errors import (
 )
 from onnxzoo.files import sha256_of
 from onnxzoo.image import preprocess
+from onnxzoo.results import Array
 from onnxzoo.source import resolve
 
 CONVERSIONS = [
@@ -35,6 +37,10 @@ CONVERSIONS = [
     ("ort", "int8", PVT),
     ("openvino-ir", "fp32", SWIN),
     ("openvino-ir", "fp16", PVT),
+    ("mnn", "fp32", SWIN),
+    ("mnn", "int8", PVT),
+    ("ncnn", "fp32", PVT),
+    ("ncnn", "fp16", PVT),
 ]
 
 
@@ -46,13 +52,26 @@ def require(target: str) -> None:
         pytest.skip(str(error))
 
 
+def outputs(target: str, job: Job, images: Array, work: Path) -> dict[str, Array]:
+    """The outputs of a converted model, run in a process of its own, one image at a time."""
+    job.write(work / "job.json")
+    np.save(work / "images.npy", images)
+    arguments = ["run", target, work / "job.json", str(2**40), work / "images.npy", work / "outputs.npz", "1"]
+    ended = run_module(converting.CHILD, arguments)
+    assert ended.failure is None, ended.output
+    with np.load(work / "outputs.npz") as found:
+        return dict(found)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "precision", "model"), CONVERSIONS)
 def test_a_converted_model_classifies_as_the_artifact_does(
     target: str, precision: str, model: str, tmp_path: Path
 ) -> None:
     require(target)
+    before = sorted(resolve(model).artifact.folder.rglob("*"))
     done = convert(resolve(model), target, tmp_path / "out", precision=precision)
+    assert sorted(resolve(model).artifact.folder.rglob("*")) == before
     assert sorted(path.name for path in done.folder.iterdir()) == sorted(
         [*TARGETS[target].files, FILE, LABELS_FILE, "preprocessor_config.json"]
     )
@@ -63,12 +82,11 @@ def test_a_converted_model_classifies_as_the_artifact_does(
     artifact = resolve(model).artifact
     assert document["made_from"]["sha256"] == artifact.required_model(TARGETS[target].forms[precision].source).sha256
     assert document["check"]["max_abs"] == done.max_abs < document["check"]["tolerance"]
-    assert (document["check"]["inputs"], document["check"]["batch_sizes"]) == (6, [1, 6])
+    assert (document["check"]["inputs"], document["check"]["batch_sizes"]) == (6, [1] if target == "ncnn" else [1, 6])
     # As an app does it: pixels by model.json, the converted file, the best class by labels.txt.
     pictures = [photo(name) for name in ("coffee.jpg", "rocket.jpg", "retina.jpg")]
     images = np.stack([preprocess(picture, artifact.preprocess) for picture in pictures])
-    job = Job("", str(done.folder), precision, artifact.image_size)
-    logits = TARGETS[target].open(job)(images)["logits"]
+    logits = outputs(target, Job("", str(done.folder), precision, artifact.image_size), images, tmp_path)["logits.1"]
     names = (done.folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
     with onnxzoo.load(model, engine="onnxruntime", precision=precision) as loaded:
         expected = loaded.logits(images)
@@ -96,6 +114,28 @@ def test_a_family_that_a_format_cannot_hold_is_refused_with_the_reason(
     monkeypatch.setattr(converting, "target_of", lambda name: refusing)
     with pytest.raises(ConversionError, match="swinv2_nano_fashion cannot be converted to ort: it has no windows"):
         convert(resolve(SWIN), "ort", tmp_path / "out")
+
+
+def test_ncnn_refuses_swinv2_and_the_reason_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConversionError, match=r"cannot be converted to ncnn: ncnn has no Gather\..* convert it to mnn"):
+        convert(resolve(SWIN), "ncnn", tmp_path / "out")
+    require("ncnn")
+    monkeypatch.setattr(converting, "target_of", lambda name: dataclasses.replace(target_of(name), refused={}))
+    with pytest.raises(ConversionError, match=r"the model converted to ncnn (gives other outputs|was killed)"):
+        convert(resolve(SWIN), "ncnn", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_mnn_reports_nothing_to_its_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("mnn")
+    # What `mnnconvert` would install and import to send its report.
+    (tmp_path / "aliyun").mkdir()
+    (tmp_path / "aliyun" / "__init__.py").write_text(f"open({str(tmp_path / 'reported')!r}, 'w')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_module("aliyun.__init__", []).failure is None
+    (tmp_path / "reported").unlink()
+    convert(resolve(PVT), "mnn", tmp_path / "out")
+    assert not (tmp_path / "reported").exists()
 
 
 def test_a_missing_library_is_named_with_its_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

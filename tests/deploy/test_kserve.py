@@ -14,8 +14,15 @@ from tiny import write_artifact
 
 from onnxzoo.artifact.folder import read_artifact
 from onnxzoo.deploy.chosen import choose
-from onnxzoo.deploy.kserve import KServeOptions, inference_service, kubernetes_name, require_names, serving_runtime
-from onnxzoo.deploy.triton import TritonOptions
+from onnxzoo.deploy.kserve import (
+    KServeOptions,
+    inference_service,
+    kubernetes_name,
+    notes,
+    require_names,
+    serving_runtime,
+)
+from onnxzoo.deploy.triton import ENGINES, TritonOptions
 from onnxzoo.errors import InputError
 
 URI = "s3://bucket/models"
@@ -159,6 +166,12 @@ def test_the_memory_grows_with_the_file():
         "cpu": "2",
         "memory": "2304Mi",
     }
+
+
+def test_openvino_in_triton_is_said_to_compute_in_bf16():
+    said = {engine: "bf16" in " ".join(notes(on_triton(engine))) for engine in ENGINES}
+    assert said == {"onnxruntime": False, "openvino": True, "cuda": False, "tensorrt": False}
+    assert "bf16" not in " ".join(notes(ours()))
 
 
 @pytest.mark.parametrize("server", ["onnxzoo", "triton"])

@@ -18,6 +18,7 @@ from onnxzoo import errors
 from onnxzoo.cli import main
 
 pytest.importorskip("mkdocs", reason="comes with the extra docs")
+pytestmark = pytest.mark.slow  # the site is built once
 LOADS = {
     "script": "src",
     "img": "src",

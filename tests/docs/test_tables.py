@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,14 @@ def test_a_stale_table_is_brought_up_to_date(tables: ModuleType) -> None:
 def test_an_unknown_table_is_an_error(tables: ModuleType) -> None:
     with pytest.raises(KeyError, match="nothing"):
         tables.up_to_date("<!-- table: nothing -->\n<!-- end of table -->")
+
+
+def test_the_largest_difference_that_readme_names_is_that_of_the_table() -> None:
+    named = re.search(r"agrees with the original in Paddle to (\S+) or better", (ROOT / "README.md").read_text("utf-8"))
+    page = (DOCS / "numbers.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- table: differences -->")[2].partition("<!-- end of table -->")[0]
+    assert named is not None
+    assert float(named[1]) == max(map(float, re.findall(r"\| (\d\.\de-\d\d)", table)))
 
 
 def test_the_picture_of_readme_is_small() -> None:

@@ -1,0 +1,102 @@
+"""ncnn, Tencent's runtime for phones; its converter pnnx is a program."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..artifact.folder import OUTPUT_NAMES
+from ..comparison.tolerances import tolerance_of
+from ..precisions import FP16, FP32
+from .target import Form, Job, Target
+
+if TYPE_CHECKING:
+    from ..results import Array
+    from .target import Run
+
+FILES = ("model.ncnn.param", "model.ncnn.bin")
+INPUT, OUTPUTS = "in0", ("out0", "out1")
+NO_SWINV2 = (
+    "ncnn has no Gather. pnnx turns those that put the tokens in window order into a Crop to a single token, the next "
+    "layers read beyond it, and the outputs are NaN (benchmarks/results/convert.md); convert it to mnn or ort"
+)
+
+
+def program() -> Path:
+    """Where pnnx is; its package cannot be imported without PyTorch, which the program does not need."""
+    found = importlib.util.find_spec("pnnx")
+    folders = [] if found is None else list(found.submodule_search_locations or ())
+    return Path(folders[0] if folders else "", "pnnx.exe" if sys.platform == "win32" else "pnnx")
+
+
+def write(job: Job) -> None:
+    """Become pnnx, so that what ends this process ends the converter.
+
+    pnnx writes some of its files beside the ONNX file, whatever it is told, so it gets a link to that in the working
+    directory.
+    """
+    Path("model.onnx").symlink_to(job.model)
+    side = job.image_size
+    folder = job.target_folder
+    others = [f"{name}=other.{number}" for number, name in enumerate(("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx"))]
+    arguments = [
+        str(program()), "model.onnx", f"inputshape=[1,3,{side},{side}]f32", f"fp16={int(job.precision == FP16)}",
+        "device=cpu", f"ncnnparam={folder / FILES[0]}", f"ncnnbin={folder / FILES[1]}", "ncnnpy=other.py", *others,
+    ]  # fmt: skip
+    os.execv(arguments[0], arguments)  # noqa: S606
+
+
+def open_(job: Job) -> Run:
+    """The network on the CPU; it takes one image at a time, without a batch dimension."""
+    import ncnn
+    import numpy as np
+
+    network = ncnn.Net()
+    network.opt.num_threads = job.threads
+    network.opt.use_vulkan_compute = False
+    # On by default, also on processors that compute in fp32 after it.
+    for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+        setattr(network.opt, name, job.precision == FP16)
+    network.opt.use_bf16_storage = False
+    for load, name in ((network.load_param, FILES[0]), (network.load_model, FILES[1])):
+        if load(str(job.target_folder / name)):
+            raise RuntimeError(f"ncnn cannot read {name}")
+
+    def run(images: Array) -> dict[str, Array]:
+        extractor = network.create_extractor()
+        # A Mat of an array borrows its memory.
+        extractor.input(INPUT, ncnn.Mat(images[0]).clone())
+        found = {}
+        for name, blob in zip(OUTPUT_NAMES, OUTPUTS, strict=True):
+            code, values = extractor.extract(blob)
+            if code:
+                raise RuntimeError(f"ncnn returns {code} for {blob}")
+            found[name] = np.array(values, np.float32)[None]
+        return found
+
+    return run
+
+
+TARGET = Target(
+    name="ncnn",
+    title="ncnn",
+    # pnnx declares PyTorch (gigabytes), which only its functions for PyTorch's own models need.
+    modules={"ncnn": "pip install 'onnxzoo[convert]'", "pnnx": "pip install --no-deps pnnx"},
+    files=FILES,
+    # Measured with ncnn 1.0.20261020 on an AVX512 CPU, pvt_v2_nano_fashion and pvt_v2_b0, the largest |difference| /
+    # (1 + |value|) and the smallest ratio of signal to noise: fp32 1.1e-6, 119 dB; fp16 2.9e-3, 50.7 dB. With ncnn's
+    # defaults, which compute in 16 bits where that is possible, the fp32 file has 6.6e-4.
+    forms={FP32: Form(FP32, tolerance_of(FP32)), FP16: Form(FP32, tolerance_of(FP16))},
+    no_form="fp16 stores the weights of the fp32 file in 16 bits; pnnx does not read int8 files",
+    batch=1,
+    input_name=INPUT,
+    output_names=dict(zip(OUTPUT_NAMES, OUTPUTS, strict=True)),
+    write=write,
+    open=open_,
+    version=lambda: f"pnnx {metadata.version('pnnx')}, ncnn {metadata.version('ncnn')}",
+    refused={"swinv2": NO_SWINV2},
+)
