@@ -56,8 +56,8 @@ PAGE = """# The web client in Chromium against Python
 
 {jpegs} JPEGs of 500 x 375 pixels and {golden} golden images of all kinds, a tenth of them with one thread, {webgpu} of
 them with WebGPU. Compared with ONNX Runtime in Python. Times are medians in ms: from the encoded image to the model's
-input, and from there to the logits; the machine was busy with other work. There is no GPU here: Chromium computes WebGPU
-in software (SwiftShader), which the library was told to use; the site itself does not use it.
+input, and from there to the logits; the machine was busy with other work. There is no GPU here: Chromium computes
+WebGPU in software (SwiftShader), which the library was told to use; the site itself does not use it.
 
 | model | engine | same best class | same five in order | largest difference | largest logit | image, ms | model, ms |
 |---|---|---|---|---|---|---|---|
