@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,23 +49,29 @@ class Handler(SimpleHTTPRequestHandler):
         else:
             super().do_GET()
 
+    def end_headers(self) -> None:
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        super().end_headers()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
 
 
 class Server(ThreadingHTTPServer):
-    """`asked`: the paths that were asked for. `compress`: whether files are sent compressed."""
+    """`asked`: the paths that were asked for. `compress`: files are sent compressed. `headers`: sent with each."""
 
-    def __init__(self, folder: Path, *, compress: bool) -> None:
+    def __init__(self, folder: Path, *, compress: bool, headers: Mapping[str, str]) -> None:
         self.asked: list[str] = []
         self.compress = compress
+        self.headers = headers
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
 
 
 @contextmanager
-def served(folder: Path, *, compress: bool = False) -> Iterator[Server]:
+def served(folder: Path, *, compress: bool = False, headers: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Serve a folder on loopback until the block ends."""
-    server = Server(folder, compress=compress)
+    server = Server(folder, compress=compress, headers=headers or {})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
