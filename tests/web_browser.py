@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import gzip
 import json
@@ -10,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,10 @@ CHROMIUM_VARIABLE = "CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The sandbox needs a kernel that lets users make namespaces, which containers often do not.
 SWITCHES = ("--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+
+
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+"""WebGPU that computes on the CPU, on a machine without a GPU."""
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -44,23 +49,29 @@ class Handler(SimpleHTTPRequestHandler):
         else:
             super().do_GET()
 
+    def end_headers(self) -> None:
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        super().end_headers()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         pass
 
 
 class Server(ThreadingHTTPServer):
-    """`asked`: the paths that were asked for. `compress`: whether files are sent compressed."""
+    """`asked`: the paths that were asked for. `compress`: files are sent compressed. `headers`: sent with each."""
 
-    def __init__(self, folder: Path, *, compress: bool) -> None:
+    def __init__(self, folder: Path, *, compress: bool, headers: Mapping[str, str]) -> None:
         self.asked: list[str] = []
         self.compress = compress
+        self.headers = headers
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
 
 
 @contextmanager
-def served(folder: Path, *, compress: bool = False) -> Iterator[Server]:
+def served(folder: Path, *, compress: bool = False, headers: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Serve a folder on loopback until the block ends."""
-    server = Server(folder, compress=compress)
+    server = Server(folder, compress=compress, headers=headers or {})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -210,6 +221,32 @@ class Page:
         self.wait(f"window.answers.some((one) => one.name === {json.dumps(name)}) || text('error')")
         error = self.text("error")
         return error or self.run("return page.evaluate(() => window.answers.pop())")
+
+    LIBRARY = """
+        return page.evaluate(async ({ folder, images }) => {
+          const zoo = await import("/module/index.js");
+          const load = (script) => async () => {
+            const ort = await import(`/runtime/${script}`);
+            ort.env.wasm.wasmPaths = new URL("/runtime/", location.href).href;
+            return ort;
+          };
+          const options = { wasm: load("ort.wasm.min.mjs"), webgpu: load("ort.webgpu.min.mjs") };
+          const model = await zoo.Classifier.load(new URL(folder, location.href), options);
+          const found = [];
+          for (const data of images) {
+            const image = new Blob([Uint8Array.from(atob(data), (one) => one.charCodeAt(0))]);
+            const answer = await model.predict(image);
+            found.push({ ...answer, logits: Array.from(answer.logits) });
+          }
+          return { provider: model.provider, refusal: model.refusal ?? null, answers: found };
+        }, given);
+    """
+
+    def library(self, folder: str, images: Sequence[Path]) -> dict[str, Any]:
+        """What the library, in `module/` of the site, answers with WebGPU, also if that computes in software."""
+        data = [base64.b64encode(path.read_bytes()).decode() for path in images]
+        found: dict[str, Any] = self.run(self.LIBRARY, folder=folder, images=data)
+        return found
 
     def close(self) -> None:
         self.run("await context.close()")

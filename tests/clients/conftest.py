@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cpp_client import CppClient, build_client
-from web_browser import Browser, Page, open_browser
+from web_browser import Browser, Page, Server, open_browser, served
 from web_client import SOURCE, WebClient, compiled_client, required_node
 
 from onnxzoo.deploy.chosen import choose
@@ -41,6 +41,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [folder.name for folder in shipped_models()]
     write_site(folder, choose(names), runtime_files(SOURCE / "node_modules"))
     return folder
+
+
+@pytest.fixture
+def server(site: Path) -> Iterator[Server]:
+    with served(site) as found:
+        yield found
 
 
 @pytest.fixture

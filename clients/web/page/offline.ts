@@ -1,7 +1,7 @@
 /** The service worker, which keeps the site for use without a network and lets WebAssembly use threads. */
 
 const RELOADED = "onnxzoo-reloaded";
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 2000;
 
 /**
  * Registers the service worker. At the first visit the page is reloaded once, before anything was begun, so that it

@@ -34,7 +34,7 @@ function show(id: string, text: string): void {
 
 function sentence(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  return text + (/[.!?]$/.test(text) ? "" : ".");
 }
 
 function megabytes(bytes: number): string {
@@ -192,7 +192,12 @@ function take(files: FileList | undefined | null, source: string): void {
 function showCamera(running: boolean): void {
   element("camera").hidden = !running;
   element("choices").hidden = running;
-  if (running) element("preview").hidden = true;
+  if (running) {
+    latest++;
+    clearAnswer();
+    element("preview").hidden = true;
+    element("empty").hidden = false;
+  }
   element(running ? "take" : "start").focus();
 }
 

@@ -66,7 +66,7 @@ async function loaded(request: Request & { type: "load" }, signal: AbortSignal):
   const folder = "url" in place ? new UrlFolder(place.url) : new FileFolder(place.files);
   model = await Classifier.load(folder, {
     wasm: () => runtime("wasm"),
-    webgpu: webgpu && (await hasAdapter()) ? () => runtime("webgpu") : undefined,
+    webgpu: webgpu && (await hasGpu()) ? () => runtime("webgpu") : undefined,
     progress: (done, total) => reply({ id, type: "progress", done, total }),
     signal,
   });
@@ -83,10 +83,13 @@ async function runtime(provider: Provider): Promise<OnnxRuntimeWeb> {
   return ort;
 }
 
-async function hasAdapter(): Promise<boolean> {
-  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<unknown> } }).gpu;
+/** Whether WebGPU has a GPU; its software, which some browsers have for machines without one, is slower than WebAssembly. */
+async function hasGpu(): Promise<boolean> {
+  type Adapter = { readonly info?: { readonly isFallbackAdapter?: boolean }; readonly isFallbackAdapter?: boolean };
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
   try {
-    return Boolean(await gpu?.requestAdapter());
+    const adapter = await gpu?.requestAdapter();
+    return Boolean(adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
   } catch {
     return false;
   }
