@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..artifact.folder import INPUT_NAME, PREPROCESSOR_FILE
+from ..artifact.folder import INPUT_NAME
+from ..artifact.writing import write_preprocessor_config
 from ..comparison.compare import Comparison
 from ..files import sha256_of
 from ..source import Source
@@ -55,8 +55,8 @@ def write_description(
     (folder / FILE).write_text(text, encoding="utf-8")
     # A name with a line break would shift all that follow.
     (folder / LABELS_FILE).write_text("".join(f"{escaped(name)}\n" for name in artifact.id2label), encoding="utf-8")
-    if PREPROCESSOR_FILE in artifact.files:
-        shutil.copyfile(artifact.verified(PREPROCESSOR_FILE), folder / PREPROCESSOR_FILE)
+    # The artifact's own file may not be on this machine, if the model is from the Hub.
+    write_preprocessor_config(folder, artifact.preprocess)
     # As it reads back: lists instead of tuples.
     read: dict[str, Any] = json.loads(text)
     return read

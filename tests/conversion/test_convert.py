@@ -83,6 +83,8 @@ def test_a_converted_model_classifies_as_the_artifact_does(
     assert document["made_from"]["sha256"] == artifact.required_model(TARGETS[target].forms[precision].source).sha256
     assert document["check"]["max_abs"] == done.max_abs < document["check"]["tolerance"]
     assert (document["check"]["inputs"], document["check"]["batch_sizes"]) == (6, [1] if target == "ncnn" else [1, 6])
+    copied, own = (folder / "preprocessor_config.json" for folder in (done.folder, artifact.folder))
+    assert copied.read_bytes() == own.read_bytes()
     # As an app does it: pixels by model.json, the converted file, the best class by labels.txt.
     pictures = [photo(name) for name in ("coffee.jpg", "rocket.jpg", "retina.jpg")]
     images = np.stack([preprocess(picture, artifact.preprocess) for picture in pictures])
