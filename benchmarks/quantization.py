@@ -198,7 +198,7 @@ def page(document: dict[str, Any]) -> Iterator[str]:
     yield "The first ratio is of the logits as they are, the one in brackets of how they differ between images."
     if document["seeded"]:
         yield ""
-        yield "Seeded weights, ImageNet's size, every layer in int8 but a small head, calibrated on the photos that ship:"
+        yield "Seeded weights, ImageNet's size, all layers in int8 but small heads, calibrated on the photos that ship:"
         yield ""
         yield (
             "| model | size | ONNX Runtime, dB | OpenVINO, dB | between engines, dB | layers | "
