@@ -66,7 +66,7 @@ def logits_of(model: Any, images: np.ndarray) -> np.ndarray:
 @pytest.mark.paddle
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "swinv2_base_w24")) for path in GOLDEN],
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.large] * (path.stem == "swinv2_base_w24")) for path in GOLDEN],
 )
 def test_outputs_equal_those_of_another_implementation(path: Path) -> None:
     golden = np.load(path)
