@@ -24,9 +24,9 @@ from ..temporary import scratch_folder
 from .entry import Entry
 from .results import results_of
 from .rows import Schema, Task, describe_run
+from .same_run import require_same
 from .summary import Summary
 from .table_folder import RECORD, write_part
-from .table_runs import require_same
 
 FOR_ALL_WORKERS = ("model", "engine", "onnxzoo", "max_pixels")
 """What must be the same on all workers of a run, of what `describe_run` says."""

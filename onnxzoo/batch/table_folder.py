@@ -25,7 +25,7 @@ from .. import temporary
 from ..errors import TableError
 from ..files import atomic_write, readable, writing
 from .rows import Row, Schema
-from .table_runs import require_same
+from .same_run import require_same
 from .tables.parquet_table import ParquetTable
 from .tables.table_format import TABLE
 from .working_folder import digest_of_paths, entered, read_record, write_record

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import logging
 import os
 import secrets
@@ -25,10 +24,10 @@ from ..errors import InputError, TableError
 from ..files import atomic_write, writing
 from ..model import Model, whole
 from ..stream import Result
-from ..text import beginning
 from .entry import Entry
 from .results import results_of
 from .rows import Row, Schema, describe_run
+from .same_run import require_same
 from .sources import Source
 from .tables import format_of
 from .tables.table_format import TableFormat, beside
@@ -41,12 +40,6 @@ PART_ROWS = 2_000
 
 PART_S = 10.0
 """Seconds of work at most that a kill can cost; a part is then written, however small."""
-
-SHOWN_DIFFERENCES = 3
-SHOWN_VALUE = 40
-
-MEANINGS = {"source.sha256": "other names or sizes of images: source.sha256"}
-"""What a difference means, where its name does not say it."""
 
 NO_ENTRIES = "a source of onnxzoo.batch.sources.open_source, or entries (onnxzoo.batch.entry.Entry); got {}"
 
@@ -178,35 +171,6 @@ def _begin(
         record = {"run": secrets.token_hex(8), "replaces": exists, "description": description}
         working.begin(record)
     return record
-
-
-def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
-    """Raise InputError if two descriptions of runs differ; `what`: where the earlier one is from."""
-    before, after = dict(_flat(earlier)), dict(_flat(now))
-    names = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
-    if names:
-        shown = [
-            f"{MEANINGS.get(name, name)} {_shown(before.get(name))}, now {_shown(after.get(name))}"
-            for name in names[:SHOWN_DIFFERENCES]
-        ]
-        more = f" and {len(names) - SHOWN_DIFFERENCES} more" if len(names) > SHOWN_DIFFERENCES else ""
-        raise InputError(
-            f"{what} with {'; '.join(shown)}{more}; repeat the earlier command to go on with it, name another output, "
-            "or begin anew with --restart (restart=True)"
-        )
-
-
-def _shown(value: Any) -> str:
-    return beginning(json.dumps(value), SHOWN_VALUE)
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested objects, under names such as `model.sha256`."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else key)
-    else:
-        yield name, value
 
 
 @dataclass(frozen=True, slots=True)
