@@ -6,7 +6,8 @@ import datetime
 import os
 from collections.abc import Iterable, Sequence
 
-from ..artifact.folder import CONFIG_FILE, Artifact, ValidationRecord
+from ..artifact.folder import CONFIG_FILE, Artifact
+from ..artifact.records import ValidationRecord
 from ..artifact.writing import add_records
 from ..comparison.tolerances import tolerance_of
 from ..engines import is_remote

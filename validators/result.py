@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..artifact.folder import Artifact, ValidationRecord
+from ..artifact.folder import Artifact
+from ..artifact.records import ValidationRecord
 from ..comparison.figures import HISTOGRAM_EDGES
 from ..comparison.tolerances import Tolerance
 from ..strict_json import plain

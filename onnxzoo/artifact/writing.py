@@ -21,10 +21,9 @@ from .folder import (
     PREPROCESSOR_FILE,
     SCHEMA_VERSION,
     Artifact,
-    EvaluationRecord,
-    ValidationRecord,
     read_artifact,
 )
+from .records import EvaluationRecord, ValidationRecord
 
 # Pillow's codes, which transformers' image processors use.
 RESAMPLE_CODES = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from .. import registry
-from ..artifact.folder import Artifact, ValidationRecord
+from ..artifact.folder import Artifact
+from ..artifact.records import ValidationRecord
 from ..errors import ModelNotFoundError, UnknownModelError
 from ..files import readable
 from ..hub.lookup import locate

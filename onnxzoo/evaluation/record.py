@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 
-from ..artifact.folder import Artifact, EvaluationRecord
+from ..artifact.folder import Artifact
+from ..artifact.records import EvaluationRecord
 from ..artifact.writing import add_records
 from ..datasets import DATASETS, dataset_described
 from ..engines import REFERENCES

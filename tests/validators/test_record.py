@@ -14,7 +14,8 @@ from onnxzoo.validators import record as record_module
 from onnxzoo.validators.record import record, refuse_to_record
 from onnxzoo.validators.validate import Validation
 
-from onnxzoo.artifact.folder import ValidationRecord, read_artifact
+from onnxzoo.artifact.folder import read_artifact
+from onnxzoo.artifact.records import ValidationRecord
 from onnxzoo.cli import main
 from onnxzoo.errors import ArtifactError, InputError, ValidationError
 from onnxzoo.hub import SHIPPED_DIR
