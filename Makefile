@@ -10,6 +10,8 @@ SOURCES := pyproject.toml $(shell find onnxzoo exports validators training -type
 # ncnn's converter for onnxzoo convert; it declares PyTorch, which is not needed for ONNX files.
 PNNX := pnnx==20261020
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Most modules of the dependencies are never imported: they are compiled when they are.
+export PIP_NO_COMPILE := 1
 
 .PHONY: demo dev docs fast test test-large test-gpu-wheels web graphs pin-sources verify-official mutants fuzz check clean install eval-imagenet
 

@@ -79,6 +79,8 @@ def command(
 
 
 def _lines(done: Converted) -> Iterator[str]:
+    from ..conversion.targets import target_of
+
     document, check = done.document, done.document["check"]
     yield from (f"{done.folder / name}  {file['bytes']:,} bytes" for name, file in document["files"].items())
     sizes = " and ".join(map(str, check["batch_sizes"]))
@@ -87,3 +89,6 @@ def _lines(done: Converted) -> Iterator[str]:
         f"the {check['inputs']} recorded outputs {done.max_abs:.2g} (tolerance {check['tolerance']:g}) at batch size "
         f"{sizes}, {check['top1_agreement']:.0%} of the best classes agree"
     )
+    if document["settings"]:
+        settings = ", ".join(f"{name}={value}" for name, value in document["settings"].items())
+        yield f"note: load it with {settings}, or the numbers differ; {target_of(document['format']).settings_why}"

@@ -45,6 +45,7 @@ def write_description(
         "files": {name: _described(folder / name) for name in target.files},
         "input": _interface(source, target),
         "outputs": _outputs(source, target),
+        "settings": dict(target.forms[precision].settings),
         "preprocess": dataclasses.asdict(artifact.preprocess),
         "made_from": _origin(source, target.forms[precision]),
         "converter": {"library": version, "onnxzoo": metadata.version("onnxzoo")},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .target import Run
 
 FILE = "model.mnn"
+SETTINGS = {"precision": "high"}
 OPTIONS: Mapping[str, list[str]] = {FP32: [], FP16: ["--fp16"], INT8: ["--weightQuantBits", "8"]}
 
 # Measured with MNN 3.6.1 on an AVX512 CPU: the largest |difference| / (1 + |value|) and the smallest ratio of signal to
@@ -35,9 +36,9 @@ OPTIONS: Mapping[str, list[str]] = {FP32: [], FP16: ["--fp16"], INT8: ["--weight
 # on this CPU. The limits leave a factor of 4 and 10 dB, as other processors have other approximations; in int8 6 dB,
 # which is still 12 dB above outputs that are wrong.
 FORMS: Mapping[str, Form] = {
-    FP32: Form(FP32, Tolerance(4e-3, snr_db=55.0)),
-    FP16: Form(FP32, Tolerance(2.5e-2, snr_db=35.0)),
-    INT8: Form(FP32, Tolerance(0.3, snr_db=15.0)),
+    FP32: Form(FP32, Tolerance(4e-3, snr_db=55.0), SETTINGS),
+    FP16: Form(FP32, Tolerance(2.5e-2, snr_db=35.0), SETTINGS),
+    INT8: Form(FP32, Tolerance(0.3, snr_db=15.0), SETTINGS),
 }
 
 
@@ -55,7 +56,7 @@ def open_(job: Job) -> Run:
     import MNN
     import numpy as np
 
-    settings: dict[str, Any] = {"backend": "CPU", "numThread": job.threads, "precision": "high"}
+    settings: dict[str, Any] = {"backend": "CPU", "numThread": job.threads, **SETTINGS}
     manager = MNN.nn.create_runtime_manager((settings,))
     file = str(job.target_folder / FILE)
     module = MNN.nn.load_module_from_file(file, [INPUT_NAME], list(OUTPUT_NAMES), runtime_manager=manager)
@@ -84,4 +85,5 @@ TARGET = Target(
     write=write,
     open=open_,
     version=lambda: f"MNN {metadata.version('MNN')}",
+    settings_why="by default MNN computes in 16 bits where the processor can",
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FILES = ("model.ncnn.param", "model.ncnn.bin")
 INSTALL = "pip install 'onnxzoo[convert]'"
 INPUT, OUTPUTS = "in0", ("out0", "out1")
+EXACT = {"use_fp16_packed": False, "use_fp16_storage": False, "use_fp16_arithmetic": False}
+"""ncnn's options for fp32."""
 
 
 def program() -> Path:
@@ -66,7 +68,7 @@ def open_(job: Job) -> Run:
     network.opt.num_threads = job.threads
     network.opt.use_vulkan_compute = False
     # On by default, also on processors that compute in fp32 after it.
-    for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+    for name in EXACT:
         setattr(network.opt, name, job.precision == FP16)
     network.opt.use_bf16_storage = False
     for load, name in ((network.load_param, FILES[0]), (network.load_model, FILES[1])):
@@ -97,7 +99,7 @@ TARGET = Target(
     # Measured with ncnn 1.0.20261020 on an AVX512 CPU, both shipped models, pvt_v2_b0 and swinv2_tiny_w8, the largest
     # |difference| / (1 + |value|) and the smallest ratio of signal to noise: fp32 1.7e-6, 115 dB; fp16 2.9e-3, 50.7 dB.
     # With ncnn's defaults, which compute in 16 bits where that is possible, an fp32 file has 7.4e-4.
-    forms={FP32: Form(FP32, tolerance_of(FP32)), FP16: Form(FP32, tolerance_of(FP16))},
+    forms={FP32: Form(FP32, tolerance_of(FP32), EXACT), FP16: Form(FP32, tolerance_of(FP16))},
     no_form="fp16 stores the weights of the fp32 file in 16 bits; pnnx does not read int8 files",
     batch=1,
     input_name=INPUT,
@@ -105,4 +107,5 @@ TARGET = Target(
     write=write,
     open=open_,
     version=lambda: f"pnnx {metadata.version('pnnx')}, ncnn {metadata.version('ncnn')}",
+    settings_why="by default ncnn computes in 16 bits where the processor can",
 )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "openvino"
 FILES = ("model.xml", "model.bin")
+SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def write(job: Job) -> None:
@@ -27,7 +28,7 @@ def write(job: Job) -> None:
 
 def open_(job: Job) -> Run:
     """The model, compiled for the CPU, in fp32 arithmetic as the recorded outputs."""
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": job.threads}
+    settings: dict[str, Any] = {**SETTINGS, "INFERENCE_NUM_THREADS": job.threads}
     model = _library().Core().compile_model(job.target_folder / FILES[0], "CPU", settings)
 
     def run(images: Array) -> dict[str, Array]:
@@ -49,9 +50,9 @@ TARGET = Target(
     modules={NAME: f"pip install {NAME}"},
     files=FILES,
     forms={
-        FP32: Form(FP32, tolerance_of(FP32)),
-        FP16: Form(FP32, tolerance_of(FP16)),
-        INT8: Form(INT8, tolerance_of(INT8)),
+        FP32: Form(FP32, tolerance_of(FP32), SETTINGS),
+        FP16: Form(FP32, tolerance_of(FP16), SETTINGS),
+        INT8: Form(INT8, tolerance_of(INT8), SETTINGS),
     },
     no_form="fp16 is made from the fp32 file, int8 from the artifact's int8 file",
     batch=None,
@@ -60,4 +61,5 @@ TARGET = Target(
     write=write,
     open=open_,
     version=lambda: f"{NAME} {metadata.version(NAME)}",
+    settings_why="by default OpenVINO computes in bf16 on CPUs that have it, and in fp16 on GPUs",
 )

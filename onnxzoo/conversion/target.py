@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,13 @@ class Form:
     """A precision of a converted model.
 
     `source`: the precision of the ONNX file from which it is made. `tolerance`: what its outputs must meet against the
-    recorded ones.
+    recorded ones. `settings`: with which it was run for that, under the library's names; an app that leaves them at
+    their defaults gets other numbers.
     """
 
     source: str
     tolerance: Tolerance
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Target:
     `no_form`: why it has no other ones. `batch`: the batch size of its models, None for any. `input_name`,
     `output_names`: names in the converted model, the latter by the artifact's. `write` converts, and `open` makes a
     function that runs the result; both run in child processes only. `version`: of the library, as text such as
-    `openvino 2026.4`.
+    `openvino 2026.4`. `settings_why`: why an app needs the settings of the forms.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Target:
     write: Callable[[Job], None]
     open: Callable[[Job], Run]
     version: Callable[[], str]
+    settings_why: str = ""
 
     def require_modules(self) -> None:
         """Raise MissingDependencyError, with the command that helps, unless its modules can be found."""

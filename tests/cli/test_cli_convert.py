@@ -20,11 +20,14 @@ def run(*arguments: object) -> Result:
 def test_the_report_for_people_and_for_programs(tmp_path: Path) -> None:
     said = run(PVT, "--to", "openvino-ir", "--out", tmp_path / "one")
     assert said.exit_code == 0, said.output
-    first, second, third = said.stdout.splitlines()
+    first, second, third, fourth = said.stdout.splitlines()
     assert first.startswith(f"{tmp_path / 'one' / 'model.xml'}  ")
     assert second.startswith(f"{tmp_path / 'one' / 'model.bin'}  ")
     assert third.startswith("pvt_v2_nano_fashion in fp32, by openvino 20")
     assert "(tolerance 0.0001) at batch size 1 and 6, 100% of the best classes agree" in third
+    assert fourth.startswith(
+        "note: load it with INFERENCE_PRECISION_HINT=f32, or the numbers differ; by default OpenVINO "
+    )
     printed = run(PVT, "--to", "openvino-ir", "--out", tmp_path / "two", "--json")
     document = json.loads(printed.stdout)
     assert document.pop("folder") == str(tmp_path / "two")

@@ -12,7 +12,8 @@ import pytest
 from artifacts import PVT, SWIN, configure, copy_shipped
 
 import onnxzoo
-from onnxzoo.artifact.folder import CONFORMANCE_FILE
+from onnxzoo.artifact.folder import CONFORMANCE_FILE, read_artifact
+from onnxzoo.artifact.vectors import read_vectors
 from onnxzoo.child_process import run_module
 from onnxzoo.conversion import convert as converting
 from onnxzoo.conversion.convert import Limits, convert
@@ -28,6 +29,7 @@ from onnxzoo.errors import (
     ModelNotFoundError,
 )
 from onnxzoo.files import sha256_of
+from onnxzoo.hub import SHIPPED_DIR
 from onnxzoo.image import preprocess
 from onnxzoo.results import Array
 from onnxzoo.source import resolve
@@ -297,3 +299,22 @@ def test_a_line_break_in_a_label_shifts_no_other(odd: Any, tmp_path: Path, monke
     lines = (done.folder / LABELS_FILE).read_text(encoding="utf-8").split("\n")
     assert lines == ["T-shirt", "Trou\\nser", *names[2:], ""]
     assert json.loads((done.folder / FILE).read_text(encoding="utf-8"))["id2label"]["1"] == "Trou\nser"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_openvinos_numbers_are_those_of_the_settings_that_are_written(tmp_path: Path, precision: str) -> None:
+    openvino = pytest.importorskip("openvino")
+    done = convert(resolve(SWIN), "openvino-ir", tmp_path / "ir", precision=precision)
+    settings = done.document["settings"]
+    assert settings == {"INFERENCE_PRECISION_HINT": "f32"}, "without it, a CPU with bf16 is 0.07 off"
+    images = read_vectors(read_artifact(SHIPPED_DIR / SWIN)).images
+    model = openvino.Core().compile_model(tmp_path / "ir" / "model.xml", "CPU", settings)
+    with onnxzoo.load(SHIPPED_DIR / SWIN, engine="openvino", precision=precision) as original:
+        np.testing.assert_allclose(model(images)["logits"], original.logits(images), rtol=0, atol=1e-5)
+
+
+def test_what_an_app_has_to_set_is_named_for_every_format_that_needs_it() -> None:
+    needed = {name: bool(target.forms["fp32"].settings) for name, target in TARGETS.items()}
+    assert needed == {"ort": False, "openvino-ir": True, "mnn": True, "ncnn": True}
+    assert all(bool(target.settings_why) == needed[name] for name, target in TARGETS.items())
