@@ -90,23 +90,25 @@ def command(
     snr_db = MIN_SNR_DB[precision] if min_snr is None else min_snr
     limits = Limits(snr_db, MAX_DROP if max_drop is None else max_drop / 100)
     unreadable: list[str] = []
-    with progress(f"loading {model}", "candidates", quiet=quiet) as line:
-        artifact = resolve(model, files=None).artifact
-        target = _out(artifact, out)
-        chosen = _images(artifact, images, samples, unreadable)
-        labelled = None if data is None else _dataset(artifact, data)
-        result = quantize(
-            artifact,
-            chosen,
-            limits=limits,
-            precision=precision,
-            weights_bits=int(weights_bits or 7),
-            data=labelled,
-            out=target,
-            step=line.step,
-        )
-    for message in unreadable:
-        report(message)
+    try:
+        with progress(f"loading {model}", "candidates", quiet=quiet) as line:
+            artifact = resolve(model, files=None).artifact
+            target = _out(artifact, out)
+            chosen = _images(artifact, images, samples, unreadable)
+            labelled = None if data is None else _dataset(artifact, data)
+            result = quantize(
+                artifact,
+                chosen,
+                limits=limits,
+                precision=precision,
+                weights_bits=int(weights_bits or 7),
+                data=labelled,
+                out=target,
+                step=line.step,
+            )
+    finally:
+        for message in unreadable:  # also those without which too few are left
+            report(message)
     if as_json:
         print_json(result.as_document())
     else:

@@ -75,6 +75,16 @@ def test_an_unreadable_image_is_named_and_the_exit_code_says_so(colours: Path, p
     assert (colours / INT8).is_file()
 
 
+def test_unreadable_images_are_named_also_when_too_few_are_left(colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "broken.png").write_bytes(b"no image")
+    result = run(colours, "--images", tmp_path / "few")
+    assert result.exit_code == 2
+    named, refused = (line for line in result.stderr.splitlines() if "error" in line)
+    assert "broken.png is not an image" in named
+    assert "at least 12 different images, got 0" in refused
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
