@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from onnxzoo.temporary import scratch_folder
 INT16 = np.iinfo(np.int16)
 
 
-def quantise(source: Path, target: Path, images: np.ndarray, *, reduce_range: bool = True) -> None:
-    """An int8 file with every layer quantised, as `onnxzoo quantize` makes it.
+def quantise(
+    source: Path, target: Path, images: np.ndarray, *, reduce_range: bool = True, fp32_layers: Collection[str] = ()
+) -> None:
+    """An int8 file with every layer but these quantised, as `onnxzoo quantize` makes it.
 
     `reduce_range`: weights of 7 bits. With all 8, products saturate on processors without VNNI, so that what an engine
     answers depends on the processor.
     """
     pytest.importorskip("onnxruntime.quantization")
     with scratch_folder("quantize") as work:
-        StaticQuantizer(source, images, 7 if reduce_range else 8, work).write(target, ())
+        StaticQuantizer(source, images, 7 if reduce_range else 8, work).write(target, fp32_layers)
 
 
 def product_without_vnni(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -50,10 +50,14 @@ def problems(checks: list[Check]) -> str:
 
 
 def quantised_copy(folder: Path, name: str = SWIN, *, reduce_range: bool = True) -> Path:
-    """A shipped model with an int8 file beside fp32, calibrated on its recorded inputs."""
+    """A shipped model with an int8 file beside fp32, calibrated on its recorded inputs.
+
+    SwinV2's first convolution is in fp32, as in the file that ships: it is the noisiest layer.
+    """
     copy_shipped(folder, name)
     images = Validation(read_artifact(folder)).inputs.images
-    quantise(folder / MODEL, folder / INT8_MODEL, images, reduce_range=reduce_range)
+    stem = ["patch_embed.proj/Conv"] if name == SWIN else []
+    quantise(folder / MODEL, folder / INT8_MODEL, images, reduce_range=reduce_range, fp32_layers=stem)
     announce(folder, INT8_MODEL, precision="int8")
     return folder
 
@@ -96,7 +100,7 @@ def test_weights_that_saturate_elsewhere_are_named_on_every_processor(quantised:
         next(Validation(read_artifact(folder), precisions=["int8"]).run()).note for folder in (quantised, full_range)
     ]
     assert notes[0] == "125 equal"
-    count = len(int8_matrices(full_range / INT8_MODEL)) + 1  # and the first convolution
+    count = len(int8_matrices(full_range / INT8_MODEL))
     assert notes[1].startswith(f"125 equal; {count} use all 8 bits, and their products saturate on CPUs without VNNI")
 
 
@@ -130,7 +134,7 @@ def test_a_processor_with_avx2_only_is_right_with_7_bits_and_fails_with_8(quanti
     limit = TOLERANCES["int8"].snr_db
     assert limit is not None
     assert (right, wrong) == ("True", "False")
-    assert float(saturated_db) < limit - 3 < limit + 3 < float(snr_db)
+    assert float(saturated_db) < limit - 1 < limit + 3 < float(snr_db)
 
 
 @pytest.mark.slow
@@ -160,7 +164,7 @@ def test_another_precision_of_the_same_artifact_is_a_reference(quantised: Path) 
         assert all(check.tolerance == TOLERANCES["int8"] for check in against)
 
 
-@pytest.mark.parametrize("shape", [[10], [128, 10], [32, 96], [64, 192], [128, 384]])
+@pytest.mark.parametrize("shape", [[128, 10], [32, 96], [64, 192], [128, 384]])
 def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[int]) -> None:
     import onnx
     from onnx import numpy_helper
@@ -170,8 +174,24 @@ def test_a_broken_int8_model_fails(quantised: Path, tmp_path: Path, shape: list[
     model = onnx.load(path)
     tensor = next(t for t in model.graph.initializer if list(t.dims) == shape)
     values = numpy_helper.to_array(tensor)
-    broken = values + 3 if shape == [10] else np.ascontiguousarray(values[::-1])
-    tensor.CopyFrom(numpy_helper.from_array(broken.astype(values.dtype), tensor.name))
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[::-1]), tensor.name))
+    onnx.save(model, path)
+    announce(folder, INT8_MODEL)
+    checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
+    assert not any(check for check in checks if check.reference == "conformance")
+
+
+def test_an_int8_model_with_another_bias_fails(quantised: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    folder = Path(shutil.copytree(quantised, tmp_path / "broken"))
+    path = folder / INT8_MODEL
+    model = onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    bias, scale = (numpy_helper.to_array(tensors[f"head.bias_quantized{end}"]) for end in ("", "_scale"))
+    other = (bias + 3 / scale).round().astype(bias.dtype)
+    tensors["head.bias_quantized"].CopyFrom(numpy_helper.from_array(other, "head.bias_quantized"))
     onnx.save(model, path)
     announce(folder, INT8_MODEL)
     checks = run(folder, precisions=["int8"], engines=["onnxruntime"])
