@@ -37,6 +37,8 @@ KEEP_ALIVE_S = 65
 """Idle connections are kept a little longer than proxies keep theirs (60 s), so that none sends into a closed one."""
 LINGER_S = 1.0
 """How long idle connections are kept from SIGTERM on: clients that send a request just then get an answer, 503."""
+ACCEPTED_S = 0.05
+"""From the last accepted connection to the end of listening."""
 BACKLOG = 1024
 
 
@@ -204,9 +206,16 @@ class _HttpServer(uvicorn.Server):
     async def end(self) -> None:
         """Take no new connections, and end those that are open by the answer to their next request.
 
-        uvicorn alone closes idle ones at once, also those on which a request is just arriving.
+        uvicorn alone closes idle ones at once, also those on which a request is just arriving. A connection that asyncio
+        has accepted but not begun to read when its server is closed would hang until the process ends, as
+        `asyncio.Server` refuses its transport.
         """
         if self.started:
+            for listener in self.servers:
+                for listening in listener.sockets:
+                    with contextlib.suppress(NotImplementedError):  # Windows
+                        asyncio.get_running_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(ACCEPTED_S)
             for listener in self.servers:
                 listener.close()
             end = time.monotonic() + LINGER_S
