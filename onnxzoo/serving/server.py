@@ -206,9 +206,9 @@ class _HttpServer(uvicorn.Server):
     async def end(self) -> None:
         """Take no new connections, and end those that are open by the answer to their next request.
 
-        uvicorn alone closes idle ones at once, also those on which a request is just arriving. A connection that asyncio
-        has accepted but not begun to read when its server is closed would hang until the process ends, as
-        `asyncio.Server` refuses its transport.
+        uvicorn alone closes idle ones at once, also those on which a request is just arriving. A connection that was
+        accepted but not yet read from when asyncio's server is closed would hang until the process ends, because the
+        server refuses its transport.
         """
         if self.started:
             for listener in self.servers:
