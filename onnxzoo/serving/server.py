@@ -37,8 +37,8 @@ KEEP_ALIVE_S = 65
 """Idle connections are kept a little longer than proxies keep theirs (60 s), so that none sends into a closed one."""
 LINGER_S = 1.0
 """How long idle connections are kept from SIGTERM on: clients that send a request just then get an answer, 503."""
-ACCEPTED_S = 0.05
-"""From the last accepted connection to the end of listening."""
+ACCEPTING_STEPS = 5
+"""Steps of the event loop in which an accepted connection gets its transport (two are needed)."""
 BACKLOG = 1024
 
 
@@ -215,7 +215,8 @@ class _HttpServer(uvicorn.Server):
                 for listening in listener.sockets:
                     with contextlib.suppress(NotImplementedError):  # Windows
                         asyncio.get_running_loop().remove_reader(listening.fileno())
-            await asyncio.sleep(ACCEPTED_S)
+            for _ in range(ACCEPTING_STEPS):  # no longer: those that wait to be accepted are reset
+                await asyncio.sleep(0)
             for listener in self.servers:
                 listener.close()
             end = time.monotonic() + LINGER_S
