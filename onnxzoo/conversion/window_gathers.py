@@ -130,6 +130,8 @@ def rewrite(model: Any) -> int:
     import onnx
     from onnx import numpy_helper
 
+    from ..exports.passes.graph import drop_unused_initializers
+
     constants = {one.name: one for one in model.graph.initializer}
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {one.name: [size.dim_value for size in one.type.tensor_type.shape.dim] for one in inferred.value_info}
@@ -152,9 +154,7 @@ def rewrite(model: Any) -> int:
         count += 1
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    for one in [one for one in model.graph.initializer if one.name not in used]:
-        model.graph.initializer.remove(one)
+    drop_unused_initializers(model.graph)
     return count
 
 

@@ -31,6 +31,8 @@ def prepare(model: Any) -> Any:
     import onnx
     from onnx import version_converter
 
+    from ..exports.passes.graph import drop_unused_initializers
+
     merge_head(model)
     if any(True for _ in gelus(model.graph)):
         notes = {prop.key: prop.value for prop in model.metadata_props}
@@ -44,7 +46,7 @@ def prepare(model: Any) -> Any:
             model.ir_version = max(model.ir_version, onnx.helper.find_min_ir_version_for(model.opset_import))
         for chain in list(gelus(model.graph)):
             _replace(model.graph, chain, onnx.helper.make_node("Gelu", chain[0].input[:1], chain[-1].output))
-        _drop_unused_constants(model.graph)
+        drop_unused_initializers(model.graph)
         onnx.helper.set_model_props(model, notes)
     return model
 
@@ -102,12 +104,6 @@ def _replace(graph: Any, old: list[Any], new: Any) -> None:
     graph.node.insert(place + 1, new)
     for node in old:
         graph.node.remove(node)
-
-
-def _drop_unused_constants(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
 
 
 def _is(tensor: Any, value: float) -> bool:
